@@ -1,0 +1,1 @@
+"""One module per submitted job: parse arguments, call the stage, return an exit code."""

@@ -1,0 +1,269 @@
+"""Every setting of every stage: one frozen, validated model, and its loader.
+
+The same dotted names (`train.learning_rate`) are used in TOML files, in `--set` and in manifests.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import SettingError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings; an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputConfig(Section):
+    """What is read, and which lines are let in."""
+
+    text: tuple[str, ...] | None = None
+    """Columns joined into the text; by default the format's own (summary and body)."""
+    text_separator: str = " "
+    stars: str | None = None
+    """Column of the stars; by default the format's own."""
+    max_rows: Count | None = None
+    """Read only the first lines of the input, counted over its files in order."""
+    chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
+    """Text in one unit of work; by default chosen once from the input's size and the device."""
+    max_rejected_frac: Fraction = 0.05
+    """Share of lines that may be rejected before the job stops; filters are not counted."""
+    verified_only: bool = False
+    """Leave out reviews marked as not verified; a line without the mark stays."""
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+
+class LabelsConfig(Section):
+    """How stars become classes."""
+
+    scheme: Literal["stars", "sentiment", "binary"] = "stars"
+
+
+class SplitConfig(Section):
+    """How reviews are shared out to train, val and test."""
+
+    by: Literal["text", "head"] = "text"
+    """text: by a hash of the text, so no text is in two splits. head: the first rows are the test set."""
+    train_frac: Fraction = 0.8
+    val_frac: Fraction = 0.1
+    test_frac: Fraction = 0.1
+    head_rows: Count = 1000
+    """Rows in the test set when `split.by` is head; the fractions of train and val share the rest."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fractions_add_up(self) -> SplitConfig:
+        total = self.train_frac + self.val_frac + self.test_frac
+        if abs(total - 1) > 1e-9:
+            raise ValueError(
+                f"train_frac={self.train_frac} + val_frac={self.val_frac} + test_frac={self.test_frac}"
+                f" is {total:g}, not 1"
+            )
+        if self.train_frac == 0 or self.val_frac == 0:
+            raise ValueError(
+                f"train_frac={self.train_frac} and val_frac={self.val_frac} must both be above 0:"
+                " training needs both"
+            )
+        return self
+
+
+class ModelConfig(Section):
+    """The model to start from."""
+
+    name: str = DEFAULT_MODEL
+    """A Hub name or a directory."""
+
+
+class TokenizeConfig(Section):
+    """How text becomes token ids."""
+
+    max_length: Annotated[int, Field(ge=3)] = 128
+    """Tokens kept of a review, special tokens included."""
+
+
+class TrainConfig(Section):
+    """The fine-tuning recipe."""
+
+    num_workers: Count | None = None
+    """Ray Train workers; by default one a GPU, or one a node where there is none."""
+    use_gpu: bool | None = None
+    """By default: whether the cluster has any."""
+    epochs: Count = 3
+    max_steps: Count | None = None
+    global_batch_rows: Count = 32
+    """Rows in one optimizer step, over all workers."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_ratio: Fraction = 0.1
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    precision: Precision = "auto"
+    """auto: bfloat16 where the device computes it natively, float32 elsewhere."""
+    seed: int = 0
+    checkpoint_every_steps: Count | None = None
+    """Also write a checkpoint within an epoch; one is written after every epoch in any case."""
+    early_stopping_epochs: Count = 2
+    """Stop after so many epochs without a lower validation loss."""
+    max_failures: Annotated[int, Field(ge=-1)] = 3
+    """Lost workers to recover from before giving up; -1: without end."""
+
+
+class ScoreConfig(Section):
+    """How a dump is scored."""
+
+    num_actors: Count | None = None
+    """Actors that hold the model; by default one a GPU, or as many as the CPUs carry."""
+    precision: Precision = "auto"
+    batch_tokens: Annotated[int, Field(ge=64)] | None = None
+    """Padded tokens in one forward pass; by default 4,096 on a CPU and 65,536 on a GPU."""
+
+
+class ClusterConfig(Section):
+    """Where it runs."""
+
+    address: str | None = None
+    """Ray address; by default RAY_ADDRESS, then a running cluster on this machine, then a new one."""
+    num_cpus: Count | None = None
+    """Logical CPUs of a Ray that the job starts by itself; by default the machine's."""
+    storage_path: str | None = None
+    """A folder that every node of the cluster sees; local paths must lie in it when there are several."""
+
+
+class Config(Section):
+    """All settings; see `load_config`."""
+
+    input: InputConfig = InputConfig()
+    labels: LabelsConfig = LabelsConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    tokenize: TokenizeConfig = TokenizeConfig()
+    train: TrainConfig = TrainConfig()
+    score: ScoreConfig = ScoreConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    def section(self, *names: str) -> dict[str, Any]:
+        """The named sections as plain data, for a manifest."""
+        return self.model_dump(mode="json", include=set(names))
+
+    def digest(self) -> str:
+        """SHA-256 of all settings, first 16 hex digits."""
+        return digest(self.model_dump(mode="json"))
+
+    def replace(self, **values: Any) -> Config:
+        """A copy with other values, given as `section__key=value`; validated again."""
+        data = self.model_dump()
+        for name, value in values.items():
+            section, key = name.split("__")
+            data[section][key] = value
+        return Config.model_validate(data)
+
+
+def digest(data: object) -> str:
+    """SHA-256 of plain data in canonical JSON, first 16 hex digits."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_config(file: str | None = None, sets: Iterable[str] = (), **overrides: Any) -> Config:
+    """Read settings: defaults, then a TOML file, then `key=value` pairs, then a job's own options.
+
+    Args:
+        file: path of a TOML file, or None.
+        sets: `section.key=value`; the value is read as TOML, or else taken as a string.
+        overrides: `section__key=value` from a job's own options; None means not given.
+    Raises:
+        SettingError: the file is missing or not TOML, a name is unknown, or a value does not fit.
+    """
+    data: dict[str, Any] = {} if file is None else _read_toml(file)
+    for item in sets:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise SettingError(f"--set {item}: no '='; write --set section.key=value")
+        _put(data, name.strip(), _toml_value(text.strip()), source=f"--set {item}")
+    for name, value in overrides.items():
+        if value is not None:
+            _put(data, name.replace("__", ".", 1), value, source=name)
+    where = "" if file is None else f" (from {file} and --set)"
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise SettingError(_explain(error) + where) from None
+
+
+def setting_names() -> list[str]:
+    """Every dotted setting name."""
+    return [
+        f"{section}.{key}"
+        for section, field in Config.model_fields.items()
+        for key in field.annotation.model_fields  # type: ignore[union-attr]
+    ]
+
+
+def _read_toml(file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingError(f"--config {file}: no such file") from None
+    except OSError as error:
+        raise SettingError(f"--config {file}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"--config {file}: not valid TOML: {error}") from None
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(data: dict[str, Any], name: str, value: Any, source: str) -> None:
+    section, dot, key = name.partition(".")
+    if not dot or name not in setting_names():
+        raise SettingError(f"{source}: {_unknown(name)}")
+    data.setdefault(section, {})[key] = value
+
+
+def _unknown(name: str) -> str:
+    known = setting_names()
+    close = difflib.get_close_matches(name, known, n=1) or [
+        k for k in known if k.partition(".")[2] == name.rpartition(".")[2]
+    ]
+    hint = f"did you mean {close[0]}?" if close else "the names are " + ", ".join(known)
+    return f"unknown setting {name}; {hint}"
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][:2])
+    if first["type"] == "extra_forbidden":
+        return _unknown(name)
+    reason = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], Mapping):
+        return f"{name}: {reason}"
+    return f"{name}={first['input']}: {reason}"

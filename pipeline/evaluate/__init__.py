@@ -1,0 +1,1 @@
+"""scores/ → report/: metrics, plots and a page."""

@@ -1,0 +1,260 @@
+"""What a stage reads, writes and counts, kept beside its output.
+
+Two files frame a directory. `run.json` is written first and fixes what the directory holds: inputs,
+model, settings. `manifest.json` is written last, in one piece: a directory without one is unfinished.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline import __version__
+from pipeline.config import digest
+from pipeline.errors import AccountingError, InputError, OutputError
+from pipeline.storage import Location, check_writable, fingerprint
+
+RUN_FILE = "run.json"
+MANIFEST_FILE = "manifest.json"
+
+_PACKAGES = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "scikit-learn")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class InputFile(_Record):
+    """One file that a stage read."""
+
+    path: str
+    size_bytes: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, file: Location) -> InputFile:
+        """Describe a file as it is now."""
+        return cls(path=file.uri, size_bytes=file.info().size, fingerprint=fingerprint(file))
+
+
+class OutputFile(_Record):
+    """One file that a stage wrote; `path` is relative to the stage's directory."""
+
+    path: str
+    rows: int | None = None
+    bytes: int
+
+
+class Counts(_Record):
+    """The ledger of a stage: every line read was kept (or scored), or rejected for a reason."""
+
+    lines: int
+    rows: int
+    rejected: dict[str, int] = {}
+    splits: dict[str, int] = {}
+
+    def check(self, where: str) -> None:
+        """Raise AccountingError unless `lines = rows + Σ rejected`."""
+        if self.lines != self.rows + sum(self.rejected.values()):
+            raise AccountingError(
+                f"{where}: {self.lines} lines in, but {self.rows} rows and"
+                f" {sum(self.rejected.values())} rejected lines out; the output is not to be trusted"
+            )
+
+
+class Run(_Record):
+    """What a directory holds, fixed before its first row is written."""
+
+    stage: str
+    version: str = __version__
+    inputs: list[InputFile] = []
+    model_fingerprint: str | None = None
+    settings: dict[str, Any] = {}
+    """The settings that the output depends on; not those that only say where and how fast it runs."""
+    resolved: dict[str, Any] = {}
+    """Values that `settings` left open, chosen once and kept for a resume."""
+
+    def differences(self, other: Run) -> list[str]:
+        """One line for each thing in which two runs would give different output, `resolved` aside."""
+        mine, theirs = _flat(self._identity()), _flat(other._identity())
+        names = sorted(mine.keys() | theirs.keys())
+        return [
+            f"{n}: {mine.get(n)} there, {theirs.get(n)} now" for n in names if mine.get(n) != theirs.get(n)
+        ]
+
+    def _identity(self) -> dict[str, Any]:
+        inputs = {f.path: f.fingerprint for f in self.inputs}
+        return {"stage": self.stage, "inputs": inputs, "model": self.model_fingerprint, **self.settings}
+
+
+class Manifest(_Record):
+    """The record of a finished stage."""
+
+    stage: str
+    version: str = __version__
+    config: dict[str, Any]
+    config_digest: str
+    inputs: list[InputFile]
+    outputs: list[OutputFile]
+    model_fingerprint: str | None = None
+    counts: Counts | None = None
+    seconds: float
+    environment: dict[str, Any]
+    details: dict[str, Any] = {}
+    """What only one stage has to tell: label names, best epoch, rows per split …"""
+
+
+class State(Enum):
+    """What `begin` found in an output directory."""
+
+    FRESH = "fresh"
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+
+
+def inspect_output(output: Location, run: Run) -> State:
+    """What is in an output directory; changes nothing.
+
+    Raises:
+        OutputError: it holds something else: files that are not ours, or the output of a different run,
+            the differences named.
+    """
+    if output.info().is_file:
+        raise OutputError(f"{output.uri}: this is a file; choose a directory for --output")
+    if not output.child(RUN_FILE).exists():
+        if output.list_files():
+            raise OutputError(
+                f"{output.uri}: exists and was not written by rayview; choose an empty or new --output"
+            )
+        return State.FRESH
+    there = read_run(output)
+    differences = there.differences(run)
+    if differences:
+        shown = "; ".join(differences[:5]) + (
+            f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
+        )
+        raise OutputError(
+            f"{output.uri}: exists and holds another run ({shown}); choose another --output, or --overwrite"
+        )
+    return State.FINISHED if output.child(MANIFEST_FILE).exists() else State.UNFINISHED
+
+
+def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
+    """Claim an output directory: write run.json unless the same run has begun there before.
+
+    Args:
+        overwrite: delete what an earlier rayview run left there, whatever run that was.
+    Raises:
+        OutputError: as `inspect_output`, or it cannot be written to.
+    """
+    if overwrite and output.child(RUN_FILE).exists():
+        output.delete_tree()
+    state = inspect_output(output, run)
+    if state is State.FRESH:
+        check_writable(output)
+        output.child(RUN_FILE).write_bytes(_json(run.model_dump(mode="json")))
+    return state
+
+
+def read_run(directory: Location) -> Run:
+    """The run.json of a directory; InputError where there is none or it is damaged."""
+    try:
+        return Run.model_validate_json(_read(directory, RUN_FILE))
+    except ValidationError:
+        raise InputError(
+            f"{directory.child(RUN_FILE).uri}: damaged; it is not a run.json of rayview"
+        ) from None
+
+
+def read_manifest(directory: Location, stage: str) -> Manifest:
+    """The manifest of a finished stage.
+
+    Raises:
+        InputError: the directory is missing, unfinished, damaged, or of another stage.
+    """
+    if not directory.exists():
+        raise InputError(f"{directory.uri}: no such directory")
+    if not directory.child(MANIFEST_FILE).exists() and directory.child(RUN_FILE).exists():
+        raise InputError(
+            f"{directory.uri}: unfinished {stage} (no manifest.json); give its command again first"
+        )
+    try:
+        manifest = Manifest.model_validate_json(_read(directory, MANIFEST_FILE))
+    except ValidationError:
+        raise InputError(
+            f"{directory.child(MANIFEST_FILE).uri}: damaged; not a manifest of rayview"
+        ) from None
+    if manifest.stage != stage:
+        raise InputError(f"{directory.uri}: holds the output of jobs.{manifest.stage}, not of jobs.{stage}")
+    return manifest
+
+
+def write_manifest(output: Location, manifest: Manifest) -> None:
+    """Write the manifest: the directory counts as finished from now on. Counts are checked first."""
+    if manifest.counts is not None:
+        manifest.counts.check(output.uri)
+    output.child(MANIFEST_FILE).write_bytes(_json(manifest.model_dump(mode="json")))
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    """The digest that stands in a manifest beside its config."""
+    return digest(config)
+
+
+def environment() -> dict[str, Any]:
+    """Versions of Python, platform and the packages that results depend on, and the git commit if any."""
+    versions: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).resolve().parent.parent
+    try:
+        out = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return out.stdout.strip()
+
+
+def _read(directory: Location, name: str) -> bytes:
+    file = directory.child(name)
+    if not file.exists():
+        raise InputError(f"{directory.uri}: no {name} there; it is not an output of rayview")
+    return file.read_bytes()
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

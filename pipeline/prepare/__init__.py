@@ -1,0 +1,1 @@
+"""Dumps → data/{train,val,test}: token ids and labels, split without leaks."""

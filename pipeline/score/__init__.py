@@ -1,0 +1,1 @@
+"""Dumps or data/test → scores/: label and probabilities of every review."""

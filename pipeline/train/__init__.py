@@ -1,0 +1,1 @@
+"""data/ → model/: fine-tune a classifier on Ray Train."""
