@@ -1,0 +1,180 @@
+"""What all jobs share: options, messages, exit codes, and keeping Ray's noise out of the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from pipeline.errors import RayviewError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.progress import Reporter
+    from pipeline.resources import Cluster
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Files, globs, directories or URIs (s3://, gs://, file://)."),
+]
+Output = Annotated[str, typer.Option(metavar="DIR", help="Where the output goes; an empty or new directory.")]
+ConfigFile = Annotated[
+    str | None, typer.Option("--config", metavar="FILE.toml", help="Settings to start from.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given repeatedly."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Delete what an earlier run of rayview left in DIR.")
+]
+
+
+class Session:
+    """A running job: where it reports, and what it runs on."""
+
+    def __init__(self, reporter: Reporter, stdout: TextIO) -> None:
+        self.reporter = reporter
+        self.stdout = stdout
+
+    def print(self, text: str = "") -> None:
+        """Print a line of the job's result."""
+        self.stdout.write(f"{text}\n")
+        self.stdout.flush()
+
+    def connect(self, config: Config) -> Cluster:
+        """Join or start Ray; see `resources.connect`."""
+        from pipeline import resources
+
+        self.reporter.say("connecting to Ray")
+        cluster = resources.connect(config.cluster)
+        self.reporter.say(f"Ray: {cluster}")
+        return cluster
+
+
+@contextmanager
+def session(name: str) -> Iterator[Session]:
+    """Run a job's body: errors become one line and an exit code, Ray is left as it was found.
+
+    All that libraries and Ray print goes to a log file, which is named when something goes wrong.
+
+    Raises:
+        SystemExit: always, with the exit code of architecture.md, unless that is 0.
+    """
+    log = _open_log(name)
+    with _captured_output(log) as (stdout, stderr), _terminable():
+        code = 0
+        reporter = _reporter(stderr)
+        try:
+            yield Session(reporter, stdout)
+        except KeyboardInterrupt:
+            reporter.say(f"{name}: interrupted; give the same command again to go on or start afresh")
+            code = 1
+        except Exception as error:  # noqa: BLE001  The last place where anything can be said.
+            code = _explain(error, name, log, reporter.say)
+        finally:
+            _leave_ray()
+    if code:
+        raise SystemExit(code)
+
+
+def _explain(error: Exception, name: str, log: Path, say: Callable[[str], None]) -> int:
+    """Say what went wrong; returns the exit code."""
+    chain = list(causes(error))
+    known = next((e for e in reversed(chain) if isinstance(e, RayviewError)), None)
+    if known is not None:
+        say(f"error: {known}")
+        return known.exit_code
+    with log.open("a", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    reason = str(chain[-1]).strip().splitlines() or [""]
+    say(f"error: {name} failed: {type(chain[-1]).__name__}: {reason[-1][:300]}; the log is {log}")
+    return 1
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was wrapped around, outermost first; Ray wraps what its workers raise."""
+    step: BaseException | None = error
+    seen: set[int] = set()
+    while step is not None and id(step) not in seen:
+        seen.add(id(step))
+        yield step
+        inner = getattr(step, "cause", None)
+        step = inner if isinstance(inner, BaseException) else step.__cause__
+
+
+def _open_log(name: str) -> Path:
+    folder = Path(os.environ.get("RAYVIEW_LOG_DIR") or Path(tempfile.gettempdir()) / f"rayview-{os.getuid()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}.log"
+
+
+@contextmanager
+def _captured_output(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
+    """Send file descriptors 1 and 2 to the log; yields the real stdout and stderr.
+
+    Redirected below Python, because Ray's C++ and its subprocesses write to the descriptors themselves.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    streams = tuple(os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace") for fd in kept)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    try:
+        yield streams[0], streams[1]
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, fd in enumerate(kept, start=1):
+            os.dup2(fd, number)
+            os.close(fd)
+        os.close(target)
+        for stream in streams:
+            stream.close()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, which `ray job stop` sends, ends a job as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _reporter(stream: TextIO) -> Reporter:
+    from rich.console import Console
+
+    from pipeline.progress import Reporter
+
+    return Reporter(Console(file=stream))
+
+
+def _leave_ray() -> None:
+    ray: Any = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a job's main function as a command line."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

@@ -1,0 +1,243 @@
+"""Cut a dump into line-aligned chunks: the unit of work and of commitment.
+
+The only sequential part of reading a file is here: decompress, and cut at line ends. Where a chunk
+begins depends on the bytes and `chunk_bytes` alone, so a second reading cuts the same chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.storage import Location
+
+_READ_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 20
+_GZIP_WINDOW = 31
+"""wbits of zlib: the largest window, with a gzip header."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some whole lines of one file."""
+
+    file: int
+    """Number of the file in the job's input, from 0."""
+    source: str
+    chunk: int
+    """Number of the chunk in its file, from 0."""
+    first_line: int
+    """Number of its first line in the file, from 1."""
+    byte_offset: int
+    """Where it begins in the decompressed file."""
+    lines: int
+    last: bool
+    """Whether the file ends with it."""
+    broken: str | None
+    """On the last chunk: why the stream could not be read to its end, if so."""
+    bytes_read: int
+    """Bytes of the stored file that were read up to its end, for progress."""
+    raw: bytes
+
+
+class BrokenStreamError(Exception):
+    """A compressed stream that ends early or is damaged; what came before it has been handed on."""
+
+
+def read_chunks(
+    file: Location, number: int, chunk_bytes: int, *, max_lines: int | None = None, skip: Collection[int] = ()
+) -> Iterator[Chunk]:
+    """Read a file as chunks.
+
+    Args:
+        number: of the file in the job's input.
+        chunk_bytes: text in a chunk; a longer line makes a longer chunk.
+        max_lines: stop after so many lines.
+        skip: chunk numbers that are done already; they are read over and not yielded.
+    Yields:
+        At least one chunk, empty where the file is; the last one has `last` set.
+    Raises:
+        InputError: the file cannot be opened. A stream that breaks later ends in a chunk with `broken` set.
+    """
+    with file.open_input() as stream:
+        for chunk in _with_last(_number(stream, file.uri, number, chunk_bytes, max_lines)):
+            if chunk.chunk not in skip:
+                yield chunk
+
+
+def _number(stream: Any, source: str, file: int, chunk_bytes: int, max_lines: int | None) -> Iterator[Chunk]:
+    chunk = Chunk(file, source, 0, 1, 0, 0, False, None, 0, b"")
+    try:
+        for raw in cut_lines(decompress(stream), chunk_bytes):
+            if max_lines is not None:
+                raw = first_lines(raw, max_lines - chunk.first_line + 1)
+            lines = count_lines(raw)
+            chunk = replace(chunk, raw=raw, lines=lines, bytes_read=stream.tell())
+            yield chunk
+            chunk = replace(
+                chunk,
+                chunk=chunk.chunk + 1,
+                first_line=chunk.first_line + lines,
+                byte_offset=chunk.byte_offset + len(raw),
+            )
+            if max_lines is not None and chunk.first_line > max_lines:
+                return
+    except BrokenStreamError as error:
+        yield replace(chunk, raw=b"", lines=0, broken=str(error), bytes_read=stream.tell())
+    else:
+        if chunk.chunk == 0:
+            yield chunk
+
+
+def _with_last(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Mark the last chunk, which is known only when no other follows."""
+    held: Chunk | None = None
+    for chunk in chunks:
+        if held is not None:
+            yield held
+        held = chunk
+    assert held is not None
+    yield replace(held, last=True)
+
+
+def cut_lines(pieces: Iterable[bytes], chunk_bytes: int) -> Iterator[bytes]:
+    """Join pieces of a stream and cut them after the last line end in every `chunk_bytes` of it.
+
+    A BrokenStreamError of `pieces` is passed on after all that came before it, a cut line included.
+    """
+    tail = b""
+    broken: BrokenStreamError | None = None
+    filled = _exact(pieces, chunk_bytes)
+    while True:
+        try:
+            piece = next(filled, b"")
+        except BrokenStreamError as error:
+            broken, piece = error, b""
+        if not piece:
+            break
+        # rfind in the new piece alone: a line of many chunks must not be searched over and over.
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield tail + piece[:cut]
+            tail = piece[cut:]
+        else:
+            tail += piece
+    if tail:
+        yield tail
+    if broken:
+        raise broken
+
+
+def _exact(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`, the last one shorter; a break comes after what precedes it."""
+    parts: list[bytes] = []
+    held = 0
+    broken: BrokenStreamError | None = None
+    iterator = iter(pieces)
+    while True:
+        try:
+            piece = next(iterator, None)
+        except BrokenStreamError as error:
+            broken, piece = error, None
+        if piece is None:
+            break
+        parts.append(piece)
+        held += len(piece)
+        if held >= size:
+            joined = b"".join(parts)
+            full = len(joined) // size * size
+            for start in range(0, full, size):
+                yield joined[start : start + size]
+            parts, held = [joined[full:]], len(joined) - full
+    if held:
+        yield b"".join(parts)
+    if broken:
+        raise broken
+
+
+def decompress(stream: Any) -> Iterator[bytes]:
+    """Decompressed pieces of an open file; how it is compressed is told from its first bytes.
+
+    Raises:
+        BrokenStreamError: the compressed data end early or are damaged, after the pieces before that.
+    """
+    head = bytes(stream.read(6))
+    stream.seek(0)
+    if head.startswith(b"\x1f\x8b"):
+        return _gunzip(stream)
+    if head.startswith(b"BZh"):
+        return _codec(stream, "bz2")
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return _codec(stream, "zstd")
+    return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
+
+
+def _gunzip(stream: Any) -> Iterator[bytes]:
+    """Members of a gzip file one after the other; zero padding after the last one is let pass."""
+    from isal import isal_zlib
+
+    decoder = isal_zlib.decompressobj(_GZIP_WINDOW)
+    begun = False
+    while True:
+        data = bytes(stream.read(_READ_BYTES))
+        if not data:
+            break
+        while data:
+            if not begun:
+                data = data.lstrip(b"\0")
+                begun = bool(data)
+                continue
+            try:
+                piece = decoder.decompress(data, _PIECE_BYTES)
+            except isal_zlib.error as error:  # type: ignore[misc]
+                raise BrokenStreamError(f"gzip data are damaged near byte {stream.tell()}: {error}") from None
+            yield piece
+            data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+            if decoder.eof:
+                decoder, begun = isal_zlib.decompressobj(_GZIP_WINDOW), False
+    if begun:
+        raise BrokenStreamError(f"gzip data end in the middle of a stream, at byte {stream.tell()}")
+
+
+def _codec(stream: Any, codec: str) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    decoded = pa.CompressedInputStream(stream, codec)
+    while True:
+        try:
+            piece = bytes(decoded.read(_PIECE_BYTES))
+        except OSError as error:
+            raise BrokenStreamError(f"{codec} data are damaged or cut short: {error}") from None
+        if not piece:
+            return
+        yield piece
+
+
+def count_lines(raw: bytes) -> int:
+    """Lines in some text, an unfinished one at its end included."""
+    return raw.count(b"\n") + (bool(raw) and not raw.endswith(b"\n"))
+
+
+def first_lines(raw: bytes, most: int) -> bytes:
+    """The first lines of some text, at most so many."""
+    if count_lines(raw) <= most:
+        return raw
+    end = -1
+    for _ in range(most):
+        end = raw.index(b"\n", end + 1)
+    return raw[: end + 1]
+
+
+def head_bytes(file: Location, size: int) -> bytes:
+    """The first decompressed bytes of a file, at most `size`; fewer where it ends or breaks before."""
+    held = b""
+    with file.open_input() as stream:
+        try:
+            for piece in decompress(stream):
+                held += piece
+                if len(held) >= size:
+                    break
+        except BrokenStreamError:
+            pass
+    return held[:size]

@@ -1,0 +1,246 @@
+"""Chunks on Ray Data: one row of a dataset is one chunk, at every step of a stage.
+
+Between steps a chunk's tables travel as Arrow IPC in a binary column, so Ray Data can neither merge
+two chunks, nor drop one that has no rows, nor split one over two calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import InputConfig
+from pipeline.errors import InputError
+from pipeline.ingest.chunks import Chunk, read_chunks
+from pipeline.ingest.formats import ENCODED, FORMATS, Format, detect_format
+from pipeline.resources import Pool
+from pipeline.storage import Location, locate
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input file, as the readers need it."""
+
+    number: int
+    uri: str
+    size_bytes: int
+    form: Format | str
+    """How its lines are read, or ENCODED for rows that are encoded already."""
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """How the input is cut up; two jobs with the same plan cut the same chunks."""
+
+    chunk_bytes: int
+    max_rows: int | None = None
+    done: Mapping[int, Collection[int]] = field(default_factory=dict)
+    """Chunks that need not be handed on, by file number."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What travels from step to step in place of a chunk's text."""
+
+    file: int
+    source: str
+    chunk: int
+    first_line: int
+    lines: int
+    last: bool
+    broken: str | None
+    bytes_read: int
+    rows: pa.Table
+    rejects: pa.Table | None
+    counts: dict[str, Any] = field(default_factory=dict)
+    """Sums over the rows, by name; plain data."""
+
+    @classmethod
+    def of(
+        cls, chunk: Chunk, rows: pa.Table, rejects: pa.Table | None, counts: dict[str, Any] | None = None
+    ) -> Batch:
+        """What became of a chunk so far."""
+        meta = {name: getattr(chunk, name) for name in _BATCH_META}
+        return cls(**meta, rows=rows, rejects=rejects, counts=counts or {})
+
+
+def find_sources(files: Iterable[Location], config: InputConfig) -> list[Source]:
+    """Look into each input file.
+
+    Raises:
+        InputError: a file in no known format, a configured column that is not there, or nothing to read.
+    """
+    found = [(file, detect_format(file, config)) for file in files]
+    if not any(form for _, form in found):
+        raise InputError(f"{found[0][0].uri}: empty file; there is nothing to read")
+    # An empty shard among others is no mistake; any format reads it.
+    return [Source(n, file.uri, file.info().size, form or FORMATS[0]) for n, (file, form) in enumerate(found)]
+
+
+def encoded_sources(files: Iterable[Location]) -> list[Source]:
+    """Sources for parts of data/{train,val,test}."""
+    return [Source(n, f.uri, f.info().size, ENCODED) for n, f in enumerate(files)]
+
+
+def choose_chunk_bytes(sources: Iterable[Source], *, largest: int, consumers: int) -> int:
+    """Text in a chunk, so that every consumer gets several, and none takes too long.
+
+    Args:
+        largest: the most a chunk should hold; less where a consumer is slow.
+        consumers: encoders or scorers that run at once.
+    Returns:
+        Bytes, at least 64 KiB, in whole KiB. Stored sizes of compressed files count three times.
+    """
+    expected = sum(s.size_bytes * (3 if s.uri.endswith((".gz", ".bz2", ".zst")) else 1) for s in sources)
+    fitting = expected // (4 * consumers)
+    return max(64 << 10, min(largest, fitting)) >> 10 << 10
+
+
+def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
+    """A Ray dataset of chunks, one a row; read with `to_chunk`.
+
+    With `max_rows` the files are read one after the other by one task, which counts as it goes;
+    else each file has a task of its own.
+    """
+    import ray.data
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
+
+    groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
+
+    class Chunks(Datasource):  # type: ignore[misc]
+        def estimate_inmemory_data_size(self) -> int | None:
+            return None
+
+        def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
+            return [
+                ReadTask(
+                    lambda group=group: read_group(group, plan),
+                    BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None),
+                )
+                for group in groups
+            ]
+
+    # One byte: a block is handed on with its first row, so a chunk never waits for the next.
+    ray.data.DataContext.get_current().target_max_block_size = 1
+    return ray.data.read_datasource(
+        Chunks(), num_cpus=pool.cpus, concurrency=pool.size, override_num_blocks=len(groups)
+    )
+
+
+def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **options: Any) -> Any:
+    """Apply a function, or a class in an actor pool, to each chunk's row by itself."""
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    if isinstance(function, type):
+        options["compute"] = ActorPoolStrategy(size=pool.size)
+    else:
+        options["compute"] = TaskPoolStrategy(size=pool.size)
+    if pool.gpus:
+        options["num_gpus"] = pool.gpus
+    return dataset.map_batches(
+        function, batch_size=1, batch_format="pyarrow", num_cpus=pool.cpus, zero_copy_batch=True, **options
+    )
+
+
+def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
+    """Chunks of some files, in their order, as one-row tables; `max_rows` is counted over all of them."""
+    left = plan.max_rows
+    for source in sources:
+        if left == 0:
+            return
+        done = plan.done.get(source.number, ())
+        file = locate(source.uri)
+        if source.form == ENCODED:
+            chunks = read_encoded(file, source.number)
+        else:
+            chunks = read_chunks(file, source.number, plan.chunk_bytes, max_lines=left)
+        for chunk in chunks:
+            if left is not None:
+                left -= chunk.lines
+            if chunk.chunk not in done:
+                yield _chunk_table(chunk)
+
+
+def read_encoded(file: Location, number: int) -> Iterator[Chunk]:
+    """Row groups of a part that `prepare` wrote, as chunks whose `raw` is Arrow IPC."""
+    with file.open_input() as stream:
+        parquet = pq.ParquetFile(stream)
+        groups = parquet.num_row_groups
+        line = 1
+        for group in range(groups):
+            rows = parquet.read_row_group(group)
+            read = file.info().size * (group + 1) // groups
+            yield Chunk(
+                number, file.uri, group, line, 0, rows.num_rows, group == groups - 1, None, read, to_ipc(rows)
+            )
+            line += rows.num_rows
+
+
+def _chunk_table(chunk: Chunk) -> pa.Table:
+    columns = {name: [value] for name, value in asdict(chunk).items() if name != "raw"}
+    schema = _META_SCHEMA.append(pa.field("raw", pa.large_binary()))
+    return pa.table(columns | {"raw": pa.array([chunk.raw], pa.large_binary())}, schema=schema)
+
+
+def to_chunk(table: pa.Table) -> Chunk:
+    """The chunk of a one-row table."""
+    assert table.num_rows == 1
+    return Chunk(**{name: table[name][0].as_py() for name in table.column_names})
+
+
+def batch_table(batch: Batch) -> pa.Table:
+    """A batch as a one-row table, to hand on."""
+    columns: dict[str, Any] = {name: [getattr(batch, name)] for name in _BATCH_META}
+    columns["counts"] = [json.dumps(batch.counts)]
+    columns["rows"] = pa.array([to_ipc(batch.rows)], pa.large_binary())
+    rejects = None if batch.rejects is None else to_ipc(batch.rejects)
+    columns["rejects"] = pa.array([rejects], pa.large_binary())
+    return pa.table(columns)
+
+
+def to_batch(table: pa.Table) -> Batch:
+    """The batch of a one-row table; its tables share memory with it."""
+    assert table.num_rows == 1
+    meta = {name: table[name][0].as_py() for name in _BATCH_META}
+    rejects = table["rejects"][0]
+    return Batch(
+        **meta,
+        counts=json.loads(table["counts"][0].as_py()),
+        rows=from_ipc(table["rows"][0].as_buffer()),
+        rejects=from_ipc(rejects.as_buffer()) if rejects.is_valid else None,
+    )
+
+
+def to_ipc(table: pa.Table) -> pa.Buffer:
+    """A table as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return sink.getvalue()
+
+
+def from_ipc(buffer: Any) -> pa.Table:
+    """The table of an Arrow IPC stream."""
+    return pa.ipc.open_stream(buffer).read_all()
+
+
+_META_SCHEMA = pa.schema(
+    [
+        ("file", pa.int32()),
+        ("source", pa.string()),
+        ("chunk", pa.int32()),
+        ("first_line", pa.int64()),
+        ("byte_offset", pa.int64()),
+        ("lines", pa.int64()),
+        ("last", pa.bool_()),
+        ("broken", pa.string()),
+        ("bytes_read", pa.int64()),
+    ]
+)
+_BATCH_META = [name for name in _META_SCHEMA.names if name != "byte_offset"]

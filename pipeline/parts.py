@@ -1,0 +1,45 @@
+"""Part files: one for a chunk, named after its file and number, written in one piece."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.manifest import OutputFile
+from pipeline.storage import Location
+
+ENTRY_KEY = b"rayview.entry"
+"""Key in a part's Parquet metadata under which the account of its chunk is kept."""
+
+
+def part_name(file: int, chunk: int) -> str:
+    """`part-<file>-<chunk>.parquet`: which input file, and which chunk of it."""
+    return f"part-{file:05d}-{chunk:06d}.parquet"
+
+
+def write_part(
+    directory: Location, name: str, table: pa.Table, metadata: dict[bytes, bytes] | None = None
+) -> OutputFile:
+    """Write a table as Parquet; the same table gives the same bytes.
+
+    Args:
+        name: path of the file below `directory`.
+        metadata: kept in the file beside the schema.
+    """
+    if metadata:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+    sink = io.BytesIO()
+    # One row group: a part is one chunk, and is read whole. zstd packs ids by half at no cost in time.
+    pq.write_table(table, sink, compression="zstd", row_group_size=max(1, table.num_rows))
+    data = sink.getbuffer()
+    directory.child(name).write_bytes(data)
+    return OutputFile(path=name, rows=table.num_rows, bytes=len(data))
+
+
+def write_rejects(directory: Location, file: int, chunk: int, rejects: pa.Table | None) -> list[OutputFile]:
+    """Write the rejected lines of a chunk, if there are any, to rejects/."""
+    if rejects is None or not rejects.num_rows:
+        return []
+    return [write_part(directory, f"rejects/{part_name(file, chunk)}", rejects)]

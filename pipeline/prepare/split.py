@@ -1,0 +1,63 @@
+"""Which split a review belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.config import SplitConfig
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The last line of the test set when `split.by` is head."""
+
+    file: int
+    line: int
+
+
+def uniform(hashes: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
+    """Numbers in [0, 1) that depend on each hash and the seed alone.
+
+    So a text never moves to another split when more data come, and equal texts stay together.
+
+    Args:
+        hashes: (N,) int64.
+    Source: the finalizer of SplitMix64 (Steele et al. 2014, doi:10.1145/2714064.2660195).
+    """
+    with np.errstate(over="ignore"):
+        z = hashes.view(np.uint64) + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) % 2**64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def assign(
+    hashes: npt.NDArray[np.int64],
+    lines: npt.NDArray[np.int64],
+    file: int,
+    config: SplitConfig,
+    boundary: Boundary | None,
+) -> npt.NDArray[np.int8]:
+    """The split of each row, as an index into SPLITS.
+
+    Args:
+        hashes: (N,) int64 text hashes.
+        lines: (N,) int64 line numbers in the file.
+        file: number of the file in the input.
+        boundary: where the test set ends; only if `split.by` is head.
+    Returns:
+        (N,) int8.
+    """
+    u = uniform(hashes, config.seed)
+    if boundary is None:
+        edges = np.cumsum([config.train_frac, config.val_frac])
+        return np.searchsorted(edges, u, side="right").astype(np.int8)
+    train_share = config.train_frac / (config.train_frac + config.val_frac)
+    in_head = (lines <= boundary.line) if file == boundary.file else np.full(len(lines), file < boundary.file)
+    return np.where(in_head, 2, u >= train_share).astype(np.int8)

@@ -1,0 +1,84 @@
+"""Rows of unequal length, and padded batches of them, without a Python loop over rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """N rows of token ids, one after the other."""
+
+    values: npt.NDArray[np.int32]
+    """(T,) int32: the ids of all rows."""
+    offsets: IntArray
+    """(N + 1,) int64: where each row begins in `values`, and the end of the last."""
+
+    @classmethod
+    def of(cls, column: pa.Array | pa.ChunkedArray) -> Ragged:
+        """The rows of a list<int32> column, sharing its memory where it is in one piece."""
+        if isinstance(column, pa.ChunkedArray):
+            column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        offsets = column.offsets.to_numpy().astype(np.int64)
+        return cls(column.values.to_numpy(), offsets)
+
+    @property
+    def lengths(self) -> IntArray:
+        """(N,) int64: ids in each row."""
+        return np.diff(self.offsets)
+
+    def pad(self, rows: IntArray, pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Some rows as a rectangle as wide as the longest of them.
+
+        Args:
+            rows: (B,) numbers of the rows wanted, B at least 1.
+            pad_id: fills up the shorter ones.
+        Returns:
+            input_ids and attention_mask, both (B, L) int64.
+        """
+        starts, lengths = self.offsets[rows], self.lengths[rows]
+        column = np.arange(max(1, int(lengths.max())))
+        mask = column < lengths[:, None]
+        ids = np.full(mask.shape, pad_id, np.int64)
+        ids[mask] = self.values[(starts[:, None] + column)[mask]]
+        return ids, mask.astype(np.int64)
+
+
+def token_budget_batches(lengths: IntArray, budget: int) -> list[IntArray]:
+    """Cut rows into batches of similar length.
+
+    Rows go by falling length, so the largest batch comes first and a lack of memory shows at once.
+
+    Args:
+        lengths: (N,) ids in each row.
+        budget: most padded ids in a batch; a longer row is a batch by itself.
+    Returns:
+        Row numbers, batch by batch; each row in exactly one. The same lengths give the same batches.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        width = max(1, int(lengths[order[start]]))
+        stop = start + max(1, budget // width)
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+def to_tensors(ids: Any, mask: Any, device: str) -> dict[str, Any]:
+    """A padded batch as the model takes it, on its device."""
+    import torch
+
+    tensors = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    if device == "cpu":
+        return tensors
+    return {n: t.pin_memory().to(device, non_blocking=True) for n, t in tensors.items()}

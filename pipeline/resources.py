@@ -1,0 +1,277 @@
+"""Connect to Ray, and share its CPUs and GPUs out so that no stage can starve another.
+
+Ray runs a task only when the CPUs that it asks for are free, and says nothing while it waits. If the
+actors of one step took every CPU, the step that feeds them would wait for ever. So all shares are
+computed here, from one rule: the pools of a job together never ask for more than the cluster has, and
+every pool gets at least one member. On small machines the shares are fractions of a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import ClusterConfig, TrainConfig
+from pipeline.errors import ClusterError, SettingError
+from pipeline.storage import Location
+
+_STEP = 1e-4
+"""Ray counts CPUs and GPUs in ten-thousandths."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """So many members, each with its logical share."""
+
+    size: int
+    cpus: float
+    gpus: float = 0.0
+    threads: int = 1
+    """Threads that a member computes with; above its share where the other pools are mostly idle."""
+
+    @property
+    def all_cpus(self) -> float:
+        """CPUs that the whole pool reserves."""
+        return self.size * self.cpus
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        return f"{self.size} × {self.cpus:g} CPU{gpus}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of a cluster."""
+
+    cpus: float
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is to share out."""
+
+    nodes: tuple[Node, ...]
+    accelerators: tuple[str, ...] = ()
+    """Types of its GPUs in Ray's terms, as H100 or T4."""
+
+    @property
+    def cpus(self) -> float:
+        """Logical CPUs of all nodes."""
+        return sum(n.cpus for n in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all nodes."""
+        return sum(n.gpus for n in self.nodes)
+
+    def __str__(self) -> str:
+        nodes = "1 node" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes"
+        return f"{nodes}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+
+
+@dataclass(frozen=True)
+class PreparePlan:
+    """Pools of the prepare job."""
+
+    readers: Pool
+    encoders: Pool
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """Pools of the scoring job."""
+
+    readers: Pool
+    encoders: Pool
+    scorers: Pool
+    writers: Pool
+
+
+def plan_prepare(cluster: Cluster, files: int) -> PreparePlan:
+    """Share a cluster out between readers and encoders.
+
+    A reader hands on about 100 times what an encoder takes, so an eighth of the CPUs is plenty.
+
+    Args:
+        files: input files, each read by one reader at a time.
+    """
+    readers = _fill(cluster.cpus / 8, most=files)
+    return PreparePlan(readers, _fill(cluster.cpus - readers.all_cpus, rounds_up=True))
+
+
+def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> ScorePlan:
+    """Share a cluster out between the actors that hold the model and all that keeps them fed.
+
+    Without a GPU the model takes nearly all the time: one CPU in 16, and at least one, is for the rest.
+    With GPUs an actor needs half a CPU to one, and every other CPU encodes.
+
+    Args:
+        files: input files.
+        num_actors: actors that hold the model; None: one a GPU, or as many as the CPUs carry.
+    """
+    cpus = cluster.cpus
+    if cluster.gpus:
+        size = num_actors or max(1, math.floor(cluster.gpus))
+        scorers = Pool(size, _share(min(1.0, cpus / 2 / size)), _gpu_share(min(1.0, cluster.gpus / size)))
+        rest = cpus - scorers.all_cpus
+    else:
+        rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
+        size = num_actors or max(1, math.floor(cpus - rest))
+        threads = max(1, min(math.floor(cpus / size), math.floor(max(n.cpus for n in cluster.nodes))))
+        scorers = Pool(size, _share(min(1.0, (cpus - rest) / size)), threads=threads)
+    readers = _fill(rest / 8, most=files)
+    writers = _fill(rest / 8)
+    return ScorePlan(readers, _fill(rest - readers.all_cpus - writers.all_cpus), scorers, writers)
+
+
+def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
+    """Workers of the training job, and what each reserves.
+
+    By default one a GPU, or one a node where there is none. Nothing else runs meanwhile, so the workers
+    share all CPUs.
+
+    Raises:
+        SettingError: a GPU is asked for and there is none, there are more workers than GPUs, or
+            `train.global_batch_rows` cannot be divided among the workers.
+    """
+    use_gpu = cluster.gpus > 0 if config.use_gpu is None else config.use_gpu
+    if use_gpu and cluster.gpus < 1:
+        raise SettingError(f"train.use_gpu=true, but the cluster has no GPU ({cluster})")
+    size = config.num_workers or (math.floor(cluster.gpus) if use_gpu else len(cluster.nodes))
+    if use_gpu and size > cluster.gpus:
+        raise SettingError(f"train.num_workers={size}, but the cluster has {cluster.gpus:g} GPUs")
+    if config.global_batch_rows % size:
+        raise SettingError(
+            f"train.global_batch_rows={config.global_batch_rows} is not divisible by"
+            f" train.num_workers={size}; the workers must get equal parts"
+        )
+    cpus = _worker_cpus([n for n in cluster.nodes if not use_gpu or n.gpus], size)
+    return Pool(size, cpus, 1.0 if use_gpu else 0.0, threads=max(1, math.floor(cpus)))
+
+
+def _worker_cpus(nodes: list[Node], size: int) -> float:
+    """The largest share, whole where it is 1 or more, of which the nodes hold `size`."""
+    for share in range(math.floor(max(n.cpus for n in nodes)), 0, -1):
+        if sum(math.floor(n.cpus / share) for n in nodes) >= size:
+            return float(share)
+    per_cpu = math.ceil(size / max(1, sum(math.floor(n.cpus) for n in nodes)))
+    return _share(1.0 / per_cpu)
+
+
+def _fill(budget: float, *, most: int | None = None, rounds_up: bool = False) -> Pool:
+    """The pool that uses a budget of CPUs: members of one CPU each, or fewer, smaller ones."""
+    whole = math.ceil(budget) if rounds_up else math.floor(budget)
+    size = max(1, whole if most is None else min(most, whole))
+    return Pool(size, _share(min(1.0, budget / size)))
+
+
+def _share(cpus: float) -> float:
+    """A share that Ray can count, never rounded up: the sum must stay within the cluster."""
+    return max(_STEP, math.floor(cpus / _STEP + 1e-6) * _STEP) if cpus < 1 else 1.0
+
+
+def _gpu_share(gpus: float) -> float:
+    return _share(gpus)
+
+
+def connect(config: ClusterConfig) -> Cluster:
+    """Join the cluster that is named or running, or start Ray on this machine.
+
+    Raises:
+        ClusterError: a named cluster cannot be reached, or Ray does not start.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        _initialize(config)
+    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+    usable = tuple(Node(n["CPU"], n.get("GPU", 0.0)) for n in nodes if n.get("CPU", 0) > 0)
+    if not usable:
+        raise ClusterError("the Ray cluster has no node with CPUs to run on; start one with ray start")
+    types = {key.partition(":")[2] for n in nodes for key in n if key.startswith("accelerator_type:")}
+    return Cluster(usable, tuple(sorted(types)))
+
+
+def check_shared(locations: list[Location], cluster: Cluster, config: ClusterConfig) -> None:
+    """See that every node can reach what the job reads and writes.
+
+    Raises:
+        ClusterError: there are several nodes, and a local path is not in `cluster.storage_path`.
+    """
+    if len(cluster.nodes) == 1:
+        return
+    shared = config.storage_path
+    for location in locations:
+        inside = shared is not None and f"{location.path}/".startswith(f"{shared.rstrip('/')}/")
+        if location.is_local and not inside:
+            raise ClusterError(
+                f"{location.uri}: a path on this machine, but the cluster has {len(cluster.nodes)} nodes; use"
+                " s3:// or the like, or a folder that all nodes share, named with"
+                " --set cluster.storage_path=FOLDER"
+            )
+
+
+def without_gpus(cluster: Cluster) -> Cluster:
+    """The same machines, their GPUs left out of account."""
+    return Cluster(tuple(Node(n.cpus) for n in cluster.nodes))
+
+
+def choose_precision(cluster: Cluster, asked: str) -> str:
+    """The precision for `auto`: bfloat16 where the device multiplies it natively, else float32."""
+    if asked != "auto":
+        return asked
+    native = not _OLD_GPUS.intersection(cluster.accelerators) if cluster.gpus else cpu_has_bfloat16()
+    return "bfloat16" if native else "float32"
+
+
+_OLD_GPUS = {"K80", "P4", "P100", "V100", "T4"}
+"""GPUs from before Ampere emulate bfloat16, in the names that Ray gives them."""
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this machine's CPU multiplies bfloat16 (AVX512-BF16 or AMX), as its kernel reports it."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _initialize(config: ClusterConfig) -> None:
+    import logging
+
+    import ray
+    from ray._private.services import canonicalize_bootstrap_address
+
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    options |= {"configure_logging": True, "ignore_reinit_error": True}
+    try:
+        found = canonicalize_bootstrap_address(config.address)
+        if found is None:
+            options |= {"address": "local", "include_dashboard": False, "num_cpus": config.num_cpus}
+        else:
+            options["address"] = found
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = config.address or os.environ.get("RAY_ADDRESS") or "this machine"
+        reason = str(error).strip().partition("\n")[0]
+        raise ClusterError(
+            f"Ray at {where}: cannot be reached or started: {reason}; see `ray status`, or unset RAY_ADDRESS"
+            " and cluster.address to start Ray here"
+        ) from None
+
+
+def survey(config: ClusterConfig) -> Cluster:
+    """The cluster that `connect` would give, without starting Ray where none runs."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if canonicalize_bootstrap_address(config.address) is not None:
+        return connect(config)
+    from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+    from ray._private.utils import get_num_cpus
+
+    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
+    return Cluster((Node(config.num_cpus or get_num_cpus(), float(gpus)),))

@@ -1,0 +1,262 @@
+"""The score stage: dumps or data/test → scores/, one part a chunk."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import resources
+from pipeline.config import Config, InputConfig, digest
+from pipeline.errors import InputError
+from pipeline.ingest.dataset import (
+    Batch,
+    ReadPlan,
+    Source,
+    batch_table,
+    choose_chunk_bytes,
+    encoded_sources,
+    find_sources,
+    from_ipc,
+    map_batches,
+    read_dataset,
+    to_batch,
+    to_chunk,
+)
+from pipeline.ingest.encode import load_encoder
+from pipeline.ingest.formats import ENCODED, Format
+from pipeline.ingest.rejects import reject_table
+from pipeline.ingest.rows import CARRIED, Recipe, keep_lines
+from pipeline.ledger import Entry, Ledger, iter_entries
+from pipeline.manifest import (
+    MANIFEST_FILE,
+    Counts,
+    InputFile,
+    Manifest,
+    Run,
+    State,
+    begin,
+    environment,
+    read_manifest,
+    read_run,
+    write_manifest,
+)
+from pipeline.model import ModelCard, fingerprint_model, read_card, tokenizer_json
+from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
+from pipeline.progress import Reporter
+from pipeline.score.predictor import Predictor, PredictorOptions
+from pipeline.score.resume import committed_entries
+from pipeline.storage import Location, expand_inputs, local_copy, locate
+
+LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
+BATCH_TOKENS = {"cpu": 4096, "gpu": 65536}
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Everything about a scoring job that is known before Ray starts."""
+
+    output: Location
+    sources: list[Source]
+    recipe: Recipe
+    tokenizer: str
+    card: ModelCard
+    model: Location
+    run: Run
+    config: Config
+
+
+def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob:
+    """Look at inputs, model and output; write nothing.
+
+    Text columns, separator and max_length are the model's own, whatever the settings say.
+
+    Raises:
+        UserError: any of them does not fit, see errors.py.
+    """
+    where = locate(model)
+    card = read_card(where)
+    tokenizer = tokenizer_json(local_copy(where))
+    input_config = config.input.model_copy(
+        update={"text": config.input.text or card.text, "text_separator": card.text_separator}
+    )
+    files, sources = _find_input(inputs, input_config)
+    run = Run(
+        stage="score",
+        inputs=[InputFile.of(f) for f in files],
+        model_fingerprint=fingerprint_model(where),
+        settings={
+            "input": input_config.model_dump(mode="json", exclude={"max_rejected_frac"}),
+            "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens"}),
+        },
+    )
+    recipe = Recipe(card.text_separator, card.max_length, config.input.verified_only, scheme=None)
+    return ScoreJob(locate(output), sources, recipe, tokenizer, card, where, run, config)
+
+
+def _find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], list[Source]]:
+    """The input as files: those of a split of prepared data, by its manifest, or dumps."""
+    if len(inputs) == 1:
+        split = locate(inputs[0])
+        data = Location(split.filesystem, split.path.rpartition("/")[0], split.uri.rpartition("/")[0])
+        if split.name in ("train", "val", "test") and data.child(MANIFEST_FILE).exists():
+            manifest = read_manifest(data, "prepare")
+            files = [data.child(o.path) for o in manifest.outputs if o.path.startswith(f"{split.name}/")]
+            if not files:
+                raise InputError(f"{split.uri}: this split has no rows")
+            return files, encoded_sources(files)
+    files = expand_inputs(inputs)
+    return files, find_sources(files, config)
+
+
+def score(
+    job: ScoreJob, cluster: resources.Cluster, reporter: Reporter, *, overwrite: bool = False
+) -> Manifest:
+    """Run the job on a cluster that is connected. Chunks that are scored already are not scored again.
+
+    Returns:
+        The manifest, also where the same job was finished before.
+    Raises:
+        OutputError, ErrorBudgetError, AccountingError: see errors.py.
+    """
+    start = time.monotonic()
+    pools = resources.plan_score(cluster, len(job.sources), job.config.score.num_actors)
+    run = job.run.model_copy(update={"resolved": _resolve(job, cluster, pools)})
+    state = begin(job.output, run, overwrite=overwrite)
+    if state is State.FINISHED:
+        return read_manifest(job.output, "score")
+    resolved = read_run(job.output).resolved
+    ledger = Ledger(job.sources, job.config.input.max_rejected_frac)
+    for entry in committed_entries(job.output):
+        ledger.add(entry)
+    if ledger.entries:
+        reporter.say(
+            f"score: {len(ledger.entries)} chunks with {ledger.lines:,} lines were done before; going on"
+        )
+    dataset = _pipeline(job, run, resolved, pools, ledger)
+    with reporter.meter("score") as meter:
+        for entry in iter_entries(dataset):
+            ledger.add(entry)
+            meter.update(ledger.rows, ledger.done_frac)
+            reporter.refresh()
+    counts = ledger.close(all_files=job.config.input.max_rows is None)
+    manifest = _manifest(job, ledger, counts, resolved, time.monotonic() - start)
+    write_manifest(job.output, manifest)
+    return manifest
+
+
+def _resolve(job: ScoreJob, cluster: resources.Cluster, pools: resources.ScorePlan) -> dict[str, Any]:
+    """Values that the settings leave open, chosen once for the life of the output."""
+    device = "gpu" if pools.scorers.gpus else "cpu"
+    chunk_bytes = job.config.input.chunk_bytes or choose_chunk_bytes(
+        job.sources, largest=LARGEST_CHUNK_BYTES[device], consumers=pools.scorers.size
+    )
+    return {
+        "chunk_bytes": chunk_bytes,
+        "precision": resources.choose_precision(cluster, job.config.score.precision),
+        "batch_tokens": job.config.score.batch_tokens or BATCH_TOKENS[device],
+    }
+
+
+def _pipeline(
+    job: ScoreJob, run: Run, resolved: dict[str, Any], pools: resources.ScorePlan, ledger: Ledger
+) -> Any:
+    """read → encode → score → write, as a Ray dataset of the chunks' accounts."""
+    done: dict[int, set[int]] = {}
+    for file, chunk in ledger.entries:
+        done.setdefault(file, set()).add(chunk)
+    read = ReadPlan(resolved["chunk_bytes"], job.config.input.max_rows, done)
+    work = _Work(job, run)
+    options = PredictorOptions(
+        job.model.uri, job.card, resolved["precision"], resolved["batch_tokens"], pools.scorers.threads
+    )
+    dataset = read_dataset(job.sources, read, pools.readers)
+    dataset = map_batches(dataset, work.encode_chunk, pools.encoders)
+    dataset = map_batches(dataset, Predictor, pools.scorers, fn_constructor_args=[options])
+    return map_batches(dataset, work.write_chunk, pools.writers)
+
+
+class _Work:
+    """What a task needs to encode or write a chunk; small, sent to every worker once."""
+
+    def __init__(self, job: ScoreJob, run: Run) -> None:
+        self._output = job.output.uri
+        self._forms = {s.number: s.form for s in job.sources}
+        self._recipe = job.recipe
+        self._tokenizer = job.tokenizer
+        self._run = digest([run.settings, run.model_fingerprint])
+
+    def encode_chunk(self, table: pa.Table) -> pa.Table:
+        """The rows of a chunk, encoded."""
+        chunk = to_chunk(table)
+        form = self._forms[chunk.file]
+        if form == ENCODED:
+            rows, rejects = _carried_only(from_ipc(chunk.raw)), None
+        else:
+            assert isinstance(form, Format)
+            kept, rejected = keep_lines(chunk, form, self._recipe)
+            rows = _encode(kept, chunk.source, self._tokenizer, self._recipe.max_length)
+            rejects = reject_table(chunk.source, chunk.byte_offset, rejected) if rejected else None
+        return batch_table(Batch.of(chunk, rows, rejects))
+
+    def write_chunk(self, table: pa.Table) -> pa.Table:
+        """Commit a scored chunk, its rejects first, and hand on its account.
+
+        The part is there also where no row is left: it stands for the chunk.
+        """
+        batch = to_batch(table)
+        output = locate(self._output)
+        outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
+        entry = Entry.of(batch, outputs)
+        metadata = {ENTRY_KEY: entry.to_json().encode(), b"rayview.run": self._run.encode()}
+        part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
+        return pa.table({"entry": [replace(entry, outputs=[*outputs, part]).to_json()]})
+
+
+def _encode(rows: pa.Table, source: str, tokenizer: str, max_length: int) -> pa.Table:
+    encoded = load_encoder(tokenizer, max_length)(rows["text"].combine_chunks())
+    columns = {
+        "source": pa.array([source] * rows.num_rows, pa.string()).dictionary_encode(),
+        "line": rows["line"],
+        **{name: rows[name] for name in CARRIED},
+        **{name: encoded[name] for name in encoded.column_names},
+    }
+    return pa.table(columns)
+
+
+def _carried_only(rows: pa.Table) -> pa.Table:
+    """Rows that prepare encoded, with the columns that rows of a dump have; unknown ones are null."""
+    types = {"asin": pa.string(), "user_id": pa.string(), "timestamp": pa.timestamp("ms", tz="UTC")}
+    types["verified"] = pa.bool_()
+    columns = {"source": rows["source"], "line": rows["line"]}
+    columns |= {name: pa.nulls(rows.num_rows, kind) for name, kind in types.items()}
+    return pa.table(columns | {n: rows[n] for n in ("stars", "input_ids", "num_tokens", "truncated")})
+
+
+def _manifest(
+    job: ScoreJob, ledger: Ledger, counts: Counts, resolved: dict[str, Any], seconds: float
+) -> Manifest:
+    config = job.config.model_dump(mode="json")
+    tokens, padded = ledger.total("tokens"), ledger.total("padded_tokens")
+    return Manifest(
+        stage="score",
+        config=config,
+        config_digest=digest(config),
+        inputs=job.run.inputs,
+        outputs=ledger.outputs(),
+        model_fingerprint=job.run.model_fingerprint,
+        counts=counts,
+        seconds=round(seconds, 3),
+        environment=environment(),
+        details={
+            **resolved,
+            "labels": job.card.labels,
+            "scheme": job.card.scheme,
+            "tokens": tokens,
+            "padding_frac": round(1 - tokens / padded, 4) if padded else 0.0,
+            "forward_s": round(ledger.total("forward_s"), 3),
+            "broken": ledger.broken,
+        },
+    )

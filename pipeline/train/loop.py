@@ -1,0 +1,288 @@
+"""The training loop: plain PyTorch, run by every Ray Train worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import TrainConfig
+from pipeline.model import load_classifier, pad_token_id, resolve_model
+from pipeline.ragged import IntArray, Ragged, to_tensors, token_budget_batches
+from pipeline.seeds import derive_seed
+from pipeline.train.batches import count_steps, epoch_batches, my_part, read_rows, to_rows
+
+EVAL_BATCH_TOKENS = 8192
+BEST_DIRECTORY = "best"
+_STATE_FILE = "state.json"
+_RESUME_FILE = "resume.pt"
+_TELL_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """What a worker needs; plain data."""
+
+    model: str
+    labels: list[str]
+    train_parts: list[str]
+    val_parts: list[str]
+    train_rows: int
+    config: TrainConfig
+    precision: str
+    threads: int
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return count_steps(self.train_rows, self.config.global_batch_rows)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in the whole run, early stopping aside."""
+        steps = self.epoch_steps * self.config.epochs
+        return min(steps, self.config.max_steps or steps)
+
+
+@dataclass
+class TrainState:
+    """How far a run is; in every checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    """Optimizer steps done, over all epochs."""
+    best_epoch: int = -1
+    best_val_loss: float = float("inf")
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One entry an epoch: epoch, train_loss, val_loss, val_accuracy, seconds."""
+
+    def is_finished(self, task: TrainTask) -> bool:
+        """Whether all steps are done, or no epoch was better for too long."""
+        stale = self.epoch - 1 - self.best_epoch
+        patience = task.config.early_stopping_epochs
+        return self.step >= task.total_steps or (self.best_epoch >= 0 and stale >= patience)
+
+
+def train_worker(options: dict[str, Any]) -> None:
+    """Run by Ray Train in each worker: `options` holds the task and the board for progress."""
+    import torch
+    from ray import train
+
+    torch.set_num_threads(options["task"].threads)
+    context = train.get_context()
+    worker = Worker(options["task"], context.get_world_rank(), context.get_world_size(), options.get("board"))
+    checkpoint = train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as directory:
+            worker.restore(Path(directory))
+    worker.run()
+
+
+class Worker:
+    """One worker's model, optimizer and place in the run."""
+
+    def __init__(self, task: TrainTask, rank: int, world: int, board: Any) -> None:
+        import torch
+        from ray.train.torch import get_device, prepare_model
+
+        self.task, self.rank, self.world, self.board = task, rank, world, board
+        self.device = get_device()
+        seed = derive_seed(task.config.seed, "head") % 2**32
+        self.bare = load_classifier(resolve_model(task.model), task.labels, seed=seed)
+        self.pad_id = pad_token_id(self.bare)
+        self.model = prepare_model(self.bare)
+        self.optimizer = torch.optim.AdamW(decay_groups(self.bare, task.config.weight_decay))
+        self.state = TrainState()
+        self.best: dict[str, Any] = {}
+        self._told = 0.0
+
+    def run(self) -> None:
+        """Train to the end, with a checkpoint after every epoch."""
+        while not self.state.is_finished(self.task):
+            start = time.monotonic()
+            train_loss = self._train_epoch()
+            val = self.evaluate()
+            self._close_epoch(train_loss, val, time.monotonic() - start)
+            self.save()
+
+    def _train_epoch(self) -> float:
+        config, state = self.task.config, self.state
+        self.model.train()
+        done = state.step - state.epoch * self.task.epoch_steps
+        loss_sum, rows_sum = 0.0, 0
+        batches = epoch_batches(self.task.train_parts, config.global_batch_rows, config.seed, state.epoch)
+        for index, (rows, batch) in enumerate(batches):
+            if index < done:
+                continue
+            if state.step >= self.task.total_steps:
+                break
+            loss_sum += self._step(rows.ids, rows.labels, batch)
+            rows_sum += len(batch)
+            state.step += 1
+            self._tell()
+            every = config.checkpoint_every_steps
+            if every and state.step % every == 0 and index + 1 < self.task.epoch_steps:
+                self.save()
+        return self._sum_up(loss_sum) / max(1, rows_sum)
+
+    def _step(self, ids: Ragged, labels: IntArray, batch: IntArray) -> float:
+        """One optimizer step; returns the sum of this worker's losses, one a row."""
+        import torch
+
+        config = self.task.config
+        # Reseeded every step, so that a run that was cut off goes on with the same dropout masks.
+        torch.manual_seed(derive_seed(config.seed, "dropout", self.state.step, self.rank) % 2**32)
+        mine = my_part(batch, self.rank, self.world)
+        weight = float(len(mine) > 0)
+        if not weight:
+            # The others wait for this worker's gradients: it computes a row, and counts it as nothing.
+            mine = batch[:1]
+        set_learning_rate(self.optimizer, learning_rate(self.state.step, self.task))
+        losses = self._losses(ids, labels, mine).sum() * weight
+        # DDP averages over workers; times `world` makes the sum over workers, over rows the mean.
+        (losses * (self.world / len(batch))).backward()
+        torch.nn.utils.clip_grad_norm_(self.bare.parameters(), config.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(losses.detach())
+
+    def _losses(self, ids: Ragged, labels: IntArray, rows: IntArray) -> Any:
+        import torch
+
+        logits = self._logits(self.model, ids, rows)
+        target = torch.from_numpy(labels[rows]).to(self.device)
+        return torch.nn.functional.cross_entropy(logits, target, reduction="none")
+
+    def _logits(self, model: Any, ids: Ragged, rows: IntArray) -> Any:
+        """(B, C) float32 for some rows."""
+        inputs = to_tensors(*ids.pad(rows, self.pad_id), str(self.device))
+        with autocast(self.device.type, self.task.precision):
+            return model(**inputs).logits.float()
+
+    def evaluate(self) -> dict[str, float]:
+        """Loss and accuracy on the validation split; every row counts once, for any number of workers."""
+        import torch
+
+        self.model.eval()
+        loss_sum, right, rows_sum = 0.0, 0.0, 0.0
+        with torch.inference_mode():
+            for table in read_rows(self.task.val_parts[self.rank :: self.world]):
+                rows = to_rows(table)
+                for batch in token_budget_batches(rows.ids.lengths, EVAL_BATCH_TOKENS):
+                    # The bare model: DDP would sync buffers, and workers have unequal numbers of batches.
+                    logits = self._logits(self.bare, rows.ids, batch)
+                    target = torch.from_numpy(rows.labels[batch]).to(self.device)
+                    loss_sum += float(torch.nn.functional.cross_entropy(logits, target, reduction="sum"))
+                    right += float((logits.argmax(1) == target).sum())
+                    rows_sum += len(batch)
+        rows_all = self._sum_up(rows_sum)
+        return {"val_loss": self._sum_up(loss_sum) / rows_all, "val_accuracy": self._sum_up(right) / rows_all}
+
+    def _sum_up(self, value: float) -> float:
+        """The sum of a number over all workers."""
+        if self.world == 1:
+            return value
+        import torch
+
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(tensor)
+        return float(tensor)
+
+    def _close_epoch(self, train_loss: float, val: dict[str, float], seconds: float) -> None:
+        state = self.state
+        entry = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "train_loss": train_loss,
+            **val,
+            "seconds": seconds,
+        }
+        state.history.append(entry)
+        if val["val_loss"] < state.best_val_loss:
+            state.best_epoch, state.best_val_loss = state.epoch, val["val_loss"]
+            self.best = {n: t.detach().to("cpu", copy=True) for n, t in self.bare.state_dict().items()}
+        state.epoch += 1
+        self._tell(force=True)
+
+    def save(self) -> None:
+        """Report a checkpoint: the best model so far, and all that is needed to go on."""
+        from ray import train
+
+        metrics = self.state.history[-1] if self.state.history else {"step": self.state.step}
+        if self.rank != 0:
+            train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory() as directory:
+            self.write(Path(directory))
+            train.report(metrics, checkpoint=train.Checkpoint.from_directory(directory))
+
+    def write(self, directory: Path) -> None:
+        """Write a checkpoint's files."""
+        import torch
+
+        (directory / _STATE_FILE).write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+        resume = {"model": self.bare.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save(resume, directory / _RESUME_FILE)
+        if self.best:
+            self.bare.save_pretrained(directory / BEST_DIRECTORY, state_dict=self.best)
+
+    def restore(self, directory: Path) -> None:
+        """Go on from a checkpoint's files."""
+        import torch
+        from safetensors.torch import load_file
+
+        self.state = TrainState(**json.loads((directory / _STATE_FILE).read_text(encoding="utf-8")))
+        resume = torch.load(directory / _RESUME_FILE, map_location=self.device, weights_only=True)
+        self.bare.load_state_dict(resume["model"])
+        self.optimizer.load_state_dict(resume["optimizer"])
+        best = directory / BEST_DIRECTORY / "model.safetensors"
+        if best.exists():
+            self.best = load_file(best)
+
+    def _tell(self, *, force: bool = False) -> None:
+        """Let the driver know how far the run is; never waits for an answer."""
+        if (
+            self.board is None
+            or self.rank != 0
+            or (not force and time.monotonic() - self._told < _TELL_EVERY_S)
+        ):
+            return
+        self._told = time.monotonic()
+        self.board.put.remote(asdict(self.state))
+
+
+def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for AdamW: no weight decay on biases and norms, which are the vectors of a model."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def learning_rate(step: int, task: TrainTask) -> float:
+    """Learning rate of a step: linear warm-up, then linear decay to zero."""
+    total = task.total_steps
+    warmup = int(total * task.config.warmup_ratio)
+    factor = (step + 1) / warmup if step < warmup else (total - step) / max(1, total - warmup)
+    return task.config.learning_rate * factor
+
+
+def set_learning_rate(optimizer: Any, value: float) -> None:
+    """Set it for all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = value
+
+
+@contextlib.contextmanager
+def autocast(device_type: str, precision: str) -> Iterator[None]:
+    """Compute in bfloat16 where it is safe; nothing for float32."""
+    import torch
+
+    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        yield

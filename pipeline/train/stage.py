@@ -1,0 +1,278 @@
+"""The train stage: data/ → model/, on Ray Train."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import resources
+from pipeline.config import Config, digest
+from pipeline.errors import InputError, ModelError, RayviewError
+from pipeline.manifest import (
+    Manifest,
+    OutputFile,
+    Run,
+    State,
+    begin,
+    environment,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.model import (
+    CARD_FILE,
+    ModelCard,
+    fingerprint_model,
+    resolve_model,
+    save_tokenizer,
+    tokenizer_json,
+)
+from pipeline.progress import Reporter
+from pipeline.storage import Location, locate
+from pipeline.train.loop import BEST_DIRECTORY, TrainState, TrainTask, train_worker
+
+CHECKPOINTS = "checkpoints"
+"""Folder in the output while training runs; deleted at the end."""
+
+_SECTIONS = ("model", "train")
+_CONTROLLER_FAILURES = 3
+_POLL_S = 0.5
+# Where and how fast it runs; the number of workers changes sums only in their last bits.
+_NOT_IN_RUN = ("num_workers", "use_gpu", "max_failures", "checkpoint_every_steps")
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Everything about a train job that is known before Ray starts."""
+
+    output: Location
+    data: Manifest
+    data_location: Location
+    card: ModelCard
+    run: Run
+    config: Config
+    rows: dict[str, int]
+    """Rows of train and val."""
+
+    def parts(self, split: str) -> list[str]:
+        """URIs of the Parquet parts of a split."""
+        files = [o.path for o in self.data.outputs if o.path.startswith(f"{split}/")]
+        return [self.data_location.child(path).uri for path in files]
+
+
+def plan(data: str, output: str, config: Config) -> TrainJob:
+    """Look at data, model and output; write nothing.
+
+    Raises:
+        UserError: data that prepare did not finish, a model that cannot be had or has another tokenizer.
+    """
+    location = locate(data)
+    manifest = read_manifest(location, "prepare")
+    directory = resolve_model(config.model.name)
+    if digest(tokenizer_json(directory)) != manifest.model_fingerprint:
+        prepared_for = manifest.config["model"]["name"]
+        raise ModelError(
+            f"model {config.model.name}: its tokenizer is not that of {prepared_for}, with which"
+            f" {location.uri} was encoded; give --model {prepared_for}, or prepare the data again"
+        )
+    assert manifest.counts is not None
+    rows = manifest.counts.splits
+    fingerprint = digest([(o.path, o.rows, o.bytes) for o in manifest.outputs] + [manifest.config_digest])
+    settings = config.section(*_SECTIONS)
+    for name in _NOT_IN_RUN:
+        del settings["train"][name]
+    run = Run(
+        stage="train",
+        inputs=manifest.inputs,
+        model_fingerprint=digest(tokenizer_json(directory)),
+        settings={**settings, "data": fingerprint},
+    )
+    return TrainJob(
+        locate(output), manifest, location, _card(manifest, config, fingerprint), run, config, rows
+    )
+
+
+def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCard:
+    from pipeline.ingest.labels import label_scheme
+
+    scheme = label_scheme(manifest.config["labels"]["scheme"])
+    return ModelCard(
+        base_model=config.model.name,
+        labels=list(scheme.labels),
+        scheme=scheme.name,
+        stars_to_label=scheme.rule(),
+        max_length=manifest.config["tokenize"]["max_length"],
+        text=manifest.config["input"]["text"],
+        text_separator=manifest.config["input"]["text_separator"],
+        data_fingerprint=data_fingerprint,
+    )
+
+
+def train(
+    job: TrainJob, cluster: resources.Cluster, reporter: Reporter, *, overwrite: bool = False
+) -> Manifest:
+    """Fine-tune on a cluster that is connected, and write the best model.
+
+    Returns:
+        The manifest, also where the same job was finished before. An unfinished one goes on from its
+        last checkpoint.
+    Raises:
+        RayviewError: see errors.py; anything that a worker raised of that kind comes out as itself.
+    """
+    start = time.monotonic()
+    pool = resources.plan_train(cluster, job.config.train)
+    if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
+        return read_manifest(job.output, "train")
+    precision = resources.choose_precision(
+        cluster if pool.gpus else resources.without_gpus(cluster), job.config.train.precision
+    )
+    task = TrainTask(
+        model=job.config.model.name,
+        labels=job.card.labels,
+        train_parts=job.parts("train"),
+        val_parts=job.parts("val"),
+        train_rows=job.rows["train"],
+        config=job.config.train,
+        precision=precision,
+        threads=pool.threads,
+    )
+    checkpoint = _fit(job, task, pool, reporter)
+    with checkpoint.as_directory() as directory:
+        state = TrainState(**json.loads((Path(directory) / "state.json").read_text(encoding="utf-8")))
+        outputs = _write_model(job, Path(directory) / BEST_DIRECTORY)
+    manifest = _manifest(job, task, pool, state, outputs, time.monotonic() - start)
+    write_manifest(job.output, manifest)
+    job.output.child(CHECKPOINTS).delete_tree()
+    return manifest
+
+
+def _fit(job: TrainJob, task: TrainTask, pool: resources.Pool, reporter: Reporter) -> Any:
+    """Run Ray Train to its end and return the last checkpoint."""
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    board = ray.remote(num_cpus=0)(Board).remote()
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"task": task, "board": board},
+        scaling_config=ScalingConfig(
+            num_workers=pool.size,
+            use_gpu=bool(pool.gpus),
+            resources_per_worker={"CPU": pool.cpus} | ({"GPU": pool.gpus} if pool.gpus else {}),
+        ),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=job.output.path,
+            storage_filesystem=None if job.output.is_local else job.output.filesystem,
+            # The best weights are in every checkpoint, so the last one is enough.
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            # Ray would otherwise try for ever to start workers that cannot start.
+            failure_config=FailureConfig(
+                max_failures=task.config.max_failures, controller_failure_limit=_CONTROLLER_FAILURES
+            ),
+        ),
+    )
+    outcome: dict[str, Any] = {}
+
+    def fit() -> None:
+        try:
+            outcome["result"] = trainer.fit()
+        except Exception as error:  # noqa: BLE001  Handed to the thread that waits.
+            outcome["error"] = error
+
+    # In a thread of its own: this one shows progress and can be interrupted.
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    with reporter.meter("train") as meter:
+        while thread.is_alive():
+            state = ray.get(board.get.remote())
+            done = state.get("step", 0)
+            rows = min(done * task.config.global_batch_rows, task.train_rows * task.config.epochs)
+            meter.update(rows, done / task.total_steps, _note(state))
+            reporter.refresh()
+            thread.join(_POLL_S)
+    if "error" in outcome:
+        raise _cause(outcome["error"])
+    if outcome["result"].checkpoint is None:
+        raise RayviewError("training ended without a checkpoint")
+    return outcome["result"].checkpoint
+
+
+class Board:
+    """Where the first worker leaves word of how far it is."""
+
+    def __init__(self) -> None:
+        self._state: dict[str, Any] = {}
+
+    def put(self, state: dict[str, Any]) -> None:
+        """Leave word."""
+        self._state = state
+
+    def get(self) -> dict[str, Any]:
+        """The last word left."""
+        return self._state
+
+
+def _note(state: dict[str, Any]) -> str:
+    if not state.get("history"):
+        return ""
+    last = state["history"][-1]
+    return f"epoch {state['epoch']}: val loss {last['val_loss']:.4f}, val accuracy {last['val_accuracy']:.3f}"
+
+
+def _cause(error: Exception) -> Exception:
+    """The error of a worker if that says more than the wrapper around it."""
+    for failure in getattr(error, "worker_failures", {}).values():
+        if isinstance(failure, RayviewError):
+            return failure
+    return error
+
+
+def _write_model(job: TrainJob, best: Path) -> list[OutputFile]:
+    """Weights, config, tokenizer and card, as `from_pretrained` reads them."""
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory)
+        save_tokenizer(resolve_model(job.config.model.name), target)
+        for file in best.iterdir():
+            (target / file.name).write_bytes(file.read_bytes())
+        (target / CARD_FILE).write_text(job.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        job.output.upload_tree(target)
+        return [OutputFile(path=f.name, bytes=f.stat().st_size) for f in sorted(target.iterdir())]
+
+
+def _manifest(
+    job: TrainJob,
+    task: TrainTask,
+    pool: resources.Pool,
+    state: TrainState,
+    outputs: list[OutputFile],
+    seconds: float,
+) -> Manifest:
+    if state.best_epoch < 0:
+        raise InputError("training did not reach a validation; give more data, or raise train.max_steps")
+    config = job.config.model_dump(mode="json")
+    return Manifest(
+        stage="train",
+        config=config,
+        config_digest=digest(config),
+        inputs=job.run.inputs,
+        outputs=outputs,
+        model_fingerprint=fingerprint_model(job.output),
+        seconds=round(seconds, 3),
+        environment=environment(),
+        details={
+            "rows": job.rows,
+            "num_workers": pool.size,
+            "use_gpu": bool(pool.gpus),
+            "precision": task.precision,
+            "steps": state.step,
+            "best_epoch": state.best_epoch,
+            "best_val_loss": state.best_val_loss,
+            "history": state.history,
+        },
+    )
