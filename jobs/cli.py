@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from pipeline import errors
 from pipeline.errors import RayviewError
 
 if TYPE_CHECKING:
@@ -90,27 +92,29 @@ def session(name: str) -> Iterator[Session]:
 
 def _explain(error: Exception, name: str, log: Path, say: Callable[[str], None]) -> int:
     """Say what went wrong; returns the exit code."""
-    chain = list(causes(error))
-    known = next((e for e in reversed(chain) if isinstance(e, RayviewError)), None)
+    known = error if isinstance(error, RayviewError) else raised_in_worker(error)
     if known is not None:
         say(f"error: {known}")
         return known.exit_code
     with log.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
-    reason = str(chain[-1]).strip().splitlines() or [""]
-    say(f"error: {name} failed: {type(chain[-1]).__name__}: {reason[-1][:300]}; the log is {log}")
+    say(f"error: {name} failed: {_short(error)}; the log is {log}")
     return 1
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was wrapped around, outermost first; Ray wraps what its workers raise."""
-    step: BaseException | None = error
-    seen: set[int] = set()
-    while step is not None and id(step) not in seen:
-        seen.add(id(step))
-        yield step
-        inner = getattr(step, "cause", None)
-        step = inner if isinstance(inner, BaseException) else step.__cause__
+def raised_in_worker(error: Exception) -> RayviewError | None:
+    """The error of ours that a worker raised; Ray Data hands over nothing but its printed traceback."""
+    for kind, text in reversed(re.findall(r"^pipeline\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)):
+        return getattr(errors, kind)(text)  # type: ignore[no-any-return]
+    return None
+
+
+def _short(error: Exception) -> str:
+    """Type and message of an error; of the one in a worker, where Ray has wrapped it."""
+    found = re.findall(r"^([\w.]*(?:Error|Exception|Killed)\w*): (.+)$", str(error), re.MULTILINE)
+    inner = [f"{kind}: {text}" for kind, text in found if not kind.startswith("ray.")]
+    lines = str(error).strip().splitlines() or [""]
+    return (inner[-1] if inner else f"{type(error).__name__}: {lines[0]}")[:300]
 
 
 def _open_log(name: str) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import resources
+from pipeline.evaluate import stage as evaluate_stage
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import format_s
 from pipeline.score import stage as score_stage
@@ -88,6 +89,36 @@ def score(
     return manifest
 
 
+def evaluate(
+    job: Session, scores: str, output: str, config: Config, dry_run: bool, overwrite: bool
+) -> Manifest | None:
+    """Run the evaluate stage and print its table, or print its plan."""
+    plan = evaluate_stage.plan(scores, output, config)
+    if dry_run:
+        cluster = resources.survey(config.cluster)
+        _print_plan(job, "evaluate", [], cluster, {"readers": resources.plan_evaluate(cluster)}, plan.output)
+        job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
+        return None
+    cluster = job.connect(config)
+    resources.check_shared([plan.output, plan.scores], cluster, config.cluster)
+    manifest = evaluate_stage.evaluate(plan, cluster, job.reporter, overwrite=overwrite)
+    _print_metrics(job, manifest.details["metrics"])
+    for name in (evaluate_stage.REPORT_FILE, evaluate_stage.ROC_FILE):
+        job.print(f"{name}: {plan.output.child(name).uri}")
+    return manifest
+
+
+def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
+    from pipeline.evaluate.report import metrics_table
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "model", f"always {metrics['majority']['label']}", title=f"{metrics['rows']:,} reviews")
+    for row in metrics_table(metrics):
+        table.add_row(*row)
+    Console(file=job.stdout, width=100 if not job.stdout.isatty() else None).print(table)
+
+
 def _print_plan(
     job: Session,
     stage: str,
@@ -118,3 +149,35 @@ def _locations(sources: list[Source]) -> list[Location]:
     from pipeline.storage import locate
 
     return [locate(s.uri) for s in sources]
+
+
+def run_all(
+    job: Session,
+    inputs: list[str],
+    score_inputs: list[str],
+    output: str,
+    config: Config,
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Run all stages into OUTPUT/{data,model,scores,report}, or print the plan of those that can be planned.
+
+    Args:
+        score_inputs: dumps to score; none: the test split.
+    """
+    base = output.rstrip("/")
+    data, model, scores, report = (f"{base}/{name}" for name in ("data", "model", "scores", "report"))
+    if dry_run:
+        prepare(job, inputs, data, config, True, overwrite)
+        cluster = resources.survey(config.cluster)
+        job.print(f"then train on {resources.plan_train(cluster, config.train)} → {model}")
+        job.print(f"then score {', '.join(score_inputs) or 'the test split'} → {scores}")
+        job.print(f"then evaluate → {report}")
+        return
+    # A mistake in what is scored last should show before hours of training.
+    if score_inputs:
+        score_stage.find_input(score_inputs, config.input)
+    prepare(job, inputs, data, config, False, overwrite)
+    train(job, data, model, config, False, overwrite)
+    score(job, score_inputs or [f"{data}/test"], model, scores, config, False, overwrite)
+    evaluate(job, scores, report, config, False, overwrite)

@@ -127,6 +127,11 @@ def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> S
     return ScorePlan(readers, _fill(rest - readers.all_cpus - writers.all_cpus), scorers, writers)
 
 
+def plan_evaluate(cluster: Cluster) -> Pool:
+    """Tasks of the evaluate job; nothing else runs meanwhile."""
+    return _fill(cluster.cpus, rounds_up=True)
+
+
 def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
     """Workers of the training job, and what each reserves.
 

@@ -52,6 +52,11 @@ class Location:
         """The location `name` (may hold slashes) below this one."""
         return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
 
+    @property
+    def parent(self) -> Location:
+        """The directory that this is in."""
+        return Location(self.filesystem, self.path.rpartition("/")[0], self.uri.rpartition("/")[0])
+
     def info(self) -> Any:
         """pyarrow `FileInfo`: type, size in bytes, modification time.
 

@@ -185,7 +185,7 @@ def read_encoded(file: Location, number: int) -> Iterator[Chunk]:
 def _chunk_table(chunk: Chunk) -> pa.Table:
     columns = {name: [value] for name, value in asdict(chunk).items() if name != "raw"}
     schema = _META_SCHEMA.append(pa.field("raw", pa.large_binary()))
-    return pa.table(columns | {"raw": pa.array([chunk.raw], pa.large_binary())}, schema=schema)
+    return pa.table(columns | {"raw": _binary(chunk.raw)}, schema=schema)
 
 
 def to_chunk(table: pa.Table) -> Chunk:
@@ -198,9 +198,8 @@ def batch_table(batch: Batch) -> pa.Table:
     """A batch as a one-row table, to hand on."""
     columns: dict[str, Any] = {name: [getattr(batch, name)] for name in _BATCH_META}
     columns["counts"] = [json.dumps(batch.counts)]
-    columns["rows"] = pa.array([to_ipc(batch.rows)], pa.large_binary())
-    rejects = None if batch.rejects is None else to_ipc(batch.rejects)
-    columns["rejects"] = pa.array([rejects], pa.large_binary())
+    columns["rows"] = _binary(to_ipc(batch.rows))
+    columns["rejects"] = _binary(None if batch.rejects is None else to_ipc(batch.rejects))
     return pa.table(columns)
 
 
@@ -215,6 +214,15 @@ def to_batch(table: pa.Table) -> Batch:
         rows=from_ipc(table["rows"][0].as_buffer()),
         rejects=from_ipc(rejects.as_buffer()) if rejects.is_valid else None,
     )
+
+
+def _binary(value: Any) -> pa.Array:
+    """One value of bytes or a buffer as a column, without a copy of it; None makes a null."""
+    if value is None:
+        return pa.nulls(1, pa.large_binary())
+    data = pa.py_buffer(value)
+    offsets = pa.array([0, data.size], pa.int64()).buffers()[1]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
 def to_ipc(table: pa.Table) -> pa.Buffer:

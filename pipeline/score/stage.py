@@ -66,12 +66,15 @@ class ScoreJob:
     model: Location
     run: Run
     config: Config
+    max_rows: int | None
+    """Lines to score at most, counted over the files."""
 
 
 def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob:
     """Look at inputs, model and output; write nothing.
 
-    Text columns, separator and max_length are the model's own, whatever the settings say.
+    The text is made as the model was trained: its max_length and separator, and its columns unless
+    `input.text` names those of another dump.
 
     Raises:
         UserError: any of them does not fit, see errors.py.
@@ -79,10 +82,8 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
     where = locate(model)
     card = read_card(where)
     tokenizer = tokenizer_json(local_copy(where))
-    input_config = config.input.model_copy(
-        update={"text": config.input.text or card.text, "text_separator": card.text_separator}
-    )
-    files, sources = _find_input(inputs, input_config)
+    input_config = _input_config(inputs, config.input, card)
+    files, sources = find_input(inputs, input_config)
     run = Run(
         stage="score",
         inputs=[InputFile.of(f) for f in files],
@@ -92,21 +93,35 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens"}),
         },
     )
-    recipe = Recipe(card.text_separator, card.max_length, config.input.verified_only, scheme=None)
-    return ScoreJob(locate(output), sources, recipe, tokenizer, card, where, run, config)
+    recipe = Recipe(card.text_separator, card.max_length, input_config.verified_only, scheme=None)
+    return ScoreJob(
+        locate(output), sources, recipe, tokenizer, card, where, run, config, input_config.max_rows
+    )
 
 
-def _find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], list[Source]]:
+def _input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> InputConfig:
+    if is_split(inputs):
+        # Its rows were chosen and joined by prepare already.
+        return InputConfig(max_rejected_frac=config.max_rejected_frac)
+    return config.model_copy(update={"text": config.text or card.text, "text_separator": card.text_separator})
+
+
+def is_split(inputs: list[str]) -> bool:
+    """Whether the input is a split of prepared data, as OUTPUT/test."""
+    if len(inputs) != 1 or locate(inputs[0]).name not in ("train", "val", "test"):
+        return False
+    return locate(inputs[0]).parent.child(MANIFEST_FILE).exists()
+
+
+def find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], list[Source]]:
     """The input as files: those of a split of prepared data, by its manifest, or dumps."""
-    if len(inputs) == 1:
+    if is_split(inputs):
         split = locate(inputs[0])
-        data = Location(split.filesystem, split.path.rpartition("/")[0], split.uri.rpartition("/")[0])
-        if split.name in ("train", "val", "test") and data.child(MANIFEST_FILE).exists():
-            manifest = read_manifest(data, "prepare")
-            files = [data.child(o.path) for o in manifest.outputs if o.path.startswith(f"{split.name}/")]
-            if not files:
-                raise InputError(f"{split.uri}: this split has no rows")
-            return files, encoded_sources(files)
+        manifest = read_manifest(split.parent, "prepare")
+        files = [split.parent.child(o.path) for o in manifest.outputs if o.path.startswith(f"{split.name}/")]
+        if not files:
+            raise InputError(f"{split.uri}: this split has no rows")
+        return files, encoded_sources(files)
     files = expand_inputs(inputs)
     return files, find_sources(files, config)
 
@@ -141,7 +156,7 @@ def score(
             ledger.add(entry)
             meter.update(ledger.rows, ledger.done_frac)
             reporter.refresh()
-    counts = ledger.close(all_files=job.config.input.max_rows is None)
+    counts = ledger.close(all_files=job.max_rows is None)
     manifest = _manifest(job, ledger, counts, resolved, time.monotonic() - start)
     write_manifest(job.output, manifest)
     return manifest
@@ -167,7 +182,7 @@ def _pipeline(
     done: dict[int, set[int]] = {}
     for file, chunk in ledger.entries:
         done.setdefault(file, set()).add(chunk)
-    read = ReadPlan(resolved["chunk_bytes"], job.config.input.max_rows, done)
+    read = ReadPlan(resolved["chunk_bytes"], job.max_rows, done)
     work = _Work(job, run)
     options = PredictorOptions(
         job.model.uri, job.card, resolved["precision"], resolved["batch_tokens"], pools.scorers.threads

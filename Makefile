@@ -1,0 +1,47 @@
+# rayview: make help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+REQUIREMENTS := cluster/requirements.txt cluster/requirements-nodeps.txt cluster/requirements-dev.txt
+DEMO := demo
+
+.PHONY: help demo test test-slow lint format clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+# Made anew when a pin changes; else reused.
+$(READY): $(REQUIREMENTS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "rayview needs Python 3.10 or newer; this is $$($(PYTHON) --version). Name another with make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r cluster/requirements.txt -r cluster/requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r cluster/requirements-nodeps.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(READY)  ## Train, score and evaluate on a synthetic dump of 20,000 reviews.
+	$(BIN)/python -m jobs.synth --rows 20000 --shards 4 --output $(DEMO)/dump
+	$(BIN)/python -m jobs.run '$(DEMO)/dump/reviews-0000[0-2]-of-00004.json.gz' \
+		--score $(DEMO)/dump/reviews-00003-of-00004.json.gz \
+		--config jobs/configs/demo.toml --output $(DEMO)/out --overwrite
+
+test: $(READY)  ## Run the default test suite.
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## Run the tests that take minutes.
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Rewrite the code in the project's style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Delete the environment and what the demo wrote.
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,185 @@
+"""The evaluate stage: scores/ → report/, one pass, its memory independent of the number of rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline import resources
+from pipeline.config import Config, digest
+from pipeline.errors import InputError
+from pipeline.evaluate.metrics import Tally, compute_metrics
+from pipeline.evaluate.plots import draw_confusion, draw_roc
+from pipeline.evaluate.report import render_report
+from pipeline.ingest.labels import UNLABELLED, LabelScheme, label_scheme
+from pipeline.manifest import (
+    Manifest,
+    OutputFile,
+    Run,
+    State,
+    begin,
+    environment,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.progress import Reporter
+from pipeline.storage import Location, locate
+
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+ROC_FILE = "roc.png"
+CONFUSION_FILE = "confusion.png"
+
+_GROUPS_A_CPU = 4
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """Everything about an evaluate job that is known before Ray starts."""
+
+    output: Location
+    scores: Location
+    manifest: Manifest
+    scheme: LabelScheme
+    run: Run
+    config: Config
+
+    @property
+    def parts(self) -> list[str]:
+        """URIs of the parts with scores."""
+        return [self.scores.child(o.path).uri for o in self.manifest.outputs if "/" not in o.path]
+
+
+def plan(scores: str, output: str, config: Config) -> EvaluateJob:
+    """Look at the scores and the output; write nothing.
+
+    Raises:
+        InputError: the directory is no finished output of jobs.score.
+    """
+    where = locate(scores)
+    manifest = read_manifest(where, "score")
+    fingerprint = digest([o.model_dump() for o in manifest.outputs] + [manifest.model_fingerprint])
+    run = Run(
+        stage="evaluate", model_fingerprint=manifest.model_fingerprint, settings={"scores": fingerprint}
+    )
+    scheme = label_scheme(manifest.details["scheme"])
+    return EvaluateJob(locate(output), where, manifest, scheme, run, config)
+
+
+def evaluate(
+    job: EvaluateJob, cluster: resources.Cluster, reporter: Reporter, *, overwrite: bool = False
+) -> Manifest:
+    """Run the job on a cluster that is connected.
+
+    Returns:
+        The manifest, also where the same job was finished before; its details hold the metrics.
+    Raises:
+        InputError: no scored row has stars that the label scheme knows.
+    """
+    start = time.monotonic()
+    if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
+        return read_manifest(job.output, "evaluate")
+    total = sum(o.rows or 0 for o in job.manifest.outputs if "/" not in o.path)
+    tally, seen = Tally.empty(len(job.scheme.labels)), 0
+    with reporter.meter("evaluate") as meter:
+        for part, rows in _tallies(job, cluster):
+            tally, seen = tally.merge(part), seen + rows
+            meter.update(seen, seen / max(1, total))
+            reporter.refresh()
+    if not tally.rows:
+        raise InputError(
+            f"{job.scores.uri}: none of its {seen:,} rows has stars to compare with; score a dump that has"
+            " them"
+        )
+    metrics = compute_metrics(tally, list(job.scheme.labels), ordered=True)
+    metrics["rows_without_label"] = seen - tally.rows
+    outputs = _write_report(job, tally, metrics)
+    manifest = _manifest(job, metrics, outputs, time.monotonic() - start)
+    write_manifest(job.output, manifest)
+    return manifest
+
+
+def _tallies(job: EvaluateJob, cluster: resources.Cluster) -> Iterator[tuple[Tally, int]]:
+    """Tallies of groups of parts, in the order in which Ray finishes them."""
+    import ray
+
+    pool = resources.plan_evaluate(cluster)
+    parts = job.parts
+    groups = min(len(parts), _GROUPS_A_CPU * pool.size)
+    task = ray.remote(num_cpus=pool.cpus)(tally_parts)
+    waiting = [task.remote(parts[i::groups], job.scheme) for i in range(groups)]
+    while waiting:
+        done, waiting = ray.wait(waiting, num_returns=1)
+        yield ray.get(done[0])
+
+
+def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:
+    """The tally of some parts, and how many rows they have, those without a label included."""
+    tally, seen = Tally.empty(len(scheme.labels)), 0
+    columns = ["stars", *(f"prob_{name}" for name in scheme.labels)]
+    for uri in parts:
+        with locate(uri).open_input() as file:
+            table = pq.read_table(file, columns=columns)
+        stars = table["stars"].to_numpy(zero_copy_only=False).astype(np.float32)
+        labels = scheme.encode(stars)
+        probs = np.stack([table[c].to_numpy() for c in columns[1:]], axis=1).astype(np.float32)
+        known = labels != UNLABELLED
+        tally = tally.merge(Tally.of(probs[known], labels[known]))
+        seen += table.num_rows
+    return tally, seen
+
+
+def _write_report(job: EvaluateJob, tally: Tally, metrics: dict[str, Any]) -> list[OutputFile]:
+    labels = list(job.scheme.labels)
+    images = {ROC_FILE: draw_roc(tally, labels), CONFUSION_FILE: draw_confusion(tally, labels)}
+    page = render_report(metrics, title="Review classifier", facts=_facts(job, metrics), images=images)
+    files = {
+        METRICS_FILE: (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(),
+        **images,
+        REPORT_FILE: page.encode(),
+    }
+    for name, data in files.items():
+        job.output.child(name).write_bytes(data)
+    return [OutputFile(path=name, bytes=len(data)) for name, data in files.items()]
+
+
+def _facts(job: EvaluateJob, metrics: dict[str, Any]) -> dict[str, str]:
+    """What the figures are about, for a reader of the page."""
+    manifest = job.manifest
+    inputs = ", ".join(f.path.rpartition("/")[2] for f in manifest.inputs[:3])
+    more = f" and {len(manifest.inputs) - 3} more" if len(manifest.inputs) > 3 else ""
+    counts = manifest.counts
+    rejected = counts.rejected if counts else {}
+    return {
+        "Scores": job.scores.uri,
+        "Scored files": inputs + more,
+        "Model fingerprint": manifest.model_fingerprint or "",
+        "Classes": f"{job.scheme.name}: {', '.join(job.scheme.labels)}",
+        "Rows evaluated": f"{metrics['rows']:,}",
+        "Rows without a label": f"{metrics['rows_without_label']:,}",
+        "Lines rejected before scoring": ", ".join(f"{n:,} {r}" for r, n in rejected.items()) or "0",
+        "Precision": str(manifest.details["precision"]),
+    }
+
+
+def _manifest(
+    job: EvaluateJob, metrics: dict[str, Any], outputs: list[OutputFile], seconds: float
+) -> Manifest:
+    config = job.config.model_dump(mode="json")
+    return Manifest(
+        stage="evaluate",
+        config=config,
+        config_digest=digest(config),
+        inputs=job.manifest.inputs,
+        outputs=outputs,
+        model_fingerprint=job.manifest.model_fingerprint,
+        seconds=round(seconds, 3),
+        environment=environment(),
+        details={"metrics": metrics},
+    )

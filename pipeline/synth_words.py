@@ -1,0 +1,366 @@
+"""Words and clauses of the synthetic reviews: written for this project, taken from no review.
+
+A clause is words and slots: `{item}` and `{part}` draw a word of the product's topic, `{thing}` one of the
+open vocabulary, any other a word of `SLOTS`. Of a list the first words are the most frequent (a Zipf law).
+"""
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+VOICES = ("awful", "poor", "mixed", "good", "great", "fact")
+"""Whose clause it is: the five tones of the five star ratings, and plain facts that tell no rating."""
+
+TOPICS = {
+    "dress gown skirt sundress romper tunic": "hem neckline lining zipper fabric waist bust slit strap lace",
+    "shirt top blouse tee sweater hoodie": "sleeve collar fabric material button neck print cuff shoulder",
+    "shoe boot sandal sneaker heel slipper": "sole heel insole toe lace strap arch ankle buckle leather",
+    "bag purse backpack tote wallet clutch": "strap zipper pocket handle lining stitching clasp flap snap",
+    "watch wristwatch timepiece chronograph gift": "band face clasp battery dial strap crystal link hand",
+    "earring_set earring hoop dangler stud": "post back hook stone clasp metal finish wire setting plating",
+    "necklace pendant bracelet chain ring charm": "clasp stone chain finish setting metal link box band pin",
+    "hat cap beanie fedora visor beret": "brim band lining bill strap crown knit button ribbon top",
+    "pair legging sock stocking jean pant": "waistband seam toe knee crotch elastic cuff leg pocket fabric",
+    "jacket coat vest parka raincoat blazer": "hood zipper lining pocket sleeve collar cuff snap shell",
+    "costume wig mask cape tutu outfit": "mask hair belt elastic headpiece fabric wing velcro makeup glove",
+    "pair_of_sunglasses frame pair shade reader": "lens frame hinge arm case nosepad screw coating bridge",
+    "swimsuit bikini tankini coverup suit": "cup padding bottom strap tie lining back top coverage fabric",
+    "bra nightgown corset shapewear robe": "cup hook underwire band lace strap padding seam boning elastic",
+    "scarf tie belt umbrella keychain glove": "buckle fabric pattern knot hole edge handle stitching leather",
+}
+"""What a product is called → what its parts are called."""
+
+SLOTS = {
+    "great": """great perfect beautiful awesome amazing excellent gorgeous fantastic wonderful fabulous
+        adorable stunning lovely terrific outstanding superb flawless incredible elegant phenomenal
+        exquisite delightful classy marvelous""",
+    "good": """nice good cute comfortable pretty soft light sturdy decent warm stylish cool fun roomy
+        solid durable lightweight flattering comfy attractive simple practical useful pleasant well-made
+        reasonable handy breathable""",
+    "mixed": """ok okay average small short long different big wide snug stiff bulky plain basic tight
+        loose narrow fine heavy dark bright shiny so-so itchy wrinkled sheer darker lighter smaller
+        bigger acceptable passable""",
+    "poor": """thin cheap flimsy small tiny disappointing uncomfortable see-through scratchy rough
+        uneven wrong crooked tight ugly weird stiff faded plasticky boxy misleading unflattering awkward
+        shapeless baggy inaccurate dull""",
+    "awful": """terrible horrible awful broken worst useless defective bad ridiculous fake poor
+        disgusting unwearable worthless ripped pathetic garbage junk crap trash torn damaged
+        unacceptable atrocious dreadful laughable""",
+    "very": """very so really super extremely pretty quite absolutely too just totally incredibly rather
+        definitely""",
+    "broke": """broke ripped tore snapped cracked unraveled faded shrank peeled stained leaked bent
+        rusted frayed tarnished split failed melted bled loosened""",
+    "who": """my_wife my_husband my_daughter my_son she he my_mom my_sister my_friend my_granddaughter
+        my_mother everyone my_boyfriend my_girlfriend my_niece my_grandson my_dad they a_coworker
+        my_nephew my_brother my_kids my_aunt my_roommate my_boss my_teenager my_fiance my_cousin
+        my_neighbor""",
+    "event": """work a_wedding Christmas school the_gym Halloween the_beach church a_party vacation prom
+        the_summer a_cruise her_birthday travel the_winter graduation a_trip everyday_use Easter
+        a_festival hiking a_concert Disney the_office date_night a_funeral the_pool camping yoga
+        a_baby_shower running weddings an_interview dancing a_play football_games fishing
+        our_anniversary homecoming a_photo_shoot skiing spring_break""",
+    "color": """black blue white red pink gray purple green brown navy silver gold grey tan yellow
+        orange beige burgundy turquoise teal ivory coral nude khaki charcoal maroon lavender leopard
+        camo rose mint plum olive""",
+    "size": """medium large small XL size_8 XXL size_10 2X size_6 3X size_7 extra_large size_12 XS
+        one_size 36C size_9 size_4 34B size_14 7.5 8.5 9.5 size_5 38D size_11 petite 4X size_0 toddler
+        32x30 5T plus_size 34x32 36DD""",
+    "aspect": """price quality color fit size material look style design fabric shape feel length weight
+        texture pattern packaging craftsmanship sizing cut width detail workmanship smell shipping
+        picture value stitching""",
+    "does": """fits looks feels works hangs moves stays runs stretches holds_up sits closes washes wears
+        drapes""",
+    "verb": """wear use wash return order buy try keep give show adjust iron carry exchange open fold
+        pack recommend gift hang fix stretch sew clean tie layer alter shorten replace test dress style
+        display remove hem""",
+    "when": """today yesterday last_week last_month a_week_later for_years every_day all_day last_year
+        after_a_month on_time last_summer right_away in_two_days so_far for_months this_morning
+        after_one_wash tonight next_time over_the_weekend early before_Christmas twice_a_week since_then
+        the_next_day in_the_mail on_Monday after_the_first_day once_or_twice by_accident
+        during_the_holidays without_trouble in_the_end on_Friday""",
+    "with": """jeans a_dress leggings boots a_jacket shorts a_belt heels a_suit a_sweater tights sandals
+        a_blazer a_tank_top sneakers a_cardigan a_scarf flats a_white_shirt a_skirt black_pants a_slip
+        a_hoodie pearls""",
+    "place": """Amazon the_store Target Walmart the_mall Macy's eBay Kohl's the_seller China the_website
+        the_company Nordstrom JCPenney Marshalls Sears the_boutique Etsy the_airport Ross the_catalog
+        the_shop Old_Navy""",
+    "body": """hips chest arms feet shoulders waist bust head legs wrist stomach face neck back hands
+        thighs ears belly calves ankles torso boobs butt toes skin hair nose knees fingers tummy
+        waistline elbows""",
+    "num": """two 2 3 three 5 4 6 one 10 four 7 five 8 12 20 six 15 30 9 several 25 ten 50 14 18 11 40
+        16 100 13 24 60""",
+    "tall": " ".join(
+        form.format(f, i) for i in range(12) for f in (5, 6, 4) for form in ("{}'{}", "{}'{}\"", "{}ft{}")
+    ),
+    "lbs": " ".join(f"{w}{unit}" for w in range(95, 230, 5) for unit in ("_lbs", "lbs", "_pounds", "#")),
+    "price": " ".join(f"${d}{c}" for d in range(1, 80, 2) for c in (".99", "", ".00", ".95")),
+    "link": """and also so because then since plus although which as when even_though while however
+        overall if unfortunately honestly otherwise still therefore besides anyway luckily""",
+}
+"""Slot → words, most frequent first; `_` stands for a space."""
+
+CLAUSES = {
+    "great": """{great} | love | perfect! | excellent | beautiful! | awesome | amazing | fabulous
+        love it | love them | {great} {item} | {great} {aspect} | very {great} | so {good} | loved it
+        simply {great} | great buy | i love it | love this {item} | {very} {great} {item} | just {great}
+        love the {color} | love the {aspect} | fits {great} | i love this {item} | {who} loves it
+        {great} {item} and {great} {aspect} | exactly what i wanted | love love love it
+        i love the {color} {part} | i am so happy with it | the {part} is {great}
+        i get compliments on it all the time | {who} loves it and wears it {when}
+        it is {very} {great} and {great} | i would buy this {item} again in a heartbeat
+        the {aspect} is {great} and the {part} is {great} | i could not be happier with this {item}
+        best {item} ever | i absolutely love the {aspect} of this {item} | it {does} {great} with {with}
+        fits like a glove | i will be ordering another one in {color}
+        highly recommend this {item} to anyone | it fits perfectly | {great} for {event}
+        so many compliments on this {thing} | worth every penny | it is even better than the picture
+        {who} was thrilled with the {item} | arrived {when} and it was {great} | looks {great} with {with}
+        thank you for a {great} {item} | the best {thing} i have ever owned | my favorite {item} by far
+        a must have for {event} | i have {num} of these in different colors and love them all
+        {great} gift for {who} | looks {great} on my {body} | wow | adorable | stunning | wonderful
+        gorgeous | fantastic | thanks | yes! | a+ | obsessed | excellent {item} | thank you
+        {great} color | great {part} | {great} fit | {color} {great} | {great} purchase | well made
+        amazing {thing} | {great} {thing} | 5 stars | {who} approves | super {good}
+        {great} {color} {item} | made very well | {great} for {event} | loves her {item}
+        {great} {good} {item} | loving this {color} | so so {great} | {great} all around
+        fast shipping too | looks {great} on | perfect for {who} | {great} {item} ever | love my {color}
+        {good} and {great} | such {great} {aspect} | {great} little {thing} | {very} {very} {great}
+        this is my new favorite {item} | it made {who} smile all day | you will not regret it
+        i wear it {when} | {great} {aspect} for {price}
+        everyone at {event} wanted to know where i got it | the {color} is so vibrant and {great}
+        buy it you will love it | i bought another one for {who}
+        it came {when} and {who} opened it and loved it | {great} seller and {great} {item}
+        it is so {good} that i never want to take it off | it exceeded my expectations
+        {who} said it is the most {great} {thing} ever | i feel {great} in it
+        cannot wait to wear it to {event} | could not ask for a better {item}""",
+    "good": """{good} | nice | good | cute | comfortable | pretty | {good} {item} | nice {aspect}
+        very {good} | {good} {aspect} | like it | pretty {good} | works well | i like it
+        {good} {color} {item} | nice for the price | pretty {good} {item} | fits {good} | very nice {item}
+        i like the {aspect} | it is {good} and {good} | good quality {item} for the price
+        the {part} is {good} enough | a little {mixed} but {good}
+        it runs a bit {mixed} but i still like it | {good} {item} overall
+        wish the {part} was a little less {mixed} | the only complaint is the {part}
+        would have given five stars but the {part} is {mixed} | it {does} {good} {when} | {who} likes it
+        good value for the money | nice {item} for {event} | i would order one size up next time
+        i really like the {part} but the {aspect} is just {good} | it was {very} {good} for what i paid
+        just what i expected | the {aspect} is {good} but it could be better
+        pretty happy with this {thing} so far | it is {good} for {event} | works fine for what i need
+        the {color} is a bit {mixed} than the picture but still {good} | comfortable to {verb} at {event}
+        i had to {verb} the {part} but now it {does} {good} | a {good} {thing} for the price | fine
+        sturdy | soft | warm | lightweight | stylish | good {thing} | {good} {part} | {color} {good}
+        fits well | pleased | decent {item} | {good} color | good {aspect} | fairly {good} | as described
+        as expected | looks nice | {good} fit | satisfied | {good} purchase | {good} stuff
+        {good} and {good} | {good} for {event} | {aspect} is {good} | {good} {color} {thing}
+        fits {who} well | liked the {part} | quite {good} {aspect} | good for {who} | {who} liked it
+        pretty {color} {item} | {good} but {mixed} | good {aspect} overall | {good} {part} though
+        almost perfect {item} | {good} everyday {item} | it seems {good} and {good}
+        no complaints about the {part} | the {item} is as described | i am satisfied with the {aspect}
+        overall a {good} buy | only wish it came in {color}
+        took off one star because the {part} is {mixed} | it is a {good} {item} but not a {great} one
+        the {part} could be more {good} but i am keeping it
+        shipping took {num} days but the {item} is {good} | it fits {who} well enough
+        four stars for the {aspect} | a bit more {mixed} than i thought but it looks {good}
+        i will probably buy another in {color}""",
+    "mixed": """{mixed} | ok | okay | decent | alright | eh | meh | it's ok | {mixed} {part} | just ok
+        too {mixed} | not bad | {mixed} {item} | runs {mixed} | so so | it is ok | a bit {mixed}
+        ok for {event} | just okay though | {aspect} is {mixed} | runs very {mixed} | not that {good}
+        it is ok for the price | not what i expected but it will do | the {part} is {mixed}
+        it runs {very} {mixed} | it is {good} but {very} {mixed}
+        the {aspect} is ok but the {part} is {poor} | i expected something less {mixed}
+        it was {mixed} on my {body} | i am {tall} and the {size} was {mixed} | order a size up
+        looks {good} but the {part} is {mixed} | you get what you pay for | i might {verb} it for {event}
+        i like the {part} but not the {aspect} | it is not as {good} as i hoped
+        the {color} is not like the picture | {good} idea but the {part} is {poor}
+        kind of {mixed} for a {size} | wanted to love this {thing} but it was {mixed}
+        not sure if i will {verb} it | it would be {good} if the {part} was not so {mixed}
+        a little {poor} for {event} | it {does} ok but i would not {verb} it {when}
+        {who} said it was {mixed} | average | mediocre | fair | acceptable | wide | tight | large
+        {mixed} {thing} | {aspect} ok | runs big | kinda {mixed} | bit {mixed} | okay {item}
+        rather {mixed} | {color} is {mixed} | nothing special | its ok | not great | fairly {mixed}
+        {mixed} fit | {good} {poor} | somewhat {mixed} | {mixed} {color} {item} | {good} but {poor}
+        a little {mixed} | ok but {mixed} | {part} too {mixed} | bit too {mixed} | {mixed} for {who}
+        {mixed} on me | could be better | it is an average {item} | neither {good} nor {poor}
+        i have mixed feelings about the {part} | three stars because the {part} is {poor}
+        had to {verb} it to make it work | it is fine i guess | the {aspect} was just average
+        good for {event} but nothing more | not bad but not {great} either
+        the picture makes it look more {good} | some of the {part} was {mixed} and some was {good}
+        i am on the fence about it | it would work better for {who}""",
+    "poor": """{poor} | disappointed | cheap | small | returned | not {good} | too {poor} | {very} {poor}
+        {poor} {part} | {poor} {item} | didn't fit | very disappointed | looks cheap | very {poor} {part}
+        looks {very} {poor} | not as pictured | way too {poor} | {part} is {poor}
+        disappointed with {aspect} | it was way too {poor} | i was disappointed in the {aspect}
+        the {part} is {very} {poor} | looks {poor} in person | the {part} {broke} after {num} wears
+        not worth the price | it does not fit my {body} at all | i sent it back
+        the {aspect} is {poor} and the {part} is {poor} | i would not {verb} it again
+        nothing like the picture | i returned it because the {part} was {poor}
+        the {item} is {poor} and the {aspect} is {mixed} | {who} did not like it
+        the {size} fits like a kids size | i expected better {aspect} for {price}
+        it looked {good} online but it is {very} {poor} | i was hoping for a better {item}
+        too {poor} for {event} | i gave it to {who} because it did not fit
+        the {part} started to come apart {when} | wish i had not ordered this {thing}
+        it {does} {poor} on my {body} | order {num} sizes up if you must | flimsy | uncomfortable | tiny
+        thin | ugly | meh | poor {part} | {poor} {thing} | too small | disappointing {item} | returning
+        {poor} fit | sadly {poor} | {poor} {aspect} | too {mixed} | not impressed | runs small
+        bad {part} | returned it | {color} faded | sent back | rather {poor} | {aspect} is {poor}
+        {part} came loose | {poor} {color} {item} | not worth {price} | returned the {item}
+        {very} {poor} {part} | wrong {part} size | not as described | {poor} and {poor}
+        too {poor} though | not happy with the {part} | i would not recommend it
+        the {part} looks {poor} and feels {poor} | not what i ordered | it was smaller than a kids {size}
+        the {aspect} leaves a lot to be desired | had to return it to {place} | i doubt it will last
+        looks nothing like the {color} one in the picture | the {part} does not stay closed
+        two stars because the {part} {broke} | overpriced for such a {poor} {item}
+        the {part} kept falling off at {event}""",
+    "awful": """{awful} | junk | garbage | horrible | terrible | crap | awful | {awful} {item}
+        {awful} {aspect} | very {awful} | total junk | waste of money | do not buy
+        not worth it | {awful} {awful} {item} | never again ever | it {broke} already | {part} fell off
+        {very} {awful} {aspect} | do not buy this {item} | it {broke} the first day
+        this {item} is {awful} | a complete waste of money | the {part} {broke} {when}
+        the {part} fell apart {when} | worst {item} i have ever bought | i want my money back
+        {place} would not give me a refund | it arrived {awful} and the {part} was {broke}
+        i threw it in the trash {when} | the {aspect} is {awful} and it smells like {thing}
+        zero stars if i could | {who} was so upset with this {item}
+        it is {awful} do not waste {price} on it | sent me the wrong {item} and never answered
+        i would never buy from {place} again | it {broke} before {who} could even {verb} it
+        the {part} came {broke} out of the box | save your money | never received the {item}
+        this {thing} is {very} {awful} | {awful} {aspect} and {awful} customer service from {place}
+        it {broke} after {num} days | what a {awful} {item} | useless | worst | broken | refund | trash
+        disgusting | fake | scam | {awful} {part} | total {awful} | broke immediately | {awful} {thing}
+        {awful} fit | {part} {broke} | fell apart | returned {awful} | never again | rip off
+        poor quality | {color} {awful} | stay away | {very} {awful} | don't buy | {awful} {color} {item}
+        {part} was {awful} | {broke} in {num} | cheap {awful} {item} | {awful} and {awful}
+        {item} is {awful} | it never came | {who} hated it | {awful} from {place}
+        i am so angry about this {item} | stay away from this seller | it is a cheap knock off
+        this is not {thing} it is {awful} | false advertising | i would give it no stars
+        the worst {aspect} i have seen in my life | returned it the same day
+        it was {awful} when i opened the box | i hate the {part} | {who} got a rash from the {part}
+        this {item} should not be sold | {place} refused to take it back | very upset with {place}""",
+    "fact": """{thing} | {item} | for {event} | {color} {item} | for {who} | size {size} | got the {size}
+        bought for {event} | the {color} {thing} | as a gift | i bought this for {who} for {event}
+        i ordered the {size} in {color} | i am {tall} and {lbs} | i got it {when}
+        i usually wear a {size} and ordered a {size} | the {part} has a {color} {thing} on it
+        i bought it from {place} for {price} | {who} wears it to {event} with {with}
+        it came in a {color} {thing} with the {part} | i have {num} {thing} at home
+        i plan to {verb} it {when} | i am {tall} tall and usually a {size} | it is made of {thing}
+        the {part} is {color} and {color} | they sell this {item} at {place} for {price}
+        we used the {item} for {event} and {event} | you can {verb} the {part} or the {thing}
+        i was looking for a {color} {item} to go with {with} | it took {num} days to get here from {place}
+        {who} asked me where i got the {thing} | i wore it to {event} {when}
+        it has {num} {part} and a {color} {thing} | i put the {thing} in the {part} to see if it would fit
+        there is a {thing} on the {part} near the {part} | i measured the {part} at {num} inches
+        this was for {who} who is {num} years old | my {body} are {num} inches
+        i saw it in the {thing} ad {when} | the reviews said to {verb} it before {event}
+        compared to my old {thing} {item} | i have not had a chance to {verb} it yet
+        {who} had one just like this from {place} | i also bought the {color} {thing}
+        as you can see in the photo the {part} is {color} | the tag says {thing} and {size}
+        i have to {verb} it with {with} | to be honest i did not think about the {part} until {event}
+        it goes from the {body} to the {body} | we were at {event} and {who} wanted to {verb} it
+        that is the {thing} i was talking about | {thing} and {thing} both come with it
+        wore it to {event} with {with} | the {thing} is under the {part}
+        {who} is {tall} and wears a {size} | my {thing} came with a {thing}
+        i keep a {thing} and a {thing} in it | {who} picked the {color} one
+        i have {num} {thing} and this is the {thing} one | there was no {thing} in the box
+        it has a {thing} instead of a {thing} | think of a {thing} with a {part}
+        i first saw this {thing} on {who} | reminds me of a {thing} from {place} | {thing} {thing} {thing}
+        the {thing} and the {part} are {color} | my last {item} came from {place}
+        we live in a cold place so i need it for {event} | i looked at a {thing} and a {thing} before this
+        i measured my {body} and my {body} first | it sits between the {body} and the {part}
+        the {item} and the {thing} came in one bag | you could also use it as a {thing}
+        the {part} looks like a {thing}""",
+}
+"""Voice → clauses: apart at `|` or a line end, the common ones of a length first."""
+
+THINGS = _listed(
+    """bag box one pair item store kids hand side day way time thing girl gift baby bit people problem
+    cloth paper card phone hair car door room house water food week hour line part end name seller
+    customer order mail person woman man girls women men lady guy head idea reason job year month place
+    case tag stain hole string thread edge corner piece set pack lot bottom top middle front inside
+    outside layer cover liner strip patch pin needle mirror table chair bed drawer closet hanger dryer
+    machine soap dye glue tape velcro magnet light lamp camera video picture screen computer book page
+    letter note list label brand logo sign model number code receipt refund credit dollar cent money
+    cost sale deal discount coupon package envelope plastic cotton polyester spandex wool leather denim
+    silk metal silver gold wood glass rubber foam paint ink oil perfume smoke dog cat horse bird fish
+    flower tree leaf star heart moon sun snow rain wind heat cold weather season spring fall morning
+    night evening afternoon weekend birthday holiday party dinner lunch breakfast coffee drink bottle
+    cup plate bowl knife tool hammer key lock chain rope wire button snap hook loop ball game team
+    player fan song music band movie show stage role character hero villain king queen knight soldier
+    cowboy doctor nurse teacher student waitress driver boss manager team crew class club group family
+    parents father uncle"""
+)
+"""The ordinary words of the open vocabulary, most frequent first; those formed of the parts below follow."""
+
+STEMS = _listed(
+    """wear stretch stitch button color match strap pocket fold wash dry iron knit print bead glitter
+    sparkle shine buckle hook snap tie loop pleat ruffle quilt pad line trim seam hem cuff collar drape
+    hang fit pinch rub blister itch scratch fade shrink wrinkle crease peel crack chip bend dent rust
+    polish gem stone pearl crystal silver leather suede denim cotton silk satin velvet wool fleece nylon
+    mesh foam rubber plastic metal wire chain clasp flower star heart skull dragon owl cat dog horse
+    bird turtle butterfly feather leaf vine tree ocean wave sun moon winter summer holiday party dance
+    travel beach garden office school church hospital kitchen farm ranch camp paint craft cook drive
+    walk run jump swim hike climb play sing read write draw teach nurse build clean pack ship deliver
+    wrap box tag label brand model sample catalog photo mirror closet drawer hanger shelf basket key
+    phone card coin cash lip nail lash brow curl braid pony shadow tattoo vampire pirate princess witch
+    ninja zombie fairy angel surprise delight please enjoy admire notice expect imagine wonder doubt
+    regret forgive promise argue complain"""
+)
+SUFFIXES = _listed("s ed ing er y less able ness ish like work wear band proof ful ly ers ings 's est")
+ONSETS = _listed("b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t tr v w y z th sp bl")
+NUCLEI = _listed("a e i o u ai ea ee ie oo ou ar er or an en in on al el il")
+CODAS = _listed("- n r l s t m ck nd st x ng p d")
+
+ENDINGS = {
+    "great": {".": 82, "!": 11, "!!": 2, "!!!": 2, "...": 2, " :)": 1},
+    "good": {".": 92, "!": 4, "..": 1, "...": 2, " :)": 1},
+    "mixed": {".": 94, ",": 2, "...": 3, "?": 1},
+    "poor": {".": 92, "!": 3, ",": 1, "...": 3, ";": 1},
+    "awful": {".": 79, "!": 12, "!!": 3, "!!!": 2, "!!!!": 1, "?!": 1, "...": 2},
+    "fact": {".": 95, ",": 3, "!": 1, "...": 1},
+}
+"""Voice → what may close a clause, in hundredths."""
+
+DECORATIONS = _listed("😊 ❤️ 👍 😍 🎉 &#128522; ♥ ☺ ★★★ &#34;A+&#34; (café) naïve jalapeño — 👎 😡 <3 &lt;3")
+
+SUMMARIES = ("One Star", "Two Stars", "Three Stars", "Four Stars", "Five Stars")
+FIRST_NAMES = _listed(
+    """Mary John Linda James Susan Robert Karen David Nancy Michael Lisa William Maria Richard Sandra
+    Joseph Ashley Thomas Kim Charles Donna Chris Carol Daniel Michelle Matthew Amanda Anthony Melissa
+    Mark Deborah Paul Stephanie Steven Rebecca Kevin Laura Brian Sharon Jason Cynthia Jeff Kathleen Ryan
+    Amy Jacob Angela Gary Shirley Nicholas Anna Eric Brenda Jonathan Pamela José Zoë Björn André Renée"""
+)
+
+
+def open_word(rank: int) -> str:
+    """The word form of a rank: ordinary nouns, derived words, then compounds, names, model numbers."""
+    if rank < len(THINGS):
+        return THINGS[rank]
+    rank -= len(THINGS)
+    # A multiplicative hash: neighbours in rank are no neighbours in form.
+    mixed = (rank * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & (2**64 - 1)
+    mixed ^= mixed >> 29
+    if rank < len(STEMS) * 12:
+        return _inflect(STEMS[mixed % len(STEMS)], SUFFIXES[(mixed >> 20) % 20])
+    kind, mixed = mixed % 8, mixed >> 3
+    if kind < 3:
+        stem, other = STEMS[mixed % len(STEMS)], STEMS[(mixed >> 12) % len(STEMS)]
+        return _inflect(stem + other, ("", "", "s", "y")[(mixed >> 24) % 4])
+    if kind == 3:
+        return f"{chr(65 + mixed % 26)}{chr(65 + (mixed >> 8) % 26)}-{(mixed >> 16) % 10_000}"
+    name = "".join(_syllable(mixed >> (14 * at)) for at in range(2 + (mixed >> 45) % 2))
+    return name.capitalize() if kind == 4 else name
+
+
+def _syllable(mixed: int) -> str:
+    onset, nucleus = ONSETS[mixed % len(ONSETS)], NUCLEI[(mixed >> 5) % len(NUCLEI)]
+    return onset + nucleus + CODAS[(mixed >> 10) % len(CODAS)].strip("-")
+
+
+def _inflect(stem: str, suffix: str) -> str:
+    return (stem[:-1] if stem.endswith("e") and suffix[:1] in ("e", "i", "a", "y") else stem) + suffix
+
+
+def mistype(word: str, chance: float) -> str:
+    """Leave out, double or swap a letter of a word of four or more; the place comes from the drawn number."""
+    if len(word) < 4:
+        return word
+    at, kind = divmod(int(chance * 1e9) % (3 * (len(word) - 2)), 3)
+    a, b = word[at + 1], word[at + 2 : at + 3]
+    return word[: at + 1] + ("", a + a, b + a)[kind] + (b if kind < 2 else "") + word[at + 3 :]

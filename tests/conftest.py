@@ -1,0 +1,83 @@
+"""Fixtures shared by all tests: a tiny BERT, a small dump, and one Ray for the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A developer's running cluster is not the tests' to use; they start their own.
+os.environ["RAY_ADDRESS"] = "local"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 1,200 synthetic reviews in three gz shards."""
+    from pipeline.storage import locate
+    from pipeline.synth import write_dump
+
+    folder = tmp_path_factory.mktemp("dump")
+    write_dump(locate(folder), rows=1200, shards=3, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers, 32 wide, with a WordPiece tokenizer; its weights are random but fixed."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    from pipeline.synth import iter_reviews
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=2000, special_tokens=special, show_progress=False)
+    texts = [review.text for review in iter_reviews(0, 0, 2000) if review.text]
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """One Ray with two CPUs for all tests that need one; stopped at the end."""
+    import ray
+
+    from pipeline import resources
+    from pipeline.config import ClusterConfig
+
+    yield resources.connect(ClusterConfig(address="local", num_cpus=2))
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real review files; tests that use it skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the folder of real review files is not here")
+    return SHARED_DATA
+
+

@@ -1,0 +1,232 @@
+"""The whole line on one small dump: prepare, train, score, evaluate, as the jobs call them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import Config, load_config
+from pipeline.evaluate import stage as evaluate_stage
+from pipeline.manifest import read_manifest, read_run
+from pipeline.prepare import stage as prepare_stage
+from pipeline.progress import Reporter
+from pipeline.score import stage as score_stage
+from pipeline.storage import locate
+from pipeline.train import stage as train_stage
+
+pytestmark = pytest.mark.ray
+
+STAGES = {"data": "prepare", "model": "train", "scores": "score", "report": "evaluate"}
+
+
+@dataclass
+class Outputs:
+    """Where each stage wrote, and with which settings."""
+
+    base: Path
+    config: Config
+
+    def __getattr__(self, name: str) -> Path:
+        return self.base / name
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_model: Path) -> Config:
+    sets = [f"model.name={tiny_model}", "tokenize.max_length=32", "train.epochs=2", "train.learning_rate=5e-3"]
+    sets += ["input.chunk_bytes=65536", "score.precision=float32", "train.precision=float32"]
+    return load_config(None, sets)
+
+
+@pytest.fixture(scope="module")
+def outputs(
+    settings: Config, dump: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Outputs:
+    base, quiet = tmp_path_factory.mktemp("out"), Reporter()
+    data, model, scores, report = (str(base / n) for n in STAGES)
+    prepare_stage.prepare(prepare_stage.plan([str(dump)], data, settings), cluster, quiet)
+    train_stage.train(train_stage.plan(data, model, settings), cluster, quiet)
+    score_stage.score(score_stage.plan([f"{data}/test"], model, scores, settings), cluster, quiet)
+    evaluate_stage.evaluate(evaluate_stage.plan(scores, report, settings), cluster, quiet)
+    return Outputs(base, settings)
+
+
+def read_split(outputs: Outputs, split: str) -> pa.Table:
+    manifest = read_manifest(locate(outputs.data), "prepare")
+    parts = [o.path for o in manifest.outputs if o.path.startswith(f"{split}/")]
+    return pa.concat_tables([pq.read_table(outputs.data / p) for p in parts])
+
+
+def read_scores(folder: Path) -> pa.Table:
+    manifest = read_manifest(locate(folder), "score")
+    table = pa.concat_tables([pq.read_table(folder / o.path) for o in manifest.outputs if "/" not in o.path])
+    table = table.set_column(0, "source", table["source"].cast(pa.string()))
+    return table.sort_by([("source", "ascending"), ("line", "ascending")]).replace_schema_metadata()
+
+
+def test_every_stage_leaves_a_manifest_with_the_agreed_keys(outputs: Outputs) -> None:
+    keys = {"stage", "version", "config", "config_digest", "inputs", "outputs", "model_fingerprint"}
+    keys |= {"counts", "seconds", "environment"}
+    for folder, stage in STAGES.items():
+        manifest = json.loads((outputs.base / folder / "manifest.json").read_text())
+        assert keys <= manifest.keys()
+        assert manifest["stage"] == stage
+        for output in manifest["outputs"]:
+            assert (outputs.base / folder / output["path"]).stat().st_size == output["bytes"]
+    assert read_manifest(locate(outputs.data), "prepare").config_digest == outputs.config.digest()
+
+
+def test_every_line_is_kept_or_rejected(outputs: Outputs) -> None:
+    manifest = read_manifest(locate(outputs.data), "prepare")
+    assert manifest.counts is not None
+    rows = sum(read_split(outputs, s).num_rows for s in ("train", "val", "test"))
+    assert manifest.counts.lines == 1200
+    assert manifest.counts.rows == rows == sum(manifest.counts.splits.values())
+    assert rows + sum(manifest.counts.rejected.values()) == 1200
+    rejects = [o for o in manifest.outputs if o.path.startswith("rejects/")]
+    assert sum(o.rows or 0 for o in rejects) == sum(manifest.counts.rejected.values())
+
+
+def test_encoded_rows_have_the_agreed_schema_and_the_tokenizer_s_ids(outputs: Outputs, dump: Path) -> None:
+    from isal import igzip
+    from transformers import AutoTokenizer
+
+    table = read_split(outputs, "train")
+    assert table.schema.names == (
+        ["source", "line", "text_hash", "stars", "label", "input_ids", "num_tokens", "truncated"]
+    )
+    tokenizer = AutoTokenizer.from_pretrained(outputs.config.model.name)
+    lines: dict[str, list[bytes]] = {}
+    for row in table.slice(0, 200).to_pylist():
+        source = row["source"]
+        if source not in lines:
+            lines[source] = igzip.open(source).read().split(b"\n")
+        review = json.loads(lines[source][row["line"] - 1])
+        text = " ".join(review[k] for k in ("summary", "reviewText") if k in review).strip()
+        assert row["input_ids"] == tokenizer(text, truncation=True, max_length=32)["input_ids"]
+        assert row["truncated"] == (len(tokenizer(text)["input_ids"]) > 32)
+        assert row["stars"] == review["overall"] == row["label"] + 1
+    assert str(dump) in table["source"][0].as_py()
+
+
+def test_no_text_is_in_two_splits(outputs: Outputs) -> None:
+    hashes = {s: set(read_split(outputs, s)["text_hash"].to_pylist()) for s in ("train", "val", "test")}
+    assert not hashes["train"] & hashes["val"]
+    assert not (hashes["train"] | hashes["val"]) & hashes["test"]
+
+
+def test_the_model_loads_with_plain_transformers(outputs: Outputs) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(outputs.model)
+    assert model.config.id2label == {i: str(i + 1) for i in range(5)}
+    assert model.config.label2id == {str(i + 1): i for i in range(5)}
+    assert AutoTokenizer.from_pretrained(outputs.model)("good")["input_ids"][0] == 2
+    card = json.loads((outputs.model / "rayview.json").read_text())
+    assert card["labels"] == ["1", "2", "3", "4", "5"]
+    assert card["max_length"] == 32
+    assert not (outputs.model / "checkpoints").exists()
+
+
+def test_training_learned_something(outputs: Outputs) -> None:
+    history = read_manifest(locate(outputs.model), "train").details["history"]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert min(h["val_loss"] for h in history) < np.log(5)
+
+
+def test_scores_are_those_of_a_plain_loop(outputs: Outputs) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    scores = read_scores(outputs.scores)
+    assert scores.schema.names == (
+        ["source", "line", "asin", "user_id", "timestamp", "verified", "stars", "label", "score"]
+        + [f"prob_{i}" for i in range(1, 6)]
+        + ["num_tokens", "truncated"]
+    )
+    test = read_split(outputs, "test")
+    test = test.set_column(0, "source", test["source"].cast(pa.string()))
+    test = test.sort_by([("source", "ascending"), ("line", "ascending")])
+    assert scores["line"].to_pylist() == test["line"].to_pylist()
+    model = AutoModelForSequenceClassification.from_pretrained(outputs.model).eval()
+    probs = np.stack([scores[f"prob_{i}"].to_numpy() for i in range(1, 6)], 1)
+    with torch.inference_mode():
+        for row in range(0, scores.num_rows, 7):
+            ids = torch.tensor([test["input_ids"][row].as_py()])
+            expected = model(input_ids=ids).logits.softmax(1)[0].numpy()
+            np.testing.assert_allclose(probs[row], expected, atol=1e-5)
+            assert scores["label"][row].as_py() == str(expected.argmax() + 1)
+            assert scores["score"][row].as_py() == probs[row].max()
+
+
+def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
+    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
+) -> None:
+    tables = []
+    for actors in (1, 2):
+        config = outputs.config.replace(score__num_actors=actors)
+        job = score_stage.plan([str(dump)], str(outputs.model), str(tmp_path / str(actors)), config)
+        score_stage.score(job, cluster, Reporter())
+        tables.append(read_scores(tmp_path / str(actors)))
+    assert tables[0].equals(tables[1])
+    assert tables[0]["asin"].null_count == 0
+    manifest = read_manifest(locate(tmp_path / "1"), "score")
+    assert manifest.counts is not None
+    assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1200
+
+
+def test_an_interrupted_score_goes_on_to_the_same_rows(
+    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
+) -> None:
+    config = outputs.config
+    plan = score_stage.plan([str(dump)], str(outputs.model), str(tmp_path / "s"), config)
+    score_stage.score(plan, cluster, Reporter())
+    whole = read_scores(tmp_path / "s")
+    parts = sorted((tmp_path / "s").glob("part-*.parquet"))
+    assert len(parts) > 2
+    kept = {p: p.stat().st_mtime_ns for p in parts[1:]}
+    (tmp_path / "s" / "manifest.json").unlink()
+    parts[0].unlink()
+    score_stage.score(plan, cluster, Reporter())
+    assert read_scores(tmp_path / "s").equals(whole)
+    assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
+
+
+def test_metrics_are_scikit_learn_s(outputs: Outputs) -> None:
+    from sklearn import metrics as sk
+
+    scores = read_scores(outputs.scores)
+    truth = scores["stars"].to_numpy().astype(int) - 1
+    probs = np.stack([scores[f"prob_{i}"].to_numpy() for i in range(1, 6)], 1).astype(np.float64)
+    predicted = probs.argmax(1)
+    ours = json.loads((outputs.report / "metrics.json").read_text())
+    assert ours["rows"] == len(truth)
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted), abs=1e-12)
+    assert ours["mae"] == pytest.approx(np.abs(truth - predicted).mean(), abs=1e-12)
+    weighted = sk.precision_recall_fscore_support(truth, predicted, average="weighted", zero_division=0)
+    assert ours["weighted_f1"] == pytest.approx(weighted[2], abs=1e-12)
+    for i, name in enumerate(ours["labels"]):
+        expected = sk.roc_auc_score(truth == i, probs[:, i])
+        assert ours["roc_auc"]["per_class"][name] == pytest.approx(expected, abs=1e-12)
+    assert ours["confusion"] == sk.confusion_matrix(truth, predicted, labels=range(5)).tolist()
+    assert ours["majority"]["accuracy"] == pytest.approx(np.bincount(truth).max() / len(truth), abs=1e-12)
+
+
+def test_the_report_has_its_files(outputs: Outputs) -> None:
+    names = {"metrics.json", "roc.png", "confusion.png", "report.html", "manifest.json", "run.json"}
+    assert {p.name for p in outputs.report.iterdir()} == names
+    assert (outputs.report / "roc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_stage_twice_does_nothing(outputs: Outputs, dump: Path, cluster: Any) -> None:
+    before = (outputs.data / "manifest.json").stat().st_mtime_ns
+    plan = prepare_stage.plan([str(dump)], str(outputs.data), outputs.config)
+    prepare_stage.prepare(plan, cluster, Reporter())
+    assert (outputs.data / "manifest.json").stat().st_mtime_ns == before
+    assert read_run(locate(outputs.scores)).resolved["precision"] == "float32"
