@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
+from jobs.plans import print_plan
+
+if TYPE_CHECKING:
+    from jobs.cli import Session
+    from pipeline.config import Config
+    from pipeline.manifest import Manifest
 
 
 def main(
@@ -19,10 +25,42 @@ def main(
 ) -> None:
     """Compare scores with the stars of the reviews: metrics, ROC curves, a report."""
     with session("evaluate") as job:
-        from jobs import stages
         from pipeline.config import load_config
 
-        stages.evaluate(job, scores, output, load_config(config, sets or ()), dry_run, overwrite)
+        run_stage(job, scores, output, load_config(config, sets or ()), dry_run, overwrite)
+
+
+def run_stage(
+    job: Session, scores: str, output: str, config: Config, dry_run: bool, overwrite: bool
+) -> Manifest | None:
+    """Run the evaluate stage and print its table, or print its plan."""
+    from pipeline import resources
+    from pipeline.evaluate import stage
+
+    plan = stage.plan(scores, output, config)
+    if dry_run:
+        cluster = resources.survey(config.cluster)
+        print_plan(job, "evaluate", [], cluster, {"readers": resources.plan_evaluate(cluster)}, plan.output)
+        job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
+        return None
+    cluster = job.connect(config)
+    resources.check_shared([plan.output, plan.scores], cluster, config.cluster)
+    manifest = stage.evaluate(plan, cluster, job.reporter, overwrite=overwrite)
+    _print_metrics(job, manifest.details["metrics"])
+    for name in (stage.REPORT_FILE, stage.ROC_FILE):
+        job.print(f"{name}: {plan.output.child(name).uri}")
+    return manifest
+
+
+def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
+    from pipeline.evaluate.report import metrics_table
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "model", f"always {metrics['majority']['label']}", title=f"{metrics['rows']:,} reviews")
+    for row in metrics_table(metrics):
+        table.add_row(*row)
+    Console(file=job.stdout, width=100 if not job.stdout.isatty() else None).print(table)
 
 
 if __name__ == "__main__":

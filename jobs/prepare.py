@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, run, session
+from jobs.plans import locations, print_plan, rejected, where
+
+if TYPE_CHECKING:
+    from jobs.cli import Session
+    from pipeline.config import Config
+    from pipeline.manifest import Manifest
 
 
 def main(
@@ -15,10 +23,35 @@ def main(
 ) -> None:
     """Read review dumps, split them, and encode them for training."""
     with session("prepare") as job:
-        from jobs import stages
         from pipeline.config import load_config
 
-        stages.prepare(job, inputs, output, load_config(config, sets or ()), dry_run, overwrite)
+        run_stage(job, inputs, output, load_config(config, sets or ()), dry_run, overwrite)
+
+
+def run_stage(
+    job: Session, inputs: list[str], output: str, config: Config, dry_run: bool, overwrite: bool
+) -> Manifest | None:
+    """Run the prepare stage, or print its plan."""
+    from pipeline import resources
+    from pipeline.prepare import stage
+
+    plan = stage.plan(inputs, output, config)
+    if dry_run:
+        cluster = resources.survey(config.cluster)
+        pools = resources.plan_prepare(cluster, len(plan.sources))
+        shares = {"readers": pools.readers, "encoders": pools.encoders}
+        print_plan(job, "prepare", plan.sources, cluster, shares, plan.output)
+        return None
+    cluster = job.connect(config)
+    resources.check_shared([plan.output, *locations(plan.sources)], cluster, config.cluster)
+    manifest = stage.prepare(plan, cluster, job.reporter, overwrite=overwrite)
+    counts = manifest.counts
+    assert counts is not None
+    splits = ", ".join(f"{n:,} {split}" for split, n in counts.splits.items())
+    job.reporter.say(
+        f"prepare: {counts.lines:,} lines → {splits}{rejected(manifest)}; {where(manifest, plan.output)}"
+    )
+    return manifest
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, run, session
+
+if TYPE_CHECKING:
+    from jobs.cli import Session
+    from pipeline.config import Config
 
 
 def main(
@@ -32,11 +36,46 @@ def main(
     Writes OUTPUT/{data,model,scores,report}. Stages that are finished are not done again.
     """
     with session("run") as job:
-        from jobs import stages
         from pipeline.config import load_config
 
         settings = load_config(config, sets or (), model__name=model)
-        stages.run_all(job, inputs, score or [], output, settings, dry_run, overwrite)
+        run_all(job, inputs, score or [], output, settings, dry_run, overwrite)
+
+
+def run_all(
+    job: Session,
+    inputs: list[str],
+    score_inputs: list[str],
+    output: str,
+    config: Config,
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Run all stages into OUTPUT/{data,model,scores,report}, or print the plan of those that can be planned.
+
+    Args:
+        score_inputs: dumps to score; none: the test split.
+    """
+    from jobs import evaluate, prepare, score, train
+    from pipeline import resources
+    from pipeline.score.stage import find_input
+
+    base = output.rstrip("/")
+    data, model, scores, report = (f"{base}/{name}" for name in ("data", "model", "scores", "report"))
+    if dry_run:
+        prepare.run_stage(job, inputs, data, config, True, overwrite)
+        cluster = resources.survey(config.cluster)
+        job.print(f"then train on {resources.plan_train(cluster, config.train)} → {model}")
+        job.print(f"then score {', '.join(score_inputs) or 'the test split'} → {scores}")
+        job.print(f"then evaluate → {report}")
+        return
+    # A mistake in what is scored last should show before hours of training.
+    if score_inputs:
+        find_input(score_inputs, config.input)
+    prepare.run_stage(job, inputs, data, config, False, overwrite)
+    train.run_stage(job, data, model, config, False, overwrite)
+    score.run_stage(job, score_inputs or [f"{data}/test"], model, scores, config, False, overwrite)
+    evaluate.run_stage(job, scores, report, config, False, overwrite)
 
 
 if __name__ == "__main__":

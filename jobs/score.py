@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, run, session
+from jobs.plans import locations, print_plan, rejected, where
+
+if TYPE_CHECKING:
+    from jobs.cli import Session
+    from pipeline.config import Config
+    from pipeline.manifest import Manifest
 
 
 def main(
@@ -20,10 +26,34 @@ def main(
 ) -> None:
     """Score review dumps, or a split of prepared data, with a trained model."""
     with session("score") as job:
-        from jobs import stages
         from pipeline.config import load_config
 
-        stages.score(job, inputs, model, output, load_config(config, sets or ()), dry_run, overwrite)
+        run_stage(job, inputs, model, output, load_config(config, sets or ()), dry_run, overwrite)
+
+
+def run_stage(
+    job: Session, inputs: list[str], model: str, output: str, config: Config, dry_run: bool, overwrite: bool
+) -> Manifest | None:
+    """Run the score stage, or print its plan."""
+    from pipeline import resources
+    from pipeline.score import stage
+
+    plan = stage.plan(inputs, model, output, config)
+    if dry_run:
+        cluster = resources.survey(config.cluster)
+        pools = resources.plan_score(cluster, len(plan.sources), config.score.num_actors)
+        shares = {n: getattr(pools, n) for n in ("readers", "encoders", "scorers", "writers")}
+        print_plan(job, "score", plan.sources, cluster, shares, plan.output)
+        job.print(f"  model: {plan.model.uri}")
+        return None
+    cluster = job.connect(config)
+    resources.check_shared([plan.output, plan.model, *locations(plan.sources)], cluster, config.cluster)
+    manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite)
+    counts = manifest.counts
+    assert counts is not None
+    done = where(manifest, plan.output)
+    job.reporter.say(f"score: {counts.lines:,} lines → {counts.rows:,} scored{rejected(manifest)}; {done}")
+    return manifest
 
 
 if __name__ == "__main__":

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
+from jobs.plans import print_plan, where
+
+if TYPE_CHECKING:
+    from jobs.cli import Session
+    from pipeline.config import Config
+    from pipeline.manifest import Manifest
 
 
 def main(
@@ -22,12 +28,37 @@ def main(
 ) -> None:
     """Fine-tune a BERT classifier on prepared reviews."""
     with session("train") as job:
-        from jobs import stages
         from pipeline.config import load_config
 
-        stages.train(
-            job, data, output, load_config(config, sets or (), model__name=model), dry_run, overwrite
-        )
+        run_stage(job, data, output, load_config(config, sets or (), model__name=model), dry_run, overwrite)
+
+
+def run_stage(
+    job: Session, data: str, output: str, config: Config, dry_run: bool, overwrite: bool
+) -> Manifest | None:
+    """Run the train stage, or print its plan."""
+    from pipeline import resources
+    from pipeline.train import stage
+
+    plan = stage.plan(data, output, config)
+    if dry_run:
+        cluster = resources.survey(config.cluster)
+        pool = resources.plan_train(cluster, plan.config.train)
+        print_plan(job, "train", [], cluster, {"workers": pool}, plan.output)
+        rows = ", ".join(f"{plan.rows[s]:,} {s}" for s in ("train", "val"))
+        job.print(f"  rows: {rows}\n  model: {plan.config.model.name}")
+        return None
+    cluster = job.connect(config)
+    resources.check_shared([plan.output, plan.data_location], cluster, config.cluster)
+    manifest = stage.train(plan, cluster, job.reporter, overwrite=overwrite)
+    details = manifest.details
+    best = details["history"][details["best_epoch"]]
+    done = where(manifest, plan.output)
+    job.reporter.say(
+        f"train: {details['steps']:,} steps in {details['precision']}; best epoch {details['best_epoch'] + 1}"
+        f" (val loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.4f}); {done}"
+    )
+    return manifest
 
 
 if __name__ == "__main__":

@@ -120,6 +120,10 @@ class TrainConfig(Section):
     global_batch_rows: Count = 32
     """Rows in one optimizer step, over all workers."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    layer_lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of an encoder layer relative to that of the layer above it; 1: the same for all."""
+    head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate of the new classification head relative to `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_ratio: Fraction = 0.1
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0

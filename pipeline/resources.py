@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from pipeline.storage import Location
 
 _STEP = 1e-4
 """Ray counts CPUs and GPUs in ten-thousandths."""
+
+_CONNECT_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,7 @@ def _initialize(config: ClusterConfig) -> None:
         if found is None:
             options |= {"address": "local", "include_dashboard": False, "num_cpus": config.num_cpus}
         else:
+            _check_reachable(found)
             options["address"] = found
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -267,6 +271,13 @@ def _initialize(config: ClusterConfig) -> None:
             f"Ray at {where}: cannot be reached or started: {reason}; see `ray status`, or unset RAY_ADDRESS"
             " and cluster.address to start Ray here"
         ) from None
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError if nobody listens there; ray.init itself would go on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
+        pass
 
 
 def survey(config: ClusterConfig) -> Cluster:

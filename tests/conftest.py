@@ -44,7 +44,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [review.text for review in iter_reviews(0, 0, 2000) if review.text]
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     folder = tmp_path_factory.mktemp("tiny-bert")
     BertTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
@@ -79,5 +81,3 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the folder of real review files is not here")
     return SHARED_DATA
-
-

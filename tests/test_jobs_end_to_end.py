@@ -39,15 +39,14 @@ class Outputs:
 
 @pytest.fixture(scope="module")
 def settings(tiny_model: Path) -> Config:
-    sets = [f"model.name={tiny_model}", "tokenize.max_length=32", "train.epochs=2", "train.learning_rate=5e-3"]
+    sets = [f"model.name={tiny_model}", "tokenize.max_length=32"]
+    sets += ["train.epochs=2", "train.learning_rate=5e-3"]
     sets += ["input.chunk_bytes=65536", "score.precision=float32", "train.precision=float32"]
     return load_config(None, sets)
 
 
 @pytest.fixture(scope="module")
-def outputs(
-    settings: Config, dump: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Outputs:
+def outputs(settings: Config, dump: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     base, quiet = tmp_path_factory.mktemp("out"), Reporter()
     data, model, scores, report = (str(base / n) for n in STAGES)
     prepare_stage.prepare(prepare_stage.plan([str(dump)], data, settings), cluster, quiet)

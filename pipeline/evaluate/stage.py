@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import resources
@@ -37,6 +38,7 @@ ROC_FILE = "roc.png"
 CONFUSION_FILE = "confusion.png"
 
 _GROUPS_A_CPU = 4
+_TALLY_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,23 @@ def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:
     """The tally of some parts, and how many rows they have, those without a label included."""
     tally, seen = Tally.empty(len(scheme.labels)), 0
     columns = ["stars", *(f"prob_{name}" for name in scheme.labels)]
-    for uri in parts:
+    held: list[pa.Table] = []
+    for number, uri in enumerate(parts, start=1):
         with locate(uri).open_input() as file:
-            table = pq.read_table(file, columns=columns)
-        stars = table["stars"].to_numpy(zero_copy_only=False).astype(np.float32)
-        labels = scheme.encode(stars)
-        probs = np.stack([table[c].to_numpy() for c in columns[1:]], axis=1).astype(np.float32)
-        known = labels != UNLABELLED
-        tally = tally.merge(Tally.of(probs[known], labels[known]))
-        seen += table.num_rows
+            held.append(pq.read_table(file, columns=columns))
+        rows = sum(t.num_rows for t in held)
+        # Merging costs the same for few rows as for many.
+        if rows >= _TALLY_ROWS or number == len(parts):
+            tally = tally.merge(_tally(pa.concat_tables(held), columns[1:], scheme))
+            held, seen = [], seen + rows
     return tally, seen
+
+
+def _tally(table: pa.Table, columns: list[str], scheme: LabelScheme) -> Tally:
+    labels = scheme.encode(table["stars"].to_numpy(zero_copy_only=False).astype(np.float32))
+    probs = np.stack([table[c].to_numpy() for c in columns], axis=1).astype(np.float32)
+    known = labels != UNLABELLED
+    return Tally.of(probs[known], labels[known].astype(np.int64))
 
 
 def _write_report(job: EvaluateJob, tally: Tally, metrics: dict[str, Any]) -> list[OutputFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ class Worker:
         self.bare = load_classifier(resolve_model(task.model), task.labels, seed=seed)
         self.pad_id = pad_token_id(self.bare)
         self.model = prepare_model(self.bare)
-        self.optimizer = torch.optim.AdamW(decay_groups(self.bare, task.config.weight_decay))
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.bare, task.config))
         self.state = TrainState()
         self.best: dict[str, Any] = {}
         self._told = 0.0
@@ -256,13 +257,35 @@ class Worker:
         self.board.put.remote(asdict(self.state))
 
 
-def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW: no weight decay on biases and norms, which are the vectors of a model."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def parameter_groups(model: Any, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameter groups for AdamW, each with its weight decay and `lr_scale`.
+
+    Biases and norms, which are the vectors of a model, get no weight decay. The learning rate falls by
+    `layer_lr_decay` from each encoder layer to the one below it, the embeddings being lowest.
+
+    Source: layer-wise decay as in Clark et al. 2020, arXiv:2003.10555.
+    """
+    layers = [n for n in map(_layer_number, (n for n, _ in model.named_parameters())) if n is not None]
+    top = max(layers, default=-1)
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in model.named_parameters():
+        weight_decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        groups.setdefault((weight_decay, _lr_scale(name, top, config)), []).append(parameter)
+    return [{"params": p, "weight_decay": wd, "lr_scale": scale} for (wd, scale), p in groups.items()]
+
+
+def _layer_number(name: str) -> int | None:
+    found = re.search(r"\.layers?\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
+def _lr_scale(name: str, top: int, config: TrainConfig) -> float:
+    layer = _layer_number(name)
+    if layer is not None:
+        return config.layer_lr_decay ** (top - layer)
+    if "embeddings" in name:
+        return config.layer_lr_decay ** (top + 1)
+    return config.head_lr_factor if name.startswith(("classifier", "score")) else 1.0
 
 
 def learning_rate(step: int, task: TrainTask) -> float:
@@ -274,9 +297,9 @@ def learning_rate(step: int, task: TrainTask) -> float:
 
 
 def set_learning_rate(optimizer: Any, value: float) -> None:
-    """Set it for all parameter groups."""
+    """Set it for all parameter groups, each at its scale."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group["lr_scale"]
 
 
 @contextlib.contextmanager

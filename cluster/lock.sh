@@ -1,0 +1,47 @@
+#!/bin/sh
+# Writes cluster/requirements.txt and cluster/requirements-dev.txt from pyproject.toml, for Python 3.10 to 3.13.
+#
+#   sh cluster/lock.sh                           keeps every pin that still fits
+#   sh cluster/lock.sh --upgrade-package NAME    renews one package
+#   sh cluster/lock.sh --upgrade                 renews all of them
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -r "$work"' EXIT
+
+resolve() {
+    # The file that uv writes to is also read: its pins are the first choice.
+    output=$1
+    shift
+    "${UV:-uv}" pip compile pyproject.toml --universal --python-version 3.10 --no-header \
+        --annotation-style line --quiet --output-file "$output" "$@"
+}
+
+pins() {
+    if [ -f "$1" ]; then grep -E '^[A-Za-z0-9]' "$1"; fi
+}
+
+pins cluster/requirements.txt >"$work/run.txt"
+resolve "$work/run.txt" "$@"
+{
+    cat <<'HEADER'
+# The environment of every node: each package that rayview needs, at one version.
+# Written by `make lock` (sh cluster/lock.sh) from pyproject.toml; do not edit.
+# torch's CUDA packages are left out: its CUDA build pins them itself, and its CPU build has none.
+HEADER
+    grep -vE '^(nvidia-|cuda-|triton==)' "$work/run.txt"
+} >"$work/requirements.txt"
+
+cat "$work/run.txt" >"$work/dev.txt"
+pins cluster/requirements-dev.txt >>"$work/dev.txt"
+resolve "$work/dev.txt" --extra dev --constraint "$work/run.txt" "$@"
+{
+    cat <<'HEADER'
+# What working on rayview needs besides; installs the environment of the nodes too.
+# Written by `make lock` (sh cluster/lock.sh) from the extra `dev` of pyproject.toml; do not edit.
+-r requirements.txt
+HEADER
+    awk 'NR == FNR { seen[$1]; next } !($1 in seen)' "$work/run.txt" "$work/dev.txt"
+} >"$work/requirements-dev.txt"
+
+mv "$work/requirements.txt" "$work/requirements-dev.txt" cluster/

@@ -1,0 +1,50 @@
+"""How a job shows its plan and its outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.progress import format_s
+
+if TYPE_CHECKING:
+    from jobs.cli import Session
+    from pipeline import resources
+    from pipeline.ingest.dataset import Source
+    from pipeline.manifest import Manifest
+    from pipeline.storage import Location
+
+
+def print_plan(
+    job: Session,
+    stage: str,
+    sources: list[Source],
+    cluster: resources.Cluster,
+    shares: dict[str, resources.Pool],
+    output: Location,
+) -> None:
+    """Print what a stage would read, run on and write."""
+    job.print(f"{stage}: would run on {cluster}")
+    for source in sources:
+        form = source.form if isinstance(source.form, str) else source.form.name
+        job.print(f"  input: {source.uri} ({source.size_bytes:,} bytes, {form})")
+    for name, pool in shares.items():
+        job.print(f"  {name}: {pool}")
+    job.print(f"  output: {output.uri}")
+
+
+def rejected(manifest: Manifest) -> str:
+    """`, 18 empty_text` and so on; empty where nothing was rejected."""
+    rejected = manifest.counts.rejected if manifest.counts else {}
+    return "".join(f", {n:,} {reason}" for reason, n in rejected.items())
+
+
+def where(manifest: Manifest, output: Location) -> str:
+    """How long it took, and where the output is."""
+    return f"{format_s(manifest.seconds)} → {output.uri}"
+
+
+def locations(sources: list[Source]) -> list[Location]:
+    """Of the input files."""
+    from pipeline.storage import locate
+
+    return [locate(s.uri) for s in sources]

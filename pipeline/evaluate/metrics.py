@@ -1,0 +1,278 @@
+"""Classification metrics from mergeable counts: one pass over the rows, in any order, in bounded memory.
+
+Rows are tallied in parts of any size; tallies merge to the tally of all rows. N rows, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+MAX_DISTINCT = 1 << 20
+"""Distinct scores kept of one class; with more, scores are snapped to the grid below."""
+
+_GRID_STEP = 2.0**-12
+"""Spacing of the grid, in logits: two scores that fall together differ by at most 0.00006."""
+
+
+@dataclass(frozen=True)
+class ScoreCounts:
+    """How often each score was given to members of a class, and to the others.
+
+    Exact as long as there are at most MAX_DISTINCT distinct scores; from then on each score counts as
+    the nearest point of a fixed grid in logits, and `auc_bound` says how much that can matter.
+    """
+
+    scores: npt.NDArray[np.float64]
+    """(K,) rising, distinct."""
+    positives: IntArray
+    """(K,) rows of the class with that score."""
+    negatives: IntArray
+    """(K,) rows of other classes with that score."""
+    snapped: bool = False
+
+    @classmethod
+    def of(cls, scores: FloatArray, is_member: npt.NDArray[np.bool_]) -> ScoreCounts:
+        """Count (N,) scores of rows that are members of the class or not."""
+        member = is_member.astype(np.int64)
+        return _collect(scores.astype(np.float64), member, 1 - member, snapped=False)
+
+    def merge(self, other: ScoreCounts) -> ScoreCounts:
+        """The counts of both together."""
+        return _collect(
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.positives, other.positives]),
+            np.concatenate([self.negatives, other.negatives]),
+            snapped=self.snapped or other.snapped,
+        )
+
+    def roc_auc(self) -> float | None:
+        """Area under the ROC curve: the chance that a member scores higher than another row, ties half.
+
+        Returns:
+            A number in [0, 1], or None where one of the two kinds is missing.
+        Source: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+        """
+        pairs = float(self.positives.sum()) * float(self.negatives.sum())
+        if not pairs:
+            return None
+        below = np.cumsum(self.negatives) - self.negatives
+        wins = self.positives.astype(np.float64) * (below + 0.5 * self.negatives)
+        return float(wins.sum() / pairs)
+
+    def auc_bound(self) -> float:
+        """The most by which `roc_auc` can differ from that of the scores before snapping; 0 while exact."""
+        pairs = float(self.positives.sum()) * float(self.negatives.sum())
+        if not self.snapped or not pairs:
+            return 0.0
+        return float((self.positives.astype(np.float64) * self.negatives).sum() * 0.5 / pairs)
+
+    def roc_curve(self, max_points: int = 2000) -> tuple[FloatArray, FloatArray]:
+        """False and true positive rates from the highest threshold to the lowest, thinned for drawing.
+
+        Returns:
+            Two arrays of at most `max_points` + 2 points, both from 0 to 1; none if a kind is missing.
+        """
+        if not self.positives.sum() or not self.negatives.sum():
+            return np.empty(0, np.float32), np.empty(0, np.float32)
+        tpr = np.concatenate([[0], np.cumsum(self.positives[::-1])]) / self.positives.sum()
+        fpr = np.concatenate([[0], np.cumsum(self.negatives[::-1])]) / self.negatives.sum()
+        # Evenly along the curve's length, so that steep and flat stretches keep their shape.
+        along = fpr + tpr
+        keep = np.unique(np.searchsorted(along, np.linspace(0, 2, max_points)).clip(0, len(along) - 1))
+        keep = np.union1d(keep, [0, len(along) - 1])
+        return fpr[keep].astype(np.float32), tpr[keep].astype(np.float32)
+
+
+def _collect(
+    scores: npt.NDArray[np.float64], positives: IntArray, negatives: IntArray, *, snapped: bool
+) -> ScoreCounts:
+    """Add up equal scores; snap them first if there are, or have been, too many."""
+    if snapped:
+        scores = _snap(scores)
+    distinct, where = np.unique(scores, return_inverse=True)
+    if len(distinct) > MAX_DISTINCT and not snapped:
+        return _collect(scores, positives, negatives, snapped=True)
+    return ScoreCounts(distinct, _add_up(where, positives), _add_up(where, negatives), snapped)
+
+
+def _add_up(where: IntArray, counts: IntArray) -> IntArray:
+    # bincount adds in float64, which is exact for whole numbers up to 2**53.
+    return np.bincount(where, weights=counts).astype(np.int64)
+
+
+def _snap(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The nearest grid point; a grid point stays where it is."""
+    p = scores.clip(2.0**-40, 1 - 2.0**-40)
+    steps = np.round(np.log(p / (1 - p)) / _GRID_STEP)
+    return np.asarray(1 / (1 + np.exp(-steps * _GRID_STEP)))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """All that the metrics need to know of some rows."""
+
+    confusion: IntArray
+    """(C, C): rows true, columns predicted."""
+    classes: tuple[ScoreCounts, ...]
+    """One a class, against all others."""
+    log_loss_sum: float
+    brier_sum: float
+
+    @property
+    def rows(self) -> int:
+        """Rows tallied."""
+        return int(self.confusion.sum())
+
+    @classmethod
+    def empty(cls, num_classes: int) -> Tally:
+        """The tally of no rows."""
+        return cls.of(np.empty((0, num_classes), np.float32), np.empty(0, np.int64))
+
+    @classmethod
+    def of(cls, probs: FloatArray, labels: IntArray) -> Tally:
+        """Tally some rows; the predicted class is the most probable one, the first of equals.
+
+        Args:
+            probs: (N, C) float32; rows sum to 1.
+            labels: (N,) int in [0, C).
+        Raises:
+            ValueError: the shapes disagree, a label is out of range, or a probability is not in [0, 1].
+        """
+        _check(probs, labels)
+        rows, classes = probs.shape
+        confusion = np.zeros((classes, classes), np.int64)
+        np.add.at(confusion, (labels, probs.argmax(1)), 1)
+        given = probs[np.arange(rows), labels].astype(np.float64)
+        truth = np.eye(classes)[labels] if rows else np.zeros((0, classes))
+        return cls(
+            confusion,
+            tuple(ScoreCounts.of(probs[:, c], labels == c) for c in range(classes)),
+            float(-np.log(given.clip(np.finfo(np.float32).tiny)).sum()),
+            float(((probs - truth) ** 2).sum()),
+        )
+
+    def merge(self, other: Tally) -> Tally:
+        """The tally of both together."""
+        return Tally(
+            self.confusion + other.confusion,
+            tuple(a.merge(b) for a, b in zip(self.classes, other.classes, strict=True)),
+            self.log_loss_sum + other.log_loss_sum,
+            self.brier_sum + other.brier_sum,
+        )
+
+    def micro(self) -> ScoreCounts:
+        """Every (row, class) pair as one row of a two-class problem: is this the row's class?"""
+        counts = self.classes[0]
+        for other in self.classes[1:]:
+            counts = counts.merge(other)
+        return counts
+
+
+def _check(probs: FloatArray, labels: IntArray) -> None:
+    if probs.ndim != 2 or labels.shape != (len(probs),):
+        raise ValueError(f"probs of shape {probs.shape} and labels of shape {labels.shape} do not fit")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < probs.shape[1]):
+        raise ValueError(f"labels from {labels.min()} to {labels.max()}, but {probs.shape[1]} classes")
+    if not ((probs >= 0) & (probs <= 1)).all():
+        raise ValueError("a probability is not a number from 0 to 1")
+
+
+def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> dict[str, Any]:
+    """metrics.json, but for what only the stage knows.
+
+    Args:
+        ordered: whether the classes are ordinal, so that the distance between two has a meaning.
+    Returns:
+        Plain data, every figure that of scikit-learn with `zero_division=0`. A class without rows has no
+        AUC (None); macro AUC is the mean over the others.
+    Raises:
+        ValueError: the tally is empty.
+    """
+    if not tally.rows:
+        raise ValueError("no rows to evaluate")
+    figures = point_metrics(tally.confusion, ordered=ordered)
+    per_class = per_class_metrics(tally.confusion)
+    return {
+        "rows": tally.rows,
+        "labels": list(label_names),
+        **figures,
+        "log_loss": tally.log_loss_sum / tally.rows,
+        "brier": tally.brier_sum / tally.rows,
+        "roc_auc": _auc(tally, label_names),
+        "per_class": {
+            name: {key: values[i].item() for key, values in per_class.items()}
+            for i, name in enumerate(label_names)
+        },
+        "confusion": tally.confusion.tolist(),
+        "majority": _majority(tally.confusion, label_names, ordered=ordered),
+    }
+
+
+def _auc(tally: Tally, label_names: list[str]) -> dict[str, Any]:
+    micro = tally.micro()
+    per_class = {name: counts.roc_auc() for name, counts in zip(label_names, tally.classes, strict=True)}
+    known = [auc for auc in per_class.values() if auc is not None]
+    return {
+        "macro": float(np.mean(known)) if known else None,
+        "micro": micro.roc_auc(),
+        "per_class": per_class,
+        "bound": max(counts.auc_bound() for counts in (micro, *tally.classes)),
+    }
+
+
+def per_class_metrics(confusion: IntArray) -> dict[str, npt.NDArray[Any]]:
+    """precision, recall, f1 (C,) float64 and support (C,) int64; 0 where a denominator is 0."""
+    right = np.diag(confusion).astype(np.float64)
+    predicted, support = confusion.sum(0), confusion.sum(1)
+    return {
+        "precision": _divide(right, predicted),
+        "recall": _divide(right, support),
+        "f1": _divide(2 * right, predicted + support),
+        "support": support,
+    }
+
+
+def point_metrics(confusion: IntArray, *, ordered: bool) -> dict[str, float | None]:
+    """Figures of the predicted classes alone.
+
+    Args:
+        confusion: (C, C): rows true, columns predicted; at least one row.
+    Source: scikit-learn's accuracy_score, balanced_accuracy_score (the mean recall of the classes that
+        occur), precision_recall_fscore_support; mae is the mean of |predicted class - true class|.
+    """
+    rows = float(confusion.sum())
+    each = per_class_metrics(confusion)
+    weights = each["support"] / rows
+    occurs = each["support"] > 0
+    distance = np.abs(np.subtract.outer(np.arange(len(confusion)), np.arange(len(confusion))))
+    return {
+        "accuracy": float(np.diag(confusion).sum() / rows),
+        "balanced_accuracy": float(each["recall"][occurs].mean()),
+        "macro_f1": float(each["f1"].mean()),
+        "macro_precision": float(each["precision"].mean()),
+        "macro_recall": float(each["recall"].mean()),
+        "weighted_f1": float(weights @ each["f1"]),
+        "weighted_precision": float(weights @ each["precision"]),
+        "weighted_recall": float(weights @ each["recall"]),
+        "mae": float((confusion * distance).sum() / rows) if ordered else None,
+    }
+
+
+def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> dict[str, Any]:
+    """The same figures of always answering the most frequent class."""
+    support = confusion.sum(1)
+    best = int(support.argmax())
+    always = np.zeros_like(confusion)
+    always[:, best] = support
+    return {"label": label_names[best], **point_metrics(always, ordered=ordered)}
+
+
+def _divide(numerator: npt.NDArray[np.float64], denominator: IntArray) -> npt.NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

@@ -1,0 +1,59 @@
+"""metrics.json for people: a table for the terminal, and a page."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+_ROWS = (
+    ("Accuracy", "accuracy"),
+    ("Balanced accuracy", "balanced_accuracy"),
+    ("Macro F1", "macro_f1"),
+    ("Weighted F1", "weighted_f1"),
+    ("Weighted precision", "weighted_precision"),
+    ("Weighted recall", "weighted_recall"),
+    ("Mean error in classes (MAE)", "mae"),
+)
+
+
+def metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, figure of the model, figure of always answering the most frequent class ("" where none)."""
+    majority = metrics["majority"]
+    rows = [(name, _number(metrics[key]), _number(majority[key])) for name, key in _ROWS]
+    auc = metrics["roc_auc"]
+    rows += [("ROC AUC, macro", _number(auc["macro"]), _number(0.5))]
+    rows += [("ROC AUC, micro", _number(auc["micro"]), "")]
+    rows += [
+        (f"ROC AUC, class {name}", _number(auc["per_class"][name]), _number(0.5))
+        for name in metrics["labels"]
+    ]
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def render_report(
+    metrics: dict[str, Any], *, title: str, facts: dict[str, str], images: dict[str, bytes]
+) -> str:
+    """A page that stands by itself: figures, facts and pictures, all in one HTML file.
+
+    Args:
+        facts: what the figures are about, shown as they are.
+        images: PNG bytes by file name; roc.png and confusion.png.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    template = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(
+        title=title,
+        metrics=metrics,
+        table=metrics_table(metrics),
+        facts=facts,
+        images={name: base64.b64encode(data).decode() for name, data in images.items()},
+    )

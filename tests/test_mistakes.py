@@ -1,0 +1,197 @@
+"""Each mistake of a user's: one clear line, the right exit code, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.storage import locate
+from pipeline.synth import write_dump
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    own = {"RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1", "RAYVIEW_LOG_DIR": str(tmp_path / "logs")}
+    return os.environ | own
+
+
+def run(env: dict[str, str], job: str, *arguments: object, timeout_s: float = 120) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a job."""
+    command = [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout_s)
+    return done.returncode, done.stdout, done.stderr
+
+
+def the_line(result: tuple[int, str, str], code: int = 2) -> str:
+    """The one line that a mistake is answered with."""
+    returncode, _, stderr = result
+    assert returncode == code, stderr
+    assert "Traceback" not in stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, stderr
+    assert stderr.strip().splitlines()[-1] == lines[0]
+    return lines[0]
+
+
+def test_missing_input(env: dict[str, str], tmp_path: Path) -> None:
+    line = the_line(run(env, "prepare", tmp_path / "no.json.gz", "--output", tmp_path / "out"))
+    assert line == f"error: {tmp_path}/no.json.gz: no such file or directory"
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_directory(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = the_line(run(env, "prepare", tmp_path / "empty", "--output", tmp_path / "out"))
+    assert "this directory holds no dump" in line
+
+
+def test_pattern_without_a_match(env: dict[str, str], tmp_path: Path) -> None:
+    line = the_line(run(env, "prepare", tmp_path / "*.json.gz", "--output", tmp_path / "out"))
+    assert "no file matches this pattern" in line
+
+
+def test_empty_file(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.json").touch()
+    line = the_line(run(env, "prepare", tmp_path / "a.json", "--output", tmp_path / "out"))
+    assert line == f"error: {tmp_path}/a.json: empty file; there is nothing to read"
+
+
+def test_wrong_column(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "input.text=reviewBody")
+    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    assert "input.text=reviewBody, but no line has this field" in line
+    assert "reviewText" in line
+
+
+def test_unknown_format_names_the_fields(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"body": "fine", "rank": 3}\n')
+    line = the_line(run(env, "prepare", tmp_path / "a.json", "--output", tmp_path / "out"))
+    assert "its fields are body, rank" in line
+    assert "--set input.text=" in line
+
+
+def test_unknown_setting(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "train.learning_rat=1")
+    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    assert "unknown setting train.learning_rat; did you mean train.learning_rate?" in line
+
+
+def test_value_that_does_not_fit(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", "--set", "train.epochs=0"))
+    assert "train.epochs=0" in line
+
+
+def test_missing_config_file(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", "--config", tmp_path / "no.toml"))
+    assert "no such file" in line
+
+
+def test_unknown_model(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "model.name=nobody/nothing")
+    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    assert "model nobody/nothing:" in line
+
+
+def test_model_directory_that_is_none(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    line = the_line(run(env, "score", dump, "--model", tmp_path, "--output", tmp_path / "out"))
+    assert "no rayview.json there" in line
+
+
+def test_output_that_exists(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("do not lose me")
+    for more in ((), ("--overwrite",)):
+        line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *more))
+        assert "exists and was not written by rayview" in line
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "do not lose me"
+
+
+def test_output_that_is_a_file(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    assert "this is a file" in the_line(run(env, "prepare", dump, "--output", tmp_path / "out"))
+
+
+def test_unwritable_output(env: dict[str, str], dump: Path) -> None:
+    line = the_line(run(env, "prepare", dump, "--output", "/proc/rayview"))
+    assert line.startswith("error: /proc/rayview: cannot be written to")
+
+
+def test_missing_arguments_are_explained(env: dict[str, str]) -> None:
+    code, _, stderr = run(env, "train", "--output", "x")
+    assert code == 2
+    assert "--data" in stderr
+
+
+def test_data_that_is_not_there(env: dict[str, str], tmp_path: Path) -> None:
+    line = the_line(run(env, "train", "--data", tmp_path / "no", "--output", tmp_path / "out"))
+    assert "no such directory" in line
+
+
+def test_unreachable_cluster(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "cluster.address=127.0.0.1:9")
+    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    assert "127.0.0.1:9" in line
+
+
+@pytest.mark.parametrize("job", ["prepare", "train", "score", "evaluate", "run", "synth"])
+def test_help_answers_at_once_and_loads_nothing_heavy(env: dict[str, str], job: str) -> None:
+    code = (
+        f"import sys; sys.argv=['{job}', '--help']; import runpy\n"
+        f"try: runpy.run_module('jobs.{job}', run_name='__main__')\n"
+        "except SystemExit as e: assert not e.code\n"
+        "heavy = {'torch', 'ray', 'transformers', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--output" in done.stdout
+
+
+@pytest.mark.ray
+def test_too_many_rejected_lines(env: dict[str, str], tmp_path: Path) -> None:
+    good = '{"overall": 5.0, "reviewText": "good"}\n'
+    (tmp_path / "a.json").write_text((good * 9 + "oops\n") * 200)
+    line = the_line(run(env, "prepare", tmp_path / "a.json", "--output", tmp_path / "out"), code=3)
+    assert re.search(r"\d+ of \d+ lines rejected, more than input.max_rejected_frac=0.05 allows", line)
+    assert re.search(rf"first: {tmp_path}/a.json, line \d*0: bad_json", line)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.fixture
+def long_job(env: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A prepare job that is at work on its chunks and would be for some time."""
+    write_dump(locate(tmp_path / "dump"), rows=60_000, shards=1, seed=1)
+    command = [sys.executable, "-m", "jobs.prepare", str(tmp_path / "dump")]
+    command += ["--output", str(tmp_path / "out"), "--set", "input.chunk_bytes=8192"]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "out" / "train").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_in_one_line(
+    long_job: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    long_job.send_signal(number)
+    _, stderr = long_job.communicate(timeout=60)
+    assert long_job.returncode == 1
+    assert "Traceback" not in stderr
+    assert "prepare: interrupted" in stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert not list(tmp_path.rglob(".rayview-tmp-*"))
