@@ -48,6 +48,7 @@ class Session:
     def __init__(self, reporter: Reporter, stdout: TextIO) -> None:
         self.reporter = reporter
         self.stdout = stdout
+        self._cluster: Cluster | None = None
 
     def print(self, text: str = "") -> None:
         """Print a line of the job's result."""
@@ -58,10 +59,11 @@ class Session:
         """Join or start Ray; see `resources.connect`."""
         from pipeline import resources
 
-        self.reporter.say("connecting to Ray")
-        cluster = resources.connect(config.cluster)
-        self.reporter.say(f"Ray: {cluster}")
-        return cluster
+        if self._cluster is None:
+            self.reporter.say("connecting to Ray")
+            self._cluster = resources.connect(config.cluster)
+            self.reporter.say(f"Ray: {self._cluster}")
+        return self._cluster
 
 
 @contextmanager

@@ -132,8 +132,10 @@ class TrainConfig(Section):
     seed: int = 0
     checkpoint_every_steps: Count | None = None
     """Also write a checkpoint within an epoch; one is written after every epoch in any case."""
+    best_by: Literal["loss", "accuracy", "macro_f1", "weighted_f1"] = "loss"
+    """The figure on the validation split by which the best epoch is chosen."""
     early_stopping_epochs: Count = 2
-    """Stop after so many epochs without a lower validation loss."""
+    """Stop after so many epochs that were not better than the best."""
     max_failures: Annotated[int, Field(ge=-1)] = 3
     """Lost workers to recover from before giving up; -1: without end."""
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.confusion import confusion_matrix, per_class_metrics, point_metrics
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
@@ -147,8 +149,7 @@ class Tally:
         """
         _check(probs, labels)
         rows, classes = probs.shape
-        confusion = np.zeros((classes, classes), np.int64)
-        np.add.at(confusion, (labels, probs.argmax(1)), 1)
+        confusion = confusion_matrix(labels, probs.argmax(1), classes)
         given = probs[np.arange(rows), labels].astype(np.float64)
         truth = np.eye(classes)[labels] if rows else np.zeros((0, classes))
         return cls(
@@ -227,44 +228,6 @@ def _auc(tally: Tally, label_names: list[str]) -> dict[str, Any]:
     }
 
 
-def per_class_metrics(confusion: IntArray) -> dict[str, npt.NDArray[Any]]:
-    """precision, recall, f1 (C,) float64 and support (C,) int64; 0 where a denominator is 0."""
-    right = np.diag(confusion).astype(np.float64)
-    predicted, support = confusion.sum(0), confusion.sum(1)
-    return {
-        "precision": _divide(right, predicted),
-        "recall": _divide(right, support),
-        "f1": _divide(2 * right, predicted + support),
-        "support": support,
-    }
-
-
-def point_metrics(confusion: IntArray, *, ordered: bool) -> dict[str, float | None]:
-    """Figures of the predicted classes alone.
-
-    Args:
-        confusion: (C, C): rows true, columns predicted; at least one row.
-    Source: scikit-learn's accuracy_score, balanced_accuracy_score (the mean recall of the classes that
-        occur), precision_recall_fscore_support; mae is the mean of |predicted class - true class|.
-    """
-    rows = float(confusion.sum())
-    each = per_class_metrics(confusion)
-    weights = each["support"] / rows
-    occurs = each["support"] > 0
-    distance = np.abs(np.subtract.outer(np.arange(len(confusion)), np.arange(len(confusion))))
-    return {
-        "accuracy": float(np.diag(confusion).sum() / rows),
-        "balanced_accuracy": float(each["recall"][occurs].mean()),
-        "macro_f1": float(each["f1"].mean()),
-        "macro_precision": float(each["precision"].mean()),
-        "macro_recall": float(each["recall"].mean()),
-        "weighted_f1": float(weights @ each["f1"]),
-        "weighted_precision": float(weights @ each["precision"]),
-        "weighted_recall": float(weights @ each["recall"]),
-        "mae": float((confusion * distance).sum() / rows) if ordered else None,
-    }
-
-
 def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> dict[str, Any]:
     """The same figures of always answering the most frequent class."""
     support = confusion.sum(1)
@@ -272,7 +235,3 @@ def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> 
     always = np.zeros_like(confusion)
     always[:, best] = support
     return {"label": label_names[best], **point_metrics(always, ordered=ordered)}
-
-
-def _divide(numerator: npt.NDArray[np.float64], denominator: IntArray) -> npt.NDArray[np.float64]:
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,11 +11,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pipeline.config import TrainConfig
+from pipeline.confusion import confusion_matrix, point_metrics
 from pipeline.model import load_classifier, pad_token_id, resolve_model
 from pipeline.ragged import IntArray, Ragged, to_tensors, token_budget_batches
 from pipeline.seeds import derive_seed
 from pipeline.train.batches import count_steps, epoch_batches, my_part, read_rows, to_rows
+from pipeline.train.optimizer import learning_rate, parameter_groups, set_learning_rate
 
 EVAL_BATCH_TOKENS = 8192
 BEST_DIRECTORY = "best"
@@ -58,9 +62,10 @@ class TrainState:
     step: int = 0
     """Optimizer steps done, over all epochs."""
     best_epoch: int = -1
-    best_val_loss: float = float("inf")
+    best_worth: float = float("-inf")
+    """The figure that `train.best_by` names, of the best epoch; the loss with its sign turned."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """One entry an epoch: epoch, train_loss, val_loss, val_accuracy, seconds."""
+    """One entry an epoch: epoch, step, train_loss, val_loss, val_accuracy …, seconds."""
 
     def is_finished(self, task: TrainTask) -> bool:
         """Whether all steps are done, or no epoch was better for too long."""
@@ -129,7 +134,7 @@ class Worker:
             every = config.checkpoint_every_steps
             if every and state.step % every == 0 and index + 1 < self.task.epoch_steps:
                 self.save()
-        return self._sum_up(loss_sum) / max(1, rows_sum)
+        return float(self._sum_up(np.array([loss_sum]))[0]) / max(1, rows_sum)
 
     def _step(self, ids: Ragged, labels: IntArray, batch: IntArray) -> float:
         """One optimizer step; returns the sum of this worker's losses, one a row."""
@@ -143,7 +148,8 @@ class Worker:
         if not weight:
             # The others wait for this worker's gradients: it computes a row, and counts it as nothing.
             mine = batch[:1]
-        set_learning_rate(self.optimizer, learning_rate(self.state.step, self.task))
+        rate = learning_rate(self.state.step, self.task.total_steps, config)
+        set_learning_rate(self.optimizer, rate)
         losses = self._losses(ids, labels, mine).sum() * weight
         # DDP averages over workers; times `world` makes the sum over workers, over rows the mean.
         (losses * (self.world / len(batch))).backward()
@@ -166,11 +172,13 @@ class Worker:
             return model(**inputs).logits.float()
 
     def evaluate(self) -> dict[str, float]:
-        """Loss and accuracy on the validation split; every row counts once, for any number of workers."""
+        """Figures of the validation split; every row counts once, for any number of workers."""
         import torch
 
         self.model.eval()
-        loss_sum, right, rows_sum = 0.0, 0.0, 0.0
+        classes = len(self.task.labels)
+        # Float64 holds counts and the loss alike, so that one sum over workers does.
+        sums = np.zeros(classes**2 + 1)
         with torch.inference_mode():
             for table in read_rows(self.task.val_parts[self.rank :: self.world]):
                 rows = to_rows(table)
@@ -178,21 +186,30 @@ class Worker:
                     # The bare model: DDP would sync buffers, and workers have unequal numbers of batches.
                     logits = self._logits(self.bare, rows.ids, batch)
                     target = torch.from_numpy(rows.labels[batch]).to(self.device)
-                    loss_sum += float(torch.nn.functional.cross_entropy(logits, target, reduction="sum"))
-                    right += float((logits.argmax(1) == target).sum())
-                    rows_sum += len(batch)
-        rows_all = self._sum_up(rows_sum)
-        return {"val_loss": self._sum_up(loss_sum) / rows_all, "val_accuracy": self._sum_up(right) / rows_all}
+                    sums[-1] += float(torch.nn.functional.cross_entropy(logits, target, reduction="sum"))
+                    predicted = logits.argmax(1).cpu().numpy()
+                    sums[:-1] += confusion_matrix(rows.labels[batch], predicted, classes).ravel()
+        sums = self._sum_up(sums)
+        confusion = sums[:-1].astype(np.int64).reshape(classes, classes)
+        figures = point_metrics(confusion, ordered=False)
+        loss = float(sums[-1] / confusion.sum())
+        return {"val_loss": loss, **{f"val_{n}": figures[n] for n in ("accuracy", "macro_f1", "weighted_f1")}}
 
-    def _sum_up(self, value: float) -> float:
-        """The sum of a number over all workers."""
+    def _logits(self, model: Any, ids: Ragged, rows: IntArray) -> Any:
+        """(B, C) float32 for some rows."""
+        inputs = to_tensors(*ids.pad(rows, self.pad_id), str(self.device))
+        with autocast(self.device.type, self.task.precision):
+            return model(**inputs).logits.float()
+
+    def _sum_up(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The sum of some numbers over all workers."""
         if self.world == 1:
-            return value
+            return values
         import torch
 
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        tensor = torch.from_numpy(values).to(self.device)
         torch.distributed.all_reduce(tensor)
-        return float(tensor)
+        return np.asarray(tensor.cpu().numpy())
 
     def _close_epoch(self, train_loss: float, val: dict[str, float], seconds: float) -> None:
         state = self.state
@@ -204,8 +221,11 @@ class Worker:
             "seconds": seconds,
         }
         state.history.append(entry)
-        if val["val_loss"] < state.best_val_loss:
-            state.best_epoch, state.best_val_loss = state.epoch, val["val_loss"]
+        worth = (
+            -val["val_loss"] if self.task.config.best_by == "loss" else val[f"val_{self.task.config.best_by}"]
+        )
+        if worth > state.best_worth:
+            state.best_epoch, state.best_worth = state.epoch, worth
             self.best = {n: t.detach().to("cpu", copy=True) for n, t in self.bare.state_dict().items()}
         state.epoch += 1
         self._tell(force=True)
@@ -255,51 +275,6 @@ class Worker:
             return
         self._told = time.monotonic()
         self.board.put.remote(asdict(self.state))
-
-
-def parameter_groups(model: Any, config: TrainConfig) -> list[dict[str, Any]]:
-    """Parameter groups for AdamW, each with its weight decay and `lr_scale`.
-
-    Biases and norms, which are the vectors of a model, get no weight decay. The learning rate falls by
-    `layer_lr_decay` from each encoder layer to the one below it, the embeddings being lowest.
-
-    Source: layer-wise decay as in Clark et al. 2020, arXiv:2003.10555.
-    """
-    layers = [n for n in map(_layer_number, (n for n, _ in model.named_parameters())) if n is not None]
-    top = max(layers, default=-1)
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for name, parameter in model.named_parameters():
-        weight_decay = config.weight_decay if parameter.ndim >= 2 else 0.0
-        groups.setdefault((weight_decay, _lr_scale(name, top, config)), []).append(parameter)
-    return [{"params": p, "weight_decay": wd, "lr_scale": scale} for (wd, scale), p in groups.items()]
-
-
-def _layer_number(name: str) -> int | None:
-    found = re.search(r"\.layers?\.(\d+)\.", name)
-    return int(found[1]) if found else None
-
-
-def _lr_scale(name: str, top: int, config: TrainConfig) -> float:
-    layer = _layer_number(name)
-    if layer is not None:
-        return config.layer_lr_decay ** (top - layer)
-    if "embeddings" in name:
-        return config.layer_lr_decay ** (top + 1)
-    return config.head_lr_factor if name.startswith(("classifier", "score")) else 1.0
-
-
-def learning_rate(step: int, task: TrainTask) -> float:
-    """Learning rate of a step: linear warm-up, then linear decay to zero."""
-    total = task.total_steps
-    warmup = int(total * task.config.warmup_ratio)
-    factor = (step + 1) / warmup if step < warmup else (total - step) / max(1, total - warmup)
-    return task.config.learning_rate * factor
-
-
-def set_learning_rate(optimizer: Any, value: float) -> None:
-    """Set it for all parameter groups, each at its scale."""
-    for group in optimizer.param_groups:
-        group["lr"] = value * group["lr_scale"]
 
 
 @contextlib.contextmanager

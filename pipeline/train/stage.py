@@ -272,7 +272,7 @@ def _manifest(
             "precision": task.precision,
             "steps": state.step,
             "best_epoch": state.best_epoch,
-            "best_val_loss": state.best_val_loss,
+            "best_by": task.config.best_by,
             "history": state.history,
         },
     )

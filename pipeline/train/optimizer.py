@@ -1,0 +1,52 @@
+"""Which parameters learn how fast, and when."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pipeline.config import TrainConfig
+
+
+def parameter_groups(model: Any, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameter groups for AdamW, each with its weight decay and `lr_scale`.
+
+    Biases and norms, which are the vectors of a model, get no weight decay. The learning rate falls by
+    `layer_lr_decay` from each encoder layer to the one below it, the embeddings being lowest.
+
+    Source: layer-wise decay as in Clark et al. 2020, arXiv:2003.10555.
+    """
+    layers = [n for n in map(_layer_number, (n for n, _ in model.named_parameters())) if n is not None]
+    top = max(layers, default=-1)
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in model.named_parameters():
+        weight_decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        groups.setdefault((weight_decay, _lr_scale(name, top, config)), []).append(parameter)
+    return [{"params": p, "weight_decay": wd, "lr_scale": scale} for (wd, scale), p in groups.items()]
+
+
+def _layer_number(name: str) -> int | None:
+    found = re.search(r"\.layers?\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
+def _lr_scale(name: str, top: int, config: TrainConfig) -> float:
+    layer = _layer_number(name)
+    if layer is not None:
+        return config.layer_lr_decay ** (top - layer)
+    if "embeddings" in name:
+        return config.layer_lr_decay ** (top + 1)
+    return config.head_lr_factor if name.startswith(("classifier", "score")) else 1.0
+
+
+def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
+    """Learning rate of a step: linear warm-up, then linear decay to zero."""
+    warmup = int(total_steps * config.warmup_ratio)
+    factor = (step + 1) / warmup if step < warmup else (total_steps - step) / max(1, total_steps - warmup)
+    return config.learning_rate * factor
+
+
+def set_learning_rate(optimizer: Any, value: float) -> None:
+    """Set it for all parameter groups, each at its scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = value * group["lr_scale"]
