@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 REQUIREMENTS := cluster/requirements.txt cluster/requirements-nodeps.txt cluster/requirements-dev.txt
 DEMO := demo
 
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow lint format lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ lint: $(READY)  ## Check style and types.
 format: $(READY)  ## Rewrite the code in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: $(READY)  ## Write the pins anew from pyproject.toml.
+	UV=$(BIN)/uv sh cluster/lock.sh
 
 clean:  ## Delete the environment and what the demo wrote.
 	rm -rf $(VENV) $(DEMO)

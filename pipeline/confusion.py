@@ -33,19 +33,18 @@ def per_class_metrics(confusion: IntArray) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def point_metrics(confusion: IntArray, *, ordered: bool) -> dict[str, float | None]:
+def point_metrics(confusion: IntArray) -> dict[str, float]:
     """Figures of the predicted classes alone.
 
     Args:
         confusion: (C, C): rows true, columns predicted; at least one row.
     Source: scikit-learn's accuracy_score, balanced_accuracy_score (the mean recall of the classes that
-        occur), precision_recall_fscore_support; mae is the mean of |predicted class - true class|.
+        occur), precision_recall_fscore_support.
     """
     rows = float(confusion.sum())
     each = per_class_metrics(confusion)
     weights = each["support"] / rows
     occurs = each["support"] > 0
-    distance = np.abs(np.subtract.outer(np.arange(len(confusion)), np.arange(len(confusion))))
     return {
         "accuracy": float(np.diag(confusion).sum() / rows),
         "balanced_accuracy": float(each["recall"][occurs].mean()),
@@ -55,8 +54,14 @@ def point_metrics(confusion: IntArray, *, ordered: bool) -> dict[str, float | No
         "weighted_f1": float(weights @ each["f1"]),
         "weighted_precision": float(weights @ each["precision"]),
         "weighted_recall": float(weights @ each["recall"]),
-        "mae": float((confusion * distance).sum() / rows) if ordered else None,
     }
+
+
+def mean_absolute_error(confusion: IntArray) -> float:
+    """The mean of |predicted class - true class|; for classes that have an order."""
+    classes = np.arange(len(confusion))
+    distance = np.abs(np.subtract.outer(classes, classes))
+    return float((confusion * distance).sum() / confusion.sum())
 
 
 def _divide(numerator: npt.NDArray[np.float64], denominator: IntArray) -> npt.NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.evaluate.metrics import Tally
+from pipeline.evaluate.metrics import Tally, compute_metrics
 from pipeline.ingest.chunks import read_chunks
 from pipeline.ingest.formats import Format, detect_format
 from pipeline.ingest.rows import Recipe, keep_lines
@@ -85,3 +86,31 @@ def tfidf_logistic(train: Labelled, val: Labelled, test: Labelled, num_classes: 
     probs = np.zeros((len(test.texts), num_classes), np.float32)
     probs[:, best.classes_] = best.predict_proba(vectorizer.transform(test.texts))
     return Tally.of(probs, test.labels)
+
+
+def compare(run_dir: str) -> dict[str, dict[str, float]]:
+    """Figures of a finished jobs.run on its test split beside those of simpler means on the same rows.
+
+    Returns:
+        By contender: accuracy, weighted_f1, macro_f1, mae and roc_auc_macro.
+    Raises:
+        InputError: the run is not finished, or scored something else than its test split.
+    """
+    base = locate(run_dir)
+    ours = read_manifest(base.child("report"), "evaluate").details["metrics"]
+    data = base.child("data")
+    train, val, test = (read_split(data, split) for split in ("train", "val", "test"))
+    support = np.bincount(test.labels, minlength=len(ours["labels"])).tolist()
+    if [ours["per_class"][name]["support"] for name in ours["labels"]] != support:
+        raise InputError(f"{base.uri}: its scores are not those of its test split; run it without --score")
+    tfidf = compute_metrics(tfidf_logistic(train, val, test, len(support)), ours["labels"], ordered=True)
+    return {
+        "majority": _figures(ours["majority"], auc=0.5),
+        "TF-IDF + logistic regression": _figures(tfidf, auc=tfidf["roc_auc"]["macro"]),
+        "rayview": _figures(ours, auc=ours["roc_auc"]["macro"]),
+    }
+
+
+def _figures(metrics: dict[str, Any], *, auc: float) -> dict[str, float]:
+    named = {name: metrics[name] for name in ("accuracy", "weighted_f1", "macro_f1", "mae")}
+    return {**named, "roc_auc_macro": auc}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.confusion import confusion_matrix, per_class_metrics, point_metrics
+from pipeline.confusion import confusion_matrix, mean_absolute_error, per_class_metrics, point_metrics
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -198,12 +198,11 @@ def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> d
     """
     if not tally.rows:
         raise ValueError("no rows to evaluate")
-    figures = point_metrics(tally.confusion, ordered=ordered)
     per_class = per_class_metrics(tally.confusion)
     return {
         "rows": tally.rows,
         "labels": list(label_names),
-        **figures,
+        **_figures(tally.confusion, ordered=ordered),
         "log_loss": tally.log_loss_sum / tally.rows,
         "brier": tally.brier_sum / tally.rows,
         "roc_auc": _auc(tally, label_names),
@@ -234,4 +233,8 @@ def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> 
     best = int(support.argmax())
     always = np.zeros_like(confusion)
     always[:, best] = support
-    return {"label": label_names[best], **point_metrics(always, ordered=ordered)}
+    return {"label": label_names[best], **_figures(always, ordered=ordered)}
+
+
+def _figures(confusion: IntArray, *, ordered: bool) -> dict[str, float | None]:
+    return {**point_metrics(confusion), "mae": mean_absolute_error(confusion) if ordered else None}

@@ -21,7 +21,7 @@ def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
 
     A class without rows is left out.
     """
-    figure, axes = _new_figure(7.6, 6.4)
+    figure, axes = _new_figure(6.8, 6.8)
     axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)))
     for index, (name, counts) in enumerate(zip(label_names, tally.classes, strict=True)):
         _draw_curve(axes, counts, f"{name}", color=_COLORS[index % len(_COLORS)], linewidth=1.8)
@@ -53,10 +53,10 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
     for row, column in np.ndindex(counts.shape):
         color = "white" if shares[row, column] > 0.55 else _INK
         axes.text(
-            column, row - 0.08, f"{shares[row, column]:.0%}", ha="center", va="center", color=color, size=13
+            column, row - 0.06, f"{shares[row, column]:.0%}", ha="center", va="center", color=color, size=13
         )
         axes.text(
-            column, row + 0.24, f"{counts[row, column]:,}", ha="center", va="center", color=color, size=8
+            column, row + 0.19, f"{counts[row, column]:,}", ha="center", va="center", color=color, size=8
         )
     ticks = range(len(label_names))
     axes.set_xticks(ticks, label_names)

@@ -191,15 +191,9 @@ class Worker:
                     sums[:-1] += confusion_matrix(rows.labels[batch], predicted, classes).ravel()
         sums = self._sum_up(sums)
         confusion = sums[:-1].astype(np.int64).reshape(classes, classes)
-        figures = point_metrics(confusion, ordered=False)
+        figures = point_metrics(confusion)
         loss = float(sums[-1] / confusion.sum())
         return {"val_loss": loss, **{f"val_{n}": figures[n] for n in ("accuracy", "macro_f1", "weighted_f1")}}
-
-    def _logits(self, model: Any, ids: Ragged, rows: IntArray) -> Any:
-        """(B, C) float32 for some rows."""
-        inputs = to_tensors(*ids.pad(rows, self.pad_id), str(self.device))
-        with autocast(self.device.type, self.task.precision):
-            return model(**inputs).logits.float()
 
     def _sum_up(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The sum of some numbers over all workers."""

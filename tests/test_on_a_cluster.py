@@ -1,0 +1,129 @@
+"""Jobs on clusters that run already: joined, submitted to, and of several nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).resolve().parents[1]
+RAY = Path(sys.executable).with_name("ray")
+
+
+@dataclass
+class Head:
+    """A running `ray start --head`."""
+
+    port: int
+    dashboard_port: int
+    env: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    # Ray's socket paths must be short, so pytest's own folders will not do.
+    home = Path(tempfile.mkdtemp(prefix="rv-", dir="/tmp"))
+    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    env |= {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_SIGNAL": "SIGINT"}
+    env["PATH"] = f"{RAY.parent}:{env['PATH']}"
+    subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
+    port, dashboard_port = free_port(), free_port()
+    command = [str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
+    command += [f"--dashboard-port={dashboard_port}", f"--temp-dir={home}/ray", "--disable-usage-stats"]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for wanted in (port, dashboard_port):
+            wait_for_port(wanted)
+        yield Head(port, dashboard_port, env)
+    finally:
+        process.terminate()
+        process.wait(60)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def wait_for_port(port: int, timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def job(env: dict[str, str], name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"jobs.{name}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+
+
+def settings(tiny_model: Path) -> list[str]:
+    pairs = [f"model.name={tiny_model}", "tokenize.max_length=32", "train.epochs=1"]
+    return [item for pair in pairs for item in ("--set", pair)]
+
+
+def test_the_main_job_runs_when_submitted(head: Head, dump: Path, tiny_model: Path, tmp_path: Path) -> None:
+    submit = [str(RAY), "job", "submit", "--address", f"http://127.0.0.1:{head.dashboard_port}"]
+    submit += ["--working-dir", ".", "--", "python", "-m", "jobs.run", str(dump)]
+    submit += ["--output", str(tmp_path / "out"), *settings(tiny_model)]
+    done = subprocess.run(submit, cwd=ROOT, env=head.env, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())
+    scored = json.loads((tmp_path / "out" / "scores" / "manifest.json").read_text())["counts"]["rows"]
+    assert metrics["rows"] == scored > 0
+    assert "always" in done.stdout
+
+
+def test_a_running_cluster_is_joined(head: Head, dump: Path, tiny_model: Path, tmp_path: Path) -> None:
+    before = set(Path(head.env["HOME"], "ray").glob("session_2*"))
+    env = head.env | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"}
+    arguments = [dump, "--output", tmp_path / "data", *settings(tiny_model)]
+    done = job(env, "prepare", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "1 node, 2 CPUs" in done.stderr
+    assert set(Path(head.env["HOME"], "ray").glob("session_2*")) == before
+    # The cluster is left running for the next one.
+    again = job(env, "prepare", *arguments)
+    assert again.returncode == 0, again.stderr
+
+
+def test_local_paths_need_a_shared_folder_on_several_nodes(
+    dump: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        nodes.add_node(num_cpus=1)
+        env = os.environ | {"RAY_ADDRESS": nodes.address}
+        arguments = [dump, "--output", tmp_path / "data", *settings(tiny_model)]
+        refused = job(env, "prepare", *arguments)
+        assert refused.returncode == 2
+        line = refused.stderr.strip().splitlines()[-1]
+        assert line.startswith(f"error: {tmp_path}/data: a path on this machine, but the cluster has 2 nodes")
+        assert "--set cluster.storage_path=FOLDER" in line
+        assert not (tmp_path / "data").exists()
+        done = job(env, "prepare", *arguments, "--set", "cluster.storage_path=/tmp")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "data" / "manifest.json").exists()
+    finally:
+        nodes.shutdown()
