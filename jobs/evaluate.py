@@ -36,6 +36,7 @@ def run_stage(
     """Run the evaluate stage and print its table, or print its plan."""
     from pipeline import resources
     from pipeline.evaluate import stage
+    from pipeline.manifest import check_output
 
     plan = stage.plan(scores, output, config)
     if dry_run:
@@ -43,6 +44,7 @@ def run_stage(
         print_plan(job, "evaluate", [], cluster, {"readers": resources.plan_evaluate(cluster)}, plan.output)
         job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
         return None
+    check_output(plan.output, plan.run, overwrite=overwrite)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.scores], cluster, config.cluster)
     manifest = stage.evaluate(plan, cluster, job.reporter, overwrite=overwrite)
@@ -53,9 +55,10 @@ def run_stage(
 
 
 def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
-    from pipeline.evaluate.report import metrics_table
     from rich.console import Console
     from rich.table import Table
+
+    from pipeline.evaluate.report import metrics_table
 
     table = Table("", "model", f"always {metrics['majority']['label']}", title=f"{metrics['rows']:,} reviews")
     for row in metrics_table(metrics):

@@ -33,6 +33,7 @@ def run_stage(
 ) -> Manifest | None:
     """Run the prepare stage, or print its plan."""
     from pipeline import resources
+    from pipeline.manifest import check_output
     from pipeline.prepare import stage
 
     plan = stage.plan(inputs, output, config)
@@ -42,6 +43,7 @@ def run_stage(
         shares = {"readers": pools.readers, "encoders": pools.encoders}
         print_plan(job, "prepare", plan.sources, cluster, shares, plan.output)
         return None
+    check_output(plan.output, plan.run, overwrite=overwrite)
     cluster = job.connect(config)
     resources.check_shared([plan.output, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.prepare(plan, cluster, job.reporter, overwrite=overwrite)

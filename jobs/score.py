@@ -36,6 +36,7 @@ def run_stage(
 ) -> Manifest | None:
     """Run the score stage, or print its plan."""
     from pipeline import resources
+    from pipeline.manifest import check_output
     from pipeline.score import stage
 
     plan = stage.plan(inputs, model, output, config)
@@ -46,11 +47,14 @@ def run_stage(
         print_plan(job, "score", plan.sources, cluster, shares, plan.output)
         job.print(f"  model: {plan.model.uri}")
         return None
+    check_output(plan.output, plan.run, overwrite=overwrite)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.model, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite)
     counts = manifest.counts
     assert counts is not None
+    for sentence in manifest.details["broken"]:
+        job.reporter.say(f"warning: {sentence}; what came before it was read")
     done = where(manifest, plan.output)
     job.reporter.say(f"score: {counts.lines:,} lines → {counts.rows:,} scored{rejected(manifest)}; {done}")
     return manifest

@@ -38,6 +38,7 @@ def run_stage(
 ) -> Manifest | None:
     """Run the train stage, or print its plan."""
     from pipeline import resources
+    from pipeline.manifest import check_output
     from pipeline.train import stage
 
     plan = stage.plan(data, output, config)
@@ -48,6 +49,7 @@ def run_stage(
         rows = ", ".join(f"{plan.rows[s]:,} {s}" for s in ("train", "val"))
         job.print(f"  rows: {rows}\n  model: {plan.config.model.name}")
         return None
+    check_output(plan.output, plan.run, overwrite=overwrite)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.data_location], cluster, config.cluster)
     manifest = stage.train(plan, cluster, job.reporter, overwrite=overwrite)

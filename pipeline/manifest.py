@@ -146,6 +146,12 @@ def inspect_output(output: Location, run: Run) -> State:
     return State.FINISHED if output.child(MANIFEST_FILE).exists() else State.UNFINISHED
 
 
+def check_output(output: Location, run: Run, *, overwrite: bool = False) -> None:
+    """Raise OutputError if `begin` would find something else in the directory; changes nothing."""
+    if not (overwrite and output.child(RUN_FILE).exists()):
+        inspect_output(output, run)
+
+
 def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
     """Claim an output directory: write run.json unless the same run has begun there before.
 

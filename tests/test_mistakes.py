@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.storage import locate
@@ -194,4 +195,5 @@ def test_an_interrupt_ends_in_one_line(
     assert "Traceback" not in stderr
     assert "prepare: interrupted" in stderr.strip().splitlines()[-1]
     assert not (tmp_path / "out" / "manifest.json").exists()
-    assert not list(tmp_path.rglob(".rayview-tmp-*"))
+    for part in (tmp_path / "out").rglob("part-*.parquet"):
+        assert pq.read_metadata(part).num_rows > 0

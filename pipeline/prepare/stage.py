@@ -37,7 +37,6 @@ from pipeline.manifest import (
     State,
     begin,
     environment,
-    inspect_output,
     read_manifest,
     write_manifest,
 )
@@ -89,17 +88,16 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         stage="prepare",
         inputs=[InputFile.of(f) for f in files],
         model_fingerprint=digest(tokenizer),
-        settings=config.section(*_SECTIONS),
+        settings=_settings(config),
     )
-    where = locate(output)
-    inspect_output_unless_new(where)
-    return PrepareJob(where, sources, recipe, tokenizer, run, config)
+    return PrepareJob(locate(output), sources, recipe, tokenizer, run, config)
 
 
-def inspect_output_unless_new(output: Location) -> None:
-    """Fail early if the output is a file."""
-    if output.info().is_file:
-        inspect_output(output, Run(stage="prepare"))
+def _settings(config: Config) -> dict[str, Any]:
+    """The settings that the output depends on."""
+    settings = config.section(*_SECTIONS)
+    del settings["input"]["max_rejected_frac"]
+    return settings
 
 
 def prepare(

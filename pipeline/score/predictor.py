@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.ingest.dataset import batch_table, to_batch
 from pipeline.model import ModelCard, load_classifier, pad_token_id
-from pipeline.ragged import Ragged, to_tensors, token_budget_batches
+from pipeline.ragged import Ragged, padded_width, to_tensors, token_budget_batches
 from pipeline.storage import local_copy, locate
 
 
@@ -45,9 +45,10 @@ class Predictor:
         start = time.monotonic()
         batch = to_batch(table)
         ids = Ragged.of(batch.rows["input_ids"])
-        batches = token_budget_batches(ids.lengths, self._options.batch_tokens)
+        longest = self._options.card.max_length
+        batches = token_budget_batches(ids.lengths, self._options.batch_tokens, longest)
         probabilities = self._probabilities(ids, batches)
-        padded = sum(int(ids.lengths[b].max()) * len(b) for b in batches)
+        padded = sum(padded_width(int(ids.lengths[b[0]]), longest) * len(b) for b in batches)
         counts = batch.counts | {"tokens": int(ids.offsets[-1] - ids.offsets[0]), "padded_tokens": padded}
         counts["forward_s"] = time.monotonic() - start
         rows = score_columns(batch.rows.drop_columns(["input_ids"]), probabilities, self._options.card)
@@ -65,7 +66,7 @@ class Predictor:
             torch.autocast(self._device, dtype=torch.bfloat16, enabled=bfloat16),
         ):
             for rows in batches:
-                inputs = to_tensors(*ids.pad(rows, self._pad_id), self._device)
+                inputs = to_tensors(*ids.pad(rows, self._pad_id, card.max_length), self._device)
                 logits = self._model(**inputs).logits.float() / card.temperature
                 out[torch.from_numpy(rows)] = logits.softmax(1).cpu()
         return np.asarray(out.numpy(), np.float32)

@@ -35,6 +35,8 @@ class TrainTask:
 
     model: str
     labels: list[str]
+    max_length: int
+    """The most tokens of a row."""
     train_parts: list[str]
     val_parts: list[str]
     train_rows: int
@@ -167,7 +169,7 @@ class Worker:
 
     def _logits(self, model: Any, ids: Ragged, rows: IntArray) -> Any:
         """(B, C) float32 for some rows."""
-        inputs = to_tensors(*ids.pad(rows, self.pad_id), str(self.device))
+        inputs = to_tensors(*ids.pad(rows, self.pad_id, self.task.max_length), str(self.device))
         with autocast(self.device.type, self.task.precision):
             return model(**inputs).logits.float()
 
@@ -182,7 +184,7 @@ class Worker:
         with torch.inference_mode():
             for table in read_rows(self.task.val_parts[self.rank :: self.world]):
                 rows = to_rows(table)
-                for batch in token_budget_batches(rows.ids.lengths, EVAL_BATCH_TOKENS):
+                for batch in token_budget_batches(rows.ids.lengths, EVAL_BATCH_TOKENS, self.task.max_length):
                     # The bare model: DDP would sync buffers, and workers have unequal numbers of batches.
                     logits = self._logits(self.bare, rows.ids, batch)
                     target = torch.from_numpy(rows.labels[batch]).to(self.device)

@@ -133,6 +133,7 @@ def train(
     task = TrainTask(
         model=job.config.model.name,
         labels=job.card.labels,
+        max_length=job.card.max_length,
         train_parts=job.parts("train"),
         val_parts=job.parts("val"),
         train_rows=job.rows["train"],

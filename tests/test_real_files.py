@@ -1,0 +1,74 @@
+"""Real review files, where they are at hand: every label scheme, and a file that is cut off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import load_config
+from pipeline.manifest import Manifest
+from pipeline.prepare import stage
+from pipeline.progress import Reporter
+
+pytestmark = pytest.mark.ray
+
+FASHION = "AMAZON_FASHION_first15000.json.gz"
+
+
+def prepare(cluster: Any, tmp_path: Path, file: Path, *sets: str, config: str | None = None) -> Manifest:
+    job = stage.plan([str(file)], str(tmp_path / "data"), load_config(config, sets))
+    return stage.prepare(job, cluster, Reporter())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "by_label", "dropped"),
+    [
+        ("stars", {"1": 805, "2": 725, "3": 1236, "4": 2788, "5": 9446}, 0),
+        ("sentiment", {"negative": 1530, "neutral": 1236, "positive": 12234}, 0),
+        ("binary", {"negative": 1530, "positive": 12234}, 1236),
+    ],
+)
+def test_label_schemes_on_the_fashion_file(
+    cluster: Any, shared_data: Path, tmp_path: Path, scheme: str, by_label: dict[str, int], dropped: int
+) -> None:
+    manifest = prepare(cluster, tmp_path, shared_data / FASHION, f"labels.scheme={scheme}")
+    assert manifest.counts is not None
+    assert manifest.counts.lines == 15_000
+    # 18 texts are empty; an empty text leaves before its stars are looked at.
+    assert manifest.counts.rejected["empty_text"] == 18
+    assert abs(manifest.counts.rejected.get("neutral_dropped", 0) - dropped) <= 18
+    found = {n: sum(s[n] for s in manifest.details["rows_by_label"].values()) for n in by_label}
+    assert sum(found.values()) == manifest.counts.rows
+    assert all(0 <= by_label[n] - found[n] <= 18 for n in by_label)
+
+
+def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
+    cluster: Any, shared_data: Path, tmp_path: Path
+) -> None:
+    manifest = prepare(cluster, tmp_path, shared_data / FASHION, config="jobs/configs/seed.toml")
+    assert manifest.counts is not None
+    assert manifest.counts.splits["test"] == 1000
+    tests = [
+        pq.read_table(tmp_path / "data" / o.path) for o in manifest.outputs if o.path.startswith("test/")
+    ]
+    others = [pq.read_table(tmp_path / "data" / o.path) for o in manifest.outputs if o.path.startswith("t")]
+    last = max(max(t["line"].to_pylist()) for t in tests)
+    first = min(min(t["line"].to_pylist()) for t in others if t not in tests)
+    assert last < first
+    stars = [s for t in tests for s in t["stars"].to_pylist()]
+    # The share of five stars that the original notebook's test rows have.
+    assert stars.count(5.0) / len(stars) == pytest.approx(0.5445, abs=0.001)
+
+
+def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+    manifest = prepare(cluster, tmp_path, shared_data / "reviews_Digital_Music_5.TRUNCATED.json.gz")
+    assert manifest.counts is not None
+    assert manifest.counts.lines == 6909
+    assert manifest.counts.rejected == {"bad_json": 1}
+    assert "gzip data end in the middle" in manifest.details["broken"][0]
+    by_label = manifest.details["rows_by_label"]
+    found = [sum(split[str(i)] for split in by_label.values()) for i in range(1, 6)]
+    assert found == [111, 161, 500, 1474, 4662]
