@@ -32,7 +32,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A frozen group of settings; an unknown name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputConfig(Section):
@@ -84,7 +84,7 @@ class SplitConfig(Section):
         if abs(total - 1) > 1e-9:
             raise ValueError(
                 f"train_frac={self.train_frac} + val_frac={self.val_frac} + test_frac={self.test_frac}"
-                f" is {total:g}, not 1"
+                f" is {total:.10g}, not 1"
             )
         if self.train_frac == 0 or self.val_frac == 0:
             raise ValueError(
@@ -252,7 +252,12 @@ def _put(data: dict[str, Any], name: str, value: Any, source: str) -> None:
     section, dot, key = name.partition(".")
     if not dot or name not in setting_names():
         raise SettingError(f"{source}: {_unknown(name)}")
-    data.setdefault(section, {})[key] = value
+    table = data.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise SettingError(
+            f"{source}: the TOML file has {section}={table}, where a table [{section}] belongs"
+        )
+    table[key] = value
 
 
 def _unknown(name: str) -> str:

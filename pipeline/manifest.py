@@ -90,7 +90,8 @@ class Run(_Record):
         ]
 
     def _identity(self) -> dict[str, Any]:
-        inputs = {f.path: f.fingerprint for f in self.inputs}
+        # Parts are named after the file's number, so the same files in another order are another run.
+        inputs = {f.path: f"file {number}, {f.fingerprint}" for number, f in enumerate(self.inputs)}
         return {"stage": self.stage, "inputs": inputs, "model": self.model_fingerprint, **self.settings}
 
 
@@ -148,7 +149,9 @@ def inspect_output(output: Location, run: Run) -> State:
 
 def check_output(output: Location, run: Run, *, overwrite: bool = False) -> None:
     """Raise OutputError if `begin` would find something else in the directory; changes nothing."""
-    if not (overwrite and output.child(RUN_FILE).exists()):
+    if overwrite and output.child(RUN_FILE).exists():
+        read_run(output)
+    else:
         inspect_output(output, run)
 
 
@@ -161,6 +164,8 @@ def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
         OutputError: as `inspect_output`, or it cannot be written to.
     """
     if overwrite and output.child(RUN_FILE).exists():
+        # Somebody else's run.json is no leave to delete.
+        read_run(output)
         output.delete_tree()
     state = inspect_output(output, run)
     if state is State.FRESH:

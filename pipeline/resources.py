@@ -156,17 +156,20 @@ def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
             f"train.global_batch_rows={config.global_batch_rows} is not divisible by"
             f" train.num_workers={size}; the workers must get equal parts"
         )
-    cpus = _worker_cpus([n for n in cluster.nodes if not use_gpu or n.gpus], size)
+    cpus = _worker_cpus(cluster.nodes, size, use_gpu)
     return Pool(size, cpus, 1.0 if use_gpu else 0.0, threads=max(1, math.floor(cpus)))
 
 
-def _worker_cpus(nodes: list[Node], size: int) -> float:
-    """The largest share, whole where it is 1 or more, of which the nodes hold `size`."""
-    for share in range(math.floor(max(n.cpus for n in nodes)), 0, -1):
-        if sum(math.floor(n.cpus / share) for n in nodes) >= size:
+def _worker_cpus(nodes: tuple[Node, ...], size: int, use_gpu: bool) -> float:
+    """The largest share, whole or one part of a CPU, of which the nodes hold `size`."""
+    most = max(math.floor(n.cpus) for n in nodes)
+    for share in (*range(most, 0, -1), *(_share(1 / parts) for parts in range(2, size + 1))):
+        held = (math.floor(n.cpus / share + 1e-9) for n in nodes)
+        if use_gpu:
+            held = (min(workers, math.floor(n.gpus)) for workers, n in zip(held, nodes, strict=True))
+        if sum(held) >= size:
             return float(share)
-    per_cpu = math.ceil(size / max(1, sum(math.floor(n.cpus) for n in nodes)))
-    return _share(1.0 / per_cpu)
+    return _share(1 / size)
 
 
 def _fill(budget: float, *, most: int | None = None, rounds_up: bool = False) -> Pool:

@@ -6,7 +6,6 @@ A `Location` is a pyarrow filesystem and a path in it. Everything that a stage w
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 import re
@@ -73,10 +72,17 @@ class Location:
         return bool(self.info().type != pafs.FileType.NotFound)
 
     def list_files(self, *, recursive: bool = True) -> list[Location]:
-        """The files below this directory in order of name, unfinished temporaries left out."""
+        """The files below this directory in order of name, unfinished temporaries left out.
+
+        Raises:
+            InputError: it is no directory, or cannot be read.
+        """
         selector = pafs.FileSelector(self.path, recursive=recursive, allow_not_found=True)
         base = self.path.rstrip("/")
-        infos = self.filesystem.get_file_info(selector)
+        try:
+            infos = self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise InputError(f"{self.uri}: cannot be listed: {_short(error)}") from None
         names = sorted(i.path[len(base) + 1 :] for i in infos if i.type == pafs.FileType.File)
         return [self.child(name) for name in names if TEMPORARY_MARK not in name]
 
@@ -164,7 +170,7 @@ def _expand(text: str) -> list[Location]:
     here = locate(text)
     if here.is_local and not here.exists() and any(c in text for c in "*?["):
         return _glob(here, text)
-    if not here.is_local and any(c in text.partition("://")[2] for c in "*?["):
+    if not here.is_local and any(c in here.path for c in "*?["):
         return _glob(here, text)
     kind = here.info().type
     if kind == pafs.FileType.NotFound:
@@ -196,10 +202,18 @@ def _glob(pattern: Location, text: str) -> list[Location]:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    if "**" in pattern:
-        return fnmatch.fnmatchcase(path, pattern.replace("**/", "*"))
-    # A single * stays within one directory, as in a shell.
-    return path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern)
+    """As in a shell: * stays within one directory, **/ stands for any, hidden names must be spelt out."""
+    named = pattern.split("/")
+    if any(part.startswith(".") and part not in named for part in path.split("/")):
+        return False
+    parts = re.split(r"(\*\*/|\*+|\?|\[[^]/]+\])", pattern)
+    return re.fullmatch("".join(map(_part_regex, parts)), path, re.DOTALL) is not None
+
+
+def _part_regex(part: str) -> str:
+    if part.startswith("[") and part.endswith("]"):
+        return part.replace("[!", "[^", 1)
+    return {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
 
 
 def fingerprint(file: Location) -> str:

@@ -6,16 +6,18 @@ begins depends on the bytes and `chunk_bytes` alone, so a second reading cuts th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import bz2
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 20
-_GZIP_WINDOW = 31
-"""wbits of zlib: the largest window, with a gzip header."""
+_ZSTD_PIECE_BYTES = 1 << 14
+"""Small, because the piece in which a zstd stream breaks is lost."""
 
 
 @dataclass(frozen=True)
@@ -165,53 +167,86 @@ def decompress(stream: Any) -> Iterator[bytes]:
     head = bytes(stream.read(6))
     stream.seek(0)
     if head.startswith(b"\x1f\x8b"):
-        return _gunzip(stream)
+        from isal import igzip_lib
+
+        new_gzip = partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP)
+        return _members(stream, "gzip", new_gzip, igzip_lib.IsalError)
     if head.startswith(b"BZh"):
-        return _codec(stream, "bz2")
+        return _members(stream, "bz2", bz2.BZ2Decompressor, OSError)
     if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return _codec(stream, "zstd")
+        return _unzstd(stream)
     return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
 
 
-def _gunzip(stream: Any) -> Iterator[bytes]:
-    """Members of a gzip file one after the other; zero padding after the last one is let pass."""
-    from isal import isal_zlib
+def _members(
+    stream: Any, codec: str, new_decoder: Callable[[], Any], damage: type[Exception]
+) -> Iterator[bytes]:
+    """Members of a gzip or bz2 file one after the other; zero padding after the last one is let pass.
 
-    decoder = isal_zlib.decompressobj(_GZIP_WINDOW)
-    begun = False
-    while True:
-        data = bytes(stream.read(_READ_BYTES))
-        if not data:
-            break
-        while data:
+    Args:
+        new_decoder: of one member; as the standard library's BZ2Decompressor.
+        damage: what it raises.
+    """
+    decoder, begun = new_decoder(), False
+    while data := bytes(stream.read(_READ_BYTES)):
+        while data or not (decoder.needs_input or decoder.eof):
             if not begun:
                 data = data.lstrip(b"\0")
                 begun = bool(data)
                 continue
             try:
                 piece = decoder.decompress(data, _PIECE_BYTES)
-            except isal_zlib.error as error:  # type: ignore[misc]
-                raise BrokenStreamError(f"gzip data are damaged near byte {stream.tell()}: {error}") from None
+            except damage as error:
+                raise BrokenStreamError(
+                    f"{codec} data are damaged near byte {stream.tell()}: {error}"
+                ) from None
             yield piece
-            data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+            data = b""
             if decoder.eof:
-                decoder, begun = isal_zlib.decompressobj(_GZIP_WINDOW), False
+                data, decoder, begun = decoder.unused_data, new_decoder(), False
     if begun:
-        raise BrokenStreamError(f"gzip data end in the middle of a stream, at byte {stream.tell()}")
+        raise BrokenStreamError(f"{codec} data end in the middle of a stream, at byte {stream.tell()}")
 
 
-def _codec(stream: Any, codec: str) -> Iterator[bytes]:
+def _unzstd(stream: Any) -> Iterator[bytes]:
     import pyarrow as pa
 
-    decoded = pa.CompressedInputStream(stream, codec)
+    # Through a Python file: the decoder closes what it reads from, and `stream` is still needed.
+    source = _Unclosed(stream)
+    decoded = pa.CompressedInputStream(source, "zstd")
     while True:
         try:
-            piece = bytes(decoded.read(_PIECE_BYTES))
+            piece = bytes(decoded.read(_ZSTD_PIECE_BYTES))
         except OSError as error:
-            raise BrokenStreamError(f"{codec} data are damaged or cut short: {error}") from None
+            if source.error is not None:
+                raise source.error from None
+            raise BrokenStreamError(f"zstd data are damaged or cut short: {error}") from None
         if not piece:
             return
         yield piece
+
+
+class _Unclosed:
+    """An open file that stays open, and that tells a failed read from damaged data."""
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int) -> bytes:
+        try:
+            return bytes(self._stream.read(size))
+        except OSError as error:
+            self.error = error
+            raise
+
+    def close(self) -> None:
+        pass
 
 
 def count_lines(raw: bytes) -> int:

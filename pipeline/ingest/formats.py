@@ -6,6 +6,7 @@ numbers may come as strings: re-exports of the Amazon dumps do both.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,6 +28,8 @@ ENCODED = "encoded"
 _SAMPLE_BYTES = 1 << 18
 _SAMPLE_LINES = 200
 _PARQUET_MAGIC = b"PAR1"
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+_CARRIED_FIELDS = ("asin", "user_id", "timestamp", "verified")
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -114,6 +117,13 @@ def detect_format(file: Location, config: InputConfig) -> Format | None:
                     f"{file.uri}: {setting}={name}, but no line has this field; its fields are"
                     f" {', '.join(sorted(fields))}"
                 )
+    used = Counter((*chosen.text, chosen.stars, *(getattr(chosen, name) for name in _CARRIED_FIELDS)))
+    for name, times in used.items():
+        if times > 1:
+            raise InputError(
+                f"{file.uri}: field {name} is used twice: input.text={','.join(chosen.text)},"
+                f" input.stars={chosen.stars}, and {', '.join(_CARRIED_FIELDS)} of {chosen.name}"
+            )
     return chosen
 
 
@@ -176,41 +186,40 @@ def _decode_each(
     """The slow path of a chunk with at least one odd line: no line costs another."""
     records, numbers, rejected = [], [], []
     offset = 0
-    for index, line in enumerate(lines):
+    for number, line in enumerate(lines, start=first_line):
         try:
-            records.append(decoder.decode(line))
-            numbers.append(first_line + index)
-        except msgspec.ValidationError:
-            record = _lenient(line, decoder.type)
-            if isinstance(record, str):
-                rejected.append(RejectedLine(first_line + index, offset, "not_an_object", record, line))
-            else:
-                records.append(record)
-                numbers.append(first_line + index)
+            records.append(_decode_line(line, decoder))
+            numbers.append(number)
+        except _NotAnObjectError as error:
+            rejected.append(RejectedLine(number, offset, "not_an_object", str(error), line))
         except UnicodeDecodeError as error:
-            rejected.append(RejectedLine(first_line + index, offset, "bad_encoding", str(error), line))
+            rejected.append(RejectedLine(number, offset, "bad_encoding", str(error), line))
         except (msgspec.DecodeError, RecursionError) as error:
             reason = "bad_json" if line.strip() else "empty_line"
-            rejected.append(RejectedLine(first_line + index, offset, reason, str(error), line))
+            rejected.append(RejectedLine(number, offset, reason, str(error), line))
         offset += len(line) + 1
     return records, numbers, rejected
 
 
-def _lenient(line: bytes, record_type: Any) -> Any:
-    """A record whose fields may be of any type, or a sentence on why the line is none."""
+class _NotAnObjectError(Exception):
+    """A line that is JSON, and no object."""
+
+
+def _decode_line(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """A record; its fields may be of any type where the line has values of the wrong kind."""
     try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
         value = msgspec.json.decode(line)
-    except _DECODE_ERRORS:
-        return "a value that no JSON reader takes"
     if not isinstance(value, dict):
-        return f"a JSON {type(value).__name__}, not an object"
+        raise _NotAnObjectError(f"a JSON {type(value).__name__}, not an object")
     fields = {}
-    for field in msgspec.structs.fields(record_type):
+    for field in msgspec.structs.fields(decoder.type):
         found = value.get(field.encode_name)
         scalar = found if isinstance(found, (str, float, int, bool, type(None))) else None
         is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
         fields[field.name] = str(scalar) if is_text and scalar is not None else scalar
-    return record_type(**fields)
+    return decoder.type(**fields)
 
 
 @lru_cache(maxsize=32)
@@ -250,6 +259,8 @@ def _stars(values: list[Any]) -> pa.Array:
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        return float("nan")
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -257,10 +268,11 @@ def _number(value: Any) -> float:
 
 
 def _timestamps(values: list[Any], unit: str) -> pa.Array:
-    """Milliseconds since 1970, UTC; null where absent or out of the range of a 64-bit count."""
+    """Milliseconds since 1970, UTC; null where absent, no number, or not within the years 1 to 9999."""
     factor = 1000 if unit == "s" else 1
     numbers = np.array([np.nan if v is None else _number(v) for v in values], np.float64) * factor
-    usable = np.isfinite(numbers) & (np.abs(numbers) < 2**53)
+    with np.errstate(invalid="ignore"):
+        usable = (numbers >= _FIRST_MS) & (numbers <= _LAST_MS)
     whole = np.where(usable, numbers, 0).astype(np.int64)
     return pa.array(whole, pa.int64(), mask=~usable).cast(pa.timestamp("ms", tz="UTC"))
 

@@ -1,0 +1,147 @@
+"""Chunks: whole lines, every byte once, however the file is compressed, cut short or read."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.ingest.chunks import (
+    BrokenStreamError,
+    Chunk,
+    count_lines,
+    cut_lines,
+    decompress,
+    first_lines,
+    read_chunks,
+)
+from pipeline.storage import locate
+
+TEXT = b"".join(b'{"overall": %d, "reviewText": "number %d"}\n' % (i % 5 + 1, i * i) for i in range(400))
+
+
+def zstd(data: bytes) -> bytes:
+    return bytes(pa.compress(data, codec="zstd", asbytes=True))
+
+
+COMPRESSIONS = {
+    "plain": lambda d: d,
+    "gzip": gzip.compress,
+    "gzip in members": lambda d: gzip.compress(d[:5000]) + gzip.compress(b"") + gzip.compress(d[5000:]),
+    "gzip with zeros after it": lambda d: gzip.compress(d) + b"\0" * 700,
+    "bzip2": bz2.compress,
+    "zstd": zstd,
+}
+
+
+def chunks_of(folder: Path, data: bytes, chunk_bytes: int, **options: object) -> list[Chunk]:
+    (folder / "dump").write_bytes(data)
+    return list(read_chunks(locate(folder / "dump"), 3, chunk_bytes, **options))  # type: ignore[arg-type]
+
+
+def check_ledger(chunks: list[Chunk]) -> bytes:
+    """Numbers, lines and offsets join up, one is the last; returns the text."""
+    line, offset = 1, 0
+    for number, chunk in enumerate(chunks):
+        assert (chunk.file, chunk.chunk, chunk.first_line, chunk.byte_offset) == (3, number, line, offset)
+        assert chunk.lines == count_lines(chunk.raw)
+        line, offset = line + chunk.lines, offset + len(chunk.raw)
+    assert [c.last for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    return b"".join(c.raw for c in chunks)
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize(
+    "text", [TEXT, TEXT[:-1], b"", b"one line", b"\n"], ids=["whole", "cut", "empty", "one", "blank"]
+)
+def test_every_byte_comes_out_once_in_whole_lines(name: str, text: bytes, tmp_path: Path) -> None:
+    chunks = chunks_of(tmp_path, COMPRESSIONS[name](text), 1024)
+    assert check_ledger(chunks) == text
+    assert all(c.raw.endswith(b"\n") for c in chunks[:-1])
+    assert all(c.broken is None for c in chunks)
+    assert len(chunks) > 10 or len(text) < 1024
+
+
+def test_a_line_longer_than_many_chunks_makes_one_long_chunk(tmp_path: Path) -> None:
+    text = b"short\n" + b"x" * 50_000 + b"\nshort\n"
+    chunks = chunks_of(tmp_path, text, 1024)
+    assert check_ledger(chunks) == text
+    assert max(len(c.raw) for c in chunks) >= 50_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=60).map(b"\n".join),
+    cuts=st.lists(st.integers(1, 50), min_size=1, max_size=30),
+    chunk_bytes=st.integers(1, 64),
+)
+def test_chunks_do_not_depend_on_how_the_stream_comes(text: bytes, cuts: list[int], chunk_bytes: int) -> None:
+    pieces, start = [], 0
+    while start < len(text):
+        size = cuts[len(pieces) % len(cuts)]
+        pieces.append(text[start : start + size])
+        start += size
+    whole = list(cut_lines([text], chunk_bytes)) if text else []
+    assert list(cut_lines(pieces, chunk_bytes)) == whole
+    assert b"".join(whole) == text
+
+
+def test_a_gzip_cut_at_every_byte_gives_all_that_precedes_the_cut(tmp_path: Path) -> None:
+    data = gzip.compress(TEXT)
+    for size in range(3, len(data)):
+        expected = zlib.decompressobj(31).decompress(data[:size])
+        chunks = chunks_of(tmp_path, data[:size], 2048)
+        assert check_ledger(chunks) == expected
+        assert f"at byte {size}" in (chunks[-1].broken or "")
+
+
+def test_a_damaged_gzip_ends_in_a_broken_chunk(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(TEXT * 200, compresslevel=1))
+    data[len(data) // 2] ^= 0xFF
+    chunks = chunks_of(tmp_path, bytes(data), 1 << 16)
+    text = check_ledger(chunks)
+    assert chunks[-1].broken
+    assert len(text) < len(TEXT) * 200 or "damaged" in chunks[-1].broken
+
+
+@pytest.mark.parametrize("name", ["bzip2", "zstd"])
+def test_other_streams_that_are_cut_say_so(name: str, tmp_path: Path) -> None:
+    data = COMPRESSIONS[name](TEXT * 50)
+    chunks = chunks_of(tmp_path, data[: len(data) // 2], 1 << 14)
+    assert (TEXT * 50).startswith(check_ledger(chunks))
+    assert chunks[-1].broken
+
+
+@pytest.mark.parametrize("most", [1, 7, 399, 400, 401])
+def test_max_lines_is_exact(most: int, tmp_path: Path) -> None:
+    chunks = chunks_of(tmp_path, TEXT, 1024, max_lines=most)
+    text = check_ledger(chunks)
+    assert count_lines(text) == min(most, 400)
+    assert TEXT.startswith(text)
+
+
+def test_skipped_chunks_do_not_change_the_others(tmp_path: Path) -> None:
+    every = chunks_of(tmp_path, TEXT, 1024)
+    some = chunks_of(tmp_path, TEXT, 1024, skip={0, 3, every[-1].chunk})
+    assert some == [c for c in every if c.chunk not in {0, 3, every[-1].chunk}]
+
+
+def test_first_lines() -> None:
+    assert first_lines(b"a\nb\nc", 2) == b"a\nb\n"
+    assert first_lines(b"a\nb\nc", 3) == b"a\nb\nc"
+    assert first_lines(b"a\nb\nc\n", 9) == b"a\nb\nc\n"
+
+
+def test_a_break_comes_after_the_text_before_it() -> None:
+    stream = io.BytesIO(gzip.compress(TEXT)[:-10])
+    pieces = decompress(stream)
+    assert TEXT.startswith(next(pieces))
+    with pytest.raises(BrokenStreamError, match="in the middle of a stream"):
+        list(pieces)

@@ -1,0 +1,163 @@
+"""Parsing: typed columns from whole, odd and broken lines, and each line accounted for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import InputConfig
+from pipeline.errors import InputError
+from pipeline.ingest.formats import FORMATS, ROW_SCHEMA, detect_format, parse_lines
+from pipeline.storage import locate
+
+AMAZON = FORMATS[0]
+REVIEW = {
+    "overall": 4.0,
+    "verified": True,
+    "reviewTime": "09 4, 2015",
+    "reviewerID": "A1",
+    "asin": "0001713353",
+    "style": {"Size:": " Big"},
+    "reviewText": "Great “product”",
+    "summary": "Five Stars",
+    "unixReviewTime": 1441324800,
+    "vote": "1,234",
+}
+
+
+def parse(*lines: bytes | dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+    raw = b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines)
+    rows, rejected = parse_lines(raw + b"\n", 11, AMAZON, " | ")
+    assert rows.schema == ROW_SCHEMA
+    assert sorted([*rows["line"].to_pylist(), *(r.line for r in rejected)]) == list(
+        range(11, 11 + len(lines))
+    )
+    return rows.to_pylist(), rejected
+
+
+def test_the_fields_of_a_2018_review() -> None:
+    (row,), rejected = parse(REVIEW)
+    assert rejected == []
+    assert row["text"] == "Five Stars | Great “product”"
+    assert (row["asin"], row["user_id"], row["stars"], row["verified"]) == ("0001713353", "A1", 4.0, True)
+    assert row["timestamp"].isoformat() == "2015-09-04T00:00:00+00:00"
+
+
+def test_absent_keys_are_null_and_a_missing_part_of_the_text_is_left_out() -> None:
+    rows, _ = parse(
+        {"summary": "S"}, {"reviewText": "T"}, {"overall": 3}, {"summary": None, "reviewText": "U"}
+    )
+    assert [r["text"] for r in rows] == ["S", "T", None, "U"]
+    assert [r["stars"] for r in rows] == [None, None, 3.0, None]
+    assert rows[0]["asin"] is rows[0]["timestamp"] is rows[0]["verified"] is None
+
+
+def test_every_value_a_string() -> None:
+    (row,), rejected = parse({k: str(v) if not isinstance(v, dict) else v for k, v in REVIEW.items()})
+    assert rejected == []
+    assert (row["stars"], row["verified"], row["asin"]) == (4.0, True, "0001713353")
+    assert row["timestamp"].isoformat() == "2015-09-04T00:00:00+00:00"
+
+
+def test_values_of_the_wrong_kind_do_not_cost_the_line() -> None:
+    odd = REVIEW | {
+        "asin": 17,
+        "overall": [1],
+        "reviewText": 12.5,
+        "unixReviewTime": 10**30,
+        "verified": "maybe",
+    }
+    (row,), rejected = parse(odd)
+    assert rejected == []
+    assert (row["asin"], row["text"], row["stars"]) == ("17", "Five Stars | 12.5", None)
+    assert row["timestamp"] is None
+    assert row["verified"] is None
+    (row,), _ = parse(REVIEW | {"overall": "five"})
+    assert row["stars"] != row["stars"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"overall": 5.0, "revie', "bad_json"),
+        (b"{'overall': 5.0}", "bad_json"),
+        (b"oops", "bad_json"),
+        (b'{"overall": NaN}', "bad_json"),
+        (b"[" * 100_000, "bad_json"),
+        (b'{"reviewText": "a\x00b"}', "bad_json"),
+        (b'{"reviewText": "\\ud800"}', "bad_json"),
+        (b"[1, 2]", "not_an_object"),
+        (b"17", "not_an_object"),
+        (b"null", "not_an_object"),
+        (b'{"reviewText": "\xff"}', "bad_encoding"),
+        (b"", "empty_line"),
+        (b"   ", "empty_line"),
+    ],
+)
+def test_a_bad_line_leaves_with_its_reason_and_costs_no_other(line: bytes, reason: str) -> None:
+    rows, rejected = parse(REVIEW, line, REVIEW)
+    assert [r["line"] for r in rows] == [11, 13]
+    assert [(r.line, r.reason, r.raw) for r in rejected] == [(12, reason, line)]
+    assert rejected[0].byte_offset == len(json.dumps(REVIEW)) + 1
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_any_damage_keeps_the_ledger_balanced(data: st.DataObject) -> None:
+    """500 chunks of up to 8 lines, each with some bytes replaced, removed or added."""
+    whole = json.dumps(REVIEW).encode()
+    lines = []
+    for _ in range(data.draw(st.integers(1, 8))):
+        line = bytearray(whole)
+        for _ in range(data.draw(st.integers(0, 4))):
+            at = data.draw(st.integers(0, len(line) - 1))
+            line[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        lines.append(bytes(line).replace(b"\n", b" "))
+    parse(*lines)
+
+
+def write(folder: Path, *lines: dict[str, Any]) -> Any:
+    (folder / "a.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return locate(folder / "a.json")
+
+
+def test_detection_takes_columns_from_the_settings(tmp_path: Path) -> None:
+    file = write(tmp_path, {"body": "x", "title": "y", "rank": 3})
+    form = detect_format(file, InputConfig(text=("title", "body"), stars="rank"))
+    assert form is not None
+    assert (form.text, form.stars) == (("title", "body"), "rank")
+    file = write(tmp_path, REVIEW)
+    form = detect_format(file, InputConfig(text="reviewText"))  # type: ignore[arg-type]
+    assert form is not None
+    assert (form.text, form.stars) == (("reviewText",), "overall")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "no known review format; its fields are body, rank"),
+        ({"text": ("body",), "stars": "star"}, "input.stars=star, but no line has this field.*body, rank"),
+        ({"text": ("bdy",), "stars": "rank"}, "input.text=bdy, but no line has this field.*body, rank"),
+    ],
+)
+def test_detection_names_the_fields_that_there_are(
+    tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        detect_format(write(tmp_path, {"body": "x", "rank": 3}), InputConfig(**config))
+
+
+def test_detection_of_what_is_no_dump(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"PAR1....")
+    with pytest.raises(InputError, match="Parquet"):
+        detect_format(locate(tmp_path / "a"), InputConfig())
+    (tmp_path / "a").write_text("just words\nin lines\n")
+    with pytest.raises(InputError, match="none of its first lines is a JSON object"):
+        detect_format(locate(tmp_path / "a"), InputConfig())
+    (tmp_path / "a").write_text("")
+    assert detect_format(locate(tmp_path / "a"), InputConfig()) is None
