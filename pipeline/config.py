@@ -126,6 +126,8 @@ class TrainConfig(Section):
     """Learning rate of the new classification head relative to `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_ratio: Fraction = 0.1
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Validate and keep a moving average of the weights, with this share of its past; 0: the weights."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Precision = "auto"
     """auto: bfloat16 where the device computes it natively, float32 elsewhere."""

@@ -6,6 +6,7 @@ A `Location` is a pyarrow filesystem and a path in it. Everything that a stage w
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
 import re
@@ -195,25 +196,25 @@ def _glob(pattern: Location, text: str) -> list[Location]:
     base = pattern.path[:first].rpartition("/")[0]
     prefix = pattern.uri[: len(pattern.uri) - len(pattern.path)]
     root = Location(pattern.filesystem, base, f"{prefix}{base}")
-    files = [f for f in root.list_files() if _matches(f.path, pattern.path)]
+    files = [f for f in root.list_files() if _matches(f.path.split("/"), pattern.path.split("/"))]
     if not files:
         raise InputError(f"{text}: no file matches this pattern")
     return files
 
 
-def _matches(path: str, pattern: str) -> bool:
-    """As in a shell: * stays within one directory, **/ stands for any, hidden names must be spelt out."""
-    named = pattern.split("/")
-    if any(part.startswith(".") and part not in named for part in path.split("/")):
+def _matches(path: list[str], pattern: list[str]) -> bool:
+    """Whether the parts of a path fit a pattern, as in a shell.
+
+    A single * stays within one directory, ** stands for any directories, a hidden name must be asked for.
+    """
+    if not path or not pattern:
+        return path == pattern or pattern == ["**"]
+    hidden = path[0].startswith(".")
+    if pattern[0] == "**":
+        return _matches(path, pattern[1:]) or (not hidden and _matches(path[1:], pattern))
+    if hidden and not pattern[0].startswith("."):
         return False
-    parts = re.split(r"(\*\*/|\*+|\?|\[[^]/]+\])", pattern)
-    return re.fullmatch("".join(map(_part_regex, parts)), path, re.DOTALL) is not None
-
-
-def _part_regex(part: str) -> str:
-    if part.startswith("[") and part.endswith("]"):
-        return part.replace("[!", "[^", 1)
-    return {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part))
+    return fnmatch.fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
 
 
 def fingerprint(file: Location) -> str:

@@ -170,7 +170,7 @@ def decompress(stream: Any) -> Iterator[bytes]:
         from isal import igzip_lib
 
         new_gzip = partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP)
-        return _members(stream, "gzip", new_gzip, igzip_lib.IsalError)
+        return _members(stream, "gzip", new_gzip, igzip_lib.IsalError)  # type: ignore[arg-type]
     if head.startswith(b"BZh"):
         return _members(stream, "bz2", bz2.BZ2Decompressor, OSError)
     if head.startswith(b"\x28\xb5\x2f\xfd"):

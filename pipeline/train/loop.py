@@ -19,6 +19,7 @@ from pipeline.confusion import confusion_matrix, point_metrics
 from pipeline.model import load_classifier, pad_token_id, resolve_model
 from pipeline.ragged import IntArray, Ragged, to_tensors, token_budget_batches
 from pipeline.seeds import derive_seed
+from pipeline.train.average import WeightAverage
 from pipeline.train.batches import count_steps, epoch_batches, my_part, read_rows, to_rows
 from pipeline.train.optimizer import learning_rate, parameter_groups, set_learning_rate
 
@@ -105,6 +106,8 @@ class Worker:
         self.pad_id = pad_token_id(self.bare)
         self.model = prepare_model(self.bare)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.bare, task.config))
+        decay = task.config.average_decay
+        self.average = WeightAverage(self.bare, decay) if decay else None
         self.state = TrainState()
         self.best: dict[str, Any] = {}
         self._told = 0.0
@@ -114,8 +117,8 @@ class Worker:
         while not self.state.is_finished(self.task):
             start = time.monotonic()
             train_loss = self._train_epoch()
-            val = self.evaluate()
-            self._close_epoch(train_loss, val, time.monotonic() - start)
+            with self.average.swapped_in() if self.average else contextlib.nullcontext():
+                self._close_epoch(train_loss, self.evaluate(), time.monotonic() - start)
             self.save()
 
     def _train_epoch(self) -> float:
@@ -158,6 +161,8 @@ class Worker:
         torch.nn.utils.clip_grad_norm_(self.bare.parameters(), config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update(self.state.step)
         return float(losses.detach())
 
     def _losses(self, ids: Ragged, labels: IntArray, rows: IntArray) -> Any:
@@ -244,6 +249,8 @@ class Worker:
 
         (directory / _STATE_FILE).write_text(json.dumps(asdict(self.state)), encoding="utf-8")
         resume = {"model": self.bare.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.average:
+            resume["average"] = self.average.average
         torch.save(resume, directory / _RESUME_FILE)
         if self.best:
             self.bare.save_pretrained(directory / BEST_DIRECTORY, state_dict=self.best)
@@ -257,6 +264,8 @@ class Worker:
         resume = torch.load(directory / _RESUME_FILE, map_location=self.device, weights_only=True)
         self.bare.load_state_dict(resume["model"])
         self.optimizer.load_state_dict(resume["optimizer"])
+        if self.average:
+            self.average.restore(resume["average"])
         best = directory / BEST_DIRECTORY / "model.safetensors"
         if best.exists():
             self.best = load_file(best)

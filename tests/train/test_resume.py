@@ -34,7 +34,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(dump: Path, tiny_model: P
         "train.global_batch_rows=16",
     ]
     sets += ["train.checkpoint_every_steps=20"]
-    sets += ["train.learning_rate=1e-3", "train.early_stopping_epochs=3"]
+    sets += ["train.learning_rate=1e-3", "train.warmup_ratio=0.2"]
     options = [item for pair in sets for item in ("--set", pair)]
     data = tmp_path / "data"
     subprocess.run(
