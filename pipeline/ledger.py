@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from pipeline.errors import AccountingError, ErrorBudgetError
 from pipeline.ingest.dataset import Batch, Source
 from pipeline.ingest.rejects import count_errors
 from pipeline.manifest import Counts, OutputFile
+from pipeline.progress import Reporter
 
 _BUDGET_FROM_LINES = 1000
 """The error budget is a share; before so many lines it would be a lottery."""
@@ -77,13 +78,6 @@ def _count(rejects: pa.Table | None) -> tuple[dict[str, int], str | None]:
     return dict(Counter(reasons).most_common()), example
 
 
-def iter_entries(dataset: Any) -> Iterator[Entry]:
-    """Run a dataset of accounts (column `entry`), and yield each as soon as its output is written."""
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for text in batch["entry"].to_pylist():
-            yield Entry.from_json(text)
-
-
 @dataclass
 class Ledger:
     """Entries of all chunks so far, checked at the end."""
@@ -114,6 +108,16 @@ class Ledger:
             self.examples.setdefault(entry.example.partition(": ")[2].partition(" ")[0], entry.example)
         if self.lines >= _BUDGET_FROM_LINES:
             self.check_budget()
+
+    def fill(self, dataset: Any, reporter: Reporter, what: str) -> None:
+        """Run a dataset of accounts (column `entry`), and take in each as soon as its output is written."""
+        batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        with reporter.meter(what) as meter:
+            for batch in batches:
+                for text in batch["entry"].to_pylist():
+                    self.add(Entry.from_json(text))
+                meter.update(self.lines, self.done_frac)
+                reporter.refresh()
 
     def check_budget(self) -> None:
         """Raise ErrorBudgetError if more lines were rejected than `input.max_rejected_frac` allows."""

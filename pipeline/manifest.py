@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import time
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import __version__
-from pipeline.config import digest
+from pipeline.config import Config, digest
 from pipeline.errors import AccountingError, InputError, OutputError
 from pipeline.storage import Location, check_writable, fingerprint
 
@@ -110,6 +111,24 @@ class Manifest(_Record):
     environment: dict[str, Any]
     details: dict[str, Any] = {}
     """What only one stage has to tell: label names, best epoch, rows per split …"""
+
+    @classmethod
+    def of(cls, run: Run, config: Config, start: float, **fields: Any) -> Manifest:
+        """The manifest of a run that ends now.
+
+        Args:
+            start: time.monotonic() when it began.
+            fields: outputs, counts, details, and what is not that of `run`.
+        """
+        settings = config.model_dump(mode="json")
+        about = {"stage": run.stage, "inputs": run.inputs, "model_fingerprint": run.model_fingerprint}
+        return cls(
+            **about | fields,
+            config=settings,
+            config_digest=digest(settings),
+            seconds=round(time.monotonic() - start, 3),
+            environment=environment(),
+        )
 
 
 class State(Enum):
@@ -212,11 +231,6 @@ def write_manifest(output: Location, manifest: Manifest) -> None:
     if manifest.counts is not None:
         manifest.counts.check(output.uri)
     output.child(MANIFEST_FILE).write_bytes(_json(manifest.model_dump(mode="json")))
-
-
-def config_digest(config: dict[str, Any]) -> str:
-    """The digest that stands in a manifest beside its config."""
-    return digest(config)
 
 
 def environment() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,23 @@ def test_the_same_stage_twice_does_nothing(outputs: Outputs, dump: Path, cluster
     prepare_stage.prepare(plan, cluster, Reporter())
     assert (outputs.data / "manifest.json").stat().st_mtime_ns == before
     assert read_run(locate(outputs.scores)).resolved["precision"] == "float32"
+
+
+def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path) -> None:
+    # Without dropout, whose masks differ by worker, the global batches are all that counts.
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny_model, plain)
+    about = json.loads((plain / "config.json").read_text())
+    about |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (plain / "config.json").write_text(json.dumps(about))
+    losses = []
+    for workers in (1, 2):
+        # 30 rows a batch: the last batch of the epoch is short, and 2 workers share it unevenly.
+        config = outputs.config.replace(
+            model__name=str(plain), train__num_workers=workers, train__epochs=1, train__global_batch_rows=30
+        )
+        job = train_stage.plan(str(outputs.data), str(tmp_path / str(workers)), config)
+        details = train_stage.train(job, cluster, Reporter()).details
+        assert details["num_workers"] == workers
+        losses.append([details["history"][0][n] for n in ("train_loss", "val_loss")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

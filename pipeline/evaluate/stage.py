@@ -25,7 +25,6 @@ from pipeline.manifest import (
     Run,
     State,
     begin,
-    environment,
     read_manifest,
     write_manifest,
 )
@@ -68,7 +67,10 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
     manifest = read_manifest(where, "score")
     fingerprint = digest([o.model_dump() for o in manifest.outputs] + [manifest.model_fingerprint])
     run = Run(
-        stage="evaluate", model_fingerprint=manifest.model_fingerprint, settings={"scores": fingerprint}
+        stage="evaluate",
+        inputs=manifest.inputs,
+        model_fingerprint=manifest.model_fingerprint,
+        settings={"scores": fingerprint},
     )
     scheme = label_scheme(manifest.details["scheme"])
     return EvaluateJob(locate(output), where, manifest, scheme, run, config)
@@ -102,7 +104,7 @@ def evaluate(
     metrics = compute_metrics(tally, list(job.scheme.labels), ordered=True)
     metrics["rows_without_label"] = seen - tally.rows
     outputs = _write_report(job, tally, metrics)
-    manifest = _manifest(job, metrics, outputs, time.monotonic() - start)
+    manifest = Manifest.of(job.run, job.config, start, outputs=outputs, details={"metrics": metrics})
     write_manifest(job.output, manifest)
     return manifest
 
@@ -175,20 +177,3 @@ def _facts(job: EvaluateJob, metrics: dict[str, Any]) -> dict[str, str]:
         "Lines rejected before scoring": ", ".join(f"{n:,} {r}" for r, n in rejected.items()) or "0",
         "Precision": str(manifest.details["precision"]),
     }
-
-
-def _manifest(
-    job: EvaluateJob, metrics: dict[str, Any], outputs: list[OutputFile], seconds: float
-) -> Manifest:
-    config = job.config.model_dump(mode="json")
-    return Manifest(
-        stage="evaluate",
-        config=config,
-        config_digest=digest(config),
-        inputs=job.manifest.inputs,
-        outputs=outputs,
-        model_fingerprint=job.manifest.model_fingerprint,
-        seconds=round(seconds, 3),
-        environment=environment(),
-        details={"metrics": metrics},
-    )

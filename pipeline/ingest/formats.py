@@ -216,7 +216,9 @@ def _decode_line(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     fields = {}
     for field in msgspec.structs.fields(decoder.type):
         found = value.get(field.encode_name)
-        scalar = found if isinstance(found, (str, float, int, bool, type(None))) else None
+        scalar = found if isinstance(found, (str, float, int, type(None))) else None
+        if isinstance(found, bool) and field.name != "verified":
+            scalar = str(found)  # Else true would be one star.
         is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
         fields[field.name] = str(scalar) if is_text and scalar is not None else scalar
     return decoder.type(**fields)
@@ -259,8 +261,6 @@ def _stars(values: list[Any]) -> pa.Array:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool):
-        return float("nan")
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
@@ -270,8 +270,9 @@ def _number(value: Any) -> float:
 def _timestamps(values: list[Any], unit: str) -> pa.Array:
     """Milliseconds since 1970, UTC; null where absent, no number, or not within the years 1 to 9999."""
     factor = 1000 if unit == "s" else 1
-    numbers = np.array([np.nan if v is None else _number(v) for v in values], np.float64) * factor
-    with np.errstate(invalid="ignore"):
+    numbers = np.array([np.nan if v is None else _number(v) for v in values], np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        numbers = numbers * factor
         usable = (numbers >= _FIRST_MS) & (numbers <= _LAST_MS)
     whole = np.where(usable, numbers, 0).astype(np.int64)
     return pa.array(whole, pa.int64(), mask=~usable).cast(pa.timestamp("ms", tz="UTC"))

@@ -28,7 +28,7 @@ from pipeline.ingest.formats import Format
 from pipeline.ingest.rejects import reject_table
 from pipeline.ingest.rows import Recipe, keep_lines
 from pipeline.ingest.text import text_hash
-from pipeline.ledger import Entry, Ledger, iter_entries
+from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import (
     Counts,
     InputFile,
@@ -36,7 +36,6 @@ from pipeline.manifest import (
     Run,
     State,
     begin,
-    environment,
     read_manifest,
     write_manifest,
 )
@@ -127,13 +126,9 @@ def prepare(
     work = _Work(job, find_boundary(job.sources, job.recipe, read, job.config.split))
     dataset = map_batches(read_dataset(job.sources, read, pools.readers), work.prepare_chunk, pools.encoders)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac)
-    with reporter.meter("prepare") as meter:
-        for entry in iter_entries(dataset):
-            ledger.add(entry)
-            meter.update(ledger.lines, ledger.done_frac)
-            reporter.refresh()
+    ledger.fill(dataset, reporter, "prepare")
     counts = ledger.close(all_files=job.config.input.max_rows is None)
-    manifest = _manifest(job, ledger, counts, time.monotonic() - start)
+    manifest = _manifest(job, ledger, counts, start)
     write_manifest(job.output, manifest)
     return manifest
 
@@ -228,7 +223,7 @@ def _sums(encoded: pa.Table, splits: Any) -> dict[str, Any]:
     return counts
 
 
-def _manifest(job: PrepareJob, ledger: Ledger, counts: Counts, seconds: float) -> Manifest:
+def _manifest(job: PrepareJob, ledger: Ledger, counts: Counts, start: float) -> Manifest:
     scheme = job.recipe.labels()
     assert scheme is not None
     labels = {
@@ -242,17 +237,12 @@ def _manifest(job: PrepareJob, ledger: Ledger, counts: Counts, seconds: float) -
                 f"no row for {split} among {counts.rows} usable ones; give more input, or change"
                 f" split.{split}_frac"
             )
-    config = job.config.model_dump(mode="json")
-    return Manifest(
-        stage="prepare",
-        config=config,
-        config_digest=digest(config),
-        inputs=job.run.inputs,
+    return Manifest.of(
+        job.run,
+        job.config,
+        start,
         outputs=ledger.outputs(),
-        model_fingerprint=job.run.model_fingerprint,
         counts=counts.model_copy(update={"splits": splits}),
-        seconds=round(seconds, 3),
-        environment=environment(),
         details={
             "labels": list(scheme.labels),
             "rows_by_label": labels,

@@ -29,7 +29,7 @@ from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.formats import ENCODED, Format
 from pipeline.ingest.rejects import reject_table
 from pipeline.ingest.rows import CARRIED, Recipe, keep_lines
-from pipeline.ledger import Entry, Ledger, iter_entries
+from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import (
     MANIFEST_FILE,
     Counts,
@@ -38,7 +38,6 @@ from pipeline.manifest import (
     Run,
     State,
     begin,
-    environment,
     read_manifest,
     read_run,
     write_manifest,
@@ -151,13 +150,9 @@ def score(
             f"score: {len(ledger.entries)} chunks with {ledger.lines:,} lines were done before; going on"
         )
     dataset = _pipeline(job, run, resolved, pools, ledger)
-    with reporter.meter("score") as meter:
-        for entry in iter_entries(dataset):
-            ledger.add(entry)
-            meter.update(ledger.rows, ledger.done_frac)
-            reporter.refresh()
+    ledger.fill(dataset, reporter, "score")
     counts = ledger.close(all_files=job.max_rows is None)
-    manifest = _manifest(job, ledger, counts, resolved, time.monotonic() - start)
+    manifest = _manifest(job, ledger, counts, resolved, start)
     write_manifest(job.output, manifest)
     return manifest
 
@@ -251,20 +246,15 @@ def _carried_only(rows: pa.Table) -> pa.Table:
 
 
 def _manifest(
-    job: ScoreJob, ledger: Ledger, counts: Counts, resolved: dict[str, Any], seconds: float
+    job: ScoreJob, ledger: Ledger, counts: Counts, resolved: dict[str, Any], start: float
 ) -> Manifest:
-    config = job.config.model_dump(mode="json")
     tokens, padded = ledger.total("tokens"), ledger.total("padded_tokens")
-    return Manifest(
-        stage="score",
-        config=config,
-        config_digest=digest(config),
-        inputs=job.run.inputs,
+    return Manifest.of(
+        job.run,
+        job.config,
+        start,
         outputs=ledger.outputs(),
-        model_fingerprint=job.run.model_fingerprint,
         counts=counts,
-        seconds=round(seconds, 3),
-        environment=environment(),
         details={
             **resolved,
             "labels": job.card.labels,

@@ -19,7 +19,6 @@ from pipeline.manifest import (
     Run,
     State,
     begin,
-    environment,
     read_manifest,
     write_manifest,
 )
@@ -145,7 +144,7 @@ def train(
     with checkpoint.as_directory() as directory:
         state = TrainState(**json.loads((Path(directory) / "state.json").read_text(encoding="utf-8")))
         outputs = _write_model(job, Path(directory) / BEST_DIRECTORY)
-    manifest = _manifest(job, task, pool, state, outputs, time.monotonic() - start)
+    manifest = _manifest(job, task, pool, state, outputs, start)
     write_manifest(job.output, manifest)
     job.output.child(CHECKPOINTS).delete_tree()
     return manifest
@@ -252,20 +251,16 @@ def _manifest(
     pool: resources.Pool,
     state: TrainState,
     outputs: list[OutputFile],
-    seconds: float,
+    start: float,
 ) -> Manifest:
     if state.best_epoch < 0:
         raise InputError("training did not reach a validation; give more data, or raise train.max_steps")
-    config = job.config.model_dump(mode="json")
-    return Manifest(
-        stage="train",
-        config=config,
-        config_digest=digest(config),
-        inputs=job.run.inputs,
+    return Manifest.of(
+        job.run,
+        job.config,
+        start,
         outputs=outputs,
         model_fingerprint=fingerprint_model(job.output),
-        seconds=round(seconds, 3),
-        environment=environment(),
         details={
             "rows": job.rows,
             "num_workers": pool.size,

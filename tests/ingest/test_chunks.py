@@ -5,7 +5,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import random
+import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -145,3 +148,77 @@ def test_a_break_comes_after_the_text_before_it() -> None:
     assert TEXT.startswith(next(pieces))
     with pytest.raises(BrokenStreamError, match="in the middle of a stream"):
         list(pieces)
+
+
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "zstd"])
+def test_members_follow_each_other(name: str, tmp_path: Path) -> None:
+    pack = COMPRESSIONS[name]
+    data = pack(b"") + pack(TEXT[:777]) + pack(b"") + pack(TEXT[777:]) + pack(b"")
+    chunks = chunks_of(tmp_path, data, 1024)
+    assert check_ledger(chunks) == TEXT
+    assert chunks[-1].broken is None
+
+
+@pytest.mark.parametrize("name", ["gzip", "bzip2"])
+def test_zeros_may_follow_but_nothing_else(name: str, tmp_path: Path) -> None:
+    data = COMPRESSIONS[name](TEXT)
+    chunks = chunks_of(tmp_path, data + b"\0" * 3000, 1024)
+    assert check_ledger(chunks) == TEXT
+    assert chunks[-1].broken is None
+    chunks = chunks_of(tmp_path, data + b"\0" * 3000 + b"something else entirely", 1024)
+    assert check_ledger(chunks) == TEXT
+    assert chunks[-1].broken
+
+
+@pytest.mark.parametrize("name", ["bzip2", "zstd"])
+def test_a_small_stream_cut_anywhere_is_never_an_exception(name: str, tmp_path: Path) -> None:
+    data = COMPRESSIONS[name](TEXT[:2000])
+    for size in range(6, len(data)):
+        chunks = chunks_of(tmp_path, data[:size], 512)
+        assert TEXT.startswith(check_ledger(chunks))
+        assert chunks[-1].broken, size
+
+
+def test_what_compresses_well_comes_in_pieces() -> None:
+    pieces = [len(p) for p in decompress(io.BytesIO(gzip.compress(b"\n" * (1 << 23))))]
+    assert sum(pieces) == 1 << 23
+    assert max(pieces) <= 1 << 20
+
+
+class FailingStorage(io.BytesIO):
+    """A file of which the second half cannot be read just now."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() >= len(self.getbuffer()) // 2:
+            raise OSError(110, "Connection timed out")
+        return super().read(min(size or 0, 1 << 10))
+
+
+@pytest.mark.parametrize("name", ["plain", "gzip", "bzip2", "zstd"])
+def test_storage_that_fails_is_no_broken_stream(name: str) -> None:
+    # A broken stream is the file's end; a failed read must be tried again.
+    rng = random.Random(0)
+    text = b"".join(b"%d\n" % rng.getrandbits(60) for _ in range(5000))
+    stream = FailingStorage(COMPRESSIONS[name](text))
+    with pytest.raises(OSError, match="Connection timed out"):
+        list(decompress(stream))
+
+
+@settings(max_examples=100, deadline=None)
+@given(chunk_bytes=st.integers(1, 3000), most=st.one_of(st.none(), st.integers(1, 450)))
+def test_reading_again_cuts_the_same_chunks(chunk_bytes: int, most: int | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = (
+            chunks_of(Path(folder), gzip.compress(TEXT, level), chunk_bytes, max_lines=most)
+            for level in (0, 9)
+        )
+    assert [replace(c, bytes_read=0) for c in one] == [replace(c, bytes_read=0) for c in two]
+    check_ledger(one)
+
+
+def test_progress_ends_at_the_size_of_the_file(tmp_path: Path) -> None:
+    for pack in COMPRESSIONS.values():
+        data = pack(TEXT)
+        chunks = chunks_of(tmp_path, data, 1024)
+        assert chunks[-1].bytes_read == len(data)
+        assert [c.bytes_read for c in chunks] == sorted(c.bytes_read for c in chunks)

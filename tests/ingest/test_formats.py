@@ -161,3 +161,52 @@ def test_detection_of_what_is_no_dump(tmp_path: Path) -> None:
         detect_format(locate(tmp_path / "a"), InputConfig())
     (tmp_path / "a").write_text("")
     assert detect_format(locate(tmp_path / "a"), InputConfig()) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"overall": [1], "reviewText": ', "bad_json"),
+        (b'{"overall": [1], "reviewText": "\xff"}', "bad_encoding"),
+        (b'{"overall": ' + b"[" * 100_000, "bad_json"),
+        (b'{"overall": 1e400}', "bad_json"),
+        (b'{"asin": ' + b"1" * 5000 + b"}", "bad_json"),
+    ],
+)
+def test_damage_behind_a_value_of_the_wrong_kind_has_its_own_reason(line: bytes, reason: str) -> None:
+    _, rejected = parse(REVIEW, line)
+    assert [(r.line, r.reason) for r in rejected] == [(12, reason)]
+
+
+def test_a_mark_is_no_number() -> None:
+    rows, rejected = parse({"summary": "S", "overall": True, "unixReviewTime": True, "asin": False})
+    assert rejected == []
+    assert rows[0]["stars"] != rows[0]["stars"]
+    assert rows[0]["timestamp"] is None
+    assert rows[0]["asin"] == "False"
+
+
+def test_an_object_over_two_lines_is_two_bad_lines() -> None:
+    rows, rejected = parse(REVIEW, b'{"overall":', b"5}", REVIEW)
+    assert [r["line"] for r in rows] == [11, 14]
+    assert [(r.line, r.reason) for r in rejected] == [(12, "bad_json"), (13, "bad_json")]
+
+
+def test_line_ends_of_windows() -> None:
+    rows, rejected = parse(json.dumps(REVIEW).encode() + b"\r", b"\r", json.dumps(REVIEW).encode() + b"\r")
+    assert [r["line"] for r in rows] == [11, 13]
+    assert [(r.line, r.reason) for r in rejected] == [(12, "empty_line")]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"text": ("asin", "reviewText")},
+        {"text": ("summary", "summary")},
+        {"text": ("overall",)},
+        {"stars": "verified"},
+    ],
+)
+def test_a_column_cannot_be_used_twice(tmp_path: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is used twice"):
+        detect_format(write(tmp_path, REVIEW), InputConfig(**config))

@@ -1,0 +1,223 @@
+"""Settings: one name everywhere, nothing unknown, nothing that does not fit."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config import Config, digest, load_config, setting_names
+from pipeline.errors import SettingError
+
+
+def toml(folder: Path, text: str) -> str:
+    file = folder / "settings.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def message(*sets: str, file: str | None = None) -> str:
+    with pytest.raises(SettingError) as raised:
+        load_config(file, sets)
+    return str(raised.value)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert load_config() == Config()
+
+
+def test_a_file_then_sets_then_a_jobs_own_options(tmp_path: Path) -> None:
+    file = toml(tmp_path, "[train]\nepochs = 5\nseed = 5\nwarmup_ratio = 0.5\n[labels]\nscheme = 'binary'\n")
+    config = load_config(file, ["train.epochs=6", "train.seed=6"], train__seed=7, model__name=None)
+    assert (config.train.warmup_ratio, config.train.epochs, config.train.seed) == (0.5, 6, 7)
+    assert config.labels.scheme == "binary"
+    assert config.model.name == Config().model.name
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("train.epochs=4", "train.epochs", 4),
+        (" train.epochs = 4 ", "train.epochs", 4),
+        ("train.learning_rate=3e-5", "train.learning_rate", 3e-5),
+        ("train.use_gpu=false", "train.use_gpu", False),
+        ("train.use_gpu=False", "train.use_gpu", False),
+        ("input.text=summary,reviewText", "input.text", ("summary", "reviewText")),
+        ("input.text=title", "input.text", ("title",)),
+        ('input.text=["a", "b,c"]', "input.text", ("a", "b,c")),
+        ('input.text_separator=" = "', "input.text_separator", " = "),
+        ("cluster.storage_path=/mnt/a=b", "cluster.storage_path", "/mnt/a=b"),
+        ("cluster.address=ray://head:10001", "cluster.address", "ray://head:10001"),
+        ("model.name=org/name", "model.name", "org/name"),
+    ],
+)
+def test_set_reads_toml_values_and_else_strings(text: str, name: str, value: object) -> None:
+    section, _, key = name.partition(".")
+    found = getattr(getattr(load_config(sets=[text]), section), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_last_set_wins() -> None:
+    assert load_config(sets=["train.epochs=4", "train.epochs=5"]).train.epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("train.epoch=1", "train.epochs"),
+        ("trian.epochs=1", "train.epochs"),
+        ("epochs=1", "train.epochs"),
+        ("learning_rate=1", "train.learning_rate"),
+        ("score.num_actor=1", "score.num_actors"),
+        ("data.max_length=64", "tokenize.max_length"),
+        ("input.max_reject_frac=1", "input.max_rejected_frac"),
+    ],
+)
+def test_an_unknown_name_suggests_the_right_one(wrong: str, right: str) -> None:
+    name = wrong.partition("=")[0]
+    assert message(wrong) == f"--set {wrong}: unknown setting {name}; did you mean {right}?"
+
+
+def test_a_name_like_no_other_lists_them_all() -> None:
+    text = message("zzz.qqq=1")
+    assert all(name in text for name in setting_names())
+
+
+@pytest.mark.parametrize("name", ["train", "train.", ".epochs", "train.epochs.x", ""])
+def test_names_that_are_no_setting_are_refused(name: str) -> None:
+    assert "unknown setting" in message(f"{name}=1")
+
+
+def test_a_set_without_a_value_says_how_it_is_written() -> None:
+    assert message("train.epochs") == "--set train.epochs: no '='; write --set section.key=value"
+
+
+@pytest.mark.parametrize(
+    ("text", "starts"),
+    [
+        ("train.epochs=abc", "train.epochs=abc: Input should be a valid integer"),
+        ("train.epochs=1.5", "train.epochs=1.5: Input should be a valid integer"),
+        ("train.epochs=0", "train.epochs=0: Input should be greater than or equal to 1"),
+        ("train.learning_rate=0", "train.learning_rate=0: Input should be greater than 0"),
+        ("train.learning_rate=inf", "train.learning_rate=inf: Input should be a finite number"),
+        ("train.learning_rate=nan", "train.learning_rate=nan: Input should be a finite number"),
+        ("train.warmup_ratio=1.1", "train.warmup_ratio=1.1: Input should be less than or equal to 1"),
+        ("input.max_rejected_frac=nan", "input.max_rejected_frac=nan: Input should be a finite number"),
+        ("input.chunk_bytes=1023", "input.chunk_bytes=1023: Input should be greater than or equal to 1024"),
+        ("labels.scheme=ternary", "labels.scheme=ternary: Input should be 'stars', 'sentiment' or 'binary'"),
+        ("train.use_gpu=maybe", "train.use_gpu=maybe: Input should be a valid boolean"),
+        ("tokenize.max_length=2", "tokenize.max_length=2: Input should be greater than or equal to 3"),
+        ("model.name=5", "model.name=5: Input should be a valid string"),
+        (
+            "train.precision=float16",
+            "train.precision=float16: Input should be 'auto', 'float32' or 'bfloat16'",
+        ),
+    ],
+)
+def test_a_value_that_does_not_fit_is_shown(text: str, starts: str) -> None:
+    assert message(text).startswith(starts)
+
+
+def test_fractions_must_add_up_to_one() -> None:
+    assert message("split.train_frac=0.7") == (
+        "split: train_frac=0.7 + val_frac=0.1 + test_frac=0.1 is 0.9, not 1"
+    )
+    # Not rounded to "is 1, not 1".
+    assert "is 1.0000001, not 1" in message("split.train_frac=0.8000001")
+    load_config(sets=["split.train_frac=0.7", "split.val_frac=0.2", "split.test_frac=0.1"])
+
+
+@pytest.mark.parametrize("empty", ["train_frac", "val_frac"])
+def test_training_needs_both_train_and_val(empty: str) -> None:
+    other = "val_frac" if empty == "train_frac" else "train_frac"
+    text = message(f"split.{empty}=0", f"split.{other}=0.9")
+    assert text.startswith("split: train_frac=")
+    assert "must both be above 0" in text
+
+
+def test_a_test_set_is_not_needed() -> None:
+    config = load_config(sets=["split.train_frac=0.9", "split.test_frac=0"])
+    assert config.split.test_frac == 0
+
+
+def test_a_missing_file_a_directory_and_bad_toml(tmp_path: Path) -> None:
+    assert message(file="/no/such.toml") == "--config /no/such.toml: no such file"
+    assert message(file=str(tmp_path)) == f"--config {tmp_path}: cannot be read (Is a directory)"
+    bad = toml(tmp_path, "[train\nepochs = 1\n")
+    assert message(file=bad).startswith(f"--config {bad}: not valid TOML: ")
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b"[model]\nname = '\xe9'\n")
+    assert message(file=str(latin)).startswith(f"--config {latin}: not valid TOML: ")
+
+
+def test_an_unknown_name_in_a_file_suggests_the_right_one(tmp_path: Path) -> None:
+    file = toml(tmp_path, "[train]\nlearning_rat = 1\n")
+    assert message(file=file) == (
+        f"unknown setting train.learning_rat; did you mean train.learning_rate? (from {file} and --set)"
+    )
+    assert "unknown setting trian" in message(file=toml(tmp_path, "[trian]\nepochs = 1\n"))
+    assert "unknown setting train.optimizer" in message(file=toml(tmp_path, "[train.optimizer]\nx = 1\n"))
+
+
+def test_a_value_where_a_table_belongs(tmp_path: Path) -> None:
+    file = toml(tmp_path, "train = 3\n")
+    assert message(file=file).startswith("train=3: Input should be a valid dictionary")
+    assert message("train.epochs=1", file=file) == (
+        "--set train.epochs=1: the TOML file has train=3, where a table [train] belongs"
+    )
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Config().train.epochs = 4  # type: ignore[misc]
+
+
+def test_replace_changes_one_setting_and_checks_it() -> None:
+    config = load_config(sets=["train.epochs=5"])
+    other = config.replace(train__epochs=6, split__seed=1)
+    assert (other.train.epochs, other.split.seed, config.train.epochs) == (6, 1, 5)
+    assert other.replace(train__epochs=5, split__seed=0) == config
+    with pytest.raises(ValidationError):
+        config.replace(train__epochs=0)
+    with pytest.raises(ValidationError):
+        config.replace(split__train_frac=0.5)
+
+
+def test_the_digest_tells_settings_apart_and_nothing_else() -> None:
+    assert Config().digest() == load_config().digest()
+    digests = {load_config(sets=[s]).digest() for s in ("train.seed=0", "train.seed=1", "split.seed=1")}
+    assert len(digests) == 3
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.5})
+    assert len(digest([])) == 16
+
+
+def test_sections_are_plain_data() -> None:
+    section = load_config(sets=["input.text=a,b"]).section("input", "labels")
+    assert set(section) == {"input", "labels"}
+    assert section["input"]["text"] == ["a", "b"]
+
+
+def test_every_name_of_the_architecture_page_is_there() -> None:
+    relied_on = {
+        "input": "text stars max_rows chunk_bytes max_rejected_frac verified_only",
+        "labels": "scheme",
+        "split": "by train_frac val_frac test_frac seed",
+        "tokenize": "max_length",
+        "train": "num_workers use_gpu epochs max_steps global_batch_rows learning_rate weight_decay"
+        " warmup_ratio precision seed checkpoint_every_steps",
+        "score": "num_actors precision batch_tokens",
+        "cluster": "address storage_path",
+    }
+    names = {f"{section}.{key}" for section, keys in relied_on.items() for key in keys.split()}
+    assert names <= set(setting_names())
+
+
+def test_every_preset_is_valid() -> None:
+    presets = sorted((Path(__file__).resolve().parents[1] / "jobs" / "configs").glob("*.toml"))
+    assert presets
+    for preset in presets:
+        assert math.isfinite(load_config(str(preset)).train.learning_rate)

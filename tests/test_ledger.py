@@ -1,0 +1,204 @@
+"""The account of a stage: what does not add up is found, whatever order the chunks come in."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import AccountingError, ErrorBudgetError
+from pipeline.ingest.dataset import Batch, Source
+from pipeline.ingest.rejects import RejectedLine, reject_table
+from pipeline.ledger import Entry, Ledger
+from pipeline.manifest import OutputFile
+
+SOURCES = [Source(0, "/in/a.gz", 100, "f"), Source(1, "/in/b.gz", 50, "f")]
+
+
+def entry(file: int, chunk: int, first_line: int, lines: int, **values: Any) -> Entry:
+    rejected = values.pop("rejected", {})
+    data: dict[str, Any] = {
+        "last": False,
+        "broken": None,
+        "bytes_read": 0,
+        "rows": lines - sum(rejected.values()),
+        "rejected": rejected,
+        "example": None,
+        "outputs": [OutputFile(path=f"part-{file}-{chunk}", rows=lines, bytes=1)],
+        "counts": {"tokens": 10 * lines},
+    }
+    return Entry(file=file, chunk=chunk, first_line=first_line, lines=lines, **data | values)
+
+
+def whole() -> list[Entry]:
+    return [
+        entry(0, 0, 1, 10),
+        entry(0, 1, 11, 5, rejected={"empty_text": 1}),
+        entry(0, 2, 16, 4, last=True, bytes_read=100),
+        entry(1, 0, 1, 7, last=True, bytes_read=50),
+    ]
+
+
+def ledger_of(entries: list[Entry], max_rejected_frac: float = 1.0) -> Ledger:
+    ledger = Ledger(SOURCES, max_rejected_frac)
+    for item in entries:
+        ledger.add(item)
+    return ledger
+
+
+def test_a_whole_account_adds_up() -> None:
+    ledger = ledger_of(whole())
+    counts = ledger.close()
+    assert (counts.lines, counts.rows, counts.rejected) == (26, 25, {"empty_text": 1})
+    assert ledger.total("tokens") == 260
+    assert ledger.total("never counted") == 0
+    assert ledger.done_frac == 1.0
+    assert [o.path for o in ledger.outputs()] == ["part-0-0", "part-0-1", "part-0-2", "part-1-0"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.randoms(use_true_random=False), st.lists(st.integers(0, 3), max_size=5))
+def test_order_and_repeated_chunks_make_no_difference(shuffled: random.Random, again: list[int]) -> None:
+    entries = whole() + [whole()[i] for i in again]
+    shuffled.shuffle(entries)
+    ledger = ledger_of(entries)
+    assert ledger.close() == ledger_of(whole()).close()
+    assert ledger.outputs() == ledger_of(whole()).outputs()
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        (0, "/in/a.gz: chunk 0 from line 1 is missing; found chunk 1 from line 11"),
+        (1, "/in/a.gz: chunk 1 from line 11 is missing; found chunk 2 from line 16"),
+        (2, "/in/a.gz: its end is missing; the last chunk that was written is 1"),
+        (3, "/in/b.gz: its end is missing; the last chunk that was written is -1"),
+    ],
+)
+def test_a_missing_chunk_is_named(missing: int, words: str) -> None:
+    entries = whole()
+    del entries[missing]
+    with pytest.raises(AccountingError) as raised:
+        ledger_of(entries).close()
+    assert str(raised.value) == words
+
+
+def test_line_ranges_must_join_up() -> None:
+    entries = whole()
+    entries[1] = replace(entries[1], first_line=12)
+    with pytest.raises(AccountingError, match=r"chunk 1 from line 11 is missing; found chunk 1 from line 12"):
+        ledger_of(entries).close()
+
+
+@pytest.mark.parametrize("rows", [6, 8])
+def test_lines_in_and_out_must_balance_in_each_chunk(rows: int) -> None:
+    entries = whole()
+    entries[3] = replace(entries[3], rows=rows)
+    # Made up for in another chunk, so the sums alone would not tell.
+    entries[0] = replace(entries[0], rows=17 - rows)
+    with pytest.raises(AccountingError, match="chunk 0: 10 lines in, fewer or more out"):
+        ledger_of(entries).close()
+
+
+def test_nothing_may_follow_the_chunk_marked_last() -> None:
+    entries = [*whole(), entry(1, 1, 8, 3)]
+    with pytest.raises(AccountingError, match=r"/in/b\.gz: its end is missing"):
+        ledger_of(entries).close()
+
+
+def test_under_max_rows_a_file_may_be_left_unread_but_none_read_in_part() -> None:
+    only_first = whole()[:3]
+    assert ledger_of(only_first).close(all_files=False).lines == 19
+    with pytest.raises(AccountingError, match=r"/in/b\.gz"):
+        ledger_of(only_first).close()
+    with pytest.raises(AccountingError, match=r"/in/a\.gz: its end is missing"):
+        ledger_of(whole()[:2]).close(all_files=False)
+
+
+def test_an_empty_file_is_one_empty_chunk() -> None:
+    entries = [*whole()[:3], entry(1, 0, 1, 0, last=True)]
+    assert ledger_of(entries).close().lines == 19
+
+
+def test_broken_files_are_told_once_each() -> None:
+    entries = whole()
+    entries[2] = replace(entries[2], broken="gzip data end in the middle of a stream, at byte 100")
+    assert ledger_of(entries).broken == [
+        "/in/a.gz: gzip data end in the middle of a stream, at byte 100",
+    ]
+
+
+def test_the_error_budget_names_counts_reasons_and_an_example() -> None:
+    bad = entry(
+        0, 0, 1, 20, rejected={"bad_json": 2, "empty_text": 1}, example="/in/a.gz, line 4: bad_json (x)"
+    )
+    ledger = ledger_of([replace(bad, last=True), *whole()[3:]], max_rejected_frac=0.1)
+    with pytest.raises(ErrorBudgetError) as raised:
+        ledger.close()
+    assert str(raised.value) == (
+        "3 of 27 lines rejected, more than input.max_rejected_frac=0.1 allows: 2 bad_json, 1 empty_text;"
+        " first: /in/a.gz, line 4: bad_json (x)"
+    )
+
+
+def test_filters_do_not_count_towards_the_budget() -> None:
+    filtered = {"filtered_unverified": 900, "neutral_dropped": 50}
+    ledger = Ledger(SOURCES[:1], 0.0)
+    ledger.add(entry(0, 0, 1, 1000, rejected=filtered, last=True))
+    assert ledger.close().rejected == filtered
+
+
+def test_a_share_of_just_the_budget_is_allowed() -> None:
+    ledger = Ledger(SOURCES[:1], 0.05)
+    ledger.add(entry(0, 0, 1, 1000, rejected={"bad_json": 50}, last=True))
+    assert ledger.close().rejected == {"bad_json": 50}
+
+
+def test_the_budget_stops_a_job_early_but_not_within_the_first_thousand_lines() -> None:
+    ledger = Ledger(SOURCES[:1], 0.05)
+    ledger.add(entry(0, 0, 1, 999, rejected={"bad_json": 999}))
+    with pytest.raises(ErrorBudgetError, match="999 of 1000 lines"):
+        ledger.add(entry(0, 1, 1000, 1))
+
+
+def test_a_small_file_over_the_budget_is_caught_at_the_end() -> None:
+    ledger = Ledger(SOURCES[:1], 0.05)
+    ledger.add(entry(0, 0, 1, 10, rejected={"bad_json": 1}, last=True))
+    with pytest.raises(ErrorBudgetError, match="1 of 10 lines"):
+        ledger.close()
+
+
+def test_progress_is_the_share_of_stored_bytes_that_is_read() -> None:
+    ledger = ledger_of([entry(0, 0, 1, 1, bytes_read=40)])
+    assert ledger.done_frac == pytest.approx(40 / 150)
+    # Chunks come back in any order.
+    ledger.add(entry(0, 2, 3, 1, bytes_read=90))
+    ledger.add(entry(0, 1, 2, 1, bytes_read=60))
+    assert ledger.done_frac == pytest.approx(90 / 150)
+
+
+def test_an_entry_is_the_same_after_a_trip_through_json() -> None:
+    for item in whole():
+        assert Entry.from_json(item.to_json()) == item
+        assert Entry.from_json(item.to_json().encode()) == item
+
+
+def test_the_example_is_the_first_error_and_not_a_filter() -> None:
+    lines = [
+        RejectedLine(9, 80, "bad_json", "late", b"x"),
+        RejectedLine(2, 10, "filtered_unverified", "verified is false", b"y"),
+        RejectedLine(5, 40, "empty_text", "nothing", b"z"),
+    ]
+    meta: dict[str, Any] = {"file": 0, "source": "/in/a", "chunk": 0, "first_line": 1, "lines": 9}
+    meta |= {"last": True, "broken": None, "bytes_read": 5}
+    batch = Batch(**meta, rows=pa.table({"line": [1] * 6}), rejects=reject_table("/in/a", 0, lines))
+    made = Entry.of(batch, [])
+    assert made.example == "/in/a, line 5: empty_text (nothing)"
+    assert made.rejected == {"bad_json": 1, "filtered_unverified": 1, "empty_text": 1}
+    assert made.rows == 6
+    assert Entry.of(replace(batch, rejects=None), []).example is None
