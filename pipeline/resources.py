@@ -21,6 +21,9 @@ from pipeline.storage import Location
 _STEP = 1e-4
 """Ray counts CPUs and GPUs in ten-thousandths."""
 
+_ACTORS_PER_DEVICE = 100
+"""More of them on one CPU or GPU can only be a slip of the pen."""
+
 _CONNECT_TIMEOUT_S = 10
 
 
@@ -114,20 +117,40 @@ def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> S
     Args:
         files: input files.
         num_actors: actors that hold the model; None: one a GPU, or as many as the CPUs carry.
+    Raises:
+        SettingError: far more actors than there is for them.
     """
-    cpus = cluster.cpus
+    scorers, rest = _plan_scorers(cluster, num_actors)
+    # Actors of less than a CPU may leave a little free on each node and a whole CPU on none. Some node has
+    # the mean or more, wherever they are, so what fits into the mean fits somewhere.
+    whole = len(cluster.nodes) == 1 or scorers.cpus == 1
+    room = math.inf if whole else rest / len(cluster.nodes)
+    readers = _fill(rest / 8, most=files, largest=room / 8)
+    writers = _fill(rest / 8, largest=room / 8)
+    encoders = _fill(rest - readers.all_cpus - writers.all_cpus, largest=room * 3 / 4)
+    return ScorePlan(readers, encoders, scorers, writers)
+
+
+def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float]:
+    """The actors that hold the model, and the CPUs for all else."""
+    cpus, devices = cluster.cpus, cluster.gpus or cluster.cpus
+    if num_actors is not None and num_actors > _ACTORS_PER_DEVICE * devices:
+        kind = "GPUs" if cluster.gpus else "CPUs"
+        raise SettingError(
+            f"score.num_actors={num_actors}, but the cluster has {devices:g} {kind}; at most"
+            f" {_ACTORS_PER_DEVICE} actors share one"
+        )
     if cluster.gpus:
         size = num_actors or max(1, math.floor(cluster.gpus))
-        scorers = Pool(size, _share(min(1.0, cpus / 2 / size)), _gpu_share(min(1.0, cluster.gpus / size)))
-        rest = cpus - scorers.all_cpus
-    else:
-        rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
-        size = num_actors or max(1, math.floor(cpus - rest))
-        threads = max(1, min(math.floor(cpus / size), math.floor(max(n.cpus for n in cluster.nodes))))
-        scorers = Pool(size, _share(min(1.0, (cpus - rest) / size)), threads=threads)
-    readers = _fill(rest / 8, most=files)
-    writers = _fill(rest / 8)
-    return ScorePlan(readers, _fill(rest - readers.all_cpus - writers.all_cpus), scorers, writers)
+        # An actor runs on one GPU: three on two GPUs get a half each, as two thirds would fit but twice.
+        per_gpu = math.ceil(size / cluster.gpus)
+        beside_gpu = min(n.cpus / n.gpus for n in cluster.nodes if n.gpus)
+        scorers = Pool(size, _share(min(1.0, beside_gpu / 2 / per_gpu)), _share(1 / per_gpu))
+        return scorers, cpus - scorers.all_cpus
+    rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
+    size = num_actors or max(1, math.floor(cpus - rest))
+    threads = max(1, min(math.floor(cpus / size), math.floor(max(n.cpus for n in cluster.nodes))))
+    return Pool(size, _share(1 / math.ceil(size / (cpus - rest))), threads=threads), rest
 
 
 def plan_evaluate(cluster: Cluster) -> Pool:
@@ -172,20 +195,19 @@ def _worker_cpus(nodes: tuple[Node, ...], size: int, use_gpu: bool) -> float:
     return _share(1 / size)
 
 
-def _fill(budget: float, *, most: int | None = None, rounds_up: bool = False) -> Pool:
-    """The pool that uses a budget of CPUs: members of one CPU each, or fewer, smaller ones."""
-    whole = math.ceil(budget) if rounds_up else math.floor(budget)
+def _fill(
+    budget: float, *, most: int | None = None, rounds_up: bool = False, largest: float = math.inf
+) -> Pool:
+    """The pool that uses a budget of CPUs: members of one CPU, or `largest`, each, or fewer, smaller ones."""
+    largest = min(1.0, largest)
+    whole = math.ceil(budget / largest) if rounds_up else math.floor(budget / largest)
     size = max(1, whole if most is None else min(most, whole))
-    return Pool(size, _share(min(1.0, budget / size)))
+    return Pool(size, _share(min(largest, budget / size)))
 
 
 def _share(cpus: float) -> float:
     """A share that Ray can count, never rounded up: the sum must stay within the cluster."""
     return max(_STEP, math.floor(cpus / _STEP + 1e-6) * _STEP) if cpus < 1 else 1.0
-
-
-def _gpu_share(gpus: float) -> float:
-    return _share(gpus)
 
 
 def connect(config: ClusterConfig) -> Cluster:

@@ -26,6 +26,7 @@ def clock() -> Clock:
 
 def test_rate_and_time_left_count_from_the_first_rows(clock: Clock) -> None:
     meter = Meter("score", clock)
+    meter.update(0, 0.0)
     clock.now += 60  # Starting processes takes a minute, which is no work on rows.
     meter.update(100, 0.1)
     assert meter.rate() is None

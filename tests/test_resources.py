@@ -70,7 +70,7 @@ def test_prepare_never_asks_for_more_than_there_is(cluster: Cluster, files: int)
 
 
 @settings(max_examples=1000, deadline=None)
-@given(cluster=clusters, files=files, actors=st.one_of(st.none(), st.integers(1, 300)))
+@given(cluster=clusters, files=files, actors=st.one_of(st.none(), st.integers(1, 100)))
 def test_score_never_asks_for_more_than_there_is(cluster: Cluster, files: int, actors: int | None) -> None:
     plan = plan_score(cluster, files, actors)
     pools = [plan.readers, plan.encoders, plan.scorers, plan.writers]
@@ -157,3 +157,73 @@ def test_local_paths_on_several_nodes_must_be_shared() -> None:
     for config in (ClusterConfig(), ClusterConfig(storage_path="/dat")):
         with pytest.raises(ClusterError, match=r"/data/out: .*2 nodes.*cluster\.storage_path"):
             check_shared([local], several, config)
+
+
+def place(free: list[list[float]], pool: Pool, how: str) -> bool:
+    """Put a member on a node, given as its CPUs and its GPUs one by one; False where none has room."""
+
+    def fits(node: list[float]) -> bool:
+        return node[0] >= pool.cpus - 1e-9 and (not pool.gpus or max(node[1:], default=0) >= pool.gpus - 1e-9)
+
+    nodes = sorted(
+        filter(fits, free), key=lambda node: {"emptiest": -node[0], "fullest": node[0]}.get(how, 0)
+    )
+    if not nodes:
+        return False
+    nodes[0][0] -= pool.cpus
+    if pool.gpus:
+        # A member uses one GPU, or a part of one.
+        gpu = next(i for i, left in enumerate(nodes[0]) if i and left >= pool.gpus - 1e-9)
+        nodes[0][gpu] -= pool.gpus
+    return True
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    cluster=clusters,
+    files=files,
+    actors=st.one_of(st.none(), st.integers(1, 100)),
+    how=st.sampled_from(["first", "emptiest", "fullest"]),
+)
+def test_wherever_ray_puts_actors_and_readers_the_others_find_room(
+    cluster: Cluster, files: int, actors: int | None, how: str
+) -> None:
+    plan = plan_score(cluster, files, actors)
+    free = [[n.cpus, *[1.0] * int(n.gpus)] for n in cluster.nodes]
+    # Actors stay to the end, and a reader stays as long as its file: what they leave is all there is.
+    assert all(place(free, plan.scorers, how) for _ in range(plan.scorers.size))
+    assert all(place(free, plan.readers, how) for _ in range(plan.readers.size))
+    assert place(free, plan.encoders, how)
+    assert place(free, plan.writers, how)
+
+
+def test_actors_beyond_all_reason_are_refused() -> None:
+    assert plan_score(Cluster((Node(2.0),)), 1, 200).scorers.size == 200
+    with pytest.raises(SettingError, match=r"score\.num_actors=201, but the cluster has 2 CPUs"):
+        plan_score(Cluster((Node(2.0),)), 1, 201)
+    with pytest.raises(SettingError, match=r"score\.num_actors=101, but the cluster has 1 GPUs"):
+        plan_score(Cluster((Node(64.0, 1.0),)), 1, 101)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "actors"),
+    [
+        # Each of these once left an encoder without room on any node, or an actor without a GPU.
+        ([(4, 0), (4, 0)], 10),
+        ([(3, 0)] * 3, 10),
+        ([(1, 1), (1, 1)], None),
+        ([(64, 0), (4, 8)], None),
+        ([(4, 1), (4, 1)], 3),
+        ([(1, 0)] * 16, 30),
+    ],
+)
+@pytest.mark.parametrize("how", ["first", "emptiest", "fullest"])
+def test_clusters_on_which_a_plan_once_got_stuck(
+    nodes: list[tuple[int, int]], actors: int | None, how: str
+) -> None:
+    cluster = Cluster(tuple(Node(float(c), float(g)) for c, g in nodes))
+    plan = plan_score(cluster, 10, actors)
+    free = [[n.cpus, *[1.0] * int(n.gpus)] for n in cluster.nodes]
+    assert all(place(free, plan.scorers, how) for _ in range(plan.scorers.size))
+    assert all(place(free, plan.readers, how) for _ in range(plan.readers.size))
+    assert place(free, plan.encoders, how)

@@ -19,6 +19,9 @@ IntArray = npt.NDArray[np.int64]
 MAX_DISTINCT = 1 << 20
 """Distinct scores kept of one class; with more, scores are snapped to the grid below."""
 
+_EPSILON = float(np.finfo(np.float32).eps)
+"""Probabilities count as at least this, and at most 1 less this, in the log loss; as in scikit-learn."""
+
 _GRID_STEP = 2.0**-12
 """Spacing of the grid, in logits: two scores that fall together differ by at most 0.00006."""
 
@@ -69,7 +72,11 @@ class ScoreCounts:
         return float(wins.sum() / pairs)
 
     def auc_bound(self) -> float:
-        """The most by which `roc_auc` can differ from that of the scores before snapping; 0 while exact."""
+        """The most by which `roc_auc` can differ from that of the scores before snapping; 0 while exact.
+
+        Snapping keeps the order of scores that it does not make equal, so only the pairs of a member and
+        another row that share a grid point can be wrong, each by a half.
+        """
         pairs = float(self.positives.sum()) * float(self.negatives.sum())
         if not self.snapped or not pairs:
             return 0.0
@@ -80,6 +87,7 @@ class ScoreCounts:
 
         Returns:
             Two arrays of at most `max_points` + 2 points, both from 0 to 1; none if a kind is missing.
+        Source: Fawcett 2006, doi:10.1016/j.patrec.2005.10.010.
         """
         if not self.positives.sum() or not self.negatives.sum():
             return np.empty(0, np.float32), np.empty(0, np.float32)
@@ -125,7 +133,12 @@ class Tally:
     classes: tuple[ScoreCounts, ...]
     """One a class, against all others."""
     log_loss_sum: float
+    """-ln of the probability of the true class; 0 counts as the smallest normal float32, 1.2e-38."""
     brier_sum: float
+    """Squared distance between the probabilities and the truth, over all classes.
+
+    Source: Brier 1950, doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+    """
 
     @property
     def rows(self) -> int:
@@ -145,7 +158,8 @@ class Tally:
             probs: (N, C) float32; rows sum to 1.
             labels: (N,) int in [0, C).
         Raises:
-            ValueError: the shapes disagree, a label is out of range, or a probability is not in [0, 1].
+            ValueError: the shapes disagree, a label is no integer or out of range, or a probability is not
+                in [0, 1]; the values are shown.
         """
         _check(probs, labels)
         rows, classes = probs.shape
@@ -155,12 +169,20 @@ class Tally:
         return cls(
             confusion,
             tuple(ScoreCounts.of(probs[:, c], labels == c) for c in range(classes)),
-            float(-np.log(given.clip(np.finfo(np.float32).tiny)).sum()),
+            float(-np.log(given.clip(_EPSILON, 1 - _EPSILON)).sum()),
             float(((probs - truth) ** 2).sum()),
         )
 
     def merge(self, other: Tally) -> Tally:
-        """The tally of both together."""
+        """The tally of both together.
+
+        Raises:
+            ValueError: they are of different numbers of classes.
+        """
+        if self.confusion.shape != other.confusion.shape:
+            raise ValueError(
+                f"tallies of {len(self.classes)} and of {len(other.classes)} classes do not merge"
+            )
         return Tally(
             self.confusion + other.confusion,
             tuple(a.merge(b) for a, b in zip(self.classes, other.classes, strict=True)),
@@ -179,23 +201,33 @@ class Tally:
 def _check(probs: FloatArray, labels: IntArray) -> None:
     if probs.ndim != 2 or labels.shape != (len(probs),):
         raise ValueError(f"probs of shape {probs.shape} and labels of shape {labels.shape} do not fit")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels are {labels.dtype}, not integers")
     if len(labels) and not (labels.min() >= 0 and labels.max() < probs.shape[1]):
         raise ValueError(f"labels from {labels.min()} to {labels.max()}, but {probs.shape[1]} classes")
-    if not ((probs >= 0) & (probs <= 1)).all():
-        raise ValueError("a probability is not a number from 0 to 1")
+    fits = (probs >= 0) & (probs <= 1)
+    if not fits.all():
+        row, column = np.argwhere(~fits)[0]
+        raise ValueError(
+            f"row {row}, class {column}: probability {probs[row, column]} is not a number from 0 to 1"
+        )
 
 
 def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> dict[str, Any]:
     """metrics.json, but for what only the stage knows.
 
     Args:
-        ordered: whether the classes are ordinal, so that the distance between two has a meaning.
+        label_names: one a class, in order.
+        ordered: whether the classes are ordinal, so that the distance between two has a meaning;
+            `mae` is None otherwise.
     Returns:
         Plain data, every figure that of scikit-learn with `zero_division=0`. A class without rows has no
         AUC (None); macro AUC is the mean over the others.
     Raises:
-        ValueError: the tally is empty.
+        ValueError: the tally is empty, or the names are not as many as the classes.
     """
+    if len(label_names) != len(tally.classes):
+        raise ValueError(f"{len(label_names)} label names, but {len(tally.classes)} classes")
     if not tally.rows:
         raise ValueError("no rows to evaluate")
     per_class = per_class_metrics(tally.confusion)

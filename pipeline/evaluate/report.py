@@ -10,6 +10,8 @@ _ROWS = (
     ("Accuracy", "accuracy"),
     ("Balanced accuracy", "balanced_accuracy"),
     ("Macro F1", "macro_f1"),
+    ("Macro precision", "macro_precision"),
+    ("Macro recall", "macro_recall"),
     ("Weighted F1", "weighted_f1"),
     ("Weighted precision", "weighted_precision"),
     ("Weighted recall", "weighted_recall"),
@@ -22,13 +24,18 @@ def metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     majority = metrics["majority"]
     rows = [(name, _number(metrics[key]), _number(majority[key])) for name, key in _ROWS]
     auc = metrics["roc_auc"]
-    rows += [("ROC AUC, macro", _number(auc["macro"]), _number(0.5))]
+    rows += [_auc_row("ROC AUC, macro", auc["macro"])]
     rows += [("ROC AUC, micro", _number(auc["micro"]), "")]
-    rows += [
-        (f"ROC AUC, class {name}", _number(auc["per_class"][name]), _number(0.5))
-        for name in metrics["labels"]
-    ]
+    rows += [_auc_row(f"ROC AUC, class {name}", auc["per_class"][name]) for name in metrics["labels"]]
+    if auc["bound"]:
+        rows += [("ROC AUC, error at most", f"{auc['bound']:.1e}", "")]
+    rows += [("Log loss", _number(metrics["log_loss"]), ""), ("Brier score", _number(metrics["brier"]), "")]
     return rows
+
+
+def _auc_row(name: str, auc: float | None) -> tuple[str, str, str]:
+    # The same answer for every row is a tie of all pairs.
+    return name, _number(auc), "" if auc is None else _number(0.5)
 
 
 def _number(value: float | None) -> str:
@@ -43,6 +50,8 @@ def render_report(
     Args:
         facts: what the figures are about, shown as they are.
         images: PNG bytes by file name; roc.png and confusion.png.
+    Raises:
+        jinja2.UndefinedError: a figure or a picture is missing.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -91,7 +91,7 @@ def test_neighbouring_hashes_get_unrelated_numbers() -> None:
 
 
 def test_head_is_all_files_before_the_boundary_and_the_lines_up_to_it() -> None:
-    config = SplitConfig(by="head", train_frac=0.5, val_frac=0.5, test_frac=0)
+    config = SplitConfig(by="head", train_frac=0.4, val_frac=0.1, test_frac=0.5)
     lines = np.arange(1, 101)
     hashes = text_hash(pa.array([f"t{i}" for i in lines]))
     before, at, after = (assign(hashes, lines, file, config, Boundary(1, 40)) for file in (0, 1, 2))
@@ -99,7 +99,8 @@ def test_head_is_all_files_before_the_boundary_and_the_lines_up_to_it() -> None:
     assert set(at[:40]) == {2}
     assert set(at[40:]) == {0, 1}
     assert set(after) == {0, 1}
-    # train and val share the rest by the hash alone, wherever the boundary is.
+    # train and val share the rest as 0.4 to 0.1, by the hash alone, wherever the boundary is.
+    assert (after == (uniform(hashes, config.seed) >= 0.8)).all()
     assert (at[40:] == after[40:]).all()
 
 

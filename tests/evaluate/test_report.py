@@ -1,0 +1,92 @@
+"""The table and the page where something is missing; the common case is in test_pictures_and_page.py."""
+
+from __future__ import annotations
+
+import base64
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from jinja2 import UndefinedError
+
+from pipeline.evaluate.metrics import Tally, compute_metrics
+from pipeline.evaluate.report import metrics_table, render_report
+
+IMAGES = {"roc.png": b"first picture", "confusion.png": b"second picture"}
+
+
+def make(*, ordered: bool = True, used: int = 3) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, used, 200)
+    probs = 0.6 * rng.dirichlet(np.ones(3), 200) + 0.4 * np.eye(3)[labels]
+    return compute_metrics(Tally.of(probs.astype(np.float32), labels), ["a", "b", "c"], ordered=ordered)
+
+
+def test_the_table_holds_the_figures_beside_those_of_the_majority() -> None:
+    metrics = make()
+    table = {name: (value, majority) for name, value, majority in metrics_table(metrics)}
+    assert len(table) == len(metrics_table(metrics))
+    for name, key in [("Accuracy", "accuracy"), ("Macro F1", "macro_f1"), ("Macro recall", "macro_recall")]:
+        assert table[name] == (f"{metrics[key]:.4f}", f"{metrics['majority'][key]:.4f}")
+    assert table["ROC AUC, class b"] == (f"{metrics['roc_auc']['per_class']['b']:.4f}", "0.5000")
+    assert table["Log loss"] == (f"{metrics['log_loss']:.4f}", "")
+    assert table["Brier score"] == (f"{metrics['brier']:.4f}", "")
+
+
+def test_a_figure_that_does_not_exist_is_blank_on_both_sides() -> None:
+    table = {name: rest for name, *rest in metrics_table(make(ordered=False, used=2))}
+    assert table["ROC AUC, class c"] == ["", ""]
+    assert table["Mean error in classes (MAE)"] == ["", ""]
+    assert table["ROC AUC, class a"][1] == "0.5000"
+
+
+def test_the_error_of_the_auc_is_told_only_when_there_is_one() -> None:
+    metrics = make()
+    assert "ROC AUC, error at most" not in {row[0] for row in metrics_table(metrics)}
+    metrics["roc_auc"]["bound"] = 1.234e-6
+    assert ("ROC AUC, error at most", "1.2e-06", "") in metrics_table(metrics)
+
+
+class Page(HTMLParser):
+    """Images, their alternative texts and all addresses of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.addresses: list[str | None] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.addresses += [named[a] for a in ("src", "href") if a in named]
+        if tag == "img":
+            self.images.append(named)
+
+
+def test_the_pictures_are_in_the_page_with_words_for_them() -> None:
+    page = Page(render_report(make(), title="T", facts={}, images=IMAGES))
+    found = [base64.b64decode((i["src"] or "").removeprefix("data:image/png;base64,")) for i in page.images]
+    assert found == list(IMAGES.values())
+    assert all(image["alt"] for image in page.images)
+    assert len(page.addresses) == 2
+
+
+def test_the_page_escapes_what_it_is_given() -> None:
+    page = render_report(make(), title="<b>T</b>", facts={"<i>k</i>": "a & b"}, images=IMAGES)
+    assert "&lt;b&gt;T&lt;/b&gt;" in page
+    assert "<b>T</b>" not in page
+    assert "&lt;i&gt;k&lt;/i&gt;" in page
+    assert "a &amp; b" in page
+
+
+def test_the_page_is_made_also_without_an_order_or_an_auc() -> None:
+    page = render_report(make(ordered=False, used=1), title="T", facts={}, images=IMAGES)
+    assert "MAE in classes" not in page
+    assert "chance: 0.500" not in page
+    assert "None" not in page
+
+
+def test_a_missing_picture_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match=r"roc\.png"):
+        render_report(make(), title="T", facts={}, images={"confusion.png": b""})
