@@ -271,11 +271,18 @@ def _unknown(name: str) -> str:
     return f"unknown setting {name}; {hint}"
 
 
+def _unknown_section(name: str) -> str:
+    known = list(Config.model_fields)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(known)}"
+    return f"unknown section {name}; {hint}"
+
+
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][:2])
     if first["type"] == "extra_forbidden":
-        return _unknown(name)
+        return _unknown(name) if len(first["loc"]) > 1 else _unknown_section(name)
     reason = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], Mapping):
         return f"{name}: {reason}"

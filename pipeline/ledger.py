@@ -158,15 +158,18 @@ class Ledger:
         """Check that everything is accounted for, and sum it up.
 
         Args:
-            all_files: whether every file must have been read to its end; not so under `input.max_rows`.
+            all_files: whether every file must have been read; under `input.max_rows` those after the last
+                one that was need not be.
         Raises:
             AccountingError: a chunk is missing, line ranges have a gap, or lines in and out differ.
             ErrorBudgetError: more lines were rejected than allowed.
         """
+        chunks: dict[int, list[Entry]] = {}
+        for entry in self.ordered():
+            chunks.setdefault(entry.file, []).append(entry)
         for source in self.sources:
-            chunks = [e for e in self.ordered() if e.file == source.number]
-            if chunks or all_files:
-                _check_file(source.uri, chunks)
+            if all_files or source.number <= max(chunks, default=0):
+                _check_file(source.uri, chunks.get(source.number, []))
         counts = Counts(lines=self.lines, rows=self.rows, rejected=dict(self.rejected.most_common()))
         counts.check("all input files")
         self.check_budget()

@@ -158,7 +158,9 @@ def test_an_unknown_name_in_a_file_suggests_the_right_one(tmp_path: Path) -> Non
     assert message(file=file) == (
         f"unknown setting train.learning_rat; did you mean train.learning_rate? (from {file} and --set)"
     )
-    assert "unknown setting trian" in message(file=toml(tmp_path, "[trian]\nepochs = 1\n"))
+    assert "unknown section trian; did you mean train?" in message(
+        file=toml(tmp_path, "[trian]\nepochs = 1\n")
+    )
     assert "unknown setting train.optimizer" in message(file=toml(tmp_path, "[train.optimizer]\nx = 1\n"))
 
 

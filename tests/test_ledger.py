@@ -118,6 +118,8 @@ def test_under_max_rows_a_file_may_be_left_unread_but_none_read_in_part() -> Non
         ledger_of(only_first).close()
     with pytest.raises(AccountingError, match=r"/in/a\.gz: its end is missing"):
         ledger_of(whole()[:2]).close(all_files=False)
+    with pytest.raises(AccountingError, match=r"/in/a\.gz: its end is missing"):
+        ledger_of(whole()[3:]).close(all_files=False)
 
 
 def test_an_empty_file_is_one_empty_chunk() -> None:

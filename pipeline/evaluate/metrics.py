@@ -133,7 +133,7 @@ class Tally:
     classes: tuple[ScoreCounts, ...]
     """One a class, against all others."""
     log_loss_sum: float
-    """-ln of the probability of the true class; 0 counts as the smallest normal float32, 1.2e-38."""
+    """Sum of -ln of the probability of the true class, clipped to within 1.2e-7 of 0 and 1."""
     brier_sum: float
     """Squared distance between the probabilities and the truth, over all classes.
 

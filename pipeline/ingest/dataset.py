@@ -69,13 +69,13 @@ class Batch:
         return cls(**meta, rows=rows, rejects=rejects, counts=counts or {})
 
 
-def find_sources(files: Iterable[Location], config: InputConfig) -> list[Source]:
+def find_sources(files: Iterable[Location], config: InputConfig, *, need_stars: bool = True) -> list[Source]:
     """Look into each input file.
 
     Raises:
         InputError: a file in no known format, a configured column that is not there, or nothing to read.
     """
-    found = [(file, detect_format(file, config)) for file in files]
+    found = [(file, detect_format(file, config, need_stars=need_stars)) for file in files]
     if not any(form for _, form in found):
         raise InputError(f"{found[0][0].uri}: empty file; there is nothing to read")
     # An empty shard among others is no mistake; any format reads it.

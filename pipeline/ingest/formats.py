@@ -48,10 +48,10 @@ class Format:
     """s or ms."""
     verified: str
 
-    def is_in(self, fields: Iterable[str]) -> bool:
-        """Whether lines with these fields are in this format: stars, and at least one text field."""
+    def is_in(self, fields: Iterable[str], *, need_stars: bool) -> bool:
+        """Whether lines with these fields are in this format: a text field, and stars if they are needed."""
         known = set(fields)
-        return self.stars in known and bool(known.intersection(self.text))
+        return (self.stars in known or not need_stars) and bool(known.intersection(self.text))
 
 
 FORMATS = (
@@ -82,9 +82,11 @@ ROW_SCHEMA = pa.schema(
 """A parsed line. text: null where no text field is there. stars: null where absent, NaN where no number."""
 
 
-def detect_format(file: Location, config: InputConfig) -> Format | None:
+def detect_format(file: Location, config: InputConfig, *, need_stars: bool = True) -> Format | None:
     """Tell a file's format from the fields of its first lines.
 
+    Args:
+        need_stars: whether lines without stars are of no use.
     Returns:
         The format, with the columns that the settings name; None for an empty file.
     Raises:
@@ -102,14 +104,21 @@ def detect_format(file: Location, config: InputConfig) -> Format | None:
         raise InputError(
             f"{file.uri}: none of its first lines is a JSON object; dumps are read as JSON lines"
         )
-    base = next((f for f in FORMATS if f.is_in(fields)), None)
-    if base is None and (config.text is None or config.stars is None):
+    base = next((f for f in FORMATS if f.is_in(fields, need_stars=need_stars)), None)
+    if base is None and (config.text is None or (need_stars and config.stars is None)):
+        options = "--set input.text=…" + (" --set input.stars=…" if need_stars else "")
         raise InputError(
             f"{file.uri}: no known review format; its fields are {', '.join(sorted(fields))};"
-            " name the columns with --set input.text=… --set input.stars=…"
+            f" name the columns with {options}"
         )
     chosen = base or FORMATS[0]
     chosen = replace(chosen, text=config.text or chosen.text, stars=config.stars or chosen.stars)
+    _check_columns(file, chosen, config, fields)
+    return chosen
+
+
+def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: set[str]) -> None:
+    """Raise InputError for a configured column that no line has, or one that is used twice."""
     for setting, names in (("input.text", config.text or ()), ("input.stars", (config.stars,))):
         for name in names:
             if name is not None and name not in fields:
@@ -124,7 +133,6 @@ def detect_format(file: Location, config: InputConfig) -> Format | None:
                 f"{file.uri}: field {name} is used twice: input.text={','.join(chosen.text)},"
                 f" input.stars={chosen.stars}, and {', '.join(_CARRIED_FIELDS)} of {chosen.name}"
             )
-    return chosen
 
 
 def _fields_of(head: bytes) -> set[str]:

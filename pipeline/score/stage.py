@@ -122,7 +122,7 @@ def find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], 
             raise InputError(f"{split.uri}: this split has no rows")
         return files, encoded_sources(files)
     files = expand_inputs(inputs)
-    return files, find_sources(files, config)
+    return files, find_sources(files, config, need_stars=False)
 
 
 def score(

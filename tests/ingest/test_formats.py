@@ -210,3 +210,13 @@ def test_line_ends_of_windows() -> None:
 def test_a_column_cannot_be_used_twice(tmp_path: Path, config: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="is used twice"):
         detect_format(write(tmp_path, REVIEW), InputConfig(**config))
+
+
+def test_a_dump_without_stars_can_be_scored_but_not_trained_on(tmp_path: Path) -> None:
+    file = write(tmp_path, {"reviewText": "x", "asin": "B1"})
+    assert detect_format(file, InputConfig(), need_stars=False) == AMAZON
+    with pytest.raises(InputError, match=r"no known review format.*asin, reviewText.*input\.stars"):
+        detect_format(file, InputConfig())
+    file = write(tmp_path, {"body": "x"})
+    with pytest.raises(InputError, match=r"fields are body; name the columns with --set input\.text=…$"):
+        detect_format(file, InputConfig(), need_stars=False)
