@@ -197,3 +197,21 @@ def test_an_interrupt_ends_in_one_line(
     assert not (tmp_path / "out" / "manifest.json").exists()
     for part in (tmp_path / "out").rglob("part-*.parquet"):
         assert pq.read_metadata(part).num_rows > 0
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(
+    env: dict[str, str], tmp_path: Path, dump: Path
+) -> None:
+    sets = ("--set", "cluster.num_cpus=2", "--set", "train.num_workers=2")
+    code, stdout, stderr = run(env, "run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
+    assert code == 0, stderr
+    first = dump / "reviews-00000-of-00003.json.gz"
+    assert f"input: {first} ({first.stat().st_size:,} bytes, amazon_2018)" in stdout
+    assert "readers: 1 × 0.25 CPU" in stdout
+    assert f"then train on 2 × 1 CPU → {tmp_path}/out/model" in stdout
+    assert f"then evaluate → {tmp_path}/out/report" in stdout
+    assert not (tmp_path / "out").exists()
+    line = the_line(
+        run(env, "run", dump, "--output", tmp_path / "out", "--dry-run", "--set", "train.num_workers=3")
+    )
+    assert "train.global_batch_rows=32 is not divisible by train.num_workers=3" in line
