@@ -42,10 +42,6 @@ class ModelCard(BaseModel):
     text: list[str] | None
     """Columns joined into the text; None: those of the dump's format."""
     text_separator: str
-    temperature: float = 1.0
-    """Logits are divided by it."""
-    thresholds: dict[str, float] = {}
-    """The least probability at which a label is given; none: the most probable label is given."""
     data_fingerprint: str
 
 

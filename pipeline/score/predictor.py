@@ -67,7 +67,7 @@ class Predictor:
         ):
             for rows in batches:
                 inputs = to_tensors(*ids.pad(rows, self._pad_id, card.max_length), self._device)
-                logits = self._model(**inputs).logits.float() / card.temperature
+                logits = self._model(**inputs).logits.float()
                 out[torch.from_numpy(rows)] = logits.softmax(1).cpu()
         return np.asarray(out.numpy(), np.float32)
 
