@@ -62,6 +62,8 @@ class Session:
         if self._cluster is None:
             self.reporter.say("connecting to Ray")
             self._cluster = resources.connect(config.cluster)
+            # Ray has put a handler of its own there, which exits with the signal's number.
+            signal.signal(signal.SIGTERM, _interrupt)
             self.reporter.say(f"Ray: {self._cluster}")
         return self._cluster
 
@@ -151,14 +153,15 @@ def _captured_output(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
             stream.close()
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM, which `ray job stop` sends, ends a job as Ctrl-C does."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:

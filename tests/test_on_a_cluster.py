@@ -71,6 +71,16 @@ def wait_for_port(port: int, timeout_s: float = 90) -> None:
             time.sleep(0.2)
 
 
+def run_when_ready(submit: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Submit a job; the dashboard answers some seconds before its agent, which runs jobs, is there."""
+    deadline = time.monotonic() + 60
+    while True:
+        done = subprocess.run(submit, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
+        if "No available agent" not in done.stderr or time.monotonic() > deadline:
+            return done
+        time.sleep(1)
+
+
 def job(env: dict[str, str], name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", f"jobs.{name}", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
@@ -85,7 +95,7 @@ def test_the_main_job_runs_when_submitted(head: Head, dump: Path, tiny_model: Pa
     submit = [str(RAY), "job", "submit", "--address", f"http://127.0.0.1:{head.dashboard_port}"]
     submit += ["--working-dir", ".", "--", "python", "-m", "jobs.run", str(dump)]
     submit += ["--output", str(tmp_path / "out"), *settings(tiny_model)]
-    done = subprocess.run(submit, cwd=ROOT, env=head.env, capture_output=True, text=True, timeout=280)
+    done = run_when_ready(submit, head.env)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())
     scored = json.loads((tmp_path / "out" / "scores" / "manifest.json").read_text())["counts"]["rows"]
