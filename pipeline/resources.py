@@ -277,6 +277,9 @@ def _initialize(config: ClusterConfig) -> None:
     import logging
 
     import ray
+    from ray._private.authentication.authentication_token_setup import (
+        maybe_enable_token_auth_if_token_available,
+    )
     from ray._private.services import canonicalize_bootstrap_address
 
     options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.WARNING}
@@ -287,6 +290,8 @@ def _initialize(config: ClusterConfig) -> None:
             options |= {"address": "local", "include_dashboard": False, "num_cpus": config.num_cpus}
         else:
             _check_reachable(found)
+            if _asks_for_token(found):
+                maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
             options["address"] = found
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -303,6 +308,23 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
         pass
+
+
+def _asks_for_token(address: str) -> bool:
+    """Whether the cluster takes only those who show a token.
+
+    `ray start` turns tokens on where there is one, but `ray.init` only for a Ray that it starts itself; and
+    a driver with a token cannot work with a cluster without. So the cluster is asked, by a call without one.
+    """
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=_CONNECT_TIMEOUT_S)
+        except grpc.RpcError as error:
+            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def survey(config: ClusterConfig) -> Cluster:
