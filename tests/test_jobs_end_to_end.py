@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import Config, load_config
+from pipeline.errors import ModelError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.manifest import read_manifest, read_run
 from pipeline.prepare import stage as prepare_stage
@@ -250,3 +251,12 @@ def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: A
         assert details["num_workers"] == workers
         losses.append([details["history"][0][n] for n in ("train_loss", "val_loss")])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_split_is_not_scored_by_a_model_with_another_tokenizer(outputs: Outputs, tmp_path: Path) -> None:
+    other = tmp_path / "model"
+    shutil.copytree(outputs.model, other)
+    about = json.loads((other / "run.json").read_text()) | {"model_fingerprint": "another"}
+    (other / "run.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match="another tokenizer than"):
+        score_stage.plan([f"{outputs.data}/test"], str(other), str(tmp_path / "s"), outputs.config)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline import resources
 from pipeline.config import Config, InputConfig, digest
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelError
 from pipeline.ingest.dataset import (
     Batch,
     ReadPlan,
@@ -83,6 +83,8 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
     tokenizer = tokenizer_json(local_copy(where))
     input_config = _input_config(inputs, config.input, card)
     files, sources = find_input(inputs, input_config)
+    if is_split(inputs):
+        _check_tokenizer(locate(inputs[0]).parent, where)
     run = Run(
         stage="score",
         inputs=[InputFile.of(f) for f in files],
@@ -110,6 +112,16 @@ def is_split(inputs: list[str]) -> bool:
     if len(inputs) != 1 or locate(inputs[0]).name not in ("train", "val", "test"):
         return False
     return locate(inputs[0]).parent.child(MANIFEST_FILE).exists()
+
+
+def _check_tokenizer(data: Location, model: Location) -> None:
+    """Raise ModelError unless the data were encoded with the tokenizer that the model was trained with."""
+    encoded_with = read_manifest(data, "prepare").model_fingerprint
+    if read_run(model).model_fingerprint != encoded_with:
+        raise ModelError(
+            f"{model.uri}: trained with another tokenizer than {data.uri} was encoded with; score the dumps"
+            " themselves, or prepare them again with the model's tokenizer"
+        )
 
 
 def find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], list[Source]]:
