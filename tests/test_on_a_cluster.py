@@ -48,6 +48,9 @@ def head() -> Iterator[Head]:
     port, dashboard_port = free_port(), free_port()
     command = [str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
     command += [f"--dashboard-port={dashboard_port}", f"--temp-dir={home}/ray", "--disable-usage-stats"]
+    # The agent runs the submitted jobs; on its usual port sits that of any other Ray of this machine,
+    # and without a port it never answers.
+    command += ["--dashboard-agent-listen-port=0"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for wanted in (port, dashboard_port):
