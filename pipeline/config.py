@@ -134,8 +134,8 @@ class TrainConfig(Section):
     seed: int = 0
     checkpoint_every_steps: Count | None = None
     """Also write a checkpoint within an epoch; one is written after every epoch in any case."""
-    best_by: Literal["loss", "accuracy", "macro_f1", "weighted_f1"] = "loss"
-    """The figure on the validation split by which the best epoch is chosen."""
+    best_by: Literal["loss", "accuracy", "macro_f1", "weighted_f1", "last"] = "loss"
+    """The figure on the validation split by which the best epoch is chosen; last: the last one is kept."""
     early_stopping_epochs: Count = 2
     """Stop after so many epochs that were not better than the best."""
     max_failures: Annotated[int, Field(ge=-1)] = 3

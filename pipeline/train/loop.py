@@ -66,7 +66,7 @@ class TrainState:
     """Optimizer steps done, over all epochs."""
     best_epoch: int = -1
     best_worth: float = float("-inf")
-    """The figure that `train.best_by` names, of the best epoch; the loss with its sign turned."""
+    """What the best epoch is worth; see `_worth`."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry an epoch: epoch, step, train_loss, val_loss, val_accuracy …, seconds."""
 
@@ -222,9 +222,7 @@ class Worker:
             "seconds": seconds,
         }
         state.history.append(entry)
-        worth = (
-            -val["val_loss"] if self.task.config.best_by == "loss" else val[f"val_{self.task.config.best_by}"]
-        )
+        worth = _worth(entry, self.task.config.best_by)
         if worth > state.best_worth:
             state.best_epoch, state.best_worth = state.epoch, worth
             self.best = {n: t.detach().to("cpu", copy=True) for n, t in self.bare.state_dict().items()}
@@ -280,6 +278,13 @@ class Worker:
             return
         self._told = time.monotonic()
         self.board.put.remote(asdict(self.state))
+
+
+def _worth(entry: dict[str, float], best_by: str) -> float:
+    """What an epoch is worth by the chosen figure: more is better."""
+    if best_by == "last":
+        return entry["epoch"]
+    return -entry["val_loss"] if best_by == "loss" else entry[f"val_{best_by}"]
 
 
 @contextlib.contextmanager
