@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,16 +67,31 @@ class LabelsConfig(Section):
     scheme: Literal["stars", "sentiment", "binary"] = "stars"
 
 
+class DedupConfig(Section):
+    """What becomes of reviews with the same text; case, white space and Unicode's variants do not count."""
+
+    enabled: bool = True
+    """Keep one review of each text, the first; else all of them."""
+    conflict: Literal["majority", "drop"] = "majority"
+    """Where reviews of one text differ in their class: keep the first of the commonest class, or none."""
+
+
 class SplitConfig(Section):
     """How reviews are shared out to train, val and test."""
 
-    by: Literal["text", "head"] = "text"
-    """text: by a hash of the text, so no text is in two splits. head: the first rows are the test set."""
+    by: Literal["text", "user", "product", "time", "head"] = "text"
+    """text: by a hash of the text, so no text is in two splits. user, product: by a hash of who wrote it or
+    what it is about, so neither is in two splits; a review without one goes by its text. time: by the
+    dates below. head: the first rows are the test set."""
     train_frac: Fraction = 0.8
     val_frac: Fraction = 0.1
     test_frac: Fraction = 0.1
     head_rows: Count = 1000
     """Rows in the test set when `split.by` is head; the fractions of train and val share the rest."""
+    val_from: date | None = None
+    """First day (UTC) of val when `split.by` is time; what is older is for training."""
+    test_from: date | None = None
+    """First day (UTC) of test when `split.by` is time."""
     seed: int = 0
 
     @model_validator(mode="after")
@@ -91,6 +107,16 @@ class SplitConfig(Section):
                 f"train_frac={self.train_frac} and val_frac={self.val_frac} must both be above 0:"
                 " training needs both"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _dates_fit(self) -> SplitConfig:
+        if self.by != "time":
+            return self
+        if self.val_from is None or self.test_from is None:
+            raise ValueError("by=time needs split.val_from and split.test_from, as 2018-01-31")
+        if self.val_from >= self.test_from:
+            raise ValueError(f"val_from={self.val_from} must be before test_from={self.test_from}")
         return self
 
 
@@ -168,6 +194,7 @@ class Config(Section):
 
     input: InputConfig = InputConfig()
     labels: LabelsConfig = LabelsConfig()
+    dedup: DedupConfig = DedupConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     tokenize: TokenizeConfig = TokenizeConfig()

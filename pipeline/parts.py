@@ -20,19 +20,25 @@ def part_name(file: int, chunk: int) -> str:
 
 
 def write_part(
-    directory: Location, name: str, table: pa.Table, metadata: dict[bytes, bytes] | None = None
+    directory: Location,
+    name: str,
+    table: pa.Table,
+    metadata: dict[bytes, bytes] | None = None,
+    *,
+    row_group_rows: int | None = None,
 ) -> OutputFile:
     """Write a table as Parquet; the same table gives the same bytes.
 
     Args:
         name: path of the file below `directory`.
         metadata: kept in the file beside the schema.
+        row_group_rows: rows in a row group; by default all are in one, as a part is read whole.
     """
     if metadata:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
     sink = io.BytesIO()
-    # One row group: a part is one chunk, and is read whole. zstd packs ids by half at no cost in time.
-    pq.write_table(table, sink, compression="zstd", row_group_size=max(1, table.num_rows))
+    # zstd packs ids by half at no cost in time.
+    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows or max(1, table.num_rows))
     data = sink.getbuffer()
     directory.child(name).write_bytes(data)
     return OutputFile(path=name, rows=table.num_rows, bytes=len(data))

@@ -34,7 +34,9 @@ def prepare(cluster: Any, tmp_path: Path, file: Path, *sets: str, config: str | 
 def test_label_schemes_on_the_fashion_file(
     cluster: Any, shared_data: Path, tmp_path: Path, scheme: str, by_label: dict[str, int], dropped: int
 ) -> None:
-    manifest = prepare(cluster, tmp_path, shared_data / FASHION, f"labels.scheme={scheme}")
+    manifest = prepare(
+        cluster, tmp_path, shared_data / FASHION, f"labels.scheme={scheme}", "dedup.enabled=false"
+    )
     assert manifest.counts is not None
     assert manifest.counts.lines == 15_000
     # 18 texts are empty; an empty text leaves before its stars are looked at.
@@ -64,7 +66,9 @@ def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
 
 
 def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
-    manifest = prepare(cluster, tmp_path, shared_data / "reviews_Digital_Music_5.TRUNCATED.json.gz")
+    manifest = prepare(
+        cluster, tmp_path, shared_data / "reviews_Digital_Music_5.TRUNCATED.json.gz", "dedup.enabled=false"
+    )
     assert manifest.counts is not None
     assert manifest.counts.lines == 6909
     assert manifest.counts.rejected == {"bad_json": 1}
@@ -72,3 +76,14 @@ def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: P
     by_label = manifest.details["rows_by_label"]
     found = [sum(split[str(i)] for split in by_label.values()) for i in range(1, 6)]
     assert found == [111, 161, 500, 1474, 4662]
+
+
+def test_most_of_a_five_core_file_repeats_itself(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+    file = shared_data / "AMAZON_FASHION_5.json.gz"
+    manifest = prepare(cluster, tmp_path, file, "input.text=reviewText")
+    assert manifest.counts is not None
+    assert manifest.counts.lines == 3176
+    # 438 texts as they stand; fewer when case and white space do not count.
+    assert 430 <= manifest.counts.rows <= 438
+    assert manifest.counts.rejected["duplicate"] == 3176 - 16 - manifest.counts.rows
+    assert manifest.details["random_split_leak_frac"] > 0.9

@@ -7,8 +7,9 @@ two chunks, nor drop one that has no rows, nor split one over two calls.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -107,30 +108,50 @@ def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
     With `max_rows` the files are read one after the other by one task, which counts as it goes;
     else each file has a task of its own.
     """
+    groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
+    # One byte: a block is handed on with its first row, so a chunk never waits for the next.
+    return _from_tasks([partial(read_group, group, plan) for group in groups], pool, block_bytes=1)
+
+
+def table_dataset(function: Callable[[Any], pa.Table], arguments: Iterable[Any], pool: Pool) -> Any:
+    """A Ray dataset whose blocks are the tables that a function returns for each argument."""
+    return _from_tasks([partial(_one, function, a) for a in arguments], pool, block_bytes=None)
+
+
+def _one(function: Callable[[Any], pa.Table], argument: Any) -> Iterator[pa.Table]:
+    yield function(argument)
+
+
+def _from_tasks(
+    tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, block_bytes: int | None
+) -> Any:
+    """A Ray dataset of what some functions yield.
+
+    Args:
+        block_bytes: a block of its rows is handed on when it has so many; None: each table is one block.
+    """
     import ray.data
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
-    groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
-
-    class Chunks(Datasource):  # type: ignore[misc]
+    class Tasks(Datasource):  # type: ignore[misc]
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
         def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
-            return [
-                ReadTask(
-                    lambda group=group: read_group(group, plan),
-                    BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None),
-                )
-                for group in groups
-            ]
+            about = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+            return [ReadTask(task, about) for task in tasks]
 
-    # One byte: a block is handed on with its first row, so a chunk never waits for the next.
-    ray.data.DataContext.get_current().target_max_block_size = 1
-    return ray.data.read_datasource(
-        Chunks(), num_cpus=pool.cpus, concurrency=pool.size, override_num_blocks=len(groups)
-    )
+    context = ray.data.DataContext.get_current()
+    before = context.target_max_block_size
+    # The dataset takes a copy of the context with it.
+    context.target_max_block_size = block_bytes
+    try:
+        return ray.data.read_datasource(
+            Tasks(), num_cpus=pool.cpus, concurrency=pool.size, override_num_blocks=len(tasks)
+        )
+    finally:
+        context.target_max_block_size = before
 
 
 def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **options: Any) -> Any:

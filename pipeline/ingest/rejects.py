@@ -23,7 +23,13 @@ ERRORS = (
 )
 """Something is wrong with the line; counts towards `input.max_rejected_frac`."""
 
-FILTERS = ("filtered_unverified", "neutral_dropped")
+FILTERS = (
+    "filtered_unverified",
+    "neutral_dropped",
+    "missing_timestamp",
+    "duplicate",
+    "conflicting_stars",
+)
 """The line is fine, and the settings leave it out."""
 
 REJECT_SCHEMA = pa.schema(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ class Recipe:
     verified_only: bool
     scheme: str | None
     """Label scheme; None: lines need no stars and get no label."""
+    needs_timestamp: bool = False
+    """Whether a line without a time is of no use."""
 
     def labels(self) -> LabelScheme | None:
         """The label scheme itself."""
@@ -61,6 +64,8 @@ def keep_lines(chunk: Chunk, form: Format, recipe: Recipe) -> tuple[pa.Table, li
     if scheme is not None:
         drop("missing_stars", _mask(pc.is_null(rows["stars"])), lambda _: f"no {form.stars}")
         drop("stars_out_of_range", ~valid_stars(stars), lambda i: f"{form.stars} is {stars[i]:g}, not 1 to 5")
+    if recipe.needs_timestamp:
+        drop("missing_timestamp", _mask(pc.is_null(rows["timestamp"])), lambda _: f"no {form.timestamp}")
     if recipe.verified_only:
         drop("filtered_unverified", _mask(pc.invert(rows["verified"])), lambda _: f"{form.verified} is false")
     if scheme is not None:
@@ -74,22 +79,30 @@ def keep_lines(chunk: Chunk, form: Format, recipe: Recipe) -> tuple[pa.Table, li
     return (rows if kept.all() else rows.filter(pa.array(kept))), rejected
 
 
+def line_offsets(chunk: Chunk, lines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(N,) int64: where some lines of a chunk begin in the decompressed file, by their numbers in it."""
+    starts = _LineStarts(chunk).starts[lines - chunk.first_line]
+    return np.asarray(chunk.byte_offset + starts, np.int64)
+
+
 class _LineStarts:
     """Finds a line in a chunk; the line ends are looked for only if a line is asked for."""
 
     def __init__(self, chunk: Chunk) -> None:
         self._chunk = chunk
-        self._starts: npt.NDArray[np.int64] | None = None
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """(lines + 1,) int64: offset of each line within the chunk, and of what would follow the last."""
+        raw = self._chunk.raw
+        ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n")) + 1
+        return np.concatenate([[0], ends, [len(raw) + 1]])
 
     def find(self, line: int) -> tuple[int, bytes]:
         """Offset within the chunk and content, without the line end, of a line by its number in the file."""
-        raw = self._chunk.raw
-        if self._starts is None:
-            ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n")) + 1
-            self._starts = np.concatenate([[0], ends, [len(raw) + 1]])
         index = line - self._chunk.first_line
-        start, end = int(self._starts[index]), int(self._starts[index + 1])
-        return start, raw[start : end - 1]
+        start, end = int(self.starts[index]), int(self.starts[index + 1])
+        return start, self._chunk.raw[start : end - 1]
 
 
 def _mask(array: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

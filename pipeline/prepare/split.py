@@ -44,10 +44,10 @@ def assign(
     config: SplitConfig,
     boundary: Boundary | None,
 ) -> npt.NDArray[np.int8]:
-    """The split of each row, as an index into SPLITS.
+    """The split of each row by its hash, or by its place if `split.by` is head, as an index into SPLITS.
 
     Args:
-        hashes: (N,) int64 text hashes.
+        hashes: (N,) int64 hashes of what must not be in two splits: text, user or product.
         lines: (N,) int64 line numbers in the file.
         file: number of the file in the input.
         boundary: where the test set ends; only if `split.by` is head.
@@ -61,3 +61,15 @@ def assign(
     train_share = config.train_frac / (config.train_frac + config.val_frac)
     in_head = (lines <= boundary.line) if file == boundary.file else np.full(len(lines), file < boundary.file)
     return np.where(in_head, 2, u >= train_share).astype(np.int8)
+
+
+def assign_by_time(times_ms: npt.NDArray[np.int64], config: SplitConfig) -> npt.NDArray[np.int8]:
+    """The split of each row by its day, as an index into SPLITS.
+
+    Args:
+        times_ms: (N,) int64 milliseconds since 1970, UTC.
+    Returns:
+        (N,) int8.
+    """
+    edges = [np.datetime64(day, "ms").astype(np.int64) for day in (config.val_from, config.test_from)]
+    return np.searchsorted(np.array(edges), times_ms, side="right").astype(np.int8)

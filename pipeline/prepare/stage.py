@@ -1,18 +1,24 @@
-"""The prepare stage: dumps → data/{train,val,test}, one pass, one task a chunk."""
+"""The prepare stage: dumps → data/{train,val,test}, in two passes.
+
+The first encodes, one task a chunk, and knows what was wrong with which line. The second brings equal
+texts together, keeps one of each, and leaves the rows in an order that depends on their texts alone.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import model, resources
 from pipeline.config import Config, SplitConfig, digest
 from pipeline.errors import InputError, SettingError
-from pipeline.ingest.chunks import read_chunks
+from pipeline.ingest.chunks import Chunk, read_chunks
 from pipeline.ingest.dataset import (
     Batch,
     ReadPlan,
@@ -26,8 +32,8 @@ from pipeline.ingest.dataset import (
 from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.formats import Format
 from pipeline.ingest.rejects import reject_table
-from pipeline.ingest.rows import Recipe, keep_lines
-from pipeline.ingest.text import text_hash
+from pipeline.ingest.rows import Recipe, keep_lines, line_offsets
+from pipeline.ingest.text import key_hash, text_hash
 from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import (
     Counts,
@@ -40,12 +46,19 @@ from pipeline.manifest import (
     write_manifest,
 )
 from pipeline.parts import part_name, write_part, write_rejects
-from pipeline.prepare.split import SPLITS, Boundary, assign
+from pipeline.prepare.buckets import BUCKET_SCHEMA
+from pipeline.prepare.card import make_card, write_card
+from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
+from pipeline.prepare.split import SPLITS, Boundary, assign, assign_by_time
 from pipeline.progress import Reporter
 from pipeline.storage import Location, expand_inputs, locate
 
 LARGEST_CHUNK_BYTES = 8 << 20
-_SECTIONS = ("input", "labels", "split", "tokenize", "model")
+ENCODED = "encoded"
+"""Folder of the output while prepare runs: rows on their way to their splits."""
+
+_SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
+_KEY_COLUMNS = {"user": "user_id", "product": "asin"}
 _HEAD_CHUNK_BYTES = 1 << 20
 
 
@@ -82,6 +95,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         max_length=config.tokenize.max_length,
         verified_only=config.input.verified_only,
         scheme=config.labels.scheme,
+        needs_timestamp=config.split.by == "time",
     )
     run = Run(
         stage="prepare",
@@ -117,6 +131,16 @@ def prepare(
         # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
         job.output.delete_tree()
         begin(job.output, job.run)
+    ledger, counts = _encode(job, cluster, reporter)
+    filled = _shuffle(job, cluster, ledger, reporter)
+    job.output.child(ENCODED).delete_tree()
+    manifest = _finish(job, ledger, _with_duplicates(counts, filled), filled, start)
+    write_manifest(job.output, manifest)
+    return manifest
+
+
+def _encode(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
+    """The first pass: every line encoded, in encoded/, or rejected."""
     pools = resources.plan_prepare(cluster, len(job.sources))
     read = ReadPlan(
         job.config.input.chunk_bytes
@@ -124,13 +148,27 @@ def prepare(
         job.config.input.max_rows,
     )
     work = _Work(job, find_boundary(job.sources, job.recipe, read, job.config.split))
-    dataset = map_batches(read_dataset(job.sources, read, pools.readers), work.prepare_chunk, pools.encoders)
+    dataset = map_batches(read_dataset(job.sources, read, pools.readers), work.encode_chunk, pools.encoders)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac)
     ledger.fill(dataset, reporter, "prepare")
-    counts = ledger.close(all_files=job.config.input.max_rows is None)
-    manifest = _manifest(job, ledger, counts, start)
-    write_manifest(job.output, manifest)
-    return manifest
+    return ledger, ledger.close(all_files=job.config.input.max_rows is None)
+
+
+def _shuffle(job: PrepareJob, cluster: resources.Cluster, ledger: Ledger, reporter: Reporter) -> list[Filled]:
+    """The second pass: rows of encoded/ to their splits, equal texts once."""
+    parts = [o for o in ledger.outputs() if o.path.startswith(f"{ENCODED}/")]
+    plan = Shuffle.of(job.output.uri, job.config.dedup, sum(p.rows or 0 for p in parts))
+    return shuffle(parts, job.output.uri, plan, resources.plan_shuffle(cluster), reporter)
+
+
+def _with_duplicates(counts: Counts, filled: list[Filled]) -> Counts:
+    """The counts of the first pass, less the rows that the second took out."""
+    rejected = Counter(counts.rejected)
+    for bucket in filled:
+        for reasons in bucket.rejected.values():
+            rejected.update(reasons)
+    rows = sum(bucket.rows for bucket in filled)
+    return counts.model_copy(update={"rows": rows, "rejected": dict(rejected.most_common())})
 
 
 def find_boundary(
@@ -164,7 +202,7 @@ def find_boundary(
 
 
 class _Work:
-    """What a task needs to prepare a chunk; small, sent to every worker once."""
+    """What a task needs to encode a chunk; small, sent to every worker once."""
 
     def __init__(self, job: PrepareJob, boundary: Boundary | None) -> None:
         self._output = job.output.uri
@@ -174,80 +212,76 @@ class _Work:
         self._split = job.config.split
         self._boundary = boundary
 
-    def prepare_chunk(self, table: pa.Table) -> pa.Table:
-        """Write the rows of a chunk to their splits and hand on its account."""
+    def encode_chunk(self, table: pa.Table) -> pa.Table:
+        """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
         chunk = to_chunk(table)
         form = self._forms[chunk.file]
         assert isinstance(form, Format)
-        rows, rejected = keep_lines(chunk, form, self._recipe)
-        encoded = encode_rows(rows, chunk.source, self._tokenizer, self._recipe.max_length)
-        lines = encoded["line"].to_numpy()
-        hashes = encoded["text_hash"].to_numpy()
-        splits = assign(hashes, lines, chunk.file, self._split, self._boundary)
+        kept, rejected = keep_lines(chunk, form, self._recipe)
+        rows = self._encode(chunk, kept)
         rejects = reject_table(chunk.source, chunk.byte_offset, rejected) if rejected else None
-        batch = Batch.of(chunk, encoded, rejects, _sums(encoded, splits))
+        batch = Batch.of(chunk, rows, rejects)
         output = locate(self._output)
         outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
-        for index, split in enumerate(SPLITS):
-            part = encoded.filter(pa.array(splits == index))
-            if part.num_rows:
-                outputs.append(write_part(output, f"{split}/{part_name(chunk.file, chunk.chunk)}", part))
+        if rows.num_rows:
+            outputs.append(write_part(output, f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}", rows))
         return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
 
-
-def encode_rows(rows: pa.Table, source: str, tokenizer: str, max_length: int) -> pa.Table:
-    """Rows of rows.keep_lines as they are kept on disk for training: see architecture.md, Encoded row."""
-    texts = rows["text"].combine_chunks()
-    encoded = load_encoder(tokenizer, max_length)(texts)
-    return pa.table(
-        {
-            "source": pa.array([source] * rows.num_rows, pa.string()).dictionary_encode(),
-            "line": rows["line"],
-            "text_hash": text_hash(texts),
-            "stars": rows["stars"],
-            "label": rows["label"],
+    def _encode(self, chunk: Chunk, kept: pa.Table) -> pa.Table:
+        """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
+        texts = kept["text"].combine_chunks()
+        encoded = load_encoder(self._tokenizer, self._recipe.max_length)(texts)
+        hashes, lines = text_hash(texts), kept["line"].to_numpy()
+        columns = {
+            "source": pa.array([chunk.source] * kept.num_rows, pa.string()).dictionary_encode(),
+            "line": kept["line"],
+            "text_hash": hashes[:, 0],
+            "text_hash_low": hashes[:, 1],
+            **{name: kept[name] for name in ("stars", "label", "timestamp")},
             **{name: encoded[name] for name in encoded.column_names},
+            "split": self._assign(chunk, kept, hashes[:, 0]),
+            "file": np.full(kept.num_rows, chunk.file, np.int32),
+            "byte_offset": line_offsets(chunk, lines),
         }
-    )
+        return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
+
+    def _assign(self, chunk: Chunk, kept: pa.Table, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+        if self._split.by == "time":
+            return assign_by_time(kept["timestamp"].cast(pa.int64()).to_numpy(), self._split)
+        if self._split.by in _KEY_COLUMNS:
+            hashes = key_hash(kept[_KEY_COLUMNS[self._split.by]].combine_chunks(), hashes)
+        return assign(hashes, kept["line"].to_numpy(), chunk.file, self._split, self._boundary)
 
 
-def _sums(encoded: pa.Table, splits: Any) -> dict[str, Any]:
-    labels = encoded["label"].to_numpy()
-    counts: dict[str, Any] = {
-        "tokens": int(encoded["num_tokens"].to_numpy().sum()),
-        "truncated": int(np.count_nonzero(encoded["truncated"].to_numpy(zero_copy_only=False))),
-    }
-    for index, split in enumerate(SPLITS):
-        per_label = np.bincount(labels[splits == index])
-        counts |= {f"{split}.{label}": int(n) for label, n in enumerate(per_label) if n}
-    return counts
+def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled], start: float) -> Manifest:
+    """Write the card, and make the manifest.
 
-
-def _manifest(job: PrepareJob, ledger: Ledger, counts: Counts, start: float) -> Manifest:
+    Raises:
+        InputError: train or val has no row.
+    """
     scheme = job.recipe.labels()
     assert scheme is not None
-    labels = {
-        split: {name: ledger.total(f"{split}.{i}") for i, name in enumerate(scheme.labels)}
-        for split in SPLITS
-    }
-    splits = {split: sum(labels[split].values()) for split in SPLITS}
+    card = make_card(counts, filled, scheme.labels, job.config, ledger.broken)
+    splits = {split: sum(card["rows_by_label"][split].values()) for split in SPLITS}
     for split in ("train", "val"):
         if not splits[split]:
             raise InputError(
                 f"no row for {split} among {counts.rows} usable ones; give more input, or change"
-                f" split.{split}_frac"
+                f" {_share_setting(job.config.split, split)}"
             )
+    outputs = [o for o in ledger.outputs() if not o.path.startswith(f"{ENCODED}/")]
+    outputs += [output for bucket in filled for output in bucket.outputs]
+    outputs += write_card(job.output, card)
     return Manifest.of(
         job.run,
         job.config,
         start,
-        outputs=ledger.outputs(),
+        outputs=outputs,
         counts=counts.model_copy(update={"splits": splits}),
-        details={
-            "labels": list(scheme.labels),
-            "rows_by_label": labels,
-            "tokens": ledger.total("tokens"),
-            "truncated_rows": ledger.total("truncated"),
-            "broken": ledger.broken,
-        },
+        details={"labels": list(scheme.labels), **card},
     )
+
+
+def _share_setting(config: SplitConfig, split: str) -> str:
+    """The setting that gives a split its rows."""
+    return f"split.{split}_frac" if config.by != "time" else "split.val_from and split.test_from"

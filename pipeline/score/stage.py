@@ -243,7 +243,7 @@ def _encode(rows: pa.Table, source: str, tokenizer: str, max_length: int) -> pa.
         "source": pa.array([source] * rows.num_rows, pa.string()).dictionary_encode(),
         "line": rows["line"],
         **{name: rows[name] for name in CARRIED},
-        **{name: encoded[name] for name in encoded.column_names},
+        **{name: encoded[name] for name in ("input_ids", "num_tokens", "truncated")},
     }
     return pa.table(columns)
 

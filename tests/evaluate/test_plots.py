@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate.metrics import Tally
-from pipeline.evaluate.plots import _class_colors, _ink_on, _percent, draw_confusion, draw_roc
+from pipeline.evaluate.plots import _ink_on, _percent, draw_confusion, draw_roc
+from pipeline.figures import class_colors
 
 
 def make(classes: int) -> Tally:
@@ -72,8 +73,8 @@ def test_the_text_of_a_cell_can_be_read_on_every_shade(share: float) -> None:
 
 def test_up_to_seven_classes_have_different_colours() -> None:
     for classes in range(1, 8):
-        assert len(set(_class_colors(classes))) == classes
-    assert len(_class_colors(12)) == 12
+        assert len(set(class_colors(classes))) == classes
+    assert len(class_colors(12)) == 12
 
 
 def test_importing_loads_no_matplotlib_and_drawing_no_pyplot() -> None:

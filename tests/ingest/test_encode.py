@@ -65,6 +65,7 @@ def test_ids_are_those_of_the_tokenizer_cut_at_max_length(texts: list[str], max_
     assert table["input_ids"].to_pylist() == [cut(ids, max_length) for ids in whole]
     assert table["num_tokens"].to_pylist() == [min(len(ids), max_length) for ids in whole]
     assert table["truncated"].to_pylist() == [len(ids) > max_length for ids in whole]
+    assert table["cut_tokens"].to_pylist() == [max(0, len(ids) - max_length) for ids in whole]
 
 
 def test_a_text_of_just_max_length_is_not_truncated() -> None:
@@ -78,8 +79,8 @@ def test_a_text_of_just_max_length_is_not_truncated() -> None:
 def test_columns_have_their_types_also_without_rows() -> None:
     for texts in (["good"], []):
         schema = Encoder(TOKENIZER, 8)(pa.array(texts, pa.string())).schema
-        assert schema.names == ["input_ids", "num_tokens", "truncated"]
-        assert [str(t) for t in schema.types] == ["list<item: int32>", "int32", "bool"]
+        assert schema.names == ["input_ids", "num_tokens", "truncated", "cut_tokens"]
+        assert [str(t) for t in schema.types] == ["list<item: int32>", "int32", "bool", "int32"]
 
 
 def test_the_settings_saved_in_the_file_do_not_count() -> None:

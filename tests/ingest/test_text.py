@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest.text import clean, text_hash
+from pipeline.ingest.text import clean, key_hash, text_hash
 
 WHITE = st.text(st.sampled_from(" \t\n\r\u00a0\u2003\x1d"), max_size=3)
 WORD = st.text(st.sampled_from("abcXYZ019'!äÉß好\U0001f60a\x00"), min_size=1, max_size=5)
 
 
-def hashes(*texts: str) -> list[int]:
-    return text_hash(pa.array(texts, pa.string())).tolist()
+def hashes(*texts: str) -> list[tuple[int, int]]:
+    return [(high, low) for high, low in text_hash(pa.array(texts, pa.string())).tolist()]
 
 
 @settings(max_examples=500, deadline=None)
@@ -62,9 +63,28 @@ def test_other_words_have_another_hash(one: str, other: str) -> None:
     assert first != second
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("ﬁne", "fine"), ("１００％", "100%"), ("café", "cafe\u0301"), ("a\u00a0b", "A b"), ("Å", "\u212b")],
+)
+def test_the_hash_is_blind_to_unicode_s_ways_to_write_the_same(one: str, other: str) -> None:
+    first, second = hashes(one, other)
+    assert first == second
+
+
+def test_keys_have_hashes_and_absent_ones_what_is_put_in_their_place() -> None:
+    keys = pa.array(["A1", None, "A1", ""], pa.string())
+    found = key_hash(keys, np.array([1, 2, 3, 4]))
+    assert found[0] == found[2] != found[3]
+    assert found[1] == 2
+
+
 def test_hashes_never_change() -> None:
     # Written down: a new version that hashed otherwise would move reviews between splits.
-    assert hashes("Good  shirt", "") == [8761680062666398929, 3244421341483603138]
+    assert hashes("Good  shirt", "") == [
+        (8220299666873291135, 2772313605906476695),
+        (-7374073936536430376, 6918025063187695999),
+    ]
 
 
 def test_a_hundred_thousand_texts_do_not_collide() -> None:

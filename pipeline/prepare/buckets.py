@@ -1,0 +1,169 @@
+"""A bucket: all reviews whose text hashes lie in one range, and what is kept of them.
+
+Equal texts are always in one bucket, so a bucket can be deduplicated by itself. Its rows stand in order
+of their hashes, which is as good as shuffled, and the same whatever order they came in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import DedupConfig
+from pipeline.ingest.rejects import REJECT_SCHEMA
+
+ENCODED_SCHEMA = pa.schema(
+    [
+        ("source", pa.dictionary(pa.int32(), pa.string())),
+        ("line", pa.int64()),
+        ("text_hash", pa.int64()),
+        ("stars", pa.float32()),
+        ("label", pa.int32()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("num_tokens", pa.int32()),
+        ("truncated", pa.bool_()),
+    ]
+)
+"""A row of data/{train,val,test}: see architecture.md, Encoded row."""
+
+BUCKET_SCHEMA = pa.schema(
+    [
+        *ENCODED_SCHEMA,
+        ("text_hash_low", pa.int64()),
+        ("cut_tokens", pa.int32()),
+        ("timestamp", pa.timestamp("ms", tz="UTC")),
+        ("split", pa.int8()),
+        ("file", pa.int32()),
+        ("byte_offset", pa.int64()),
+    ]
+)
+"""A row on its way to its bucket."""
+
+_HASHES = 2**64
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What became of the rows of one bucket."""
+
+    rows: pa.Table
+    """Of BUCKET_SCHEMA, in order of their hashes."""
+    rejects: pa.Table
+    """Of REJECT_SCHEMA, in order of file and line; without the line itself, which is a good one."""
+    rejected: dict[int, dict[str, int]]
+    """Rejects by reason, for each file."""
+    groups: Counter[int]
+    """How many texts came so many times."""
+    conflicts: int
+    """Texts that came with different stars."""
+
+
+def bucket_edges(buckets: int) -> list[int]:
+    """The first hash of each bucket but the first; all are equally wide.
+
+    Returns:
+        (buckets - 1) values of int64, rising.
+    """
+    return [i * _HASHES // buckets - _HASHES // 2 for i in range(1, buckets)]
+
+
+def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
+    """Put the rows of a bucket in order and take out those whose text is there already.
+
+    Args:
+        rows: of BUCKET_SCHEMA, in any order; all rows of their texts are among them.
+    """
+    rows = _in_order(rows)
+    hashes = np.stack([rows[n].to_numpy() for n in ("text_hash", "text_hash_low")])
+    new_text = np.any(np.diff(hashes, prepend=~hashes[:, :1]) != 0, axis=0)
+    starts = np.flatnonzero(new_text)
+    sizes = np.diff(starts, append=rows.num_rows)
+    labels, stars = rows["label"].to_numpy(), rows["stars"].to_numpy()
+    conflicts = int(np.count_nonzero(_differ(stars, starts)))
+    groups = Counter(dict(zip(*(v.tolist() for v in np.unique(sizes, return_counts=True)), strict=True)))
+    if not dedup.enabled:
+        return Bucket(rows, REJECT_SCHEMA.empty_table(), {}, groups, conflicts)
+    # For each row the one that is kept in its place; -1 where none is.
+    keeper = starts.copy()
+    for group in np.flatnonzero(_differ(labels, starts)):
+        span = labels[starts[group] : starts[group] + sizes[group]]
+        keeper[group] = -1 if dedup.conflict == "drop" else starts[group] + _first_of_commonest(span)
+    keeper = np.repeat(keeper, sizes)
+    kept = keeper == np.arange(rows.num_rows)
+    rejects, rejected = _rejects(rows, kept, keeper)
+    return Bucket(rows.filter(pa.array(kept)), rejects, rejected, groups, conflicts)
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    keys = ("line", "file", "text_hash_low", "text_hash")
+    order = np.lexsort([rows[name].to_numpy() for name in keys])
+    rows = rows.take(pa.array(order)).combine_chunks()
+    # Encoded anew: the dictionary would keep the order in which rows came together, and the file show it.
+    sources = rows["source"].cast(pa.string()).combine_chunks().dictionary_encode()
+    return rows.set_column(0, rows.schema.field(0), sources)
+
+
+def _differ(values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """For each group, whether its values differ."""
+    if not len(values):
+        return np.zeros(0, np.bool_)
+    return np.asarray(np.minimum.reduceat(values, starts) != np.maximum.reduceat(values, starts))
+
+
+def _first_of_commonest(labels: npt.NDArray[np.int32]) -> int:
+    """Where the commonest label first stands; of several equally common ones, the first that came."""
+    found, first, times = np.unique(labels, return_index=True, return_counts=True)
+    commonest = first[times == times.max()]
+    return int(commonest.min()) if len(found) else 0
+
+
+def _rejects(
+    rows: pa.Table, kept: npt.NDArray[np.bool_], keeper: npt.NDArray[np.int64]
+) -> tuple[pa.Table, dict[int, dict[str, int]]]:
+    gone = np.flatnonzero(~kept)
+    gone = gone[np.lexsort([rows[n].to_numpy()[gone] for n in ("line", "file")])]
+    sources, lines = rows["source"].combine_chunks(), rows["line"].to_numpy()
+    reasons, details = [], []
+    for row in gone:
+        by = int(keeper[row])
+        reasons.append("conflicting_stars" if by < 0 else "duplicate")
+        details.append(
+            "same text with other stars elsewhere"
+            if by < 0
+            else f"same text as {sources[by].as_py()}, line {lines[by]}"
+        )
+    rejected: dict[int, Counter[str]] = {}
+    for file, reason in zip(rows["file"].to_numpy()[gone].tolist(), reasons, strict=True):
+        rejected.setdefault(file, Counter())[reason] += 1
+    table = pa.table(
+        {
+            "source": rows["source"].take(pa.array(gone)),
+            "line": lines[gone],
+            "byte_offset": rows["byte_offset"].to_numpy()[gone],
+            "reason": pa.array(reasons, pa.string()).dictionary_encode(),
+            "detail": pa.array(details, pa.string()),
+            "raw": pa.nulls(len(gone), pa.binary()),
+        },
+        schema=REJECT_SCHEMA,
+    )
+    return table, {file: dict(counts) for file, counts in rejected.items()}
+
+
+def leak_frac(groups: Counter[int], train_frac: float) -> float:
+    """Share of the test rows of a random split by rows whose text is also in its training rows; expected.
+
+    Args:
+        groups: how many texts came so many times.
+        train_frac: share of the rows that are trained on.
+    Returns:
+        In [0, 1]; 0 for no rows. A row of a text that came k times leaks unless all others of its text
+        are elsewhere: 1 - (1 - train_frac)^(k - 1).
+    """
+    rows = sum(size * texts for size, texts in groups.items())
+    leaked = sum(size * texts * (1 - (1 - train_frac) ** (size - 1)) for size, texts in groups.items())
+    return leaked / rows if rows else 0.0

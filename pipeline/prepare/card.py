@@ -1,0 +1,220 @@
+"""The data card: what the prepared data are like, as plain data, as a page, and as pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import figures
+from pipeline.config import Config
+from pipeline.manifest import Counts, OutputFile
+from pipeline.prepare.buckets import leak_frac
+from pipeline.prepare.shuffle import Filled
+from pipeline.prepare.split import SPLITS
+from pipeline.storage import Location
+
+CARD_FILE = "card.md"
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+_BARS = 40
+
+
+def make_card(
+    counts: Counts, filled: list[Filled], labels: tuple[str, ...], config: Config, broken: list[str]
+) -> dict[str, Any]:
+    """All that the card tells, as plain data.
+
+    Args:
+        counts: of the whole stage.
+        filled: the accounts of the buckets.
+        labels: names of the classes, in order.
+        broken: one sentence for each file that could not be read to its end.
+    """
+    about = [bucket.about for bucket in filled]
+    lengths = _add(a["lengths"] for a in about)
+    tokens = sum(a["num_tokens"] for a in about)
+    cut = sum(a["cut_tokens"] for a in about)
+    truncated = sum(a["truncated"] for a in about)
+    groups = _add(b.groups for b in filled)
+    times = [a[name] for a in about for name in ("first_ms", "last_ms") if a[name] is not None]
+    return {
+        "lines": counts.lines,
+        "rows": counts.rows,
+        "rejected": counts.rejected,
+        "rows_by_label": {
+            split: {name: _add(a["classes"][split] for a in about)[str(i)] for i, name in enumerate(labels)}
+            for split in SPLITS
+        },
+        "rows_by_stars": {
+            split: {str(s): _add(a["stars"][split] for a in about)[str(s)] for s in range(1, 6)}
+            for split in SPLITS
+        },
+        "tokens": tokens,
+        "length_quantiles": _quantiles(lengths) if lengths else {},
+        "length_histogram": {str(n): lengths[str(n)] for n in sorted(map(int, lengths))},
+        "max_length": config.tokenize.max_length,
+        "truncated_rows": truncated,
+        "truncated_frac": truncated / counts.rows if counts.rows else 0.0,
+        "cut_tokens": cut,
+        "cut_tokens_frac": cut / (tokens + cut) if tokens else 0.0,
+        "texts": sum(groups.values()),
+        "repeated_rows": sum(size * n for size, n in groups.items()) - sum(groups.values()),
+        "most_repeats": max(groups, default=0),
+        "texts_with_conflicting_stars": sum(b.conflicts for b in filled),
+        "random_split_leak_frac": leak_frac(groups, config.split.train_frac),
+        "first_day": _day(min(times)) if times else None,
+        "last_day": _day(max(times)) if times else None,
+        "broken": broken,
+    }
+
+
+def _add(counts: Any) -> Counter[Any]:
+    total: Counter[Any] = Counter()
+    for part in counts:
+        total.update(part)
+    return total
+
+
+def _quantiles(lengths: Counter[str]) -> dict[str, int]:
+    """Lengths that so large a share of the rows do not exceed; exact, from counts of each length."""
+    values = np.array(sorted(map(int, lengths)))
+    rising = np.cumsum([lengths[str(v)] for v in values])
+    index = np.searchsorted(rising, np.ceil(np.array(QUANTILES) * rising[-1]))
+    return {f"{q:g}": int(values[i]) for q, i in zip(QUANTILES, index, strict=True)}
+
+
+def _day(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, timezone.utc).date().isoformat()
+
+
+def write_card(output: Location, card: dict[str, Any]) -> list[OutputFile]:
+    """Write the page and its pictures below `output`."""
+    files = {
+        "card-stars.png": draw_stars(card),
+        "card-lengths.png": draw_lengths(card),
+        CARD_FILE: render_card(card).encode(),
+    }
+    if card["rejected"]:
+        files["card-rejects.png"] = draw_rejects(card)
+    for name, data in files.items():
+        output.child(name).write_bytes(data)
+    return [OutputFile(path=name, bytes=len(data)) for name, data in sorted(files.items())]
+
+
+def render_card(card: dict[str, Any]) -> str:
+    """The page, in Markdown."""
+    parts = [
+        "# Data card",
+        f"{card['lines']:,} lines, {card['rows']:,} reviews kept"
+        + (f", written {card['first_day']} to {card['last_day']}." if card["first_day"] else "."),
+        *(f"**Not read to its end:** {sentence}" for sentence in card["broken"]),
+        "## Splits and classes",
+        _table(
+            ("", *SPLITS, "all"),
+            [
+                *(
+                    _row(n, [card["rows_by_label"][s][n] for s in SPLITS])
+                    for n in card["rows_by_label"]["train"]
+                ),
+                _row("all", [sum(card["rows_by_label"][s].values()) for s in SPLITS]),
+            ],
+        ),
+        "![Reviews by stars](card-stars.png)",
+        "## Length",
+        _table(
+            ("share of the reviews", *(f"{float(q):.0%}" for q in card["length_quantiles"])),
+            [("have at most so many tokens", *(f"{n:,}" for n in card["length_quantiles"].values()))],
+        ),
+        f"{card['truncated_rows']:,} reviews ({card['truncated_frac']:.2%}) are longer than the"
+        f" {card['max_length']} tokens that are kept of each; {card['cut_tokens']:,} tokens"
+        f" ({card['cut_tokens_frac']:.2%}) were cut.",
+        "![Reviews by length](card-lengths.png)",
+        "## The same text more than once",
+        f"{card['texts']:,} different texts; {card['repeated_rows']:,} reviews repeat one that came before,"
+        f" one text {card['most_repeats']:,} times. {card['texts_with_conflicting_stars']:,} texts came with"
+        " different stars.",
+        f"Had the reviews been split at random, {card['random_split_leak_frac']:.1%} of the test rows would"
+        " have had their text in the training rows.",
+    ]
+    if card["rejected"]:
+        parts += [
+            "## Lines that were not kept",
+            _table(("reason", "lines"), [(reason, f"{n:,}") for reason, n in card["rejected"].items()]),
+            "Each is in `rejects/`, with its place in the dump.",
+            "![Rejected lines by reason](card-rejects.png)",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(name: str, counts: list[int]) -> tuple[str, ...]:
+    return (name, *(f"{n:,}" for n in counts), f"{sum(counts):,}")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def draw_stars(card: dict[str, Any]) -> bytes:
+    """Shares of the stars in each split, side by side."""
+    figure, axes = figures.new_figure("Stars in each split", f"{card['rows']:,} reviews; shares of a split")
+    splits = [s for s in SPLITS if sum(card["rows_by_stars"][s].values())]
+    width = 0.8 / max(1, len(splits))
+    for index, (split, color) in enumerate(zip(splits, figures.class_colors(3), strict=False)):
+        counts = np.array(list(card["rows_by_stars"][split].values()))
+        place = np.arange(5) + (index - (len(splits) - 1) / 2) * width
+        axes.bar(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
+    axes.set_xticks(range(5), ["1", "2", "3", "4", "5"])
+    axes.set_xlabel("Stars")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.legend(frameon=False, labelcolor=figures.INK)
+    return figures.to_png(figure)
+
+
+def draw_lengths(card: dict[str, Any]) -> bytes:
+    """Reviews by number of tokens, and where they are cut."""
+    median = card["length_quantiles"].get("0.5", 0)
+    note = (
+        f"the median is {median:,}; {card['truncated_frac']:.1%} have more than the {card['max_length']} kept"
+    )
+    figure, axes = figures.new_figure("Length of the reviews in tokens", note)
+    lengths = np.array([int(n) for n in card["length_histogram"]])
+    counts = np.array(list(card["length_histogram"].values()))
+    edges = _edges(lengths)
+    heights, _ = np.histogram(lengths, edges, weights=counts)
+    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=figures.COLORS[4], edgecolor="white")
+    axes.axvline(card["max_length"], color=figures.COLORS[0], linewidth=1.4)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("Tokens of a review, before the cut")
+    axes.set_ylabel("Reviews")
+    return figures.to_png(figure)
+
+
+def _edges(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Bounds of bars that look equally wide on a logarithmic axis, between whole numbers."""
+    low, high = (int(lengths.min()), int(lengths.max())) if len(lengths) else (1, 2)
+    edges = np.geomspace(max(1, low), high + 1, _BARS)
+    return np.unique(np.floor(edges)) - 0.5
+
+
+def draw_rejects(card: dict[str, Any]) -> bytes:
+    """Lines that were not kept, by reason."""
+    rejected = card["rejected"]
+    share = sum(rejected.values()) / card["lines"]
+    figure, axes = figures.new_figure(
+        "Lines that were not kept", f"{sum(rejected.values()):,} of {card['lines']:,} ({share:.2%})"
+    )
+    place = range(len(rejected))
+    bars = axes.barh(place, list(rejected.values()), color=figures.COLORS[4])
+    axes.bar_label(bars, [f"{n:,}" for n in rejected.values()], padding=4, color=figures.INK)
+    axes.set_yticks(place, list(rejected))
+    axes.set_ylim(max(5, len(rejected)) - 0.4, -0.6)
+    axes.margins(x=0.15)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("Lines")
+    return figures.to_png(figure)

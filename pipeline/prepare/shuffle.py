@@ -1,0 +1,206 @@
+"""From parts in the order of the dump to buckets in order of the text's hash, by Ray Data's sort.
+
+The bounds of the buckets are fixed beforehand, not sampled, so two runs cut the same buckets. Whatever
+does not fit into Ray's object store goes to disk; no process holds more than one part group or bucket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.config import DedupConfig
+from pipeline.errors import AccountingError
+from pipeline.ingest.dataset import table_dataset
+from pipeline.manifest import OutputFile
+from pipeline.parts import write_part
+from pipeline.prepare.buckets import BUCKET_SCHEMA, ENCODED_SCHEMA, Bucket, bucket_edges, close_bucket
+from pipeline.prepare.split import SPLITS
+from pipeline.progress import Reporter
+from pipeline.resources import Pool
+from pipeline.storage import locate
+
+BUCKET_ROWS = 1 << 16
+"""Rows of a bucket, about; its split parts are what a training worker reads at a time."""
+
+_MOST_BUCKETS = 4096
+_READ_ROWS = 1 << 18
+"""Rows that one task reads and sorts."""
+
+_LONGEST = 1 << 13
+"""Texts of more tokens count as of so many in the card."""
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """What the tasks need; plain data."""
+
+    output: str
+    dedup: DedupConfig
+    buckets: int
+    group_rows: int
+    """Rows of a row group: what scoring takes at a time."""
+
+    @classmethod
+    def of(cls, output: str, dedup: DedupConfig, rows: int) -> Shuffle:
+        """How so many rows are shared out; at least two buckets, so that their bounds are never sampled."""
+        buckets = min(_MOST_BUCKETS, max(2, -(-rows // BUCKET_ROWS)))
+        return cls(output, dedup, buckets, group_rows=min(1 << 14, max(1 << 10, rows // 64)))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The account of one bucket, known once its parts are written."""
+
+    number: int
+    rows: int
+    outputs: list[OutputFile]
+    rejected: dict[int, dict[str, int]]
+    """Rejects by reason, for each file of the input."""
+    groups: dict[int, int]
+    """How many texts came so many times."""
+    conflicts: int
+    about: dict[str, Any]
+    """See `_describe`."""
+
+    def to_json(self) -> str:
+        """As JSON, for a column of a dataset."""
+        return json.dumps(asdict(self) | {"outputs": [o.model_dump() for o in self.outputs]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Filled:
+        """The account that `to_json` wrote."""
+        data = json.loads(text)
+        data["outputs"] = [OutputFile(**o) for o in data["outputs"]]
+        for name in ("rejected", "groups"):
+            data[name] = {int(key): value for key, value in data[name].items()}
+        return cls(**data)
+
+
+def shuffle(
+    parts: list[OutputFile], directory: str, plan: Shuffle, pool: Pool, reporter: Reporter
+) -> list[Filled]:
+    """Share the rows of some parts out to buckets, and write each bucket's splits.
+
+    Args:
+        parts: Parquet files of BUCKET_SCHEMA in `directory`.
+    Returns:
+        The accounts of the buckets that have rows, in order.
+    Raises:
+        AccountingError: not every row that went in came out, kept or rejected.
+    """
+    groups = [[locate(directory).child(p.path).uri for p in group] for group in _grouped(parts)]
+    work = _Work(plan)
+    dataset = table_dataset(read_parts, groups, pool)
+    dataset = dataset.sort("text_hash", boundaries=bucket_edges(plan.buckets))
+    # A whole block, which is a bucket, at a time.
+    dataset = dataset.map_batches(
+        work.close, batch_size=None, batch_format="pyarrow", num_cpus=pool.cpus, zero_copy_batch=True
+    )
+    rows = sum(p.rows or 0 for p in parts)
+    filled: dict[int, Filled] = {}
+    done = 0
+    with reporter.meter("shuffle") as meter:
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for bucket in map(Filled.from_json, batch["bucket"].to_pylist()):
+                if bucket.number in filled:
+                    raise AccountingError(f"{plan.output}: bucket {bucket.number} was cut in two")
+                filled[bucket.number] = bucket
+                done += bucket.rows + sum(sum(r.values()) for r in bucket.rejected.values())
+            meter.update(done, done / rows if rows else 1.0)
+            reporter.refresh()
+    if done != rows:
+        raise AccountingError(f"{plan.output}: {rows} rows went into the shuffle, {done} came out")
+    return [filled[number] for number in sorted(filled)]
+
+
+def _grouped(parts: list[OutputFile]) -> Iterator[list[OutputFile]]:
+    group: list[OutputFile] = []
+    for part in parts:
+        group.append(part)
+        if sum(p.rows or 0 for p in group) >= _READ_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def read_parts(uris: list[str]) -> pa.Table:
+    """Some parts as one table of BUCKET_SCHEMA."""
+    tables = []
+    for uri in uris:
+        with locate(uri).open_input() as file:
+            tables.append(pq.read_table(file, schema=BUCKET_SCHEMA))
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+class _Work:
+    """Writes a bucket; small, sent to every worker once."""
+
+    def __init__(self, plan: Shuffle) -> None:
+        self._plan = plan
+        self._edges = np.array(bucket_edges(plan.buckets), np.int64)
+
+    def close(self, rows: pa.Table) -> pa.Table:
+        """Deduplicate a bucket, write its splits and its rejects, and hand on its account."""
+        if not rows.num_rows:
+            return pa.table({"bucket": pa.array([], pa.string())})
+        output = locate(self._plan.output)
+        number = int(np.searchsorted(self._edges, rows["text_hash"][0].as_py(), side="right"))
+        bucket = close_bucket(rows, self._plan.dedup)
+        name = f"part-{number:05d}.parquet"
+        outputs = []
+        if bucket.rejects.num_rows:
+            outputs.append(write_part(output, f"rejects/duplicates-{number:05d}.parquet", bucket.rejects))
+        for index, split in enumerate(SPLITS):
+            part = bucket.rows.filter(pc.equal(bucket.rows["split"], index)).select(ENCODED_SCHEMA.names)
+            if part.num_rows:
+                outputs.append(
+                    write_part(output, f"{split}/{name}", part, row_group_rows=self._plan.group_rows)
+                )
+        filled = Filled(
+            number,
+            bucket.rows.num_rows,
+            outputs,
+            bucket.rejected,
+            dict(bucket.groups),
+            bucket.conflicts,
+            _describe(bucket),
+        )
+        return pa.table({"bucket": [filled.to_json()]})
+
+
+def _describe(bucket: Bucket) -> dict[str, Any]:
+    """Counts for the card; plain data, to be summed up over buckets.
+
+    Returns:
+        classes and stars: rows of each split by label, and by whole stars; lengths: rows by tokens before
+        truncation; num_tokens, truncated, cut_tokens: sums; first_ms, last_ms: of the timestamps.
+    """
+    rows = bucket.rows
+    splits, labels = rows["split"].to_numpy(), rows["label"].to_numpy()
+    stars = np.nan_to_num(rows["stars"].to_numpy()).astype(np.int64)
+    cut = rows["cut_tokens"].to_numpy()
+    lengths = np.minimum(rows["num_tokens"].to_numpy() + cut, _LONGEST)
+    times = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
+    return {
+        "classes": {name: _counts(labels[splits == i]) for i, name in enumerate(SPLITS)},
+        "stars": {name: _counts(stars[splits == i]) for i, name in enumerate(SPLITS)},
+        "lengths": _counts(lengths),
+        "num_tokens": int(rows["num_tokens"].to_numpy().sum(dtype=np.int64)),
+        "truncated": int(np.count_nonzero(cut)),
+        "cut_tokens": int(cut.sum(dtype=np.int64)),
+        "first_ms": times["min"],
+        "last_ms": times["max"],
+    }
+
+
+def _counts(values: np.ndarray[Any, Any]) -> dict[str, int]:
+    return {str(v): int(n) for v, n in zip(*np.unique(values, return_counts=True), strict=True)}

@@ -1,0 +1,177 @@
+"""The prepare job: each text once, splits that do not leak and do not move, the same bytes every time."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import load_config
+from pipeline.errors import SettingError
+from pipeline.manifest import Manifest
+from pipeline.prepare import stage
+from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
+from pipeline.progress import Reporter
+
+pytestmark = pytest.mark.ray
+
+DAY_S = 86_400
+EPOCH_2018 = int(datetime(2018, 1, 1, tzinfo=timezone.utc).timestamp())
+
+
+def review(number: int, **other: Any) -> dict[str, Any]:
+    about = {"overall": float(number % 5 + 1), "reviewText": f"shirt number {number}"}
+    about |= {"reviewerID": f"U{number % 40}", "asin": f"B{number % 30}"}
+    return about | {"unixReviewTime": EPOCH_2018 + number * DAY_S} | other
+
+
+def write(file: Path, lines: Iterable[dict[str, Any]]) -> str:
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode(), mtime=0))
+    return str(file)
+
+
+def prepare(cluster: Any, model: Path, inputs: list[str], output: Path, *sets: str) -> Manifest:
+    config = load_config(None, [f"model.name={model}", "tokenize.max_length=16", *sets])
+    return stage.prepare(stage.plan(inputs, str(output), config), cluster, Reporter())
+
+
+def rows_of(output: Path, split: str) -> list[dict[str, Any]]:
+    return [row for part in sorted((output / split).glob("*")) for row in pq.read_table(part).to_pylist()]
+
+
+def digests(output: Path) -> dict[str, str]:
+    files = [p for p in output.rglob("*") if p.is_file() and p.name != "manifest.json"]
+    return {str(p.relative_to(output)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_each_text_is_kept_once_wherever_it_stands(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+    one = write(tmp_path / "in" / "1.json.gz", [*map(review, range(300)), review(7), review(8, overall=1.0)])
+    spelled = {"reviewText": "  SHIRT number\t9 "}
+    two = write(tmp_path / "in" / "2.json.gz", [review(8, overall=1.0), review(9, **spelled), review(300)])
+    sets = ("input.chunk_bytes=4096", "split.train_frac=0.6", "split.val_frac=0.2", "split.test_frac=0.2")
+    manifest = prepare(cluster, tiny_model, [one, two], tmp_path / "out", *sets)
+    assert manifest.counts is not None
+    assert manifest.counts.lines == 305
+    assert manifest.counts.rejected == {"duplicate": 4}
+    splits = [rows_of(tmp_path / "out", s) for s in ("train", "val", "test")]
+    rows = [row for split in splits for row in split]
+    assert manifest.counts.rows == len(rows) == len({r["text_hash"] for r in rows}) == 301
+    assert manifest.counts.splits == {
+        n: len(s) for n, s in zip(("train", "val", "test"), splits, strict=True)
+    }
+    for split in splits:
+        hashes = [row["text_hash"] for row in split]
+        assert hashes == sorted(hashes)
+    # Number 8 came with four stars once and with one star twice: the first with one star is kept.
+    eighth = next(r for r in rows if r["line"] == 302)
+    assert (eighth["source"], eighth["stars"]) == (one, 1.0)
+    gone = pa.concat_tables(pq.read_table(p) for p in (tmp_path / "out" / "rejects").iterdir()).to_pylist()
+    assert sorted((r["source"], r["line"]) for r in gone) == [(one, 9), (one, 301), (two, 1), (two, 2)]
+    nines = next(r for r in gone if r["line"] == 2)
+    assert nines["detail"] == f"same text as {one}, line 10"
+    assert nines["byte_offset"] == len(json.dumps(review(8, overall=1.0))) + 1
+    assert manifest.details["texts_with_conflicting_stars"] == 1
+    assert manifest.details["repeated_rows"] == 4
+    assert not (tmp_path / "out" / "encoded").exists()
+
+
+def test_the_same_bytes_every_time(cluster: Any, tiny_model: Path, dump: Path, tmp_path: Path) -> None:
+    sets = ("input.chunk_bytes=16384",)
+    first = prepare(cluster, tiny_model, [str(dump)], tmp_path / "a", *sets)
+    prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
+    # Interrupted: what is there is begun afresh, and ends the same.
+    (tmp_path / "b" / "manifest.json").unlink()
+    (tmp_path / "b" / "encoded").mkdir()
+    (tmp_path / "b" / "encoded" / "part-00000-000000.parquet").write_bytes(b"half")
+    prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    # Other chunks, other tasks: the same rows in the same files.
+    prepare(cluster, tiny_model, [str(dump)], tmp_path / "c", "input.chunk_bytes=2048")
+    for split in ("train", "val", "test"):
+        assert rows_of(tmp_path / "a", split) == rows_of(tmp_path / "c", split)
+    assert {o.path for o in first.outputs} == set(digests(tmp_path / "a")) - {"run.json"}
+
+
+@pytest.mark.parametrize(("by", "key"), [("user", "reviewerID"), ("product", "asin"), ("text", "reviewText")])
+def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
+    cluster: Any, tiny_model: Path, tmp_path: Path, by: str, key: str
+) -> None:
+    reviews = [review(n) for n in range(600)]
+    del reviews[5]["reviewerID"], reviews[6]["asin"]
+    small = write(tmp_path / "in" / "1.json.gz", reviews[:400])
+    more = write(tmp_path / "in" / "2.json.gz", reviews[400:])
+    sets = (f"split.by={by}", "split.train_frac=0.5", "split.val_frac=0.25", "split.test_frac=0.25")
+    splits = []
+    for name, inputs in (("small", [small]), ("grown", [small, more])):
+        prepare(cluster, tiny_model, inputs, tmp_path / name, *sets)
+        place = {}
+        for split in ("train", "val", "test"):
+            for row in rows_of(tmp_path / name, split):
+                place[row["line"] - 1 + (400 if row["source"] == more else 0)] = split
+        splits.append(place)
+    assert len(splits[0]) == 400
+    assert len(splits[1]) == 600
+    assert {n: splits[1][n] for n in splits[0]} == splits[0]
+    found: dict[str, set[str]] = {}
+    for number, split in splits[1].items():
+        if key in reviews[number]:
+            found.setdefault(reviews[number][key], set()).add(split)
+    assert all(len(s) == 1 for s in found.values())
+    assert {s for group in found.values() for s in group} == {"train", "val", "test"}
+
+
+def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+    reviews = [review(n) for n in range(100)]
+    del reviews[50]["unixReviewTime"]
+    file = write(tmp_path / "in" / "1.json.gz", reviews)
+    sets = ("split.by=time", "split.val_from=2018-02-01", "split.test_from=2018-03-01")
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
+    assert manifest.counts is not None
+    assert manifest.counts.splits == {"train": 31, "val": 28 - 1, "test": 100 - 59}
+    assert manifest.counts.rejected == {"missing_timestamp": 1}
+    assert (manifest.details["first_day"], manifest.details["last_day"]) == ("2018-01-01", "2018-04-10")
+
+
+def test_a_cut_in_time_needs_its_dates() -> None:
+    with pytest.raises(SettingError, match=r"by=time needs split\.val_from"):
+        load_config(None, ["split.by=time"])
+    sets = ["split.by=time", "split.val_from=2018-03-01", "split.test_from=2018-02-01"]
+    with pytest.raises(SettingError, match="val_from=2018-03-01 must be before test_from=2018-02-01"):
+        load_config(None, sets)
+
+
+def test_the_card_tells_what_the_rows_are(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+    reviews = [review(n, reviewText=" ".join(["good"] * (n % 25 + 1) + [str(n)])) for n in range(200)]
+    file = write(tmp_path / "in" / "1.json.gz", [*reviews, review(0, reviewText=" ")])
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out")
+    rows = [r for s in ("train", "val", "test") for r in rows_of(tmp_path / "out", s)]
+    details = manifest.details
+    assert details["truncated_rows"] == sum(r["truncated"] for r in rows) > 0
+    assert details["tokens"] == sum(r["num_tokens"] for r in rows)
+    assert sum(details["length_histogram"].values()) == 200
+    whole = sum(int(n) * times for n, times in details["length_histogram"].items())
+    assert whole == details["tokens"] + details["cut_tokens"]
+    assert details["length_quantiles"]["1"] == max(map(int, details["length_histogram"]))
+    page = (tmp_path / "out" / "card.md").read_text()
+    assert f"{details['truncated_rows']:,} reviews" in page
+    assert "| empty_text | 1 |" in page
+    for picture in ("card-stars.png", "card-lengths.png", "card-rejects.png"):
+        assert picture in page
+        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_have_a_size_that_suits() -> None:
+    dedup = load_config(None).dedup
+    assert Shuffle.of("out", dedup, 10).buckets == 2
+    assert Shuffle.of("out", dedup, 5_000_000).buckets == -(-5_000_000 // BUCKET_ROWS)
+    assert Shuffle.of("out", dedup, 10**9).buckets == 4096
+    assert Shuffle.of("out", dedup, 10).group_rows == 1024
