@@ -26,6 +26,10 @@ _ACTORS_PER_DEVICE = 100
 
 _CONNECT_TIMEOUT_S = 10
 
+_IDLE_WORKER_MS = 60_000
+"""How long a process of our own Ray waits for more work. By Ray's default, a second, each step of a job ends
+the processes of the one before and starts its own: a prepare of 400 rows then took 23 s in place of 1.4."""
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -296,6 +300,7 @@ def _initialize(config: ClusterConfig) -> None:
         found = canonicalize_bootstrap_address(config.address)
         if found is None:
             options |= {"address": "local", "include_dashboard": False, "num_cpus": config.num_cpus}
+            options["_system_config"] = {"idle_worker_killing_time_threshold_ms": _IDLE_WORKER_MS}
         else:
             _check_reachable(found)
             if _asks_for_token(found):
