@@ -41,7 +41,7 @@ def run_stage(
     plan = stage.plan(scores, output, config)
     if dry_run:
         cluster = resources.survey(config.cluster)
-        print_plan(job, "evaluate", [], cluster, {"readers": resources.plan_evaluate(cluster)}, plan.output)
+        print_plan(job, "evaluate", [], cluster, {"readers": resources.plan_tasks(cluster)}, plan.output)
         job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
         return None
     check_output(plan.output, plan.run, overwrite=overwrite)

@@ -112,14 +112,6 @@ def plan_prepare(cluster: Cluster, files: int) -> PreparePlan:
     return PreparePlan(readers, _fill(cluster.cpus - readers.all_cpus, rounds_up=True))
 
 
-def plan_shuffle(cluster: Cluster) -> Pool:
-    """Tasks that read and write in the second pass of prepare; Ray's own sort takes a whole CPU a task.
-
-    Only tasks run there, none of which waits for another while it holds a CPU, so none can starve.
-    """
-    return _fill(cluster.cpus, rounds_up=True)
-
-
 def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> ScorePlan:
     """Share a cluster out between the actors that hold the model and all that keeps them fed.
 
@@ -165,8 +157,8 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
     return Pool(size, _share(1 / math.ceil(size / (cpus - rest))), threads=threads), rest
 
 
-def plan_evaluate(cluster: Cluster) -> Pool:
-    """Tasks of the evaluate job; nothing else runs meanwhile."""
+def plan_tasks(cluster: Cluster) -> Pool:
+    """Tasks that run alone: those of evaluate, and of the second pass of prepare."""
     return _fill(cluster.cpus, rounds_up=True)
 
 

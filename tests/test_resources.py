@@ -14,9 +14,9 @@ from pipeline.resources import (
     Pool,
     check_shared,
     choose_precision,
-    plan_evaluate,
     plan_prepare,
     plan_score,
+    plan_tasks,
     plan_train,
 )
 from pipeline.storage import locate
@@ -124,7 +124,7 @@ def test_train_workers_fit_on_the_nodes(cluster: Cluster, workers: int | None) -
 def test_evaluate_uses_all_cpus() -> None:
     for cpus in (1.0, 2.0, 64.0):
         cluster = Cluster((Node(cpus),))
-        pool = plan_evaluate(cluster)
+        pool = plan_tasks(cluster)
         check([pool], cluster)
         assert pool.size == cpus
 

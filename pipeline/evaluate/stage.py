@@ -113,7 +113,7 @@ def _tallies(job: EvaluateJob, cluster: resources.Cluster) -> Iterator[tuple[Tal
     """Tallies of groups of parts, in the order in which Ray finishes them."""
     import ray
 
-    pool = resources.plan_evaluate(cluster)
+    pool = resources.plan_tasks(cluster)
     parts = job.parts
     groups = min(len(parts), _GROUPS_A_CPU * pool.size)
     task = ray.remote(num_cpus=pool.cpus)(tally_parts)

@@ -158,7 +158,7 @@ def _shuffle(job: PrepareJob, cluster: resources.Cluster, ledger: Ledger, report
     """The second pass: rows of encoded/ to their splits, equal texts once."""
     parts = [o for o in ledger.outputs() if o.path.startswith(f"{ENCODED}/")]
     plan = Shuffle.of(job.output.uri, job.config.dedup, sum(p.rows or 0 for p in parts))
-    return shuffle(parts, job.output.uri, plan, resources.plan_shuffle(cluster), reporter)
+    return shuffle(parts, job.output.uri, plan, resources.plan_tasks(cluster), reporter)
 
 
 def _with_duplicates(counts: Counts, filled: list[Filled]) -> Counts:
