@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
 
 
 def main(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Benchmarks to run: quality.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Benchmarks to run: quality, memory.")
+    ],
     run_dir: Annotated[
         str, typer.Option("--run", metavar="DIR", help="Output of jobs.run, for the benchmark quality.")
     ] = "demo/out",
+    rows: Annotated[
+        int, typer.Option(min=1000, help="Reviews of the largest dump that is written to measure on.")
+    ] = 1_000_000,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
     ] = None,
@@ -33,7 +40,8 @@ def main(
         for name in names:
             if name not in _BENCHES:
                 raise SettingError(f"no benchmark {name}; there are {', '.join(_BENCHES)}")
-        results = [row for name in names for row in _BENCHES[name](job, run_dir)]
+        options = Options(run_dir, rows)
+        results = [row for name in names for row in _BENCHES[name](job, options)]
         if json_file is not None:
             about = environment()
             record = {
@@ -48,11 +56,19 @@ def main(
             Path(json_file).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def bench_quality(job: Session, run_dir: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Options:
+    """What the benchmarks are asked for."""
+
+    run_dir: str
+    rows: int
+
+
+def bench_quality(job: Session, options: Options) -> list[dict[str, Any]]:
     """The model of a run against the majority class and TF-IDF with logistic regression, same test rows."""
     from pipeline.evaluate.baseline import compare
 
-    figures = compare(run_dir)
+    figures = compare(options.run_dir)
     names = ("accuracy", "weighted_f1", "macro_f1", "mae", "roc_auc_macro")
     _print_table(job, figures, names)
     ours = figures["rayview"]
@@ -79,7 +95,37 @@ def _print_table(job: Session, figures: dict[str, dict[str, float]], names: tupl
         job.print(f"| {contender} | " + " | ".join(f"{values[n]:.3f}" for n in names) + " |")
 
 
-_BENCHES: dict[str, Callable[[Session, str], list[dict[str, Any]]]] = {"quality": bench_quality}
+def bench_memory(job: Session, options: Options) -> list[dict[str, Any]]:
+    """Memory of prepare on one gz file, and on one a fifth as large: it must not grow with the file."""
+    from pipeline.benchmarks.growth import measure_growth
+
+    with tempfile.TemporaryDirectory() as work:
+        small, large = measure_growth(Path(work), (options.rows // 5, options.rows), [])
+    job.print(f"| peak of the largest, MiB | {small.rows:,} rows | {large.rows:,} rows | growth |")
+    job.print("|---|---|---|---|")
+    results = []
+    for kind, peak in large.peak_bytes.items():
+        before = small.peak_bytes[kind]
+        job.print(f"| {kind} | {before >> 20:,} | {peak >> 20:,} | {peak / before - 1:+.0%} |")
+        results.append(
+            {
+                "bench": "memory",
+                "contender": f"{kind} on {small.rows} rows",
+                "unit": "bytes",
+                "median": peak,
+                "low": peak,
+                "high": peak,
+                "ratio": before / peak,
+            }
+        )
+    job.print(f"prepare took {small.seconds:.0f} s and {large.seconds:.0f} s")
+    return results
+
+
+_BENCHES: dict[str, Callable[[Session, Options], list[dict[str, Any]]]] = {
+    "quality": bench_quality,
+    "memory": bench_memory,
+}
 
 if __name__ == "__main__":
     run(main)

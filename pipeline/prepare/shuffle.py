@@ -31,7 +31,7 @@ BUCKET_ROWS = 1 << 16
 """Rows of a bucket, about; its split parts are what a training worker reads at a time."""
 
 _MOST_BUCKETS = 4096
-_READ_ROWS = 1 << 18
+_READ_ROWS = 1 << 17
 """Rows that one task reads and sorts."""
 
 _LONGEST = 1 << 13

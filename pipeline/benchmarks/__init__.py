@@ -1,0 +1,1 @@
+"""What `jobs.bench` measures; needs the extra `dev`."""
