@@ -8,21 +8,37 @@ import typer
 
 from jobs.cli import Output, run, session
 
+_FEW_ROWS = 200_000
+"""Up to here, starting processes takes longer than it saves."""
+
 
 def main(
     output: Output,
-    rows: Annotated[int, typer.Option(help="Reviews in all.")] = 20_000,
+    rows: Annotated[int, typer.Option(help="Lines in all, broken ones included.")] = 20_000,
     shards: Annotated[int, typer.Option(help="Files to share them out to.")] = 4,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same reviews.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    form: Annotated[
+        str, typer.Option("--format", metavar="2014|2018|2023", help="Generation of the Amazon dumps.")
+    ] = "2018",
+    broken_frac: Annotated[float, typer.Option(help="Share of lines that no reader can use, 0 to 1.")] = 0.0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that write; by default one a core for a large dump.")
+    ] = None,
 ) -> None:
-    """Write synthetic reviews in the 2018 Amazon format, gzipped JSON lines."""
+    """Write synthetic reviews in the format of the Amazon dumps, gzipped JSON lines."""
     with session("synth") as job:
-        from pipeline.errors import OutputError
+        import os
+
+        from pipeline.errors import OutputError, SettingError
         from pipeline.storage import check_writable, locate
         from pipeline.synth import DumpSpec, write_dump
 
+        spec = DumpSpec(rows, shards, seed, form, broken_frac)
+        if workers is None:
+            workers = 1 if rows < _FEW_ROWS else os.cpu_count() or 1
+        if workers < 1:
+            raise SettingError(f"workers={workers}: must be at least 1")
         where = locate(output)
-        spec = DumpSpec(rows=rows, shards=shards, seed=seed)
         own = {spec.shard_name(k) for k in range(shards)}
         others = [f for f in where.list_files() if f.name not in own]
         if others:
@@ -31,9 +47,21 @@ def main(
                 " --output"
             )
         check_writable(where)
-        files = write_dump(where, rows=rows, shards=shards, seed=seed)
-        size = sum(f.info().size for f in files)
-        job.reporter.say(f"synth: {rows:,} reviews, {len(files)} files, {size:,} bytes → {where.uri}")
+        with job.reporter.meter("synth") as meter:
+
+            def count(more: int) -> None:
+                meter.update(meter.rows + more, (meter.rows + more) / rows)
+                job.reporter.refresh()
+
+            dump = write_dump(
+                where, rows, shards, seed, form=form, broken_frac=broken_frac, workers=workers, progress=count
+            )
+        size = sum(file.info().size for file in dump.files)
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in dump.broken.items())
+        broken = f", {dump.broken_rows:,} of them broken ({kinds})" if dump.broken else ""
+        job.reporter.say(
+            f"synth: {rows:,} reviews{broken}, {len(dump.files)} files, {size:,} bytes → {where.uri}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Words and clauses of the synthetic reviews: written for this project, taken from no review.
+"""Clauses of the synthetic reviews: written for this project, taken from no review.
 
 A clause is words and slots: `{item}` and `{part}` draw a word of the product's topic, `{thing}` one of the
 open vocabulary, any other a word of `SLOTS`. Of a list the first words are the most frequent (a Zipf law).
@@ -30,6 +30,79 @@ TOPICS = {
     "scarf tie belt umbrella keychain glove": "buckle fabric pattern knot hole edge handle stitching leather",
 }
 """What a product is called → what its parts are called."""
+
+PLURAL_TOPICS = (2, 5, 8, 11)
+"""Topics whose products come in pairs: shoes, earrings, legwear, glasses."""
+PLURAL_ITEMS = {"earring_set": "earrings", "pair_of_sunglasses": "sunglasses", "frame": "glasses"}
+"""Plurals that are not formed by rule."""
+PLURALS = {
+    "is": "are",
+    "was": "were",
+    "this": "these",
+    "has": "have",
+    "does": "do",
+    "fits": "fit",
+    "looks": "look",
+    "came": "come",
+    "it's": "they're",
+    "doesn't": "don't",
+    "wasn't": "weren't",
+}
+"""Word → what it is where the product is called by its plural; "it" is "they" in front, else "them"."""
+
+SWAPS = {
+    "the": (0.28, "my the_other your their some our any his all_the these other her its both every each"),
+    "it": (0.25, "this they that one everything this_one them he she mine you"),
+    "I": (0.1, "we you I've they I'd he she I'll people"),
+    "for": (0.28, "of in to of as of on out_of from over"),
+    "and": (0.08, "& or with but as_well_as plus"),
+    "love": (0.72, "like wear use need recommend enjoy really_like would_buy own have bought liked trust"),
+    "loves": (0.5, "likes wears uses needs wore wanted has is_wearing enjoys"),
+    "loved": (0.5, "liked wore had needed used tried bought"),
+    "with": (0.3, "in of in of without to over than on"),
+    "not": (0.2, "only never just hardly really all_that"),
+    "so": (0.4, "very very too really much more that pretty quite"),
+    "bought": (0.5, "ordered purchased have have_had wear tried needed received picked_up returned"),
+    "also": (0.65, "have only even still just really do all both often"),
+    "looks": (0.7, "fits feels works is was fit had wears seems goes"),
+    "look": (0.4, "fit feel work wear are were have seem"),
+    "came": (0.75, "was had fits arrived has fit were went is goes"),
+    "buy": (0.4, "order get purchase wear use try return own need"),
+    "because": (0.4, "as when if that for which where"),
+    "could": (0.5, "can would will did have should may"),
+    "wanted": (0.7, "had needed have was expected want hoped tried got used"),
+    "ok": (0.75, "okay fine good comfortable alright well true_to_size all_right great"),
+    "ever": (0.6, "yet so_far since for_work online now in_years before"),
+    "picture": (0.75, "size description photo fit other_pair length product website box arch"),
+    "another": (0.5, "more other a_second two_more the_same one_more"),
+    "gift": (0.7, "pair fit product work_shoe size costume present support good_buy"),
+    "then": (0.4, "now when even once again still after_that"),
+    "beautiful": (0.6, "comfortable great well_made good nice very_good warm soft useful"),
+    "compliments": (0.8, "wear use support comments money questions help pain looks"),
+    "favorite": (0.75, "other new work only second old usual first everyday"),
+    "amazing": (0.8, "great good comfortable very_good perfect nice the_best well_made"),
+    "awesome": (0.7, "great good very_good perfect nice comfortable what_I_needed"),
+    "perfect": (0.3, "great fine very_good comfortable just_right as_expected"),
+    "gorgeous": (0.6, "nice great comfortable good pretty as_described"),
+    "stars": (0.7, "out_of_5 product quality fit points on_comfort"),
+    "said": (0.6, "has was thinks had says told_me feels wore"),
+    "usually": (0.6, "normally have always needed really would just often only"),
+    "happy": (0.5, "pleased satisfied glad impressed comfortable"),
+    "worst": (0.4, "poorest cheapest most_uncomfortable only first"),
+    "from": (0.35, "on in at by of off"),
+    "at": (0.3, "in on for to by near"),
+    "one": (0.4, "pair size product shoe other only style first"),
+    "like": (0.2, "as than but have need"),
+    "what": (0.4, "than how as that which when"),
+    "got": (0.5, "have had wear ordered received get found purchased"),
+    "better": (0.4, "more other well larger less smaller bigger longer"),
+    "last": (0.4, "other first old previous next second only"),
+    "on": (0.1, "out in up over off around"),
+    "would": (0.2, "will can should did might"),
+    "money": (0.4, "time pain effort price support trouble"),
+    "material": (0.4, "product size fit support shape sole"),
+}
+"""Word → how often another word of like use stands in its place, and those; as many ways as people write."""
 
 SLOTS = {
     "great": """great perfect beautiful awesome amazing excellent gorgeous fantastic wonderful fabulous
@@ -63,10 +136,10 @@ SLOTS = {
     "color": """black blue white red pink gray purple green brown navy silver gold grey tan yellow
         orange beige burgundy turquoise teal ivory coral nude khaki charcoal maroon lavender leopard
         camo rose mint plum olive""",
-    "size": """medium large small XL size_8 XXL size_10 2X size_6 3X size_7 extra_large size_12 XS
-        one_size 36C size_9 size_4 34B size_14 7.5 8.5 9.5 size_5 38D size_11 petite 4X size_0 toddler
-        32x30 5T plus_size 34x32 36DD""",
-    "aspect": """price quality color fit size material look style design fabric shape feel length weight
+    "size": """medium large small XL wide regular extra_large size_8 XXL half_size size_10 petite one_size
+        narrow 2X size_6 3X size_7 toddler size_12 XS 36C size_9 size_4 34B plus_size size_14 7.5 8.5 9.5
+        size_5 38D size_11 4X size_0 32x30 5T 34x32 36DD""",
+    "aspect": """quality fit size price color material look style design fabric shape feel length weight
         texture pattern packaging craftsmanship sizing cut width detail workmanship smell shipping
         picture value stitching""",
     "does": """fits looks feels works hangs moves stays runs stretches holds_up sits closes washes wears
@@ -88,15 +161,16 @@ SLOTS = {
     "body": """hips chest arms feet shoulders waist bust head legs wrist stomach face neck back hands
         thighs ears belly calves ankles torso boobs butt toes skin hair nose knees fingers tummy
         waistline elbows""",
-    "num": """two 2 3 three 5 4 6 one 10 four 7 five 8 12 20 six 15 30 9 several 25 ten 50 14 18 11 40
-        16 100 13 24 60""",
+    "num": """two three one 2 several four a_few five six 3 ten seven 4 many twelve 5 eight some 10
+        thirty a_dozen twenty nine 6 12 fifteen 7 20 8 15 30 25 50 14 18 11 40 16 100 13 24 60""",
     "tall": " ".join(
         form.format(f, i) for i in range(12) for f in (5, 6, 4) for form in ("{}'{}", "{}'{}\"", "{}ft{}")
     ),
     "lbs": " ".join(f"{w}{unit}" for w in range(95, 230, 5) for unit in ("_lbs", "lbs", "_pounds", "#")),
-    "price": " ".join(f"${d}{c}" for d in range(1, 80, 2) for c in (".99", "", ".00", ".95")),
-    "link": """and also so because then since plus although which as when even_though while however
-        overall if unfortunately honestly otherwise still therefore besides anyway luckily""",
+    "price": """$20 $10 $15 ten_dollars $30 $25 twenty_bucks $12 $8 the_money $5 $40 $35 $18 $50 $19.99 $60
+        $9.99 $100 $14.99 $29.99 $7 $24.99 $22 $16 $12.99 $45 $80 $4.99 $39.99 $27 $13 $6.50""",
+    "link": """and and which and so and also because if when as since then that - even_though while
+        however overall although plus for unfortunately honestly -- still therefore besides anyway luckily""",
 }
 """Slot → words, most frequent first; `_` stands for a space."""
 
@@ -269,47 +343,9 @@ CLAUSES = {
 }
 """Voice → clauses: apart at `|` or a line end, the common ones of a length first."""
 
-THINGS = _listed(
-    """bag box one pair item store kids hand side day way time thing girl gift baby bit people problem
-    cloth paper card phone hair car door room house water food week hour line part end name seller
-    customer order mail person woman man girls women men lady guy head idea reason job year month place
-    case tag stain hole string thread edge corner piece set pack lot bottom top middle front inside
-    outside layer cover liner strip patch pin needle mirror table chair bed drawer closet hanger dryer
-    machine soap dye glue tape velcro magnet light lamp camera video picture screen computer book page
-    letter note list label brand logo sign model number code receipt refund credit dollar cent money
-    cost sale deal discount coupon package envelope plastic cotton polyester spandex wool leather denim
-    silk metal silver gold wood glass rubber foam paint ink oil perfume smoke dog cat horse bird fish
-    flower tree leaf star heart moon sun snow rain wind heat cold weather season spring fall morning
-    night evening afternoon weekend birthday holiday party dinner lunch breakfast coffee drink bottle
-    cup plate bowl knife tool hammer key lock chain rope wire button snap hook loop ball game team
-    player fan song music band movie show stage role character hero villain king queen knight soldier
-    cowboy doctor nurse teacher student waitress driver boss manager team crew class club group family
-    parents father uncle"""
-)
-"""The ordinary words of the open vocabulary, most frequent first; those formed of the parts below follow."""
-
-STEMS = _listed(
-    """wear stretch stitch button color match strap pocket fold wash dry iron knit print bead glitter
-    sparkle shine buckle hook snap tie loop pleat ruffle quilt pad line trim seam hem cuff collar drape
-    hang fit pinch rub blister itch scratch fade shrink wrinkle crease peel crack chip bend dent rust
-    polish gem stone pearl crystal silver leather suede denim cotton silk satin velvet wool fleece nylon
-    mesh foam rubber plastic metal wire chain clasp flower star heart skull dragon owl cat dog horse
-    bird turtle butterfly feather leaf vine tree ocean wave sun moon winter summer holiday party dance
-    travel beach garden office school church hospital kitchen farm ranch camp paint craft cook drive
-    walk run jump swim hike climb play sing read write draw teach nurse build clean pack ship deliver
-    wrap box tag label brand model sample catalog photo mirror closet drawer hanger shelf basket key
-    phone card coin cash lip nail lash brow curl braid pony shadow tattoo vampire pirate princess witch
-    ninja zombie fairy angel surprise delight please enjoy admire notice expect imagine wonder doubt
-    regret forgive promise argue complain"""
-)
-SUFFIXES = _listed("s ed ing er y less able ness ish like work wear band proof ful ly ers ings 's est")
-ONSETS = _listed("b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t tr v w y z th sp bl")
-NUCLEI = _listed("a e i o u ai ea ee ie oo ou ar er or an en in on al el il")
-CODAS = _listed("- n r l s t m ck nd st x ng p d")
-
 ENDINGS = {
-    "great": {".": 82, "!": 11, "!!": 2, "!!!": 2, "...": 2, " :)": 1},
-    "good": {".": 92, "!": 4, "..": 1, "...": 2, " :)": 1},
+    "great": {".": 77, "!": 16, "!!": 2, "!!!": 2, "...": 2, " :)": 1},
+    "good": {".": 90, "!": 6, "..": 1, "...": 2, " :)": 1},
     "mixed": {".": 94, ",": 2, "...": 3, "?": 1},
     "poor": {".": 92, "!": 3, ",": 1, "...": 3, ";": 1},
     "awful": {".": 79, "!": 12, "!!": 3, "!!!": 2, "!!!!": 1, "?!": 1, "...": 2},
@@ -317,7 +353,7 @@ ENDINGS = {
 }
 """Voice → what may close a clause, in hundredths."""
 
-DECORATIONS = _listed("😊 ❤️ 👍 😍 🎉 &#128522; ♥ ☺ ★★★ &#34;A+&#34; (café) naïve jalapeño — 👎 😡 <3 &lt;3")
+DECORATIONS = _listed("😊 ❤️ 👍 😍 🎉 😂 ♥ ☺ ★★★ (café) naïve jalapeño — 👎 😡 🙏🏽 👌 🥰 <3")
 
 SUMMARIES = ("One Star", "Two Stars", "Three Stars", "Four Stars", "Five Stars")
 FIRST_NAMES = _listed(
@@ -326,41 +362,3 @@ FIRST_NAMES = _listed(
     Mark Deborah Paul Stephanie Steven Rebecca Kevin Laura Brian Sharon Jason Cynthia Jeff Kathleen Ryan
     Amy Jacob Angela Gary Shirley Nicholas Anna Eric Brenda Jonathan Pamela José Zoë Björn André Renée"""
 )
-
-
-def open_word(rank: int) -> str:
-    """The word form of a rank: ordinary nouns, derived words, then compounds, names, model numbers."""
-    if rank < len(THINGS):
-        return THINGS[rank]
-    rank -= len(THINGS)
-    # A multiplicative hash: neighbours in rank are no neighbours in form.
-    mixed = (rank * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & (2**64 - 1)
-    mixed ^= mixed >> 29
-    if rank < len(STEMS) * 12:
-        return _inflect(STEMS[mixed % len(STEMS)], SUFFIXES[(mixed >> 20) % 20])
-    kind, mixed = mixed % 8, mixed >> 3
-    if kind < 3:
-        stem, other = STEMS[mixed % len(STEMS)], STEMS[(mixed >> 12) % len(STEMS)]
-        return _inflect(stem + other, ("", "", "s", "y")[(mixed >> 24) % 4])
-    if kind == 3:
-        return f"{chr(65 + mixed % 26)}{chr(65 + (mixed >> 8) % 26)}-{(mixed >> 16) % 10_000}"
-    name = "".join(_syllable(mixed >> (14 * at)) for at in range(2 + (mixed >> 45) % 2))
-    return name.capitalize() if kind == 4 else name
-
-
-def _syllable(mixed: int) -> str:
-    onset, nucleus = ONSETS[mixed % len(ONSETS)], NUCLEI[(mixed >> 5) % len(NUCLEI)]
-    return onset + nucleus + CODAS[(mixed >> 10) % len(CODAS)].strip("-")
-
-
-def _inflect(stem: str, suffix: str) -> str:
-    return (stem[:-1] if stem.endswith("e") and suffix[:1] in ("e", "i", "a", "y") else stem) + suffix
-
-
-def mistype(word: str, chance: float) -> str:
-    """Leave out, double or swap a letter of a word of four or more; the place comes from the drawn number."""
-    if len(word) < 4:
-        return word
-    at, kind = divmod(int(chance * 1e9) % (3 * (len(word) - 2)), 3)
-    a, b = word[at + 1], word[at + 2 : at + 3]
-    return word[: at + 1] + ("", a + a, b + a)[kind] + (b if kind < 2 else "") + word[at + 3 :]

@@ -1,0 +1,186 @@
+"""The words, slots and clauses of the synthetic texts as arrays, built once a process."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.synth import clauses
+from pipeline.synth.vocabulary import open_word, plural
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+SHORT_WORDS = 3
+"""Texts up to this many words are one clause of just this length."""
+READY_RANKS = 1 << 15
+"""Words of the open vocabulary kept ready; rarer ones are formed when drawn."""
+
+# How often a slot takes a word of the open vocabulary instead; numbers and connectors never do.
+_OPEN_FRAC = dict.fromkeys(("but", "link", "num", "tall", "lbs", "price"), 0.0)
+_OPEN_FRAC |= dict.fromkeys(("does", "great", "when", "broke"), 0.08)
+_OPEN_FRAC |= {"thing": 1.0, "item": 0.1, "items": 0.1, "very": 0.02}
+_OPEN_FRAC_ELSE = 0.18
+_CONTRACTIONS = {
+    "i am": "i'm",
+    "it is": "it's",
+    "do not": "don't",
+    "did not": "didn't",
+    "does not": "doesn't",
+    "was not": "wasn't",
+    "will not": "won't",
+    "would not": "wouldn't",
+    "i have": "i've",
+    "could not": "couldn't",
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """V words, S slots, and the clauses. A clause token is a word's id, or -1 - slot."""
+
+    words: NDArray[Any]
+    """(V,) str: id 0 is "", the last READY_RANKS are the open vocabulary."""
+    capitals: NDArray[Any]
+    """(V,) str: the same with a capital letter."""
+    first_id: IntArray
+    """(S,) of the slot's words, which follow each other."""
+    cumulative: list[FloatArray]
+    """S arrays: a slot's chances, summed up."""
+    per_topic: IntArray
+    """(S,) words of each topic; 0 where the topic does not matter."""
+    open_frac: FloatArray
+    """(S,) how often a word of the open vocabulary stands in the slot."""
+    tokens: IntArray
+    """All clauses, end to end."""
+    clause_start: IntArray
+    clause_words: IntArray
+    group_start: IntArray
+    """(voices, 4): the first clause of 1, 2, 3 and more words."""
+    group_size: IntArray
+    endings: NDArray[Any]
+    """(voices, 100) str, each as often as it is likely."""
+    slot: dict[str, int]
+    plural_id: IntArray
+    """(V,) the word to use where the product is called by its plural; most often the same."""
+    swap_frac: FloatArray
+    """(V,) how often another word of like use stands in a word's place."""
+    swap_id: IntArray
+    """(V,) the first of those words."""
+    swap_count: IntArray
+    it: int
+    they: int
+    them: int
+
+
+@cache
+def tables() -> Tables:
+    """The arrays; built at the first call."""
+    slots = _slots()
+    slot = {name: at for at, name in enumerate(slots)}
+    vocabulary: dict[str, int] = {"": 0}
+    compiled, groups = _compile_clauses(slot, vocabulary)
+    for word in ("it", "they", "them", *clauses.PLURALS, *clauses.PLURALS.values(), *clauses.SWAPS):
+        vocabulary.setdefault(word, len(vocabulary))
+    listing = list(vocabulary)
+    first_id = _append(listing, slots)
+    swapped = {word: others.split() for word, (_, others) in clauses.SWAPS.items()}
+    swap_start = _append(listing, swapped)
+    listing += [open_word(rank) for rank in range(READY_RANKS)]
+    per_topic = [len(slots[n]) // len(clauses.TOPICS) if n in ("item", "items", "part") else 0 for n in slots]
+    plural_id = np.arange(len(listing))
+    for one, many in clauses.PLURALS.items():
+        plural_id[vocabulary[one]] = vocabulary[many]
+    swap_frac, swap_id, swap_count = (np.zeros(len(listing), dtype) for dtype in (float, np.int64, np.int64))
+    for (word, (frac, _)), start in zip(clauses.SWAPS.items(), swap_start, strict=True):
+        at = vocabulary[word]
+        swap_frac[at], swap_id[at], swap_count[at] = frac, start, len(swapped[word])
+    lengths = [len(c) for c in compiled]
+    voices = clauses.VOICES
+    return Tables(
+        words=np.array(listing, dtype=object),
+        capitals=np.array([w[:1].upper() + w[1:] for w in listing], dtype=object),
+        first_id=np.array(first_id),
+        cumulative=[_zipf(each or len(s)) for each, s in zip(per_topic, slots.values(), strict=True)],
+        per_topic=np.array(per_topic),
+        open_frac=np.array([_OPEN_FRAC.get(name, _OPEN_FRAC_ELSE) for name in slots]),
+        tokens=np.concatenate([np.array(c) for c in compiled]),
+        clause_start=np.cumsum([0, *lengths[:-1]]),
+        clause_words=np.array(lengths),
+        group_start=np.cumsum([0, *groups[:-1]]).reshape(len(voices), -1),
+        group_size=np.array(groups).reshape(len(voices), -1),
+        endings=np.array([list(Counter(clauses.ENDINGS[v]).elements()) for v in voices], dtype=object),
+        slot=slot,
+        plural_id=plural_id,
+        swap_frac=swap_frac,
+        swap_id=swap_id,
+        swap_count=swap_count,
+        it=vocabulary["it"],
+        they=vocabulary["they"],
+        them=vocabulary["them"],
+    )
+
+
+def _slots() -> dict[str, list[str]]:
+    slots = {name: text.split() for name, text in clauses.SLOTS.items()}
+    slots["but"] = ["but"]
+    slots["thing"] = ["thing"]
+    slots["item"] = [w for items in clauses.TOPICS for w in _padded(items)]
+    slots["items"] = [clauses.PLURAL_ITEMS.get(w) or plural(w) for w in slots["item"]]
+    slots["part"] = [w for parts in clauses.TOPICS.values() for w in _padded(parts)]
+    return slots
+
+
+def _append(listing: list[str], lists: dict[str, list[str]]) -> list[int]:
+    """Add the words of all lists; returns where each list starts."""
+    starts = []
+    for entries in lists.values():
+        starts.append(len(listing))
+        listing += [entry.replace("_", " ") for entry in entries]
+    return starts
+
+
+def _compile_clauses(slot: dict[str, int], vocabulary: dict[str, int]) -> tuple[list[list[int]], list[int]]:
+    """Clauses as tokens, and the sizes of their groups by voice and length; adds words to `vocabulary`."""
+    compiled: list[list[int]] = []
+    groups: list[int] = []
+    for voice in clauses.VOICES:
+        texts = re.split(r"[|\n]", clauses.CLAUSES[voice])
+        texts = [_contracted(text) if at % 2 else text for at, text in enumerate(texts)]
+        listed = [[_token(piece, slot, vocabulary) for piece in text.split()] for text in texts]
+        for size in range(1, SHORT_WORDS + 2):
+            group = [clause for clause in listed if min(len(clause), SHORT_WORDS + 1) == size]
+            groups.append(len(group))
+            compiled += group
+    return compiled, groups
+
+
+def _contracted(clause: str) -> str:
+    for two, one in _CONTRACTIONS.items():
+        clause = re.sub(rf"\b{two}\b", one, clause)
+    return clause
+
+
+def _token(piece: str, slot: dict[str, int], vocabulary: dict[str, int]) -> int:
+    if match := re.fullmatch(r"\{(\w+)\}", piece):
+        return -1 - slot[match[1]]
+    written = piece.capitalize() if piece == "i" or piece.startswith("i'") else piece
+    return vocabulary.setdefault(written, len(vocabulary))
+
+
+def _padded(text: str, size: int = 10) -> list[str]:
+    """Repeated up to one size for all topics, so that a topic is a multiple of it away."""
+    return (text.split() * size)[:size]
+
+
+def _zipf(count: int) -> FloatArray:
+    weights = 1.0 / (np.arange(count) + 2.5)
+    cumulative: FloatArray = weights.cumsum() / weights.sum()
+    cumulative[-1] = 1.0
+    return cumulative

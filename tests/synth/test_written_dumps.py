@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import OutputError, SettingError
+from pipeline.storage import locate
+from pipeline.synth import BLOCK_ROWS, FORMATS, DumpSpec, iter_reviews, write_dump
+
+ROOT = Path(__file__).parents[2]
+
+
+def lines_of(files: list[Any]) -> list[str]:
+    return [line for f in files for line in gzip.decompress(f.read_bytes()).decode().splitlines()]
+
+
+def test_same_arguments_same_bytes(tmp_path: Path) -> None:
+    first, again = (write_dump(locate(tmp_path / n), rows=500, shards=2, seed=3).files for n in "ab")
+    assert [f.name for f in first] == ["reviews-00000-of-00002.json.gz", "reviews-00001-of-00002.json.gz"]
+    assert [f.read_bytes() for f in first] == [f.read_bytes() for f in again]
+    assert first[0].read_bytes()[4:8] == bytes(4), "the gzip header holds a time"
+
+
+def test_another_seed_another_dump() -> None:
+    one, other = (list(iter_reviews(seed, 0, 200)) for seed in (0, 1))
+    assert sum(a == b for a, b in zip(one, other, strict=True)) == 0
+
+
+@pytest.mark.parametrize("shards", [2, 3, 7])
+def test_rows_do_not_depend_on_the_shards(tmp_path: Path, shards: int) -> None:
+    rows = BLOCK_ROWS + 801  # Shards end inside blocks, and a block ends inside a shard.
+    whole = lines_of(write_dump(locate(tmp_path / "one"), rows, 1, seed=5).files)
+    files = write_dump(locate(tmp_path / "many"), rows, shards, seed=5).files
+    assert lines_of(files) == whole
+    assert len(whole) == rows
+    counts = [len(lines_of([file])) for file in files]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_a_longer_dump_starts_with_the_shorter_one() -> None:
+    longer = list(iter_reviews(0, 0, 5_000))
+    assert longer[:37] == list(iter_reviews(0, 0, 37))
+    assert longer[4_000:4_100] == list(iter_reviews(0, 4_000, 4_100))
+
+
+@pytest.mark.parametrize(("rows", "shards"), [(1, 1), (10, 3), (10, 10)])
+def test_row_counts_are_exact(tmp_path: Path, rows: int, shards: int) -> None:
+    files = write_dump(locate(tmp_path), rows, shards).files
+    assert len(files) == shards
+    assert len(lines_of(files)) == rows
+
+
+@pytest.mark.parametrize(("rows", "shards", "shown"), [(0, 1, "0"), (5, 0, "0"), (5, 6, "6"), (-1, 2, "-1")])
+def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, rows: int, shards: int, shown: str) -> None:
+    with pytest.raises(SettingError, match=rf"rows={rows}, shards={shards}"):
+        write_dump(locate(tmp_path), rows, shards)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(SettingError, match="seed=-1"):
+        DumpSpec(rows=1, seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ({"form": "2019"}, "format=2019: unknown; choose one of 2014, 2018, 2023"),
+        ({"broken_frac": 1.5}, "broken_frac=1.5"),
+        ({"broken_frac": float("nan")}, "broken_frac=nan"),
+        ({"workers": 0}, "workers=0"),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused(tmp_path: Path, setting: dict[str, Any], shown: str) -> None:
+    with pytest.raises(SettingError, match=shown):
+        write_dump(locate(tmp_path), rows=5, **setting)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_number_of_processes_changes_no_byte(tmp_path: Path, form: str) -> None:
+    arguments: dict[str, Any] = {"rows": 2_500, "shards": 3, "form": form, "broken_frac": 0.05}
+    told: list[int] = []
+    one = write_dump(locate(tmp_path / "one"), **arguments, progress=told.append)
+    two = write_dump(locate(tmp_path / "two"), **arguments, workers=2)
+    assert [f.read_bytes() for f in one.files] == [f.read_bytes() for f in two.files]
+    assert one.broken == two.broken
+    assert sum(told) == 2_500
+
+
+def test_progress_is_told_by_processes_too(tmp_path: Path) -> None:
+    told: list[int] = []
+    write_dump(locate(tmp_path), rows=10, shards=4, workers=4, progress=told.append)
+    assert sorted(told) == [2, 2, 3, 3]
+
+
+def test_a_shard_that_cannot_be_written_leaves_nothing_and_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "reviews-00000-of-00001.json.gz"
+    blocked.mkdir()
+    with pytest.raises(OutputError, match=r"reviews-00000-of-00001\.json\.gz: cannot be written"):
+        write_dump(locate(tmp_path), rows=10)
+    assert list(tmp_path.iterdir()) == [blocked]
+
+
+def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
+    old = write_dump(locate(tmp_path), rows=10, seed=1).files[0].read_bytes()
+
+    def stop(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_dump(locate(tmp_path), rows=10, seed=2, progress=stop)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [old]
+
+
+MEMORY = """
+import resource, sys
+from pipeline.storage import locate
+from pipeline.synth import write_dump
+write_dump(locate(sys.argv[1]), rows=int(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    # Lines of 40,000 more rows are 17 MB.
+    def peak_mib(rows: int) -> int:
+        command = [sys.executable, "-c", MEMORY, str(tmp_path), str(rows)]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert peak_mib(50_000) - peak_mib(10_000) < 10
+
+
+def job(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jobs.synth", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_job_says_what_it_wrote(tmp_path: Path) -> None:
+    sizes = ("--rows", 3_000, "--shards", 2, "--seed", 4)
+    done = job("--output", tmp_path, *sizes, "--format", "2023", "--broken-frac", 0.1)
+    assert done.returncode == 0, done.stderr
+    other = write_dump(locate(tmp_path / "other"), 3_000, 2, 4, form="2023", broken_frac=0.1)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in other.broken.items())
+    assert f"3,000 reviews, {other.broken_rows} of them broken ({kinds}), 2 files" in done.stderr
+    assert [(tmp_path / f.name).read_bytes() for f in other.files] == [f.read_bytes() for f in other.files]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("--format", "2019"), "format=2019: unknown; choose one of 2014, 2018, 2023"),
+        (("--broken-frac", "-0.1"), "broken_frac=-0.1: must be from 0 to 1"),
+        (("--rows", "3", "--shards", "4"), "ask for at most 3 shards"),
+        (("--workers", "0"), "workers=0: must be at least 1"),
+    ],
+)
+def test_the_job_refuses_in_one_line(tmp_path: Path, arguments: tuple[str, ...], shown: str) -> None:
+    done = job("--output", tmp_path / "dump", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert shown in done.stderr
+    assert not (tmp_path / "dump").exists()
