@@ -35,14 +35,12 @@ _SHORT_VOICES = np.array(
         [0.01, 0.01, 0.02, 0.22, 0.72, 0.02],
     ]
 )
-_OPEN_SCALE, _OPEN_EXPONENT = 2700.0, 1.27
+_OPEN_SCALE, _OPEN_EXPONENT = 2300.0, 1.2
 _MAX_RANK = 1 << 40
-_ANY_OPEN_FRAC = 0.034
+_ANY_OPEN_FRAC = 0.042
 """Of the words outside slots: people write of anything."""
 _PLURAL_FRAC = (0.95, 0.3)
 """Rows that call the product by its plural: of topics whose products come in pairs, and of the others."""
-
-
 _COMMA_FRAC = 0.015
 _OTHER_MARKS, _OTHER_MARKS_FRAC = ("?", ";", ":", "...", "!"), 0.0015
 """What stands after words within a sentence."""
@@ -182,8 +180,8 @@ def _fill_slots(rng: np.random.Generator, parts: Tables, ids: IntArray, topics: 
     ids[opened] = len(parts.words) - READY_RANKS + ranks
 
 
-# Words in marks and run together: a sixth of the distinct pieces of real text.
-_MARKED_FORMS = ('"{}"', "({})", "({})", "*{}*", "{}/{}", "{}/{}", "{}-{}", "{}-{}", "{}.{}", "{},{}")
+# Words in marks and run together: new pieces of known words.
+_MARKED_FORMS = ('"{}"', "({})", "({})", "({}", "{})", "*{}*", "{}/{}", "{}-{}", "{}.{}")
 _MARKED_FRAC = 0.009
 
 

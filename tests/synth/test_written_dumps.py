@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import fs as pafs
 
 from pipeline.errors import OutputError, SettingError
-from pipeline.storage import locate
+from pipeline.storage import Location, locate
 from pipeline.synth import BLOCK_ROWS, FORMATS, DumpSpec, iter_reviews, write_dump
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +118,21 @@ def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_dump(locate(tmp_path), rows=10, seed=2, progress=stop)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [old]
+
+
+def test_an_object_store_holds_whole_files_or_none(tmp_path: Path) -> None:
+    store = Location(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "dump", "store://dump")
+    written = write_dump(store, rows=10, shards=2, seed=1).files
+    local = write_dump(locate(tmp_path / "local"), rows=10, shards=2, seed=1).files
+    assert [f.read_bytes() for f in written] == [f.read_bytes() for f in local]
+    assert len(store.list_files()) == 2
+
+    def stop(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_dump(store, rows=10, shards=3, progress=stop)
+    assert [f.name for f in store.list_files()] == [f.name for f in written]
 
 
 MEMORY = """
