@@ -137,7 +137,7 @@ def _write_in_processes(
                 if progress:
                     progress(len(spec.shard_rows(shards[done])))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     return broken
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.synth import clauses
+from pipeline.synth import clauses, swaps
 from pipeline.synth.vocabulary import open_word, plural
 
 IntArray = NDArray[np.int64]
@@ -86,19 +86,19 @@ def tables() -> Tables:
     slot = {name: at for at, name in enumerate(slots)}
     vocabulary: dict[str, int] = {"": 0}
     compiled, groups = _compile_clauses(slot, vocabulary)
-    for word in ("it", "they", "them", *clauses.PLURALS, *clauses.PLURALS.values(), *clauses.SWAPS):
+    for word in ("it", "they", "them", *swaps.PLURALS, *swaps.PLURALS.values(), *swaps.SWAPS):
         vocabulary.setdefault(word, len(vocabulary))
     listing = list(vocabulary)
     first_id = _append(listing, slots)
-    swapped = {word: others.split() for word, (_, others) in clauses.SWAPS.items()}
+    swapped = {word: others.split() for word, (_, others) in swaps.SWAPS.items()}
     swap_start = _append(listing, swapped)
     listing += [open_word(rank) for rank in range(READY_RANKS)]
     per_topic = [len(slots[n]) // len(clauses.TOPICS) if n in ("item", "items", "part") else 0 for n in slots]
     plural_id = np.arange(len(listing))
-    for one, many in clauses.PLURALS.items():
+    for one, many in swaps.PLURALS.items():
         plural_id[vocabulary[one]] = vocabulary[many]
     swap_frac, swap_id, swap_count = (np.zeros(len(listing), dtype) for dtype in (float, np.int64, np.int64))
-    for (word, (frac, _)), start in zip(clauses.SWAPS.items(), swap_start, strict=True):
+    for (word, (frac, _)), start in zip(swaps.SWAPS.items(), swap_start, strict=True):
         at = vocabulary[word]
         swap_frac[at], swap_id[at], swap_count[at] = frac, start, len(swapped[word])
     lengths = [len(c) for c in compiled]
@@ -132,7 +132,7 @@ def _slots() -> dict[str, list[str]]:
     slots["but"] = ["but"]
     slots["thing"] = ["thing"]
     slots["item"] = [w for items in clauses.TOPICS for w in _padded(items)]
-    slots["items"] = [clauses.PLURAL_ITEMS.get(w) or plural(w) for w in slots["item"]]
+    slots["items"] = [swaps.PLURAL_ITEMS.get(w) or plural(w) for w in slots["item"]]
     slots["part"] = [w for parts in clauses.TOPICS.values() for w in _padded(parts)]
     return slots
 
