@@ -110,25 +110,27 @@ def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
     """
     groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
     # One byte: a block is handed on with its first row, so a chunk never waits for the next.
-    return _from_tasks([partial(read_group, group, plan) for group in groups], pool, block_bytes=1)
+    return _from_tasks([partial(read_group, group, plan) for group in groups], pool, target_max_block_size=1)
 
 
 def table_dataset(function: Callable[[Any], pa.Table], arguments: Iterable[Any], pool: Pool) -> Any:
-    """A Ray dataset whose blocks are the tables that a function returns for each argument."""
-    return _from_tasks([partial(_one, function, a) for a in arguments], pool, block_bytes=None)
+    """A Ray dataset whose blocks are the tables that a function returns for each argument.
+
+    A shuffle of it takes up one of them at a time; by Ray's default it joins them up to a GiB.
+    """
+    tasks = [partial(_one, function, argument) for argument in arguments]
+    return _from_tasks(tasks, pool, target_max_block_size=None, shuffle_input_batch_bytes=0)
 
 
 def _one(function: Callable[[Any], pa.Table], argument: Any) -> Iterator[pa.Table]:
     yield function(argument)
 
 
-def _from_tasks(
-    tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, block_bytes: int | None
-) -> Any:
+def _from_tasks(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, **settings: Any) -> Any:
     """A Ray dataset of what some functions yield.
 
     Args:
-        block_bytes: a block of its rows is handed on when it has so many; None: each table is one block.
+        settings: of Ray's DataContext, for this dataset alone.
     """
     import ray.data
     from ray.data.block import BlockMetadata
@@ -143,15 +145,20 @@ def _from_tasks(
             return [ReadTask(task, about) for task in tasks]
 
     context = ray.data.DataContext.get_current()
-    before = context.target_max_block_size
-    # The dataset takes a copy of the context with it.
-    context.target_max_block_size = block_bytes
+    before = {name: getattr(context, name) for name in settings}
+    _set(context, settings)
     try:
+        # The dataset takes a copy of the context with it.
         return ray.data.read_datasource(
             Tasks(), num_cpus=pool.cpus, concurrency=pool.size, override_num_blocks=len(tasks)
         )
     finally:
-        context.target_max_block_size = before
+        _set(context, before)
+
+
+def _set(context: Any, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        setattr(context, name, value)
 
 
 def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **options: Any) -> Any:
