@@ -16,6 +16,7 @@ import pytest
 from pipeline.config import Config, load_config
 from pipeline.errors import ModelError
 from pipeline.evaluate import stage as evaluate_stage
+from pipeline.evaluate.baseline import compare
 from pipeline.manifest import read_manifest, read_run
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
@@ -223,6 +224,17 @@ def test_the_report_has_its_files(outputs: Outputs) -> None:
     names = {"metrics.json", "roc.png", "confusion.png", "report.html", "manifest.json", "run.json"}
     assert {p.name for p in outputs.report.iterdir()} == names
     assert (outputs.report / "roc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_simpler_means_are_measured_on_the_same_rows(outputs: Outputs) -> None:
+    figures = compare(str(outputs.base))
+    ours = json.loads((outputs.report / "metrics.json").read_text())
+    assert figures["rayview"]["accuracy"] == ours["accuracy"]
+    stars = read_scores(outputs.scores)["stars"].to_pylist()
+    commonest = max(stars.count(s) for s in set(stars))
+    assert figures["majority"]["accuracy"] == pytest.approx(commonest / len(stars))
+    # The stars of a synthetic review follow from its words, which is what it looks at.
+    assert figures["TF-IDF + logistic regression"]["roc_auc_macro"] > 0.7
 
 
 def test_the_same_stage_twice_does_nothing(outputs: Outputs, dump: Path, cluster: Any) -> None:
