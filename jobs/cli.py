@@ -36,6 +36,10 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given repeatedly."),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop at the first line with an error, or file that breaks off."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Delete what an earlier run of rayview left in DIR.")

@@ -23,7 +23,7 @@ def main(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare scores with the stars of the reviews: metrics, ROC curves, a report."""
+    """Compare scores with what the reviews say themselves: metrics, ROC curves, a report."""
     with session("evaluate") as job:
         from pipeline.config import load_config
 

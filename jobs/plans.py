@@ -25,8 +25,7 @@ def print_plan(
     """Print what a stage would read, run on and write."""
     job.print(f"{stage}: would run on {cluster}")
     for source in sources:
-        form = source.form if isinstance(source.form, str) else source.form.name
-        job.print(f"  input: {source.uri} ({source.size_bytes:,} bytes, {form})")
+        job.print(f"  input: {source.uri} ({source.size_bytes:,} bytes, {source.form_name})")
     for name, pool in shares.items():
         job.print(f"  {name}: {pool}")
     job.print(f"  output: {output.uri}")
@@ -36,6 +35,12 @@ def rejected(manifest: Manifest) -> str:
     """`, 18 empty_text` and so on; empty where nothing was rejected."""
     rejected = manifest.counts.rejected if manifest.counts else {}
     return "".join(f", {n:,} {reason}" for reason, n in rejected.items())
+
+
+def warn_of_broken(job: Session, manifest: Manifest) -> None:
+    """Name the files that could not be read to their end."""
+    for sentence in manifest.details["broken"]:
+        job.reporter.say(f"warning: {sentence}; what came before it was read")
 
 
 def where(manifest: Manifest, output: Location) -> str:

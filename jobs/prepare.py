@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, run, session
-from jobs.plans import locations, print_plan, rejected, where
+from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
+from jobs.plans import locations, print_plan, rejected, warn_of_broken, where
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -18,6 +18,7 @@ def main(
     output: Output,
     config: ConfigFile = None,
     sets: Sets = None,
+    strict: Strict = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -25,7 +26,14 @@ def main(
     with session("prepare") as job:
         from pipeline.config import load_config
 
-        run_stage(job, inputs, output, load_config(config, sets or ()), dry_run, overwrite)
+        run_stage(
+            job,
+            inputs,
+            output,
+            load_config(config, sets or (), input__strict=strict or None),
+            dry_run,
+            overwrite,
+        )
 
 
 def run_stage(
@@ -49,6 +57,7 @@ def run_stage(
     manifest = stage.prepare(plan, cluster, job.reporter, overwrite=overwrite)
     counts = manifest.counts
     assert counts is not None
+    warn_of_broken(job, manifest)
     splits = ", ".join(f"{n:,} {split}" for split, n in counts.splits.items())
     job.reporter.say(
         f"prepare: {counts.lines:,} lines → {splits}{rejected(manifest)}; {where(manifest, plan.output)}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, run, session
+from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -28,6 +28,7 @@ def main(
     ] = None,
     config: ConfigFile = None,
     sets: Sets = None,
+    strict: Strict = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -38,7 +39,7 @@ def main(
     with session("run") as job:
         from pipeline.config import load_config
 
-        settings = load_config(config, sets or (), model__name=model)
+        settings = load_config(config, sets or (), model__name=model, input__strict=strict or None)
         run_all(job, inputs, score or [], output, settings, dry_run, overwrite)
 
 

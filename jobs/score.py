@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, run, session
-from jobs.plans import locations, print_plan, rejected, where
+from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
+from jobs.plans import locations, print_plan, rejected, warn_of_broken, where
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -21,6 +21,7 @@ def main(
     output: Output,
     config: ConfigFile = None,
     sets: Sets = None,
+    strict: Strict = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -28,7 +29,15 @@ def main(
     with session("score") as job:
         from pipeline.config import load_config
 
-        run_stage(job, inputs, model, output, load_config(config, sets or ()), dry_run, overwrite)
+        run_stage(
+            job,
+            inputs,
+            model,
+            output,
+            load_config(config, sets or (), input__strict=strict or None),
+            dry_run,
+            overwrite,
+        )
 
 
 def run_stage(
@@ -53,8 +62,7 @@ def run_stage(
     manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite)
     counts = manifest.counts
     assert counts is not None
-    for sentence in manifest.details["broken"]:
-        job.reporter.say(f"warning: {sentence}; what came before it was read")
+    warn_of_broken(job, manifest)
     done = where(manifest, plan.output)
     job.reporter.say(f"score: {counts.lines:,} lines → {counts.rows:,} scored{rejected(manifest)}; {done}")
     return manifest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -30,6 +31,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
+def _names(value: object) -> object:
+    """Names that are given as one text, separated by commas."""
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
 class Section(BaseModel):
     """A frozen group of settings; an unknown name is an error."""
 
@@ -42,29 +50,58 @@ class InputConfig(Section):
     text: tuple[str, ...] | None = None
     """Columns joined into the text; by default the format's own (summary and body)."""
     text_separator: str = " "
+    unescape_html: bool = True
+    """Write out `&amp;` and the like in texts, and put a space in place of `<br />`."""
     stars: str | None = None
-    """Column of the stars; by default the format's own."""
+    """Column of the stars, or of the label where `labels.scheme` is words; by default the format's own."""
+    asin: str | None = None
+    """Column of the product; by default the format's own, as for the next three."""
+    user_id: str | None = None
+    timestamp: str | None = None
+    verified: str | None = None
+    columns: tuple[str, ...] | None = None
+    """Names of the columns of CSV files that have no header, in order."""
+    quoted: bool | None = None
+    """Whether fields of CSV files may stand in quotes; by default told from the first lines."""
     max_rows: Count | None = None
     """Read only the first lines of the input, counted over its files in order."""
     chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
     """Text in one unit of work; by default chosen once from the input's size and the device."""
+    max_line_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 20
+    """Longer lines are rejected, and never held in memory."""
     max_rejected_frac: Fraction = 0.05
     """Share of lines that may be rejected before the job stops; filters are not counted."""
+    strict: bool = False
+    """Stop at the first line that is rejected for an error, and at a file that breaks off."""
     verified_only: bool = False
     """Leave out reviews marked as not verified; a line without the mark stays."""
 
-    @field_validator("text", mode="before")
+    @field_validator("text", "columns", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
+        return _names(value)
 
 
 class LabelsConfig(Section):
     """How stars become classes."""
 
-    scheme: Literal["stars", "sentiment", "binary"] = "stars"
+    scheme: Literal["stars", "sentiment", "binary", "words"] = "stars"
+    """words: the column `input.stars` holds a word, such as pos or neg, and no stars."""
+    words: tuple[str, ...] | None = None
+    """The words that are the classes, in order, where the scheme is words."""
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return _names(value)
+
+    @model_validator(mode="after")
+    def _words_fit(self) -> LabelsConfig:
+        if self.words is not None and self.scheme != "words":
+            raise ValueError(f"words={','.join(self.words)} needs labels.scheme=words; it is {self.scheme}")
+        if self.words is not None and (len(set(self.words)) < max(2, len(self.words))):
+            raise ValueError(f"words={','.join(self.words)}: name at least two, each once")
+        return self
 
 
 class DedupConfig(Section):
@@ -229,13 +266,14 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **overrides: 
 
     Args:
         file: path of a TOML file, or None.
-        sets: `section.key=value`; the value is read as TOML, or else taken as a string.
+        sets: `section.key=value`, or several with commas between; a value is read as TOML, or else taken
+            as a string.
         overrides: `section__key=value` from a job's own options; None means not given.
     Raises:
         SettingError: the file is missing or not TOML, a name is unknown, or a value does not fit.
     """
     data: dict[str, Any] = {} if file is None else _read_toml(file)
-    for item in sets:
+    for item in (part for several in sets for part in _one_by_one(several)):
         name, equals, text = item.partition("=")
         if not equals:
             raise SettingError(f"--set {item}: no '='; write --set section.key=value")
@@ -248,6 +286,12 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **overrides: 
         return Config.model_validate(data)
     except ValidationError as error:
         raise SettingError(_explain(error) + where) from None
+
+
+def _one_by_one(sets: str) -> list[str]:
+    """`a.x=1,2,b.y=3` as `a.x=1,2` and `b.y=3`: a comma before the name of a setting parts two of them."""
+    names = "|".join(re.escape(name) for name in setting_names())
+    return re.split(rf",\s*(?=(?:{names})\s*=)", sets)
 
 
 def setting_names() -> list[str]:

@@ -13,11 +13,14 @@ import pyarrow as pa
 from pipeline.errors import AccountingError, ErrorBudgetError
 from pipeline.ingest.dataset import Batch, Source
 from pipeline.ingest.rejects import count_errors
-from pipeline.manifest import Counts, OutputFile
+from pipeline.manifest import Counts, FileCounts, OutputFile
 from pipeline.progress import Reporter
 
 _BUDGET_FROM_LINES = 1000
 """The error budget is a share; before so many lines it would be a lottery."""
+
+_EXAMPLE_BYTES = 80
+_TOP_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,15 @@ class Entry:
     bytes_read: int
     rows: int
     rejected: dict[str, int]
-    example: str | None
-    """The first line rejected as an error, for a message: line, reason, detail."""
+    examples: dict[str, str]
+    """For each error that lines were rejected for, the first of them: source, line, detail, beginning."""
     outputs: list[OutputFile]
     counts: dict[str, Any]
 
     @classmethod
     def of(cls, batch: Batch, outputs: list[OutputFile]) -> Entry:
         """The entry of a batch whose output files are these."""
-        rejected, example = _count(batch.rejects)
+        rejected, examples = _count(batch.rejects)
         meta = {
             n: getattr(batch, n)
             for n in ("file", "chunk", "first_line", "lines", "last", "broken", "bytes_read")
@@ -50,7 +53,7 @@ class Entry:
             **meta,
             rows=batch.rows.num_rows,
             rejected=rejected,
-            example=example,
+            examples=examples,
             outputs=outputs,
             counts=batch.counts,
         )
@@ -66,16 +69,23 @@ class Entry:
         return cls(**data | {"outputs": [OutputFile(**o) for o in data["outputs"]]})
 
 
-def _count(rejects: pa.Table | None) -> tuple[dict[str, int], str | None]:
+def _count(rejects: pa.Table | None) -> tuple[dict[str, int], dict[str, str]]:
     if rejects is None:
-        return {}, None
+        return {}, {}
     reasons = rejects["reason"].to_pylist()
-    first = next((i for i, reason in enumerate(reasons) if count_errors({reason: 1})), None)
-    example = None
-    if first is not None:
-        row = rejects.slice(first, 1).to_pylist()[0]
-        example = f"{row['source']}, line {row['line']}: {row['reason']} ({row['detail']})"
-    return dict(Counter(reasons).most_common()), example
+    rejected = Counter(reasons)
+    errors = [reason for reason in rejected if count_errors({reason: 1})]
+    examples = {reason: _example(rejects.slice(reasons.index(reason), 1)) for reason in errors}
+    return dict(rejected.most_common()), examples
+
+
+def _example(reject: pa.Table) -> str:
+    row = reject.to_pylist()[0]
+    raw = (row["raw"] or b"")[:_EXAMPLE_BYTES].decode(errors="replace")
+    # One line, whatever the dump holds.
+    shown = "".join(c if c.isprintable() else " " for c in raw)
+    detail = row["detail"].partition("\n")[0][:_EXAMPLE_BYTES]
+    return f"{row['source']}, line {row['line']}: {detail or row['reason']}: {shown}".rstrip(": ")
 
 
 @dataclass
@@ -84,6 +94,8 @@ class Ledger:
 
     sources: list[Source]
     max_rejected_frac: float
+    strict: bool = False
+    """Whether no line may be rejected for an error, and no file break off."""
     entries: dict[tuple[int, int], Entry] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -95,7 +107,7 @@ class Ledger:
         """Take in a chunk; a chunk that a retry reports again is counted once.
 
         Raises:
-            ErrorBudgetError: more lines were rejected than allowed.
+            ErrorBudgetError: more lines were rejected than allowed; or any, or a file broke off, if strict.
         """
         if (entry.file, entry.chunk) in self.entries:
             return
@@ -104,8 +116,10 @@ class Ledger:
         self.rows += entry.rows
         self.rejected.update(entry.rejected)
         self._read[entry.file] = max(self._read.get(entry.file, 0), entry.bytes_read)
-        if entry.example is not None:
-            self.examples.setdefault(entry.example.partition(": ")[2].partition(" ")[0], entry.example)
+        for reason, example in entry.examples.items():
+            self.examples.setdefault(reason, example)
+        if self.strict:
+            self._check_strict(entry)
         if self.lines >= _BUDGET_FROM_LINES:
             self.check_budget()
 
@@ -123,12 +137,22 @@ class Ledger:
         """Raise ErrorBudgetError if more lines were rejected than `input.max_rejected_frac` allows."""
         errors = count_errors(dict(self.rejected))
         if errors > self.max_rejected_frac * self.lines:
-            top = ", ".join(f"{n} {r}" for r, n in self.rejected.most_common(3))
-            example = next(iter(self.examples.values()), "")
-            raise ErrorBudgetError(
-                f"{errors} of {self.lines} lines rejected, more than input.max_rejected_frac="
-                f"{self.max_rejected_frac:g} allows: {top}; first: {example}"
+            counted = [(reason, n) for reason, n in self.rejected.most_common() if count_errors({reason: n})]
+            top = "; ".join(
+                f"{n:,} {reason} ({self.examples.get(reason, 'no example')})"
+                for reason, n in counted[:_TOP_REASONS]
             )
+            raise ErrorBudgetError(
+                f"{errors:,} of {self.lines:,} lines rejected, more than input.max_rejected_frac="
+                f"{self.max_rejected_frac:g} allows: {top}"
+            )
+
+    def _check_strict(self, entry: Entry) -> None:
+        for reason, example in entry.examples.items():
+            raise ErrorBudgetError(f"{reason}: {example}; input.strict allows no rejected line")
+        if entry.broken:
+            uri = next(s.uri for s in self.sources if s.number == entry.file)
+            raise ErrorBudgetError(f"{uri}: {entry.broken}; input.strict allows no broken file")
 
     @property
     def done_frac(self) -> float:
@@ -170,10 +194,21 @@ class Ledger:
         for source in self.sources:
             if all_files or source.number <= max(chunks, default=0):
                 _check_file(source.uri, chunks.get(source.number, []))
-        counts = Counts(lines=self.lines, rows=self.rows, rejected=dict(self.rejected.most_common()))
+        files = {s.uri: _sum_up(chunks[s.number]) for s in self.sources if s.number in chunks}
+        counts = Counts(
+            lines=self.lines, rows=self.rows, rejected=dict(self.rejected.most_common()), files=files
+        )
         counts.check("all input files")
         self.check_budget()
         return counts
+
+
+def _sum_up(entries: Iterable[Entry]) -> FileCounts:
+    lines, rows, rejected = 0, 0, Counter[str]()
+    for entry in entries:
+        lines, rows = lines + entry.lines, rows + entry.rows
+        rejected.update(entry.rejected)
+    return FileCounts(lines=lines, rows=rows, rejected=dict(rejected.most_common()))
 
 
 def _check_file(uri: str, chunks: Iterable[Entry]) -> None:

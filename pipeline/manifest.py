@@ -53,6 +53,14 @@ class OutputFile(_Record):
     bytes: int
 
 
+class FileCounts(_Record):
+    """What became of the lines of one file."""
+
+    lines: int
+    rows: int
+    rejected: dict[str, int] = {}
+
+
 class Counts(_Record):
     """The ledger of a stage: every line read was kept (or scored), or rejected for a reason."""
 
@@ -60,14 +68,18 @@ class Counts(_Record):
     rows: int
     rejected: dict[str, int] = {}
     splits: dict[str, int] = {}
+    files: dict[str, FileCounts] = {}
+    """The same for each file of the input, by its path."""
 
     def check(self, where: str) -> None:
-        """Raise AccountingError unless `lines = rows + Σ rejected`."""
-        if self.lines != self.rows + sum(self.rejected.values()):
-            raise AccountingError(
-                f"{where}: {self.lines} lines in, but {self.rows} rows and"
-                f" {sum(self.rejected.values())} rejected lines out; the output is not to be trusted"
-            )
+        """Raise AccountingError unless `lines = rows + Σ rejected`, over all files and for each."""
+        parts: dict[str, Counts | FileCounts] = {where: self, **self.files}
+        for name, part in parts.items():
+            if part.lines != part.rows + sum(part.rejected.values()):
+                raise AccountingError(
+                    f"{name}: {part.lines} lines in, but {part.rows} rows and"
+                    f" {sum(part.rejected.values())} rejected lines out; the output is not to be trusted"
+                )
 
 
 class Run(_Record):

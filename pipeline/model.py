@@ -42,6 +42,8 @@ class ModelCard(BaseModel):
     text: list[str] | None
     """Columns joined into the text; None: those of the dump's format."""
     text_separator: str
+    unescape_html: bool = False
+    """Whether `&amp;` and `<br />` in texts are written out first."""
     data_fingerprint: str
 
 

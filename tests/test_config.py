@@ -107,7 +107,11 @@ def test_a_set_without_a_value_says_how_it_is_written() -> None:
         ("train.warmup_ratio=1.1", "train.warmup_ratio=1.1: Input should be less than or equal to 1"),
         ("input.max_rejected_frac=nan", "input.max_rejected_frac=nan: Input should be a finite number"),
         ("input.chunk_bytes=1023", "input.chunk_bytes=1023: Input should be greater than or equal to 1024"),
-        ("labels.scheme=ternary", "labels.scheme=ternary: Input should be 'stars', 'sentiment' or 'binary'"),
+        (
+            "labels.scheme=ternary",
+            "labels.scheme=ternary: Input should be 'stars', 'sentiment', 'binary' or 'words'",
+        ),
+        ("labels.words=a,b", "labels: words=a,b needs labels.scheme=words; it is stars"),
         ("train.use_gpu=maybe", "train.use_gpu=maybe: Input should be a valid boolean"),
         ("tokenize.max_length=2", "tokenize.max_length=2: Input should be greater than or equal to 3"),
         ("model.name=5", "model.name=5: Input should be a valid string"),
@@ -223,3 +227,15 @@ def test_every_preset_is_valid() -> None:
     assert presets
     for preset in presets:
         assert math.isfinite(load_config(str(preset)).train.learning_rate)
+
+
+def test_several_settings_may_stand_in_one_with_commas_between() -> None:
+    config = load_config(sets=["input.text=title,body,input.stars=rank, split.seed=3"])
+    assert (config.input.text, config.input.stars, config.split.seed) == (("title", "body"), "rank", 3)
+    assert "unknown setting input.strs" in message("input.strs=a,input.text=b")
+
+
+@pytest.mark.parametrize("words", ["good", "good,good"])
+def test_words_are_at_least_two_and_different(words: str) -> None:
+    found = message("labels.scheme=words,labels.words=" + words)
+    assert found == f"labels: words={words}: name at least two, each once"

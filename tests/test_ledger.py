@@ -28,7 +28,7 @@ def entry(file: int, chunk: int, first_line: int, lines: int, **values: Any) -> 
         "bytes_read": 0,
         "rows": lines - sum(rejected.values()),
         "rejected": rejected,
-        "example": None,
+        "examples": {},
         "outputs": [OutputFile(path=f"part-{file}-{chunk}", rows=lines, bytes=1)],
         "counts": {"tokens": 10 * lines},
     }
@@ -135,16 +135,16 @@ def test_broken_files_are_told_once_each() -> None:
     ]
 
 
-def test_the_error_budget_names_counts_reasons_and_an_example() -> None:
-    bad = entry(
-        0, 0, 1, 20, rejected={"bad_json": 2, "empty_text": 1}, example="/in/a.gz, line 4: bad_json (x)"
-    )
+def test_the_error_budget_names_counts_reasons_and_examples() -> None:
+    rejected = {"bad_json": 2, "duplicate": 4, "empty_text": 1}
+    examples = {"bad_json": "/in/a.gz, line 4: truncated: {", "empty_text": "/in/a.gz, line 5: nothing: {}"}
+    bad = entry(0, 0, 1, 20, rejected=rejected, examples=examples)
     ledger = ledger_of([replace(bad, last=True), *whole()[3:]], max_rejected_frac=0.1)
     with pytest.raises(ErrorBudgetError) as raised:
         ledger.close()
     assert str(raised.value) == (
-        "3 of 27 lines rejected, more than input.max_rejected_frac=0.1 allows: 2 bad_json, 1 empty_text;"
-        " first: /in/a.gz, line 4: bad_json (x)"
+        "3 of 27 lines rejected, more than input.max_rejected_frac=0.1 allows: 2 bad_json (/in/a.gz, line 4:"
+        " truncated: {); 1 empty_text (/in/a.gz, line 5: nothing: {})"
     )
 
 
@@ -164,7 +164,7 @@ def test_a_share_of_just_the_budget_is_allowed() -> None:
 def test_the_budget_stops_a_job_early_but_not_within_the_first_thousand_lines() -> None:
     ledger = Ledger(SOURCES[:1], 0.05)
     ledger.add(entry(0, 0, 1, 999, rejected={"bad_json": 999}))
-    with pytest.raises(ErrorBudgetError, match="999 of 1000 lines"):
+    with pytest.raises(ErrorBudgetError, match="999 of 1,000 lines"):
         ledger.add(entry(0, 1, 1000, 1))
 
 
@@ -190,17 +190,43 @@ def test_an_entry_is_the_same_after_a_trip_through_json() -> None:
         assert Entry.from_json(item.to_json().encode()) == item
 
 
-def test_the_example_is_the_first_error_and_not_a_filter() -> None:
+def test_the_example_of_a_reason_is_its_first_line_and_filters_have_none() -> None:
     lines = [
         RejectedLine(9, 80, "bad_json", "late", b"x"),
+        RejectedLine(7, 60, "bad_json", "early", b"{\x07\xff" + b"y" * 200),
         RejectedLine(2, 10, "filtered_unverified", "verified is false", b"y"),
         RejectedLine(5, 40, "empty_text", "nothing", b"z"),
     ]
-    meta: dict[str, Any] = {"file": 0, "source": "/in/a", "chunk": 0, "first_line": 1, "lines": 9}
+    meta: dict[str, Any] = {"file": 0, "source": "/in/a", "chunk": 0, "first_line": 1, "lines": 10}
     meta |= {"last": True, "broken": None, "bytes_read": 5}
     batch = Batch(**meta, rows=pa.table({"line": [1] * 6}), rejects=reject_table("/in/a", 0, lines))
     made = Entry.of(batch, [])
-    assert made.example == "/in/a, line 5: empty_text (nothing)"
-    assert made.rejected == {"bad_json": 1, "filtered_unverified": 1, "empty_text": 1}
+    assert made.examples == {
+        "bad_json": "/in/a, line 7: early: { \ufffd" + "y" * 77,
+        "empty_text": "/in/a, line 5: nothing: z",
+    }
+    assert made.rejected == {"bad_json": 2, "filtered_unverified": 1, "empty_text": 1}
     assert made.rows == 6
-    assert Entry.of(replace(batch, rejects=None), []).example is None
+    assert Entry.of(replace(batch, rejects=None), []).examples == {}
+
+
+def test_strict_stops_at_the_first_error_and_at_a_break_but_not_at_a_filter() -> None:
+    ledger = Ledger(SOURCES, 1.0, strict=True)
+    ledger.add(entry(0, 0, 1, 10, rejected={"duplicate": 3}))
+    with pytest.raises(ErrorBudgetError, match=r"empty_text: /in/a\.gz, line 12: x; input\.strict"):
+        ledger.add(
+            entry(0, 1, 11, 5, rejected={"empty_text": 1}, examples={"empty_text": "/in/a.gz, line 12: x"})
+        )
+    with pytest.raises(ErrorBudgetError, match=r"/in/b\.gz: gone at byte 9; input\.strict allows no broken"):
+        ledger.add(entry(1, 0, 1, 7, last=True, broken="gone at byte 9"))
+
+
+def test_every_file_has_an_account_of_its_own() -> None:
+    counts = ledger_of(whole()).close()
+    assert {uri: (f.lines, f.rows, f.rejected) for uri, f in counts.files.items()} == {
+        "/in/a.gz": (19, 18, {"empty_text": 1}),
+        "/in/b.gz": (7, 7, {}),
+    }
+    wrong = counts.files["/in/b.gz"].model_copy(update={"rows": 6})
+    with pytest.raises(AccountingError, match=r"/in/b\.gz: 7 lines in, but 6 rows and 0 rejected"):
+        counts.model_copy(update={"files": counts.files | {"/in/b.gz": wrong}}).check("all")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.evaluate.metrics import Tally, compute_metrics
-from pipeline.ingest.chunks import read_chunks
-from pipeline.ingest.formats import Format, detect_format
+from pipeline.ingest.dataset import ReadPlan, find_sources, read_source
+from pipeline.ingest.formats import Format
 from pipeline.ingest.rows import Recipe, keep_lines
 from pipeline.manifest import read_manifest
 from pipeline.storage import Location, locate
@@ -46,6 +46,7 @@ def read_split(data: Location, split: str) -> Labelled:
             for source, line, label in zip(rows["source"], rows["line"], rows["label"], strict=True):
                 wanted.setdefault(source, {})[line] = label
     config = Config.model_validate(manifest.config)
+    # The lines were chosen by prepare; their text is made as it was there.
     texts, labels = [], []
     for source, lines in wanted.items():
         for line, text in _texts(source, config):
@@ -58,12 +59,11 @@ def read_split(data: Location, split: str) -> Labelled:
 
 
 def _texts(source: str, config: Config) -> Iterator[tuple[int, str]]:
-    file = locate(source)
-    form = detect_format(file, config.input)
-    assert isinstance(form, Format)
-    recipe = Recipe(config.input.text_separator, config.tokenize.max_length, False, scheme=None)
-    for chunk in read_chunks(file, 0, _CHUNK_BYTES):
-        rows, _ = keep_lines(chunk, form, recipe)
+    (found,) = find_sources([locate(source)], config.input)
+    recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
+    for chunk in read_source(found, ReadPlan(_CHUNK_BYTES, max_line_bytes=config.input.max_line_bytes)):
+        assert isinstance(found.form, Format)
+        rows = keep_lines(chunk, found.form, recipe).rows
         yield from zip(rows["line"].to_pylist(), rows["text"].to_pylist(), strict=True)
 
 

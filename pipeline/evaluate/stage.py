@@ -19,6 +19,7 @@ from pipeline.evaluate.metrics import Tally, compute_metrics
 from pipeline.evaluate.plots import draw_confusion, draw_roc
 from pipeline.evaluate.report import render_report
 from pipeline.ingest.labels import UNLABELLED, LabelScheme, label_scheme
+from pipeline.ingest.rows import TRUE_LABEL
 from pipeline.manifest import (
     Manifest,
     OutputFile,
@@ -72,7 +73,7 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
         model_fingerprint=manifest.model_fingerprint,
         settings={"scores": fingerprint},
     )
-    scheme = label_scheme(manifest.details["scheme"])
+    scheme = label_scheme(manifest.details["scheme"], manifest.details["labels"])
     return EvaluateJob(locate(output), where, manifest, scheme, run, config)
 
 
@@ -98,10 +99,10 @@ def evaluate(
             reporter.refresh()
     if not tally.rows:
         raise InputError(
-            f"{job.scores.uri}: none of its {seen:,} rows has stars to compare with; score a dump that has"
-            " them"
+            f"{job.scores.uri}: none of its {seen:,} rows has {_truth(job.scheme)} to compare with; score a"
+            " dump that has it"
         )
-    metrics = compute_metrics(tally, list(job.scheme.labels), ordered=True)
+    metrics = compute_metrics(tally, list(job.scheme.labels), ordered=not job.scheme.is_words)
     metrics["rows_without_label"] = seen - tally.rows
     outputs = _write_report(job, tally, metrics)
     manifest = Manifest.of(job.run, job.config, start, outputs=outputs, details={"metrics": metrics})
@@ -126,7 +127,7 @@ def _tallies(job: EvaluateJob, cluster: resources.Cluster) -> Iterator[tuple[Tal
 def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:
     """The tally of some parts, and how many rows they have, those without a label included."""
     tally, seen = Tally.empty(len(scheme.labels)), 0
-    columns = ["stars", *(f"prob_{name}" for name in scheme.labels)]
+    columns = [_truth(scheme), *(f"prob_{name}" for name in scheme.labels)]
     held: list[pa.Table] = []
     for number, uri in enumerate(parts, start=1):
         with locate(uri).open_input() as file:
@@ -139,8 +140,16 @@ def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:
     return tally, seen
 
 
+def _truth(scheme: LabelScheme) -> str:
+    """The column of the scores that says what is right."""
+    return TRUE_LABEL if scheme.is_words else "stars"
+
+
 def _tally(table: pa.Table, columns: list[str], scheme: LabelScheme) -> Tally:
-    labels = scheme.encode(table["stars"].to_numpy(zero_copy_only=False).astype(np.float32))
+    if scheme.is_words:
+        labels = scheme.encode_words(table[TRUE_LABEL])
+    else:
+        labels = scheme.encode(table["stars"].to_numpy(zero_copy_only=False).astype(np.float32))
     probs = np.stack([table[c].to_numpy() for c in columns], axis=1).astype(np.float32)
     known = labels != UNLABELLED
     return Tally.of(probs[known], labels[known].astype(np.int64))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -15,12 +16,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import InputConfig
+from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
-from pipeline.ingest.chunks import Chunk, read_chunks
-from pipeline.ingest.formats import ENCODED, FORMATS, Format, detect_format
+from pipeline.ingest.chunks import MAX_LINE_BYTES, Chunk, read_chunks
+from pipeline.ingest.detect import detect_format, why_empty
+from pipeline.ingest.formats import ENCODED, FORMATS, Format
+from pipeline.ingest.ipc import from_ipc, to_ipc
+from pipeline.ingest.parquet import read_parquet_chunks
 from pipeline.resources import Pool
 from pipeline.storage import Location, locate
+
+_THREADS = 16
+"""Files that are looked into at once."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class Source:
     form: Format | str
     """How its lines are read, or ENCODED for rows that are encoded already."""
 
+    @property
+    def form_name(self) -> str:
+        """Its format, for people: `amazon_2018, JSON lines`."""
+        return self.form if isinstance(self.form, str) else f"{self.form.name}, {self.form.dialect}"
+
 
 @dataclass(frozen=True)
 class ReadPlan:
@@ -40,6 +52,7 @@ class ReadPlan:
 
     chunk_bytes: int
     max_rows: int | None = None
+    max_line_bytes: int = MAX_LINE_BYTES
     done: Mapping[int, Collection[int]] = field(default_factory=dict)
     """Chunks that need not be handed on, by file number."""
 
@@ -70,15 +83,25 @@ class Batch:
         return cls(**meta, rows=rows, rejects=rejects, counts=counts or {})
 
 
-def find_sources(files: Iterable[Location], config: InputConfig, *, need_stars: bool = True) -> list[Source]:
-    """Look into each input file.
+def find_sources(
+    files: Iterable[Location],
+    config: InputConfig,
+    *,
+    need_stars: bool = True,
+    labels: LabelsConfig | None = None,
+) -> list[Source]:
+    """Look into each input file; see detect.detect_format.
 
     Raises:
         InputError: a file in no known format, a configured column that is not there, or nothing to read.
     """
-    found = [(file, detect_format(file, config, need_stars=need_stars)) for file in files]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        look = partial(detect_format, config=config, need_stars=need_stars, labels=labels)
+        files = list(files)
+        found = list(zip(files, pool.map(look, files), strict=True))
     if not any(form for _, form in found):
-        raise InputError(f"{found[0][0].uri}: empty file; there is nothing to read")
+        first = found[0][0]
+        raise InputError(f"{first.uri}: {why_empty(first)}; there is nothing to read")
     # An empty shard among others is no mistake; any format reads it.
     return [Source(n, file.uri, file.info().size, form or FORMATS[0]) for n, (file, form) in enumerate(found)]
 
@@ -183,16 +206,22 @@ def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
         if left == 0:
             return
         done = plan.done.get(source.number, ())
-        file = locate(source.uri)
-        if source.form == ENCODED:
-            chunks = read_encoded(file, source.number)
-        else:
-            chunks = read_chunks(file, source.number, plan.chunk_bytes, max_lines=left)
-        for chunk in chunks:
+        for chunk in read_source(source, plan, left):
             if left is not None:
                 left -= chunk.lines
             if chunk.chunk not in done:
                 yield _chunk_table(chunk)
+
+
+def read_source(source: Source, plan: ReadPlan, most: int | None = None) -> Iterator[Chunk]:
+    """All chunks of a file, or those of its first records."""
+    file, form = locate(source.uri), source.form
+    if not isinstance(form, Format):
+        return read_encoded(file, source.number)
+    if form.dialect.syntax == "parquet":
+        return read_parquet_chunks(file, source.number, form, plan.chunk_bytes, most)
+    cutting = form.dialect.cutting(plan.chunk_bytes, plan.max_line_bytes)
+    return read_chunks(file, source.number, cutting, max_lines=most)
 
 
 def read_encoded(file: Location, number: int) -> Iterator[Chunk]:
@@ -253,19 +282,6 @@ def _binary(value: Any) -> pa.Array:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, data])
 
 
-def to_ipc(table: pa.Table) -> pa.Buffer:
-    """A table as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return sink.getvalue()
-
-
-def from_ipc(buffer: Any) -> pa.Table:
-    """The table of an Arrow IPC stream."""
-    return pa.ipc.open_stream(buffer).read_all()
-
-
 _META_SCHEMA = pa.schema(
     [
         ("file", pa.int32()),
@@ -277,6 +293,7 @@ _META_SCHEMA = pa.schema(
         ("last", pa.bool_()),
         ("broken", pa.string()),
         ("bytes_read", pa.int64()),
+        ("skipped_bytes", pa.int64()),
     ]
 )
-_BATCH_META = [name for name in _META_SCHEMA.names if name != "byte_offset"]
+_BATCH_META = [name for name in _META_SCHEMA.names if name not in ("byte_offset", "skipped_bytes")]

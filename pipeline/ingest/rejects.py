@@ -13,6 +13,9 @@ RAW_BYTES = 4096
 
 ERRORS = (
     "bad_json",
+    "bad_python",
+    "bad_csv",
+    "line_too_long",
     "not_an_object",
     "bad_encoding",
     "empty_line",
@@ -20,6 +23,8 @@ ERRORS = (
     "empty_text",
     "missing_stars",
     "stars_out_of_range",
+    "missing_label",
+    "unknown_label",
 )
 """Something is wrong with the line; counts towards `input.max_rejected_frac`."""
 
@@ -49,25 +54,29 @@ class RejectedLine(NamedTuple):
 
     line: int
     """Number in its file, from 1."""
-    byte_offset: int
-    """Of its first byte, within the chunk that it was found in."""
+    byte_offset: int | None
+    """Of its first byte, within the chunk that it was found in; None where rows have no such place."""
     reason: str
     detail: str
     raw: bytes
 
 
-def reject_table(source: str, chunk_offset: int, lines: Iterable[RejectedLine]) -> pa.Table:
+def reject_table(source: str, chunk_offset: int | None, lines: Iterable[RejectedLine]) -> pa.Table:
     """Rejected lines of one chunk in order of line, as they are kept on disk.
 
     Args:
-        chunk_offset: where the chunk begins in the decompressed file.
+        chunk_offset: where the chunk begins in the decompressed file; None where it has no such place.
     """
-    ordered = sorted(lines)
+    ordered = sorted(lines, key=lambda r: r.line)
+    offsets = [
+        None if chunk_offset is None or r.byte_offset is None else chunk_offset + r.byte_offset
+        for r in ordered
+    ]
     return pa.table(
         {
             "source": pa.array([source] * len(ordered), pa.string()).dictionary_encode(),
             "line": [r.line for r in ordered],
-            "byte_offset": [chunk_offset + r.byte_offset for r in ordered],
+            "byte_offset": pa.array(offsets, pa.int64()),
             "reason": pa.array([r.reason for r in ordered], pa.string()).dictionary_encode(),
             "detail": [r.detail for r in ordered],
             "raw": pa.array([r.raw[:RAW_BYTES] for r in ordered], pa.binary()),

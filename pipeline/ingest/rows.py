@@ -1,24 +1,28 @@
-"""One chunk in, its rows and its rejected lines out: parse, filter, clean, label, encode."""
+"""One chunk in, its rows and its rejected lines out: parse, filter, clean, label."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ingest.chunks import Chunk
-from pipeline.ingest.formats import Format, parse_lines
-from pipeline.ingest.labels import UNLABELLED, LabelScheme, label_scheme, valid_stars
+from pipeline.config import Config
+from pipeline.ingest.chunks import MAX_LINE_BYTES, Chunk
+from pipeline.ingest.formats import Format, ParseOptions
+from pipeline.ingest.labels import UNLABELLED, LabelScheme, valid_stars
+from pipeline.ingest.parse import Places, parse_chunk
 from pipeline.ingest.rejects import RejectedLine
 from pipeline.ingest.text import clean
 
 CARRIED = ("asin", "user_id", "timestamp", "verified", "stars")
 """Columns that go from a dump into its scores unchanged."""
+
+TRUE_LABEL = "true_label"
+"""Column of the scores with what the dump itself says, where labels are words and not stars."""
 
 
 @dataclass(frozen=True)
@@ -28,81 +32,120 @@ class Recipe:
     text_separator: str
     max_length: int
     verified_only: bool
-    scheme: str | None
-    """Label scheme; None: lines need no stars and get no label."""
+    scheme: LabelScheme | None
+    """None: lines need no stars and get no label."""
     needs_timestamp: bool = False
     """Whether a line without a time is of no use."""
+    unescape_html: bool = False
+    """Whether `&amp;` and `<br />` are written out."""
+    max_line_bytes: int = MAX_LINE_BYTES
+    words: bool = False
+    """Whether what stands in the field of the stars is a word."""
 
-    def labels(self) -> LabelScheme | None:
-        """The label scheme itself."""
-        return None if self.scheme is None else label_scheme(self.scheme)
+    @classmethod
+    def of(cls, config: Config, scheme: LabelScheme | None) -> Recipe:
+        """As the settings say; without a scheme nothing is asked of a line but its text."""
+        return cls(
+            text_separator=config.input.text_separator,
+            max_length=config.tokenize.max_length,
+            verified_only=config.input.verified_only,
+            scheme=scheme,
+            needs_timestamp=scheme is not None and config.split.by == "time",
+            unescape_html=config.input.unescape_html,
+            max_line_bytes=config.input.max_line_bytes,
+            words=scheme is not None and scheme.is_words,
+        )
+
+    def parse_options(self) -> ParseOptions:
+        """What parsing needs to know."""
+        return ParseOptions(self.text_separator, self.max_line_bytes, self.words)
 
 
-def keep_lines(chunk: Chunk, form: Format, recipe: Recipe) -> tuple[pa.Table, list[RejectedLine]]:
-    """Parse a chunk and take out the lines that cannot or shall not be used.
+@dataclass(frozen=True)
+class Kept:
+    """What became of a chunk: each of its lines is a row or is rejected."""
 
-    Returns:
-        Rows of formats.ROW_SCHEMA with clean text that is not empty, and a `label` column (int32) where
-        the recipe has a scheme; and the rejected lines. Each line of the chunk is in one of the two.
-    """
-    rows, rejected = parse_lines(chunk.raw, chunk.first_line, form, recipe.text_separator)
-    rows = rows.set_column(rows.schema.get_field_index("text"), "text", clean(rows["text"]))
-    stars = rows["stars"].to_numpy(zero_copy_only=False).astype(np.float32)
-    scheme = recipe.labels()
-    kept = np.ones(rows.num_rows, np.bool_)
-    line_starts = _LineStarts(chunk)
+    rows: pa.Table
+    """Of columns.ROW_SCHEMA, with clean text that is not empty, and a `label` column (int32) where the
+    recipe has a scheme."""
+    rejected: list[RejectedLine]
+    places: Places
 
-    def drop(reason: str, which: npt.NDArray[np.bool_], detail: Callable[[int], str]) -> None:
-        for i in np.flatnonzero(which & kept):
-            line = rows["line"][int(i)].as_py()
-            offset, raw = line_starts.find(line)
-            rejected.append(RejectedLine(line, offset, reason, detail(int(i)), raw))
-        kept[which] = False
 
-    drop("missing_text", _mask(pc.is_null(rows["text"])), lambda _: f"none of {', '.join(form.text)}")
-    drop("empty_text", _mask(pc.equal(rows["text"], "")), lambda _: "nothing but white space")
-    if scheme is not None:
-        drop("missing_stars", _mask(pc.is_null(rows["stars"])), lambda _: f"no {form.stars}")
-        drop("stars_out_of_range", ~valid_stars(stars), lambda i: f"{form.stars} is {stars[i]:g}, not 1 to 5")
+def keep_lines(chunk: Chunk, form: Format, recipe: Recipe) -> Kept:
+    """Parse a chunk and take out the lines that cannot or shall not be used."""
+    options = recipe.parse_options()
+    rows, rejected = parse_chunk(chunk, form, options)
+    texts = clean(rows["text"], unescape_html=recipe.unescape_html)
+    rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
+    drops = _Drops(rows, Places(chunk, form, options), rejected)
+    drops.text(form)
+    scheme = recipe.scheme
+    if scheme is not None and scheme.is_words:
+        drops.words(form, scheme)
+    elif scheme is not None:
+        drops.stars(form)
     if recipe.needs_timestamp:
-        drop("missing_timestamp", _mask(pc.is_null(rows["timestamp"])), lambda _: f"no {form.timestamp}")
+        drops(
+            "missing_timestamp",
+            _mask(pc.is_null(rows["timestamp"])),
+            lambda _: f"no {form.timestamp or 'time'}",
+        )
     if recipe.verified_only:
-        drop("filtered_unverified", _mask(pc.invert(rows["verified"])), lambda _: f"{form.verified} is false")
+        unverified = _mask(pc.invert(rows["verified"]))
+        drops("filtered_unverified", unverified, lambda _: f"{form.verified} is false")
     if scheme is not None:
+        rows = rows.append_column("label", pa.array(drops.labels(scheme), pa.int32()))
+    kept = drops.kept
+    return Kept(rows if kept.all() else rows.filter(pa.array(kept)), drops.rejected, drops.places)
+
+
+class _Drops:
+    """Which rows of a chunk are still kept; a row that several things are wrong with has the first reason."""
+
+    def __init__(self, rows: pa.Table, places: Places, rejected: list[RejectedLine]) -> None:
+        self.rows, self.places, self.rejected = rows, places, rejected
+        self.kept = np.ones(rows.num_rows, np.bool_)
+
+    def __call__(self, reason: str, which: npt.NDArray[np.bool_], detail: Callable[[int], str]) -> None:
+        for i in np.flatnonzero(which & self.kept):
+            line = self.rows["line"][int(i)].as_py()
+            offset, raw = self.places.find(line)
+            self.rejected.append(RejectedLine(line, offset, reason, detail(int(i)), raw))
+        self.kept[which] = False
+
+    def text(self, form: Format) -> None:
+        texts = self.rows["text"]
+        self("missing_text", _mask(pc.is_null(texts)), lambda _: f"none of {', '.join(form.text)}")
+        self("empty_text", _mask(pc.equal(texts, "")), lambda _: "nothing but white space")
+
+    def stars(self, form: Format) -> None:
+        stars = self._star_values()
+        self("missing_stars", _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {form.stars}")
+        self("stars_out_of_range", ~valid_stars(stars), lambda i: f"{form.stars} is {stars[i]:g}, not 1 to 5")
+
+    def words(self, form: Format, scheme: LabelScheme) -> None:
+        words = self.rows["word"]
+        self("missing_label", _mask(pc.is_null(words)), lambda _: f"no {form.stars}")
+        known = scheme.encode_words(words) != UNLABELLED
+        names = ", ".join(scheme.labels)
+        self("unknown_label", ~known, lambda i: f"{form.stars} is {words[i].as_py()!r}, not {names}"[:200])
+
+    def labels(self, scheme: LabelScheme) -> npt.NDArray[np.int32]:
+        """(N,) classes; rows whose stars have none in the scheme are dropped."""
+        if scheme.is_words:
+            return scheme.encode_words(self.rows["word"])
+        stars = self._star_values()
         labels = scheme.encode(stars)
-        drop(
+        self(
             "neutral_dropped",
             labels == UNLABELLED,
             lambda i: f"{stars[i]:g} stars have no class in {scheme.name}",
         )
-        rows = rows.append_column("label", pa.array(labels, pa.int32()))
-    return (rows if kept.all() else rows.filter(pa.array(kept))), rejected
+        return labels
 
-
-def line_offsets(chunk: Chunk, lines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """(N,) int64: where some lines of a chunk begin in the decompressed file, by their numbers in it."""
-    starts = _LineStarts(chunk).starts[lines - chunk.first_line]
-    return np.asarray(chunk.byte_offset + starts, np.int64)
-
-
-class _LineStarts:
-    """Finds a line in a chunk; the line ends are looked for only if a line is asked for."""
-
-    def __init__(self, chunk: Chunk) -> None:
-        self._chunk = chunk
-
-    @cached_property
-    def starts(self) -> npt.NDArray[np.int64]:
-        """(lines + 1,) int64: offset of each line within the chunk, and of what would follow the last."""
-        raw = self._chunk.raw
-        ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n")) + 1
-        return np.concatenate([[0], ends, [len(raw) + 1]])
-
-    def find(self, line: int) -> tuple[int, bytes]:
-        """Offset within the chunk and content, without the line end, of a line by its number in the file."""
-        index = line - self._chunk.first_line
-        start, end = int(self.starts[index]), int(self.starts[index + 1])
-        return start, self._chunk.raw[start : end - 1]
+    def _star_values(self) -> npt.NDArray[np.float32]:
+        return np.asarray(self.rows["stars"].to_numpy(zero_copy_only=False), np.float32)
 
 
 def _mask(array: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

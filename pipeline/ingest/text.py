@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+_TAG = r"(?i)<br\s*/?>"
+_MARKED_UP = r"&#?\w+;|(?i:<br\s*/?>)"
 
-def clean(texts: pa.Array) -> pa.Array:
-    """(N,) strings without white space at their ends; null stays null."""
-    return pc.utf8_trim_whitespace(texts)
+
+def clean(texts: pa.Array, *, unescape_html: bool = False) -> pa.Array:
+    """(N,) strings without white space at their ends; null stays null.
+
+    Args:
+        unescape_html: write out entities (`&amp;`, `&#39;`), and put a space in place of `<br />`.
+    """
+    return pc.utf8_trim_whitespace(_unescape(texts) if unescape_html else texts)
+
+
+def _unescape(texts: pa.Array) -> pa.Array:
+    marked = pc.match_substring_regex(texts, _MARKED_UP)
+    if not pc.any(marked).as_py():
+        return texts
+    rows = pc.replace_substring_regex(texts.filter(marked), _TAG, " ").to_pylist()
+    # An entity can name half of a surrogate pair, which no column can hold.
+    plain = [html.unescape(t).encode(errors="replace").decode() for t in rows]
+    return pc.replace_with_mask(texts, pc.fill_null(marked, False), pa.array(plain, texts.type))
 
 
 def text_hash(texts: pa.Array) -> npt.NDArray[np.int64]:

@@ -84,7 +84,8 @@ def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
     starts = np.flatnonzero(new_text)
     sizes = np.diff(starts, append=rows.num_rows)
     labels, stars = rows["label"].to_numpy(), rows["stars"].to_numpy()
-    conflicts = int(np.count_nonzero(_differ(stars, starts)))
+    # Where labels are words there are no stars.
+    conflicts = int(np.count_nonzero(_differ(labels if rows["stars"].null_count else stars, starts)))
     groups = Counter(dict(zip(*(v.tolist() for v in np.unique(sizes, return_counts=True)), strict=True)))
     if not dedup.enabled:
         return Bucket(rows, REJECT_SCHEMA.empty_table(), {}, groups, conflicts)
@@ -133,7 +134,7 @@ def _rejects(
         by = int(keeper[row])
         reasons.append("conflicting_stars" if by < 0 else "duplicate")
         details.append(
-            "same text with other stars elsewhere"
+            "same text in another class elsewhere"
             if by < 0
             else f"same text as {sources[by].as_py()}, line {lines[by]}"
         )
@@ -144,7 +145,7 @@ def _rejects(
         {
             "source": rows["source"].take(pa.array(gone)),
             "line": lines[gone],
-            "byte_offset": rows["byte_offset"].to_numpy()[gone],
+            "byte_offset": rows["byte_offset"].take(pa.array(gone)),
             "reason": pa.array(reasons, pa.string()).dictionary_encode(),
             "detail": pa.array(details, pa.string()),
             "raw": pa.nulls(len(gone), pa.binary()),

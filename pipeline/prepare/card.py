@@ -122,7 +122,7 @@ def render_card(card: dict[str, Any]) -> str:
                 _row("all", [sum(card["rows_by_label"][s].values()) for s in SPLITS]),
             ],
         ),
-        "![Reviews by stars](card-stars.png)",
+        "![Reviews by stars, or by class](card-stars.png)",
         "## Length",
         _table(
             ("share of the reviews", *(f"{float(q):.0%}" for q in card["length_quantiles"])),
@@ -135,7 +135,7 @@ def render_card(card: dict[str, Any]) -> str:
         "## The same text more than once",
         f"{card['texts']:,} different texts; {card['repeated_rows']:,} reviews repeat one that came before,"
         f" one text {card['most_repeats']:,} times. {card['texts_with_conflicting_stars']:,} texts came with"
-        " different stars.",
+        " different stars or classes.",
         f"Had the reviews been split at random, {card['random_split_leak_frac']:.1%} of the test rows would"
         " have had their text in the training rows.",
     ]
@@ -159,16 +159,19 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def draw_stars(card: dict[str, Any]) -> bytes:
-    """Shares of the stars in each split, side by side."""
-    figure, axes = figures.new_figure("Stars in each split", f"{card['rows']:,} reviews; shares of a split")
-    splits = [s for s in SPLITS if sum(card["rows_by_stars"][s].values())]
+    """Shares of the stars in each split, side by side; of the classes, where there are no stars."""
+    starred = any(sum(counts.values()) for counts in card["rows_by_stars"].values())
+    what, rows = ("Stars", card["rows_by_stars"]) if starred else ("Classes", card["rows_by_label"])
+    figure, axes = figures.new_figure(f"{what} in each split", f"{card['rows']:,} reviews; shares of a split")
+    splits = [s for s in SPLITS if sum(rows[s].values())]
+    names = list(rows[SPLITS[0]])
     width = 0.8 / max(1, len(splits))
     for index, (split, color) in enumerate(zip(splits, figures.class_colors(3), strict=False)):
-        counts = np.array(list(card["rows_by_stars"][split].values()))
-        place = np.arange(5) + (index - (len(splits) - 1) / 2) * width
+        counts = np.array(list(rows[split].values()))
+        place = np.arange(len(names)) + (index - (len(splits) - 1) / 2) * width
         axes.bar(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
-    axes.set_xticks(range(5), ["1", "2", "3", "4", "5"])
-    axes.set_xlabel("Stars")
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel(what)
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.legend(frameon=False, labelcolor=figures.INK)
     return figures.to_png(figure)

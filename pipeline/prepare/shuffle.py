@@ -62,6 +62,8 @@ class Filled:
     number: int
     rows: int
     outputs: list[OutputFile]
+    kept: dict[int, int]
+    """Rows that are kept, for each file of the input."""
     rejected: dict[int, dict[str, int]]
     """Rejects by reason, for each file of the input."""
     groups: dict[int, int]
@@ -79,7 +81,7 @@ class Filled:
         """The account that `to_json` wrote."""
         data = json.loads(text)
         data["outputs"] = [OutputFile(**o) for o in data["outputs"]]
-        for name in ("rejected", "groups"):
+        for name in ("kept", "rejected", "groups"):
             data[name] = {int(key): value for key, value in data[name].items()}
         return cls(**data)
 
@@ -169,6 +171,7 @@ class _Work:
             number,
             bucket.rows.num_rows,
             outputs,
+            {int(file): n for file, n in _counts(bucket.rows["file"].to_numpy()).items()},
             bucket.rejected,
             dict(bucket.groups),
             bucket.conflicts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline import model, resources
 from pipeline.config import Config, SplitConfig, digest
 from pipeline.errors import InputError, SettingError
-from pipeline.ingest.chunks import Chunk, read_chunks
+from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.dataset import (
     Batch,
     ReadPlan,
@@ -27,16 +27,19 @@ from pipeline.ingest.dataset import (
     find_sources,
     map_batches,
     read_dataset,
+    read_source,
     to_chunk,
 )
 from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.formats import Format
+from pipeline.ingest.labels import label_scheme
 from pipeline.ingest.rejects import reject_table
-from pipeline.ingest.rows import Recipe, keep_lines, line_offsets
+from pipeline.ingest.rows import Kept, Recipe, keep_lines
 from pipeline.ingest.text import key_hash, text_hash
 from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import (
     Counts,
+    FileCounts,
     InputFile,
     Manifest,
     Run,
@@ -81,7 +84,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         UserError: any of them does not fit, see errors.py.
     """
     files = expand_inputs(inputs)
-    sources = find_sources(files, config.input)
+    sources = find_sources(files, config.input, labels=config.labels)
     directory = model.resolve_model(config.model.name)
     most = model.model_max_length(directory)
     if most is not None and config.tokenize.max_length > most:
@@ -90,13 +93,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
             f" {most} tokens"
         )
     tokenizer = model.tokenizer_json(directory)
-    recipe = Recipe(
-        text_separator=config.input.text_separator,
-        max_length=config.tokenize.max_length,
-        verified_only=config.input.verified_only,
-        scheme=config.labels.scheme,
-        needs_timestamp=config.split.by == "time",
-    )
+    recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
     run = Run(
         stage="prepare",
         inputs=[InputFile.of(f) for f in files],
@@ -109,7 +106,8 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
 def _settings(config: Config) -> dict[str, Any]:
     """The settings that the output depends on."""
     settings = config.section(*_SECTIONS)
-    del settings["input"]["max_rejected_frac"]
+    for name in ("max_rejected_frac", "strict"):
+        del settings["input"][name]
     return settings
 
 
@@ -134,7 +132,7 @@ def prepare(
     ledger, counts = _encode(job, cluster, reporter)
     filled = _shuffle(job, cluster, ledger, reporter)
     job.output.child(ENCODED).delete_tree()
-    manifest = _finish(job, ledger, _with_duplicates(counts, filled), filled, start)
+    manifest = _finish(job, ledger, _with_duplicates(counts, filled, job.sources), filled, start)
     write_manifest(job.output, manifest)
     return manifest
 
@@ -146,10 +144,11 @@ def _encode(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter) -> 
         job.config.input.chunk_bytes
         or choose_chunk_bytes(job.sources, largest=LARGEST_CHUNK_BYTES, consumers=pools.encoders.size),
         job.config.input.max_rows,
+        job.config.input.max_line_bytes,
     )
     work = _Work(job, find_boundary(job.sources, job.recipe, read, job.config.split))
     dataset = map_batches(read_dataset(job.sources, read, pools.readers), work.encode_chunk, pools.encoders)
-    ledger = Ledger(job.sources, job.config.input.max_rejected_frac)
+    ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     ledger.fill(dataset, reporter, "prepare")
     return ledger, ledger.close(all_files=job.config.input.max_rows is None)
 
@@ -161,14 +160,27 @@ def _shuffle(job: PrepareJob, cluster: resources.Cluster, ledger: Ledger, report
     return shuffle(parts, job.output.uri, plan, resources.plan_tasks(cluster), reporter)
 
 
-def _with_duplicates(counts: Counts, filled: list[Filled]) -> Counts:
-    """The counts of the first pass, less the rows that the second took out."""
-    rejected = Counter(counts.rejected)
-    for bucket in filled:
-        for reasons in bucket.rejected.values():
-            rejected.update(reasons)
+def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]) -> Counts:
+    """The counts of the first pass, less the rows that the second took out.
+
+    Raises:
+        AccountingError: rows of a file were lost on the way, or came twice.
+    """
+    rejected, files = Counter(counts.rejected), {}
+    for source in sources:
+        gone = Counter[str]()
+        for bucket in filled:
+            gone.update(bucket.rejected.get(source.number, {}))
+        rejected.update(gone)
+        if (before := counts.files.get(source.uri)) is not None:
+            together = dict((Counter(before.rejected) + gone).most_common())
+            rows = sum(bucket.kept.get(source.number, 0) for bucket in filled)
+            files[source.uri] = FileCounts(lines=before.lines, rows=rows, rejected=together)
     rows = sum(bucket.rows for bucket in filled)
-    return counts.model_copy(update={"rows": rows, "rejected": dict(rejected.most_common())})
+    update = {"rows": rows, "rejected": dict(rejected.most_common()), "files": files}
+    counts = counts.model_copy(update=update)
+    counts.check("all input files")
+    return counts
 
 
 def find_boundary(
@@ -184,8 +196,8 @@ def find_boundary(
     left, lines = config.head_rows, plan.max_rows
     for source in sources:
         assert isinstance(source.form, Format)
-        for chunk in read_chunks(locate(source.uri), source.number, _HEAD_CHUNK_BYTES, max_lines=lines):
-            rows, _ = keep_lines(chunk, source.form, recipe)
+        for chunk in read_source(source, replace(plan, chunk_bytes=_HEAD_CHUNK_BYTES), lines):
+            rows = keep_lines(chunk, source.form, recipe).rows
             # One row more must follow: with none left over there is nothing to train on.
             if rows.num_rows > left:
                 return Boundary(
@@ -217,9 +229,9 @@ class _Work:
         chunk = to_chunk(table)
         form = self._forms[chunk.file]
         assert isinstance(form, Format)
-        kept, rejected = keep_lines(chunk, form, self._recipe)
+        kept = keep_lines(chunk, form, self._recipe)
         rows = self._encode(chunk, kept)
-        rejects = reject_table(chunk.source, chunk.byte_offset, rejected) if rejected else None
+        rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
         batch = Batch.of(chunk, rows, rejects)
         output = locate(self._output)
         outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
@@ -227,8 +239,9 @@ class _Work:
             outputs.append(write_part(output, f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}", rows))
         return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
 
-    def _encode(self, chunk: Chunk, kept: pa.Table) -> pa.Table:
+    def _encode(self, chunk: Chunk, found: Kept) -> pa.Table:
         """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
+        kept = found.rows
         texts = kept["text"].combine_chunks()
         encoded = load_encoder(self._tokenizer, self._recipe.max_length)(texts)
         hashes, lines = text_hash(texts), kept["line"].to_numpy()
@@ -241,7 +254,7 @@ class _Work:
             **{name: encoded[name] for name in encoded.column_names},
             "split": self._assign(chunk, kept, hashes[:, 0]),
             "file": np.full(kept.num_rows, chunk.file, np.int32),
-            "byte_offset": line_offsets(chunk, lines),
+            "byte_offset": found.places.offsets(lines),
         }
         return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
 
@@ -259,7 +272,7 @@ def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled
     Raises:
         InputError: train or val has no row.
     """
-    scheme = job.recipe.labels()
+    scheme = job.recipe.scheme
     assert scheme is not None
     card = make_card(counts, filled, scheme.labels, job.config, ledger.broken)
     splits = {split: sum(card["rows_by_label"][split].values()) for split in SPLITS}
@@ -278,7 +291,7 @@ def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled
         start,
         outputs=outputs,
         counts=counts.model_copy(update={"splits": splits}),
-        details={"labels": list(scheme.labels), **card},
+        details={"labels": list(scheme.labels), "formats": {s.uri: s.form_name for s in job.sources}, **card},
     )
 
 

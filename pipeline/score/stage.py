@@ -19,7 +19,6 @@ from pipeline.ingest.dataset import (
     choose_chunk_bytes,
     encoded_sources,
     find_sources,
-    from_ipc,
     map_batches,
     read_dataset,
     to_batch,
@@ -27,8 +26,10 @@ from pipeline.ingest.dataset import (
 )
 from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.formats import ENCODED, Format
+from pipeline.ingest.ipc import from_ipc
+from pipeline.ingest.labels import WORDS
 from pipeline.ingest.rejects import reject_table
-from pipeline.ingest.rows import CARRIED, Recipe, keep_lines
+from pipeline.ingest.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
 from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import (
     MANIFEST_FILE,
@@ -90,11 +91,19 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
         inputs=[InputFile.of(f) for f in files],
         model_fingerprint=fingerprint_model(where),
         settings={
-            "input": input_config.model_dump(mode="json", exclude={"max_rejected_frac"}),
+            "input": input_config.model_dump(mode="json", exclude={"max_rejected_frac", "strict"}),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens"}),
         },
     )
-    recipe = Recipe(card.text_separator, card.max_length, input_config.verified_only, scheme=None)
+    recipe = Recipe(
+        text_separator=card.text_separator,
+        max_length=card.max_length,
+        verified_only=input_config.verified_only,
+        scheme=None,
+        unescape_html=card.unescape_html,
+        max_line_bytes=input_config.max_line_bytes,
+        words=card.scheme == WORDS,
+    )
     return ScoreJob(
         locate(output), sources, recipe, tokenizer, card, where, run, config, input_config.max_rows
     )
@@ -103,8 +112,9 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
 def _input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> InputConfig:
     if is_split(inputs):
         # Its rows were chosen and joined by prepare already.
-        return InputConfig(max_rejected_frac=config.max_rejected_frac)
-    return config.model_copy(update={"text": config.text or card.text, "text_separator": card.text_separator})
+        return InputConfig(max_rejected_frac=config.max_rejected_frac, strict=config.strict)
+    own = {"text_separator": card.text_separator, "unescape_html": card.unescape_html}
+    return config.model_copy(update={"text": config.text or card.text, **own})
 
 
 def is_split(inputs: list[str]) -> bool:
@@ -154,7 +164,7 @@ def score(
     if state is State.FINISHED:
         return read_manifest(job.output, "score")
     resolved = read_run(job.output).resolved
-    ledger = Ledger(job.sources, job.config.input.max_rejected_frac)
+    ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     for entry in committed_entries(job.output):
         ledger.add(entry)
     if ledger.entries:
@@ -189,7 +199,7 @@ def _pipeline(
     done: dict[int, set[int]] = {}
     for file, chunk in ledger.entries:
         done.setdefault(file, set()).add(chunk)
-    read = ReadPlan(resolved["chunk_bytes"], job.max_rows, done)
+    read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done)
     work = _Work(job, run)
     options = PredictorOptions(
         job.model.uri, job.card, resolved["precision"], resolved["batch_tokens"], pools.scorers.threads
@@ -208,6 +218,7 @@ class _Work:
         self._forms = {s.number: s.form for s in job.sources}
         self._recipe = job.recipe
         self._tokenizer = job.tokenizer
+        self._card = job.card
         self._run = digest([run.settings, run.model_fingerprint])
 
     def encode_chunk(self, table: pa.Table) -> pa.Table:
@@ -215,12 +226,12 @@ class _Work:
         chunk = to_chunk(table)
         form = self._forms[chunk.file]
         if form == ENCODED:
-            rows, rejects = _carried_only(from_ipc(chunk.raw)), None
+            rows, rejects = _carried_only(from_ipc(chunk.raw), self._card), None
         else:
             assert isinstance(form, Format)
-            kept, rejected = keep_lines(chunk, form, self._recipe)
-            rows = _encode(kept, chunk.source, self._tokenizer, self._recipe.max_length)
-            rejects = reject_table(chunk.source, chunk.byte_offset, rejected) if rejected else None
+            kept = keep_lines(chunk, form, self._recipe)
+            rows = _encode(kept.rows, chunk.source, self._tokenizer, self._recipe)
+            rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
         return batch_table(Batch.of(chunk, rows, rejects))
 
     def write_chunk(self, table: pa.Table) -> pa.Table:
@@ -237,24 +248,28 @@ class _Work:
         return pa.table({"entry": [replace(entry, outputs=[*outputs, part]).to_json()]})
 
 
-def _encode(rows: pa.Table, source: str, tokenizer: str, max_length: int) -> pa.Table:
-    encoded = load_encoder(tokenizer, max_length)(rows["text"].combine_chunks())
+def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.Table:
+    encoded = load_encoder(tokenizer, recipe.max_length)(rows["text"].combine_chunks())
     columns = {
         "source": pa.array([source] * rows.num_rows, pa.string()).dictionary_encode(),
         "line": rows["line"],
         **{name: rows[name] for name in CARRIED},
+        **({TRUE_LABEL: rows["word"]} if recipe.words else {}),
         **{name: encoded[name] for name in ("input_ids", "num_tokens", "truncated")},
     }
     return pa.table(columns)
 
 
-def _carried_only(rows: pa.Table) -> pa.Table:
+def _carried_only(rows: pa.Table, card: ModelCard) -> pa.Table:
     """Rows that prepare encoded, with the columns that rows of a dump have; unknown ones are null."""
     types = {"asin": pa.string(), "user_id": pa.string(), "timestamp": pa.timestamp("ms", tz="UTC")}
     types["verified"] = pa.bool_()
     columns = {"source": rows["source"], "line": rows["line"]}
     columns |= {name: pa.nulls(rows.num_rows, kind) for name, kind in types.items()}
-    return pa.table(columns | {n: rows[n] for n in ("stars", "input_ids", "num_tokens", "truncated")})
+    columns["stars"] = rows["stars"]
+    if card.scheme == WORDS:
+        columns[TRUE_LABEL] = pa.array(card.labels, pa.string()).take(rows["label"])
+    return pa.table(columns | {n: rows[n] for n in ("input_ids", "num_tokens", "truncated")})
 
 
 def _manifest(
@@ -274,6 +289,7 @@ def _manifest(
             "tokens": tokens,
             "padding_frac": round(1 - tokens / padded, 4) if padded else 0.0,
             "forward_s": round(ledger.total("forward_s"), 3),
+            "formats": {s.uri: s.form_name for s in job.sources},
             "broken": ledger.broken,
         },
     )

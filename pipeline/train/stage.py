@@ -98,7 +98,7 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
 def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCard:
     from pipeline.ingest.labels import label_scheme
 
-    scheme = label_scheme(manifest.config["labels"]["scheme"])
+    scheme = label_scheme(manifest.config["labels"]["scheme"], manifest.config["labels"].get("words"))
     return ModelCard(
         base_model=config.model.name,
         labels=list(scheme.labels),
@@ -107,6 +107,7 @@ def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCar
         max_length=manifest.config["tokenize"]["max_length"],
         text=manifest.config["input"]["text"],
         text_separator=manifest.config["input"]["text_separator"],
+        unescape_html=manifest.config["input"]["unescape_html"],
         data_fingerprint=data_fingerprint,
     )
 

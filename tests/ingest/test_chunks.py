@@ -16,15 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest.chunks import (
-    BrokenStreamError,
-    Chunk,
-    count_lines,
-    cut_lines,
-    decompress,
-    first_lines,
-    read_chunks,
-)
+from pipeline.ingest.chunks import Chunk, Cutting, read_chunks
+from pipeline.ingest.compression import BrokenStreamError, decompress
+from pipeline.ingest.cutting import LINES, cut_records, first_records
 from pipeline.storage import locate
 
 TEXT = b"".join(b'{"overall": %d, "reviewText": "number %d"}\n' % (i % 5 + 1, i * i) for i in range(400))
@@ -46,7 +40,8 @@ COMPRESSIONS = {
 
 def chunks_of(folder: Path, data: bytes, chunk_bytes: int, **options: object) -> list[Chunk]:
     (folder / "dump").write_bytes(data)
-    return list(read_chunks(locate(folder / "dump"), 3, chunk_bytes, **options))  # type: ignore[arg-type]
+    cutting = Cutting(chunk_bytes)
+    return list(read_chunks(locate(folder / "dump"), 3, cutting, **options))  # type: ignore[arg-type]
 
 
 def check_ledger(chunks: list[Chunk]) -> bytes:
@@ -54,7 +49,7 @@ def check_ledger(chunks: list[Chunk]) -> bytes:
     line, offset = 1, 0
     for number, chunk in enumerate(chunks):
         assert (chunk.file, chunk.chunk, chunk.first_line, chunk.byte_offset) == (3, number, line, offset)
-        assert chunk.lines == count_lines(chunk.raw)
+        assert chunk.lines == LINES.count(chunk.raw)
         line, offset = line + chunk.lines, offset + len(chunk.raw)
     assert [c.last for c in chunks] == [False] * (len(chunks) - 1) + [True]
     return b"".join(c.raw for c in chunks)
@@ -91,9 +86,9 @@ def test_chunks_do_not_depend_on_how_the_stream_comes(text: bytes, cuts: list[in
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(text[start : start + size])
         start += size
-    whole = list(cut_lines([text], chunk_bytes)) if text else []
-    assert list(cut_lines(pieces, chunk_bytes)) == whole
-    assert b"".join(whole) == text
+    whole = list(cut_records([text], chunk_bytes, LINES, 1 << 20)) if text else []
+    assert list(cut_records(pieces, chunk_bytes, LINES, 1 << 20)) == whole
+    assert b"".join(raw for raw, _ in whole) == text
 
 
 def test_a_gzip_cut_at_every_byte_gives_all_that_precedes_the_cut(tmp_path: Path) -> None:
@@ -126,7 +121,7 @@ def test_other_streams_that_are_cut_say_so(name: str, tmp_path: Path) -> None:
 def test_max_lines_is_exact(most: int, tmp_path: Path) -> None:
     chunks = chunks_of(tmp_path, TEXT, 1024, max_lines=most)
     text = check_ledger(chunks)
-    assert count_lines(text) == min(most, 400)
+    assert LINES.count(text) == min(most, 400)
     assert TEXT.startswith(text)
 
 
@@ -136,10 +131,10 @@ def test_skipped_chunks_do_not_change_the_others(tmp_path: Path) -> None:
     assert some == [c for c in every if c.chunk not in {0, 3, every[-1].chunk}]
 
 
-def test_first_lines() -> None:
-    assert first_lines(b"a\nb\nc", 2) == b"a\nb\n"
-    assert first_lines(b"a\nb\nc", 3) == b"a\nb\nc"
-    assert first_lines(b"a\nb\nc\n", 9) == b"a\nb\nc\n"
+def test_first_records() -> None:
+    assert first_records(b"a\nb\nc", 2, LINES) == b"a\nb\n"
+    assert first_records(b"a\nb\nc", 3, LINES) == b"a\nb\nc"
+    assert first_records(b"a\nb\nc\n", 9, LINES) == b"a\nb\nc\n"
 
 
 def test_a_break_comes_after_the_text_before_it() -> None:

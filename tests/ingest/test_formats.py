@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.formats import FORMATS, ROW_SCHEMA, detect_format, parse_lines
+from pipeline.ingest.chunks import Chunk
+from pipeline.ingest.columns import ROW_SCHEMA
+from pipeline.ingest.detect import detect_format
+from pipeline.ingest.formats import FORMATS, ParseOptions
+from pipeline.ingest.parse import parse_chunk
 from pipeline.storage import locate
 
 AMAZON = FORMATS[0]
@@ -32,7 +36,8 @@ REVIEW = {
 
 def parse(*lines: bytes | dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
     raw = b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines)
-    rows, rejected = parse_lines(raw + b"\n", 11, AMAZON, " | ")
+    chunk = Chunk(0, "/in/a", 0, 11, 0, len(lines), True, None, 0, raw + b"\n")
+    rows, rejected = parse_chunk(chunk, AMAZON, ParseOptions(" | "))
     assert rows.schema == ROW_SCHEMA
     assert sorted([*rows["line"].to_pylist(), *(r.line for r in rejected)]) == list(
         range(11, 11 + len(lines))
@@ -152,14 +157,30 @@ def test_detection_names_the_fields_that_there_are(
         detect_format(write(tmp_path, {"body": "x", "rank": 3}), InputConfig(**config))
 
 
-def test_detection_of_what_is_no_dump(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"PAR1....")
-    with pytest.raises(InputError, match="Parquet"):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PAR1....", "a damaged Parquet file"),
+        (b"just words\nin lines\n", "neither JSON lines, nor CSV with a header, nor Parquet.*'just words'"),
+        (b'[{"overall": 5,\n "reviewText": "x"}]\n', r"a JSON array; .*jq -c '\.\[\]'"),
+        (b'[{"overall": 5, "reviewText": "x"}]\n', r"a JSON array; .*jq -c '\.\[\]'"),
+        (b'{\n "overall": 5,\n "reviewText": "x"\n}\n', r"none of its first lines is a whole JSON.*jq -c \."),
+        ('{"overall": 5}\n'.encode("utf-16"), "UTF-16 text; write it as UTF-8"),
+        (b"PK\x03\x04....", "a zip archive; unpack it"),
+        (b"\xfd7zXZ\x00....", "xz-compressed; unpack it"),
+    ],
+)
+def test_what_is_no_dump_is_refused_with_advice(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(InputError, match=words):
         detect_format(locate(tmp_path / "a"), InputConfig())
-    (tmp_path / "a").write_text("just words\nin lines\n")
-    with pytest.raises(InputError, match="none of its first lines is a JSON object"):
-        detect_format(locate(tmp_path / "a"), InputConfig())
-    (tmp_path / "a").write_text("")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"\xef\xbb\xbf", b"\x1f\x8b\x08\xff\xff\xff\xff\xff\xff\xff"]
+)
+def test_a_file_without_text_has_no_format(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
     assert detect_format(locate(tmp_path / "a"), InputConfig()) is None
 
 
@@ -183,7 +204,7 @@ def test_a_mark_is_no_number() -> None:
     assert rejected == []
     assert rows[0]["stars"] != rows[0]["stars"]
     assert rows[0]["timestamp"] is None
-    assert rows[0]["asin"] == "False"
+    assert rows[0]["asin"] == "false"
 
 
 def test_an_object_over_two_lines_is_two_bad_lines() -> None:

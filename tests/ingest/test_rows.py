@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest.chunks import Chunk, count_lines
+from pipeline.ingest.chunks import Chunk
+from pipeline.ingest.cutting import LINES
 from pipeline.ingest.formats import FORMATS
+from pipeline.ingest.labels import label_scheme
 from pipeline.ingest.rejects import ERRORS, FILTERS, reject_table
 from pipeline.ingest.rows import CARRIED, Recipe, keep_lines
 
@@ -25,11 +27,16 @@ def line(**fields: Any) -> bytes:
 
 def chunk_of(*lines: bytes, first_line: int = 1, byte_offset: int = 0, newline: bool = True) -> Chunk:
     raw = b"\n".join(lines) + (b"\n" if newline else b"")
-    return Chunk(0, "/in/a", 0, first_line, byte_offset, count_lines(raw), True, None, 0, raw)
+    return Chunk(0, "/in/a", 0, first_line, byte_offset, LINES.count(raw), True, None, 0, raw)
+
+
+def keep(chunk: Chunk, how: Recipe) -> tuple[Any, list[Any]]:
+    kept = keep_lines(chunk, FORM, how)
+    return kept.rows, kept.rejected
 
 
 def recipe(scheme: str | None = "stars", *, verified_only: bool = False, separator: str = " ") -> Recipe:
-    return Recipe(separator, 32, verified_only, scheme)
+    return Recipe(separator, 32, verified_only, label_scheme(scheme) if scheme else None)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +66,7 @@ def test_each_reason_with_its_line_place_and_content(
         if lines[-1] == b"" and not newline:
             continue  # Nothing after the last line end is no line.
         chunk = chunk_of(*lines, first_line=100, byte_offset=5000, newline=newline)
-        rows, rejected = keep_lines(chunk, FORM, recipe())
+        rows, rejected = keep(chunk, recipe())
         place = lines.index(bad)
         assert [(r.line, r.reason, r.raw) for r in rejected] == [(100 + place, reason, bad)]
         assert detail in rejected[0].detail
@@ -73,7 +80,7 @@ def test_each_reason_with_its_line_place_and_content(
 
 def test_several_reasons_in_one_chunk_do_not_cost_each_other() -> None:
     lines = [line(), b"{", line(overall=7), b"", line(reviewText="", summary=""), line(asin="z"), b"3"]
-    rows, rejected = keep_lines(chunk_of(*lines), FORM, recipe())
+    rows, rejected = keep(chunk_of(*lines), recipe())
     assert rows["line"].to_pylist() == [1, 6]
     assert rows["asin"].to_pylist() == ["0001", "z"]
     assert {r.line: r.reason for r in rejected} == {
@@ -87,7 +94,7 @@ def test_several_reasons_in_one_chunk_do_not_cost_each_other() -> None:
 
 def test_a_line_has_one_reason_the_first_that_applies() -> None:
     bad = line(summary="", reviewText=" ", overall=9, verified=False)
-    _, rejected = keep_lines(chunk_of(bad), FORM, recipe("binary", verified_only=True))
+    _, rejected = keep(chunk_of(bad), recipe("binary", verified_only=True))
     assert [r.reason for r in rejected] == ["empty_text"]
 
 
@@ -97,7 +104,7 @@ def test_a_line_has_one_reason_the_first_that_applies() -> None:
 )
 def test_labels_of_each_scheme(scheme: str, labels: list[int]) -> None:
     lines = [line(overall=stars) for stars in (1, "2", 3.0, "4.0", 5)]
-    rows, rejected = keep_lines(chunk_of(*lines), FORM, recipe(scheme))
+    rows, rejected = keep(chunk_of(*lines), recipe(scheme))
     assert rows["label"].to_pylist() == labels
     assert rows["label"].type == "int32"
     if scheme == "binary":
@@ -111,7 +118,7 @@ def test_labels_of_each_scheme(scheme: str, labels: list[int]) -> None:
 
 def test_without_a_scheme_lines_need_no_stars_and_get_no_label() -> None:
     lines = [line(overall=None), line(overall=9), line(overall="x"), line(overall=3)]
-    rows, rejected = keep_lines(chunk_of(*lines), FORM, recipe(None))
+    rows, rejected = keep(chunk_of(*lines), recipe(None))
     assert rejected == []
     assert "label" not in rows.column_names
     stars = rows["stars"].to_pylist()
@@ -121,17 +128,17 @@ def test_without_a_scheme_lines_need_no_stars_and_get_no_label() -> None:
 def test_verified_only_keeps_lines_without_the_mark() -> None:
     marks = [True, False, None, "true", "false", 0, 1, "whatever"]
     lines = [line(verified=mark) for mark in marks]
-    rows, rejected = keep_lines(chunk_of(*lines), FORM, recipe(verified_only=True))
+    rows, rejected = keep(chunk_of(*lines), recipe(verified_only=True))
     assert rows["line"].to_pylist() == [1, 3, 4, 7, 8]
     assert [(r.line, r.reason) for r in rejected] == [(n, "filtered_unverified") for n in (2, 5, 6)]
     assert rejected[0].detail == "verified is false"
-    rows, rejected = keep_lines(chunk_of(*lines), FORM, recipe())
+    rows, rejected = keep(chunk_of(*lines), recipe())
     assert (len(rows), rejected) == (8, [])
 
 
 def test_text_is_joined_and_clean_and_carried_columns_are_unchanged() -> None:
     bad = line(summary="  Nice ", reviewText=" Good\nshirt  ", reviewerID="A1", unixReviewTime=1_500_000_000)
-    rows, _ = keep_lines(chunk_of(bad), FORM, recipe(separator=" | "))
+    rows, _ = keep(chunk_of(bad), recipe(separator=" | "))
     (row,) = rows.to_pylist()
     assert row["text"] == "Nice  |  Good\nshirt"
     assert (row["asin"], row["user_id"], row["verified"], row["stars"]) == ("0001", "A1", True, 5.0)
@@ -140,7 +147,7 @@ def test_text_is_joined_and_clean_and_carried_columns_are_unchanged() -> None:
 
 
 def test_an_empty_chunk() -> None:
-    rows, rejected = keep_lines(chunk_of(newline=False), FORM, recipe())
+    rows, rejected = keep(chunk_of(newline=False), recipe())
     assert (rows.num_rows, rejected) == (0, [])
     assert "label" in rows.column_names
 
@@ -173,7 +180,7 @@ def test_every_line_is_a_row_or_a_reject_whatever_it_holds(
 ) -> None:
     lines = [x.replace(b"\n", b" ") for x in lines]
     chunk = chunk_of(*lines, first_line=first_line, newline=bool(lines))
-    rows, rejected = keep_lines(chunk, FORM, recipe(scheme, verified_only=verified_only))
+    rows, rejected = keep(chunk, recipe(scheme, verified_only=verified_only))
     numbers = rows["line"].to_pylist() + [r.line for r in rejected]
     assert sorted(numbers) == list(range(first_line, first_line + len(lines)))
     for reject in rejected:

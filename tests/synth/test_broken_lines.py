@@ -86,12 +86,15 @@ def test_lines_are_broken_in_many_ways(tmp_path: Path) -> None:
 
 
 def test_readers_reject_each_kind_for_its_reason(tmp_path: Path) -> None:
+    from pipeline.ingest.chunks import Chunk
     from pipeline.ingest.formats import FORMATS as READ
-    from pipeline.ingest.formats import parse_lines
+    from pipeline.ingest.formats import ParseOptions
+    from pipeline.ingest.parse import parse_chunk
 
     dump = write_dump(locate(tmp_path), ROWS, broken_frac=0.2)
     raw = b"\n".join(lines_of(dump)) + b"\n"
-    table, rejected = parse_lines(raw, 1, READ[0], " ")
+    chunk = Chunk(0, "/in/a", 0, 1, 0, ROWS, True, None, 0, raw)
+    table, rejected = parse_chunk(chunk, READ[0], ParseOptions())
     assert table.num_rows + len(rejected) == ROWS
     reasons = Counter(line.reason for line in rejected)
     assert reasons["empty_line"] == dump.broken["empty_line"]

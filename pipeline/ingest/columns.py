@@ -1,0 +1,146 @@
+"""Values of a dump, of whatever kind, as typed columns. Re-exports write every value as a string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ROW_SCHEMA = pa.schema(
+    [
+        ("line", pa.int64()),
+        ("text", pa.string()),
+        ("asin", pa.string()),
+        ("user_id", pa.string()),
+        ("timestamp", pa.timestamp("ms", tz="UTC")),
+        ("verified", pa.bool_()),
+        ("stars", pa.float32()),
+        ("word", pa.string()),
+    ]
+)
+"""A parsed record. text: null where no text field is there. stars: null where absent, NaN where no number.
+word: what stands in the field of the stars, where that is a word; else null, and stars is null there."""
+
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+_FIRST_SECONDS_AS_MS = 1e11
+"""Smaller numbers are seconds: as milliseconds they would be before March 1973."""
+
+_FLAGS = {"true": True, "1": True, "1.0": True, "y": True, "yes": True, "t": True}
+_FLAGS |= {"false": False, "0": False, "0.0": False, "n": False, "no": False, "f": False}
+
+
+def id_array(values: Sequence[Any]) -> pa.Array:
+    """(N,) string; numbers as they are written, null where absent."""
+    try:
+        return pa.array(values, pa.string())
+    except (pa.ArrowException, TypeError):
+        return pa.array([as_word(v) for v in values], pa.string())
+
+
+def star_array(values: Sequence[Any]) -> pa.Array:
+    """(N,) float32; null where absent, NaN where there is something that is no number."""
+    try:
+        return pa.array(values, pa.float32())
+    except (pa.ArrowException, TypeError, OverflowError):
+        return pa.array([None if v is None else _number(v) for v in values], pa.float32())
+
+
+def word_array(values: Sequence[Any]) -> pa.Array:
+    """(N,) string: labels as they are written."""
+    return pa.array([as_word(v) for v in values], pa.string())
+
+
+def as_word(value: Any) -> str | None:
+    """A label as a word: 1.0 is `1`, and True is `true`; None where there is none."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() or None
+
+
+def flag_array(values: Sequence[Any]) -> pa.Array:
+    """(N,) bool; null where absent or unclear."""
+    return pa.array([_flag(v) for v in values], pa.bool_())
+
+
+def time_array(values: Any) -> pa.Array | pa.ChunkedArray:
+    """(N,) milliseconds since 1970, UTC.
+
+    Args:
+        values: an Arrow column of times; or a sequence of numbers, as seconds or milliseconds, of such
+            numbers as text, or of dates in ISO 8601.
+    Returns:
+        Null where absent, not understood, or not within the years 1 to 9999.
+    """
+    if isinstance(values, pa.ChunkedArray):
+        return _in_range(values)
+    try:
+        numbers = np.array(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.array([np.nan if v is None else _seconds_or_ms(v) for v in values], np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        numbers = np.where(np.abs(numbers) < _FIRST_SECONDS_AS_MS, numbers * 1000, numbers)
+        usable = (numbers >= _FIRST_MS) & (numbers <= _LAST_MS)
+    whole = np.where(usable, numbers, 0).astype(np.int64)
+    return pa.array(whole, pa.int64(), mask=~usable).cast(pa.timestamp("ms", tz="UTC"))
+
+
+def _in_range(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    ms = pc.cast(times, pa.timestamp("ms", tz="UTC"), safe=False)
+    numbers = ms.cast(pa.int64())
+    usable = pc.and_(pc.greater_equal(numbers, _FIRST_MS), pc.less_equal(numbers, _LAST_MS))
+    return pc.if_else(usable, ms, None)
+
+
+def _seconds_or_ms(value: Any) -> float:
+    number = _number(value)
+    if number == number or not isinstance(value, str):
+        return number
+    try:
+        time = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+    except ValueError:
+        return np.nan
+    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
+
+
+def _flag(value: Any) -> bool | None:
+    if value is None or value.__class__ is bool:
+        return value
+    return _FLAGS.get(str(value).strip().lower())
+
+
+def row_table(lines: Any, text: Sequence[str | None], words: bool, **values: Any) -> pa.Table:
+    """A table of ROW_SCHEMA.
+
+    Args:
+        lines: (N,) int64, numbers of the records.
+        text: (N,) joined texts.
+        words: whether what stands in the field of the stars is a word.
+        values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
+    """
+    absent = [None] * len(text)
+    columns = {
+        "line": pa.array(lines, pa.int64()),
+        "text": pa.array(text, pa.string()),
+        "asin": id_array(values["asin"]),
+        "user_id": id_array(values["user_id"]),
+        "timestamp": time_array(values["timestamp"]),
+        "verified": flag_array(values["verified"]),
+        "stars": star_array(absent if words else values["stars"]),
+        "word": word_array(values["stars"] if words else absent),
+    }
+    return pa.table(columns, schema=ROW_SCHEMA)

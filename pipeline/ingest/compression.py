@@ -1,0 +1,126 @@
+"""Decompress a dump as a stream; how it is compressed is told from its first bytes, never from its name."""
+
+from __future__ import annotations
+
+import bz2
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from pipeline.storage import Location
+
+_READ_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 20
+_ZSTD_PIECE_BYTES = 1 << 14
+"""Small, because the piece in which a zstd stream breaks is lost."""
+
+
+class BrokenStreamError(Exception):
+    """A compressed stream that ends early or is damaged; what came before it has been handed on."""
+
+
+def decompress(stream: Any) -> Iterator[bytes]:
+    """Decompressed pieces of an open file.
+
+    Raises:
+        BrokenStreamError: the compressed data end early or are damaged, after the pieces before that.
+    """
+    head = bytes(stream.read(6))
+    stream.seek(0)
+    if head.startswith(b"\x1f\x8b"):
+        from isal import igzip_lib
+
+        new_gzip = partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP)
+        return _members(stream, "gzip", new_gzip, igzip_lib.IsalError)  # type: ignore[arg-type]
+    if head.startswith(b"BZh"):
+        return _members(stream, "bz2", bz2.BZ2Decompressor, OSError)
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return _unzstd(stream)
+    return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
+
+
+def _members(
+    stream: Any, codec: str, new_decoder: Callable[[], Any], damage: type[Exception]
+) -> Iterator[bytes]:
+    """Members of a gzip or bz2 file one after the other; zero padding after the last one is let pass.
+
+    Args:
+        new_decoder: of one member; as the standard library's BZ2Decompressor.
+        damage: what it raises.
+    """
+    decoder, begun = new_decoder(), False
+    while data := bytes(stream.read(_READ_BYTES)):
+        while data or not (decoder.needs_input or decoder.eof):
+            if not begun:
+                data = data.lstrip(b"\0")
+                begun = bool(data)
+                continue
+            try:
+                piece = decoder.decompress(data, _PIECE_BYTES)
+            except damage as error:
+                raise BrokenStreamError(
+                    f"{codec} data are damaged near byte {stream.tell()}: {error}"
+                ) from None
+            yield piece
+            data = b""
+            if decoder.eof:
+                data, decoder, begun = decoder.unused_data, new_decoder(), False
+    if begun:
+        raise BrokenStreamError(f"{codec} data end in the middle of a stream, at byte {stream.tell()}")
+
+
+def _unzstd(stream: Any) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    # Through a Python file: the decoder closes what it reads from, and `stream` is still needed.
+    source = _Unclosed(stream)
+    decoded = pa.CompressedInputStream(source, "zstd")
+    while True:
+        try:
+            piece = bytes(decoded.read(_ZSTD_PIECE_BYTES))
+        except OSError as error:
+            if source.error is not None:
+                raise source.error from None
+            raise BrokenStreamError(
+                f"zstd data are damaged or cut short near byte {stream.tell()}: {error}"
+            ) from None
+        if not piece:
+            return
+        yield piece
+
+
+class _Unclosed:
+    """An open file that stays open, and that tells a failed read from damaged data."""
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int) -> bytes:
+        try:
+            return bytes(self._stream.read(size))
+        except OSError as error:
+            self.error = error
+            raise
+
+    def close(self) -> None:
+        pass
+
+
+def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
+    """The first decompressed bytes of a file, at most `size`; and why they are fewer, if it breaks off."""
+    held, broken = b"", None
+    with file.open_input() as stream:
+        try:
+            for piece in decompress(stream):
+                held += piece
+                if len(held) >= size:
+                    break
+        except BrokenStreamError as error:
+            broken = str(error)
+    return held[:size], broken

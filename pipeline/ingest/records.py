@@ -1,0 +1,175 @@
+"""Lines that hold one record each, as JSON or as Python literals: no line costs another."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.ingest.chunks import Chunk
+from pipeline.ingest.columns import row_table
+from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
+from pipeline.ingest.rejects import RejectedLine
+
+_VALUES = (*CARRIED_FIELDS, "stars")
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+
+
+class BadRecordError(Exception):
+    """A record that cannot be read."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def decode_json(line: bytes) -> Any:
+    """The value of a line of JSON; ValueError where it is none."""
+    try:
+        return msgspec.json.decode(line)
+    except _JSON_ERRORS as error:
+        raise ValueError(str(error)) from None
+
+
+def decode_python(line: bytes) -> Any:
+    """The value of a line that holds a Python literal, which is never run; ValueError where it is none."""
+    try:
+        with warnings.catch_warnings():
+            # Texts hold backslashes of every kind.
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(line.decode().strip())
+    except UnicodeDecodeError:
+        raise
+    except _LITERAL_ERRORS as error:
+        raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
+
+
+def parse_lines(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
+    """Parse a chunk of JSON lines or of Python literals.
+
+    Returns:
+        A table of columns.ROW_SCHEMA, and the lines that are no record. Each line is in one of the two.
+    """
+    decoder = _decoder(form)
+    lines = chunk.raw.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    records, numbers, rejected = _decode(chunk, lines, form, decoder, options.max_line_bytes)
+    values = {n: [getattr(r, n) for r in records] for n in _VALUES}
+    texts = [r.texts(options.separator) for r in records]
+    return row_table(numbers, texts, options.words, **values), rejected
+
+
+def _decode(
+    chunk: Chunk, lines: list[bytes], form: Format, decoder: msgspec.json.Decoder[Any], longest: int
+) -> tuple[Sequence[Any], Sequence[int] | npt.NDArray[np.int64], list[RejectedLine]]:
+    first = chunk.first_line
+    if form.dialect.syntax == "python":
+        return _decode_each(lines, first, lambda line: _python_record(line, decoder), longest)
+    if max(map(len, lines), default=0) <= longest:
+        try:
+            records = decoder.decode_lines(chunk.raw)
+            # decode_lines passes over blank lines; then the numbers must be found one by one.
+            if len(records) == len(lines):
+                return records, np.arange(first, first + len(lines)), []
+        except _JSON_ERRORS:
+            pass
+    return _decode_each(lines, first, lambda line: _json_record(line, decoder), longest)
+
+
+def _decode_each(
+    lines: Iterable[bytes], first_line: int, decode: Callable[[bytes], Any], longest: int
+) -> tuple[list[Any], list[int], list[RejectedLine]]:
+    """The slow path of a chunk with at least one odd line."""
+    records, numbers, rejected = [], [], []
+    offset = 0
+    for number, line in enumerate(lines, start=first_line):
+        try:
+            if len(line) > longest:
+                raise BadRecordError("line_too_long", too_long(len(line), longest))
+            records.append(decode(line))
+            numbers.append(number)
+        except BadRecordError as error:
+            rejected.append(RejectedLine(number, offset, error.reason, error.detail, line))
+        except UnicodeDecodeError as error:
+            rejected.append(RejectedLine(number, offset, "bad_encoding", str(error), line))
+        offset += len(line) + 1
+    return records, numbers, rejected
+
+
+def too_long(size: int, longest: int) -> str:
+    """What is said of a line of so many bytes."""
+    return f"{size:,} bytes, more than input.max_line_bytes={longest:,}"
+
+
+def _json_record(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """A record; its fields may be of any type where the line has values of the wrong kind."""
+    try:
+        try:
+            return decoder.decode(line)
+        except msgspec.ValidationError:
+            value = msgspec.json.decode(line)
+    except UnicodeDecodeError:
+        raise
+    except (msgspec.DecodeError, RecursionError) as error:
+        reason = "bad_json" if line.strip() else "empty_line"
+        raise BadRecordError(reason, str(error)) from None
+    return _loose_record(value, decoder, "JSON")
+
+
+def _python_record(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    try:
+        value = decode_python(line)
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        raise BadRecordError("bad_python" if line.strip() else "empty_line", str(error)) from None
+    return _loose_record(value, decoder, "Python")
+
+
+def _loose_record(value: Any, decoder: msgspec.json.Decoder[Any], syntax: str) -> Any:
+    """The record of an object whose values may be of any kind."""
+    if not isinstance(value, dict):
+        raise BadRecordError("not_an_object", f"a {syntax} {type(value).__name__}, not an object")
+    fields = {}
+    for field in msgspec.structs.fields(decoder.type):
+        found = value.get(field.encode_name)
+        scalar = found if isinstance(found, (str, float, int, type(None))) else None
+        if isinstance(found, bool) and field.name != "verified":
+            scalar = str(found).lower()  # Else true would be one star.
+        is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
+        fields[field.name] = plain_text(scalar) if is_text and scalar is not None else scalar
+    return decoder.type(**fields)
+
+
+def plain_text(value: Any) -> str:
+    """A value as text; what no file can hold (half of a surrogate pair) becomes a question mark."""
+    return str(value).encode(errors="replace").decode()
+
+
+@lru_cache(maxsize=32)
+def _decoder(form: Format) -> msgspec.json.Decoder[Any]:
+    """A typed decoder of the fields that are used; the rest of a line is skipped, not built."""
+    number = float | str | None
+    text_names = [f"text_{i}" for i in range(len(form.text))]
+    types: dict[str, Any] = {"verified": bool | float | str | None, "timestamp": number, "stars": number}
+    rename = {n: field for n in _VALUES if (field := getattr(form, n)) is not None}
+    rename |= dict(zip(text_names, form.text, strict=True))
+    fields = [(name, types.get(name, str | None), None) for name in rename]
+
+    def texts(self: Any, separator: str) -> str | None:
+        parts = [p for p in (getattr(self, n) for n in text_names) if p is not None]
+        return separator.join(parts) if parts else None
+
+    # What the format has no field for is None in every record.
+    absent = {n: None for n in _VALUES if n not in rename}
+    record = msgspec.defstruct("Record", fields, rename=rename, namespace={"texts": texts, **absent})
+    return msgspec.json.Decoder(record)

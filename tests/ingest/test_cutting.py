@@ -1,0 +1,144 @@
+"""Where records end: as the standard library's CSV reader has it, in pieces of any size."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.ingest.chunks import Cutting, read_chunks
+from pipeline.ingest.cutting import LINES, QuotedRecords, cut_records, first_records
+from pipeline.storage import locate
+
+RULE = QuotedRecords(b",", 1 << 20)
+
+fields = st.text(alphabet='ab",\n é', max_size=6)
+tables = st.lists(st.lists(fields, min_size=1, max_size=3), max_size=8)
+soup = st.text(alphabet='a,"\n', max_size=40).map(str.encode)
+
+
+def written(table: list[list[str]], line_end: str = "\n") -> bytes:
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator=line_end).writerows(table)
+    return out.getvalue().encode()
+
+
+def records_of(text: bytes, rule: QuotedRecords = RULE) -> list[bytes]:
+    ends = rule.ends(text).tolist()
+    return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def as_the_library_reads(text: bytes) -> list[bytes]:
+    """Records as csv.reader takes lines for each."""
+    lines = text.decode().splitlines(keepends=True)
+    taken: list[list[str]] = []
+    reader = csv.reader(line for line in lines if taken.append([line]) or True)  # type: ignore[func-returns-value]
+    out, done = [], 0
+    for _ in reader:
+        out.append("".join(part for (part,) in taken[done:]).encode())
+        done = len(taken)
+    return out
+
+
+@settings(max_examples=500, deadline=None)
+@given(table=tables, line_end=st.sampled_from(["\n", "\r\n"]))
+def test_what_a_csv_writer_wrote_falls_into_its_rows(table: list[list[str]], line_end: str) -> None:
+    text = written(table, line_end)
+    found = records_of(text)
+    assert b"".join(found) == text
+    assert found == [written([row], line_end) for row in table]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(text=soup)
+def test_records_are_those_of_the_standard_library(text: bytes) -> None:
+    whole = text + b"\nend\n"
+    expected = as_the_library_reads(whole)
+    # Else a quote is never closed: the library reads to the end, and we do not.
+    if expected[-1] == b"end\n":
+        assert records_of(whole) == expected
+
+
+@settings(max_examples=1000, deadline=None)
+@given(text=soup, limit=st.integers(1, 12), more=st.booleans())
+def test_the_quick_way_and_the_slow_way_find_the_same_fields(text: bytes, limit: int, more: bool) -> None:
+    rule = QuotedRecords(b",", limit)
+    quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == ord('"'))
+    quick = rule._paired(text, quotes, more) if len(quotes) else None
+    if quick is not None:
+        assert quick.tolist() == rule._one_by_one(text, more).tolist()
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    text=st.one_of(soup, tables.map(written)),
+    cuts=st.lists(st.integers(1, 9), min_size=1, max_size=9),
+    chunk_bytes=st.integers(1, 16),
+    limit=st.integers(4, 30),
+)
+def test_records_do_not_depend_on_how_the_stream_comes_nor_on_the_chunk(
+    text: bytes, cuts: list[int], chunk_bytes: int, limit: int
+) -> None:
+    rule = QuotedRecords(b",", limit)
+    pieces, start = [], 0
+    while start < len(text):
+        size = cuts[len(pieces) % len(cuts)]
+        pieces.append(text[start : start + size])
+        start += size
+    chunks = list(cut_records(pieces, chunk_bytes, rule, max_line_bytes=1 << 20))
+    assert b"".join(raw for raw, _ in chunks) == text
+    # What a later task finds in the chunks by themselves is what is in the whole.
+    assert [r for raw, _ in chunks for r in records_of(raw, rule)] == records_of(text, rule)
+
+
+def test_a_stray_quote_costs_its_record_and_not_the_rest() -> None:
+    good = b'"fine, really",5\n'
+    text = good + b'"never closed,1\n' + b"plain,2\n" * 50 + b"last,3\n"
+    found = records_of(text, QuotedRecords(b",", 100))
+    assert found == [good, b'"never closed,1\n', *[b"plain,2\n"] * 50, b"last,3\n"]
+    assert records_of(b'5" wide,1\nx,2\n') == [b'5" wide,1\n', b"x,2\n"]
+
+
+@pytest.mark.parametrize("rule", [LINES, RULE])
+def test_first_records(rule: QuotedRecords) -> None:
+    assert first_records(b"a\nb\nc", 2, rule) == b"a\nb\n"
+    assert first_records(b"a\nb\nc", 3, rule) == b"a\nb\nc"
+    assert first_records(b"a\nb\nc\n", 9, rule) == b"a\nb\nc\n"
+    assert first_records(b'"a\nb"\nc\n', 1, RULE) == b'"a\nb"\n'
+
+
+@pytest.mark.parametrize("chunk_bytes", [1 << 10, 1 << 16, 1 << 23])
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_line_of_100_mb_is_told_but_never_held(tmp_path: Path, chunk_bytes: int, end: bytes) -> None:
+    if chunk_bytes == 1 << 10 and not end:
+        return
+    size = 100 << 20 if chunk_bytes > 1 << 10 else 3 << 20
+    line = b'{"reviewText": "' + b"x" * size
+    after = b'{"overall": 5}\n' if end else b""
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"{}\n" + line + end + after, 1))
+    chunks = list(read_chunks(locate(tmp_path / "a.gz"), 0, Cutting(chunk_bytes)))
+    (long,) = [c for c in chunks if c.skipped_bytes]
+    assert len(long.raw) + long.skipped_bytes == len(line + end)
+    assert line.startswith(long.raw)
+    assert (long.first_line, long.byte_offset, long.lines) == (2, 3, 1)
+    assert max(len(c.raw) for c in chunks) < 2 * chunk_bytes + (1 << 20)
+    assert sum(c.lines for c in chunks) == 2 + bool(end)
+    if end:
+        last = chunks[-1]
+        assert (last.first_line, last.byte_offset, last.raw) == (3, 3 + len(line) + 1, after)
+
+
+def test_a_break_is_told_by_the_last_chunk_with_lines(tmp_path: Path) -> None:
+    text = b"".join(b'{"overall": %d}\n' % i for i in range(5000))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(text)[:-9])
+    chunks = list(read_chunks(locate(tmp_path / "a.gz"), 0, Cutting(1 << 14)))
+    assert [bool(c.broken) for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert all(c.lines for c in chunks)
+    told = chunks[-1].broken or ""
+    assert f"after {sum(len(c.raw) for c in chunks):,} bytes of text and" in told
