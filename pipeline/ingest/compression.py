@@ -73,7 +73,7 @@ def _unzstd(stream: Any) -> Iterator[bytes]:
     import pyarrow as pa
 
     # Through a Python file: the decoder closes what it reads from, and `stream` is still needed.
-    source = _Unclosed(stream)
+    source = WatchedFile(stream)
     decoded = pa.CompressedInputStream(source, "zstd")
     while True:
         try:
@@ -89,27 +89,42 @@ def _unzstd(stream: Any) -> Iterator[bytes]:
         yield piece
 
 
-class _Unclosed:
-    """An open file that stays open, and that tells a failed read from damaged data."""
+class WatchedFile:
+    """An open file as Arrow takes it, which stays open, and which tells a failed read from damaged data."""
 
     closed = False
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.error: OSError | None = None
+        """That of the read that failed last."""
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
-    def read(self, size: int) -> bytes:
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """As of any file."""
         try:
-            return bytes(self._stream.read(size))
+            return bytes(self._stream.read(None if size < 0 else size))
         except OSError as error:
             self.error = error
             raise
 
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As of any file."""
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        """As of any file."""
+        return int(self._stream.tell())
+
     def close(self) -> None:
-        pass
+        """Leave the file as it is."""
 
 
 def head_of(file: Location, size: int) -> tuple[bytes, str | None]:

@@ -7,7 +7,7 @@ import io
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,9 @@ from pipeline.ingest.records import decode_json, decode_python
 from pipeline.storage import Location
 
 _SAMPLE_BYTES = 1 << 18
+_LONG_SAMPLE_BYTES = 1 << 24
 _SAMPLE_RECORDS = 200
+_SHOWN = 300
 _PARQUET_MAGIC = b"PAR1"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _DELIMITERS = (",", "\t", ";", "|")
@@ -68,7 +70,7 @@ def detect_format(
     if base is None and (config.text is None or (need_stars and config.stars is None)):
         options = "--set input.text=…" + (" --set input.stars=…" if need_stars else "")
         raise InputError(
-            f"{file.uri}: no known review format; its fields are {', '.join(fields)}; name the columns with"
+            f"{file.uri}: no known review format; its fields are {_shown(fields)}; name the columns with"
             f" {options}"
         )
     chosen = _with_columns(base or _unknown(fields), config)
@@ -102,7 +104,7 @@ def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: 
             if name not in fields:
                 raise InputError(
                     f"{file.uri}: input.{setting}={name}, but no line has this field; its fields are"
-                    f" {', '.join(fields)}"
+                    f" {_shown(fields)}"
                 )
     name, times = Counter(chosen.fields()).most_common(1)[0]
     if times > 1:
@@ -121,12 +123,20 @@ def _check_words(file: Location, chosen: Format, labels: LabelsConfig, records: 
     seen = Counter(as_word(record.get(chosen.stars)) for record in records)
     words = sorted(word for word in seen if word)
     if labels.words is None or not set(words).intersection(labels.words):
-        shown = ",".join(words[:8]) + (",…" if len(words) > 8 else "")
+        shown = _shown([",".join(words[:8]) + (",…" if len(words) > 8 else "")])
         given = f"labels.words={','.join(labels.words)}" if labels.words else "labels.scheme=words"
         raise InputError(
             f"{file.uri}: {given}, but the labels that its first lines have in {chosen.stars} are"
             f" {shown or 'none at all'}; name the classes in order with --set labels.words=…"
         )
+
+
+def _shown(names: Iterable[str]) -> str:
+    """Names from a file, as part of one line of a message."""
+    joined = ", ".join(names)
+    return "".join(c if c.isprintable() else " " for c in joined[:_SHOWN]) + (
+        "…" if len(joined) > _SHOWN else ""
+    )
 
 
 def why_empty(file: Location) -> str:
@@ -137,6 +147,9 @@ def why_empty(file: Location) -> str:
 
 def _take_sample(file: Location, config: InputConfig) -> _Sample | None:
     head, _ = head_of(file, _SAMPLE_BYTES)
+    if len(head) == _SAMPLE_BYTES and not head.strip().count(b"\n"):
+        # A first line that long is odd, and no reason to give up.
+        head, _ = head_of(file, _LONG_SAMPLE_BYTES)
     for magic, advice in _UNREADABLE.items():
         if head.startswith(magic):
             raise InputError(f"{file.uri}: {advice}")
@@ -146,9 +159,11 @@ def _take_sample(file: Location, config: InputConfig) -> _Sample | None:
     text = head[start:]
     if not text.strip():
         return None
-    if len(head) == _SAMPLE_BYTES and b"\n" in text:
-        text = text[: text.rfind(b"\n") + 1]
-    lines = [line for line in text.split(b"\n")[:_SAMPLE_RECORDS] if line.strip()]
+    if len(head) >= _SAMPLE_BYTES:
+        # Without the line that the sample cuts in two.
+        whole = text[: text.rfind(b"\n") + 1]
+        text = whole if whole.strip() else text
+    lines = [line for line in text.split(b"\n") if line.strip()][:_SAMPLE_RECORDS]
     for syntax, decode in (("json", decode_json), ("python", decode_python)):
         if records := _objects(lines, decode):
             return _Sample(Dialect(syntax, start), records)  # type: ignore[arg-type]
@@ -214,7 +229,7 @@ def _csv_sample(file: Location, text: bytes, start: int, config: InputConfig) ->
     if config.columns and len(config.columns) != len(best.rows[0]):
         raise InputError(
             f"{file.uri}: input.columns names {len(config.columns)} columns, but its first line has"
-            f" {len(best.rows[0])}: {', '.join(best.rows[0])[:200]}"
+            f" {len(best.rows[0])}: {_shown(best.rows[0])}"
         )
     if len(set(header)) < len(header):
         name = Counter(header).most_common(1)[0][0]

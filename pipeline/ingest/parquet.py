@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.ingest.chunks import Chunk, with_last
 from pipeline.ingest.columns import row_table
+from pipeline.ingest.compression import WatchedFile
 from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.ipc import from_ipc, to_ipc
 from pipeline.ingest.rejects import RejectedLine
@@ -35,15 +36,18 @@ def read_parquet_chunks(
     """
     size = file.info().size
     with file.open_input() as stream:
-        parquet = pq.ParquetFile(stream)
+        watched = WatchedFile(stream)
+        parquet = pq.ParquetFile(watched)
         columns = [f for f in dict.fromkeys(form.fields()) if f in parquet.schema_arrow.names]
         total = parquet.metadata.num_rows
         batches = parquet.iter_batches(_rows_of(parquet, columns, chunk_bytes), columns=columns)
         empty = Chunk(number, file.uri, 0, 1, None, 0, False, None, 0, to_ipc(_no_rows(parquet, columns)))
-        yield from with_last(_number(batches, empty, size, total, max_lines))
+        yield from with_last(_number(batches, watched, empty, size, total, max_lines))
 
 
-def _number(batches: Any, chunk: Chunk, size: int, total: int, max_lines: int | None) -> Iterator[Chunk]:
+def _number(
+    batches: Any, watched: WatchedFile, chunk: Chunk, size: int, total: int, max_lines: int | None
+) -> Iterator[Chunk]:
     left = total if max_lines is None else min(total, max_lines)
     begun = chunk
     while left:
@@ -51,9 +55,11 @@ def _number(batches: Any, chunk: Chunk, size: int, total: int, max_lines: int | 
             batch = next(batches).slice(0, left)
         except (pa.ArrowInvalid, OSError) as error:
             # A failed read is a job for a retry; what Arrow cannot decode stays so.
-            if isinstance(error, OSError) and "orrupt" not in str(error):
-                raise
-            broken = f"Parquet data are damaged after {begun.first_line - 1:,} rows: {error}"
+            if watched.error is not None:
+                raise watched.error from None
+            broken = (
+                f"Parquet data are damaged after {begun.first_line - 1:,} rows: {str(error).splitlines()[0]}"
+            )
             yield replace(begun, lines=0, raw=chunk.raw, broken=broken, bytes_read=size)
             return
         left -= batch.num_rows

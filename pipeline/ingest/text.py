@@ -24,13 +24,15 @@ def clean(texts: pa.Array, *, unescape_html: bool = False) -> pa.Array:
 
 
 def _unescape(texts: pa.Array) -> pa.Array:
-    marked = pc.match_substring_regex(texts, _MARKED_UP)
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    marked = pc.fill_null(pc.match_substring_regex(texts, _MARKED_UP), False)
     if not pc.any(marked).as_py():
         return texts
     rows = pc.replace_substring_regex(texts.filter(marked), _TAG, " ").to_pylist()
     # An entity can name half of a surrogate pair, which no column can hold.
     plain = [html.unescape(t).encode(errors="replace").decode() for t in rows]
-    return pc.replace_with_mask(texts, pc.fill_null(marked, False), pa.array(plain, texts.type))
+    return pc.replace_with_mask(texts, marked, pa.array(plain, texts.type))
 
 
 def text_hash(texts: pa.Array) -> npt.NDArray[np.int64]:

@@ -93,3 +93,34 @@ def test_a_hundred_thousand_texts_do_not_collide() -> None:
 
 def test_no_texts() -> None:
     assert text_hash(pa.array([], pa.string())).tolist() == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_markup_is_written_out(chunked: bool) -> None:
+    texts = [
+        "a &amp; b",
+        "x<br />y<BR/>z<br>w",
+        "&#34;q&#x27;",
+        "&lt;br&gt;",
+        "AT&T; 5 < 6 & 7 > 2",
+        None,
+        " &nbsp;a ",
+    ]
+    texts += ["&notanentity;", "&#xD800;", "&amp;amp;", "plain"]
+    array = pa.array(texts)
+    given = pa.chunked_array([array[:3], array[3:]]) if chunked else array
+    assert clean(given, unescape_html=True).to_pylist() == [
+        "a & b",
+        "x y z w",
+        "\"q'",
+        "<br>",
+        "AT&T; 5 < 6 & 7 > 2",
+        None,
+        "a",
+        "¬anentity;",
+        "\ufffd",
+        "&amp;",
+        "plain",
+    ]
+    assert clean(given).to_pylist() == [t and t.strip() for t in texts]
+    assert clean(array[:0], unescape_html=True).to_pylist() == []
