@@ -46,7 +46,8 @@ class _Sample:
     records: list[dict[str, Any]]
 
     def fields(self) -> list[str]:
-        return sorted({name for record in self.records for name in record})
+        # A Python literal can have keys of any kind.
+        return sorted({name for record in self.records for name in record if isinstance(name, str)})
 
 
 def detect_format(
