@@ -63,16 +63,15 @@ def run_all(
 
     base = output.rstrip("/")
     data, model, scores, report = (f"{base}/{name}" for name in ("data", "model", "scores", "report"))
+    # A mistake in what is scored last should show before hours of training.
+    scored = find_input(score_inputs, config.input)[1] if score_inputs else []
     if dry_run:
         prepare.run_stage(job, inputs, data, config, True, overwrite)
         cluster = resources.survey(config.cluster)
         job.print(f"then train on {resources.plan_train(cluster, config.train)} → {model}")
-        job.print(f"then score {', '.join(score_inputs) or 'the test split'} → {scores}")
+        job.print(f"then score {', '.join(s.uri for s in scored) or 'the test split'} → {scores}")
         job.print(f"then evaluate → {report}")
         return
-    # A mistake in what is scored last should show before hours of training.
-    if score_inputs:
-        find_input(score_inputs, config.input)
     prepare.run_stage(job, inputs, data, config, False, overwrite)
     train.run_stage(job, data, model, config, False, overwrite)
     score.run_stage(job, score_inputs or [f"{data}/test"], model, scores, config, False, overwrite)
