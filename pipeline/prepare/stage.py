@@ -166,18 +166,23 @@ def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]
     Raises:
         AccountingError: rows of a file were lost on the way, or came twice.
     """
-    rejected, files = Counter(counts.rejected), {}
-    for source in sources:
-        gone = Counter[str]()
-        for bucket in filled:
-            gone.update(bucket.rejected.get(source.number, {}))
-        rejected.update(gone)
-        if (before := counts.files.get(source.uri)) is not None:
-            together = dict((Counter(before.rejected) + gone).most_common())
-            rows = sum(bucket.kept.get(source.number, 0) for bucket in filled)
-            files[source.uri] = FileCounts(lines=before.lines, rows=rows, rejected=together)
-    rows = sum(bucket.rows for bucket in filled)
-    update = {"rows": rows, "rejected": dict(rejected.most_common()), "files": files}
+    kept = Counter[int]()
+    rejected = {s.number: Counter(counts.files[s.uri].rejected) for s in sources if s.uri in counts.files}
+    for bucket in filled:
+        kept.update(bucket.kept)
+        for file, reasons in bucket.rejected.items():
+            rejected[file].update(reasons)
+    files = {
+        s.uri: FileCounts(
+            lines=counts.files[s.uri].lines,
+            rows=kept[s.number],
+            rejected=dict(rejected[s.number].most_common()),
+        )
+        for s in sources
+        if s.number in rejected
+    }
+    total = sum(rejected.values(), Counter[str]())
+    update = {"rows": kept.total(), "rejected": dict(total.most_common()), "files": files}
     counts = counts.model_copy(update=update)
     counts.check("all input files")
     return counts
