@@ -163,8 +163,8 @@ def test_too_many_rejected_lines(env: dict[str, str], tmp_path: Path) -> None:
     good = '{"overall": 5.0, "reviewText": "good"}\n'
     (tmp_path / "a.json").write_text((good * 9 + "oops\n") * 200)
     line = the_line(run(env, "prepare", tmp_path / "a.json", "--output", tmp_path / "out"), code=3)
-    assert re.search(r"\d+ of \d+ lines rejected, more than input.max_rejected_frac=0.05 allows", line)
-    assert re.search(rf"first: {tmp_path}/a.json, line \d*0: bad_json", line)
+    assert re.search(r"\d+ of [\d,]+ lines rejected, more than input.max_rejected_frac=0.05 allows", line)
+    assert re.search(rf"\d+ bad_json \({tmp_path}/a.json, line \d*0: JSON is malformed: .*: oops\)", line)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -176,7 +176,7 @@ def long_job(env: dict[str, str], tmp_path: Path) -> Iterator[subprocess.Popen[s
     command += ["--output", str(tmp_path / "out"), "--set", "input.chunk_bytes=8192"]
     process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
-    while not list((tmp_path / "out" / "train").glob("*")) and time.monotonic() < deadline:
+    while not list((tmp_path / "out" / "encoded").glob("*")) and time.monotonic() < deadline:
         time.sleep(0.1)
     yield process
     if process.poll() is None:
@@ -206,7 +206,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(
     code, stdout, stderr = run(env, "run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
     assert code == 0, stderr
     first = dump / "reviews-00000-of-00003.json.gz"
-    assert f"input: {first} ({first.stat().st_size:,} bytes, amazon_2018)" in stdout
+    assert f"input: {first} ({first.stat().st_size:,} bytes, amazon_2018, JSON lines)" in stdout
     assert "readers: 1 × 0.25 CPU" in stdout
     assert f"then train on 2 × 1 CPU → {tmp_path}/out/model" in stdout
     assert f"then evaluate → {tmp_path}/out/report" in stdout
