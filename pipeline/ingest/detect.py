@@ -11,11 +11,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
+from pipeline.ingest.columns import as_word, star_array
 from pipeline.ingest.compression import head_of
 from pipeline.ingest.cutting import QuotedRecords
 from pipeline.ingest.formats import CARRIED_FIELDS, FORMATS, Dialect, Format, find_format
@@ -70,14 +72,16 @@ def detect_format(
     base = find_format(fields, need_stars=need_stars)
     if base is None and (config.text is None or (need_stars and config.stars is None)):
         options = "--set input.text=…" + (" --set input.stars=…" if need_stars else "")
+        if sample.dialect.syntax == "csv":
+            options += ", and with input.columns=… if its first line is no header"
         raise InputError(
             f"{file.uri}: no known review format; its fields are {_shown(fields)}; name the columns with"
             f" {options}"
         )
     chosen = _with_columns(base or _unknown(fields), config)
     _check_columns(file, chosen, config, fields)
-    if labels is not None and labels.scheme == "words" and need_stars:
-        _check_words(file, chosen, labels, sample.records)
+    if need_stars:
+        _check_labels(file, chosen, labels or LabelsConfig(), sample.records)
     return replace(chosen, dialect=sample.dialect)
 
 
@@ -117,12 +121,19 @@ def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: 
         )
 
 
-def _check_words(file: Location, chosen: Format, labels: LabelsConfig, records: list[dict[str, Any]]) -> None:
-    """Raise InputError unless some of the first records have one of the labels."""
-    from pipeline.ingest.columns import as_word
-
-    seen = Counter(as_word(record.get(chosen.stars)) for record in records)
-    words = sorted(word for word in seen if word)
+def _check_labels(
+    file: Location, chosen: Format, labels: LabelsConfig, records: list[dict[str, Any]]
+) -> None:
+    """Raise InputError if none of the first records has stars, or one of the words; absent ones aside."""
+    words = sorted({word for record in records if (word := as_word(record.get(chosen.stars)))})
+    if labels.scheme != "words":
+        stars = star_array(words).to_numpy(zero_copy_only=False)
+        if words and np.isnan(stars).all():
+            raise InputError(
+                f"{file.uri}: {chosen.stars} holds no stars but words, as {_shown(words[:3])}; make them"
+                " classes with --set labels.scheme=words,labels.words=…"
+            )
+        return
     if labels.words is None or not set(words).intersection(labels.words):
         shown = _shown([",".join(words[:8]) + (",…" if len(words) > 8 else "")])
         given = f"labels.words={','.join(labels.words)}" if labels.words else "labels.scheme=words"

@@ -129,7 +129,7 @@ def prepare(
         # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
         job.output.delete_tree()
         begin(job.output, job.run)
-    ledger, counts = _encode(job, cluster, reporter)
+    ledger, counts = encode_dumps(job, cluster, reporter)
     filled = _shuffle(job, cluster, ledger, reporter)
     job.output.child(ENCODED).delete_tree()
     manifest = _finish(job, ledger, _with_duplicates(counts, filled, job.sources), filled, start)
@@ -137,7 +137,7 @@ def prepare(
     return manifest
 
 
-def _encode(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
+def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
     """The first pass: every line encoded, in encoded/, or rejected."""
     pools = resources.plan_prepare(cluster, len(job.sources))
     read = ReadPlan(

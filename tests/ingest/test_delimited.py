@@ -175,6 +175,8 @@ def test_columns_can_be_named_where_there_is_no_header(tmp_path: Path) -> None:
     rows, rejected = read(file, form)
     assert rejected == []
     assert [(r["stars"], r["text"]) for r in rows] == [(2.0, 'Great | really, "good"'), (1.0, "Bad | x")]
+    with pytest.raises(InputError, match=r"fields are .*input\.columns=… if its first line is no header"):
+        detect_format(file, InputConfig())
     with pytest.raises(InputError, match=r"names 2 columns, but its first line has 3: 2, Great, really"):
         detect_format(file, config.model_copy(update={"columns": ("rank", "title")}))
 

@@ -188,5 +188,7 @@ def test_labels_that_are_words_must_be_among_those_of_the_first_lines(tmp_path: 
             InputError, match=r"labels that its first lines have in kind are neg,pos; .*words="
         ):
             detect_format(locate(tmp_path / "a"), config, labels=LabelsConfig(scheme="words", words=words))
+    with pytest.raises(InputError, match=r"kind holds no stars but words, as neg, pos; .*scheme=words"):
+        detect_format(locate(tmp_path / "a"), config)
     labels = LabelsConfig(scheme="words", words=("neg", "pos"))
     assert detect_format(locate(tmp_path / "a"), config, labels=labels) is not None

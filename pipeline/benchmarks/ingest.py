@@ -1,0 +1,105 @@
+"""gz dumps to token ids in Parquet: ours, Ray Data's stock pattern, and Hugging Face datasets.
+
+Each function does the work once and returns the seconds that it took, without starting its process or Ray.
+All of them join summary and body, cut at `max_length`, and write `input_ids` and the stars.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config, load_config
+from pipeline.progress import Reporter
+
+MAX_LENGTH = 128
+_BATCH_ROWS = 1024
+
+
+def ours(dump: str, output: str, whole: bool) -> float:
+    """`jobs.prepare`; not `whole`: its first pass alone, which is what the others do."""
+    from pipeline import resources
+    from pipeline.manifest import begin
+    from pipeline.prepare import stage
+
+    shutil.rmtree(output, ignore_errors=True)
+    config = load_config(None, [f"tokenize.max_length={MAX_LENGTH}"])
+    cluster = resources.connect(config.cluster)
+    start = time.monotonic()
+    job = stage.plan([dump], output, config)
+    if whole:
+        stage.prepare(job, cluster, Reporter())
+    else:
+        begin(job.output, job.run)
+        stage.encode_dumps(job, cluster, Reporter())
+    return time.monotonic() - start
+
+
+def ray_stock(dump: str, output: str) -> float:
+    """Ray Data as its documentation shows it: read_json, a tokenizer in map_batches, write_parquet.
+
+    Source: https://docs.ray.io/en/latest/data/working-with-text.html
+    """
+    import ray
+    from transformers import AutoTokenizer
+
+    class Tokenize:
+        def __init__(self) -> None:
+            self.tokenizer = AutoTokenizer.from_pretrained(_model())
+
+        def __call__(self, batch: Any) -> dict[str, Any]:
+            texts = [_join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
+            ids = self.tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+            return {"input_ids": ids, "stars": batch["overall"]}
+
+    shutil.rmtree(output, ignore_errors=True)
+    ray.init(address="local", log_to_driver=False)
+    start = time.monotonic()
+    rows = ray.data.read_json(_files(dump), arrow_open_stream_args={"compression": "gzip"})
+    rows = rows.map_batches(Tokenize, batch_size=_BATCH_ROWS, compute=ray.data.ActorPoolStrategy(size=1))
+    rows.write_parquet(output)
+    return time.monotonic() - start
+
+
+def hugging_face(dump: str, output: str) -> float:
+    """Hugging Face datasets: load_dataset("json"), a batched map on all cores, to_parquet.
+
+    Source: https://huggingface.co/docs/datasets/nlp_process
+    """
+    from datasets import load_dataset
+    from transformers import AutoTokenizer
+
+    shutil.rmtree(output, ignore_errors=True)
+    Path(output).mkdir(parents=True)
+    tokenizer = AutoTokenizer.from_pretrained(_model())
+
+    def tokenize(batch: Any) -> dict[str, Any]:
+        texts = [_join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
+        ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
+        return {"input_ids": ids, "stars": batch["overall"]}
+
+    cores = os.cpu_count() or 1
+    start = time.monotonic()
+    rows = load_dataset(
+        "json", data_files=_files(dump), split="train", cache_dir=f"{output}/cache", num_proc=cores
+    )
+    rows = rows.map(tokenize, batched=True, num_proc=cores, remove_columns=rows.column_names)
+    rows.to_parquet(f"{output}/rows.parquet")
+    return time.monotonic() - start
+
+
+def _model() -> str:
+    from pipeline.model import resolve_model
+
+    return str(resolve_model(Config().model.name))
+
+
+def _files(dump: str) -> list[str]:
+    return sorted(str(f) for f in Path(dump).iterdir())
+
+
+def _join(summary: str | None, text: str | None) -> str:
+    return f"{summary or ''} {text or ''}"

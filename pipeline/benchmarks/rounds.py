@@ -1,0 +1,79 @@
+"""Several contenders on the same data, in turn, so that what else the machine does falls on all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.errors import RayviewError
+
+
+def run_rounds(calls: Mapping[str, tuple[str, dict[str, Any]]], rounds: int) -> dict[str, list[float]]:
+    """Run each contender once a round, each time in a process of its own.
+
+    Args:
+        calls: by contender, `module:function` and its arguments (plain data). The function returns what it
+            took in seconds, without the start of its process or of Ray.
+    Raises:
+        RayviewError: a contender failed; its last line is shown.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, (target, arguments) in calls.items():
+            seconds[name].append(_run(name, target, arguments))
+    return seconds
+
+
+def _run(name: str, target: str, arguments: dict[str, Any]) -> float:
+    command = [sys.executable, "-m", "pipeline.benchmarks.rounds", target, json.dumps(arguments)]
+    done = subprocess.run(command, env=os.environ | {"RAY_ADDRESS": "local"}, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RayviewError(f"benchmark: {name} ended with exit code {done.returncode}: {last}")
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) -> list[dict[str, Any]]:
+    """Entries for `jobs.bench --json`.
+
+    Args:
+        rates: by contender, one a round; more is better.
+        ours: the contender that the others are compared with.
+    Returns:
+        Median, low and high of each, and the median of ours over its own, round by round.
+    """
+    return [
+        {
+            "bench": bench,
+            "contender": name,
+            "unit": unit,
+            "median": statistics.median(values),
+            "low": min(values),
+            "high": max(values),
+            "ratio": statistics.median(a / b for a, b in zip(rates[ours], values, strict=True)),
+        }
+        for name, values in rates.items()
+    ]
+
+
+def table(entries: list[dict[str, Any]]) -> list[str]:
+    """The entries as lines of a Markdown table."""
+    unit = entries[0]["unit"]
+    lines = [f"| {entries[0]['bench']} | {unit} | low – high | ours over it |", "|---|---|---|---|"]
+    for e in entries:
+        spread = f"{e['low']:,.0f} – {e['high']:,.0f}"
+        lines.append(f"| {e['contender']} | {e['median']:,.0f} | {spread} | {e['ratio']:.1f} × |")
+    return lines
+
+
+if __name__ == "__main__":
+    import importlib
+
+    module, function = sys.argv[1].split(":")
+    took = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
+    sys.stdout.write(f"\n{took}\n")
