@@ -34,6 +34,11 @@ class Encoder:
         self._settings = tokenizer_json, max_length, truncation_side
         self._words = _word_encoder(*self._settings)
 
+    @property
+    def by_words(self) -> bool:
+        """Whether the tokenizer is one whose pieces are independent."""
+        return self._words is not None
+
     @cached_property
     def _plain(self) -> PlainEncoder:
         return PlainEncoder(*self._settings)

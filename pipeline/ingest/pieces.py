@@ -50,7 +50,7 @@ def split(texts: pa.StringArray, kinds: bytes) -> Pieces:
         texts: (N,) strings, none null.
         kinds: see `byte_kinds`.
     """
-    bounds = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
+    bounds = _offsets(texts)
     first, last = int(bounds[0]), int(bounds[-1])
     text_starts = bounds.astype(np.int64) - first
     data = (texts.buffers()[2] or pa.py_buffer(b"")).slice(first, last - first)
@@ -63,6 +63,14 @@ def split(texts: pa.StringArray, kinds: bytes) -> Pieces:
     return Pieces(
         words.dictionary, word_of_tile[tiles.indices.to_numpy()], np.searchsorted(starts, text_starts)
     )
+
+
+def _offsets(texts: pa.StringArray) -> npt.NDArray[np.int32]:
+    """(N + 1,) where each text begins in the data of its array, and the end of the last."""
+    if not len(texts):
+        # An array without rows need not have offsets.
+        return np.zeros(1, np.int32)
+    return np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
 
 
 def _piece_starts(kinds: npt.NDArray[np.uint8], text_starts: IntArray) -> IntArray:
