@@ -13,7 +13,7 @@ from pipeline.ingest.encode import Encoder, PlainEncoder
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~éüñçσςßİ中文字가한ひカ😊½"
-WORDS = ["good", "shirt", "the", "york", "new", "sep", "mask", "cat", "covid", "##s", "##ing", "New", "York"]
+WORDS = ["good", "shirt", "the", "york", "new", "sep", "mask", "cat", "##s", "##ing", "New", "York"]
 VOCABULARY = {
     token: i
     for i, token in enumerate(
@@ -71,20 +71,16 @@ ADDED: dict[str, list[AddedToken]] = {
         AddedToken("</s>", special=True, normalized=False),
         AddedToken("<mask>", special=True, normalized=False, lstrip=True),
     ],
-    "words": [AddedToken("covid"), AddedToken("Shirt"), AddedToken("中"), AddedToken("é")],
+    "words": [AddedToken("covid"), AddedToken("Shirt"), AddedToken("中文"), AddedToken("éx")],
     "marks": [AddedToken("covid-19"), AddedToken("[br]", normalized=False), AddedToken("...")],
     "over white space": [AddedToken("new york"), AddedToken("New York", normalized=False)],
-    "between marks": [AddedToken("=SEP="), AddedToken("[ SEP ]", normalized=False)],
-    "single words": [AddedToken("cat", single_word=True), AddedToken("the", single_word=True, lstrip=True)],
+    "between marks": [AddedToken("=CLS="), AddedToken("[ SEP ]", normalized=False)],
+    "single words": [AddedToken("dog", single_word=True), AddedToken("cow", single_word=True, lstrip=True)],
     "stripping": [
-        AddedToken("good", lstrip=True, rstrip=True),
-        AddedToken("sep", rstrip=True, normalized=False),
+        AddedToken("lamp", lstrip=True, rstrip=True),
+        AddedToken("desk", rstrip=True, normalized=False),
     ],
-    "with accents": [
-        AddedToken("\u0301x", normalized=False),
-        AddedToken("e y"),
-        AddedToken("ae", normalized=False),
-    ],
+    "an accent after another token": [AddedToken("\u0301 y"), AddedToken("ae", normalized=False)],
 }
 HOPELESS: dict[str, list[AddedToken]] = {
     "white space alone": [AddedToken("  ", normalized=False)],
@@ -99,10 +95,11 @@ HARD = [
     "good\x85shirt\xa0the\u2003cat\u3000new\u2028york\x1ccat",
     # Signs that join what stands before them, and letters of several signs.
     "a=\u0338b >\u0338 e\u0301 \u0301x \u1100 \u1161 \u1100\u1161",
-    "a\u0316\u0300 a\u0300\u0316 ≠SEP≠ ﬁﬂ½ İ Σς ß",
+    "a\u0316\u0300 a\u0300\u0316 ≠CLS≠ ≠cls≠ ﬁﬂ½ İ Σς ß",
     "[SEP] [ SEP ] [SEP ] [ SEP] [S\x00EP] [sep] [[SEP]] x[CLS]y[MASK]",
     "New York new york NEW\x01 york new\nyork new  york new york,York",
-    "_cat cat_ the_ cat's-the the",
+    "_dog dog_ cow_ dog's-cow cow hotdog",
+    "lamp \x0c desk\xa0lamp desk \x0b\xa0 shirt lamplamp",
     "x \x0c<mask> y<mask>\x0b <mask><s> </s>",
     "covid-19 covid -19 Covid... ... .. . covid",
     "ae\u0341 y e y ae y ae\u0301x",
