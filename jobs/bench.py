@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Benchmarks to run: quality, memory.")
+        list[str], typer.Argument(metavar="NAME...", help="Benchmarks to run: quality, memory, encode.")
     ],
     run_dir: Annotated[
         str, typer.Option("--run", metavar="DIR", help="Output of jobs.run, for the benchmark quality.")
@@ -28,6 +28,10 @@ def main(
     rows: Annotated[
         int, typer.Option(min=1000, help="Reviews of the largest dump that is written to measure on.")
     ] = 1_000_000,
+    input_file: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE", help="A dump for the benchmark encode, besides its own."),
+    ] = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
     ] = None,
@@ -40,7 +44,7 @@ def main(
         for name in names:
             if name not in _BENCHES:
                 raise SettingError(f"no benchmark {name}; there are {', '.join(_BENCHES)}")
-        options = Options(run_dir, rows)
+        options = Options(run_dir, rows, input_file)
         results = [row for name in names for row in _BENCHES[name](job, options)]
         if json_file is not None:
             about = environment()
@@ -62,6 +66,7 @@ class Options:
 
     run_dir: str
     rows: int
+    input_file: str | None = None
 
 
 def bench_quality(job: Session, options: Options) -> list[dict[str, Any]]:
@@ -122,9 +127,34 @@ def bench_memory(job: Session, options: Options) -> list[dict[str, Any]]:
     return results
 
 
+def bench_encode(job: Session, options: Options) -> list[dict[str, Any]]:
+    """Rows per second of the encoder and of `encode_batch_fast`, one core each, from an empty cache."""
+    from pipeline.benchmarks.encode import race, read_texts, synthetic_texts
+    from pipeline.storage import locate
+
+    with tempfile.TemporaryDirectory() as work:
+        data = {f"{options.rows:,} synthetic reviews": synthetic_texts(Path(work), options.rows)}
+    if options.input_file is not None:
+        data[Path(options.input_file).name] = read_texts(locate(options.input_file))
+    results = []
+    job.print("| rows/s on one core | median | low | high | ratio |")
+    job.print("|---|---|---|---|---|")
+    for name, chunks in data.items():
+        speeds = race(chunks, job.reporter.say)
+        for one in speeds:
+            figures = {"median": one.median, "low": min(one.rows_per_s), "high": max(one.rows_per_s)}
+            ratio = speeds[0].median / one.median
+            shown = " | ".join(f"{figure:,.0f}" for figure in figures.values())
+            job.print(f"| {one.contender} on {name} | {shown} | {ratio:.1f} |")
+            about = {"bench": "encode", "contender": f"{one.contender} on {name}", "unit": "rows/s"}
+            results.append({**about, **figures, "ratio": ratio})
+    return results
+
+
 _BENCHES: dict[str, Callable[[Session, Options], list[dict[str, Any]]]] = {
     "quality": bench_quality,
     "memory": bench_memory,
+    "encode": bench_encode,
 }
 
 if __name__ == "__main__":

@@ -96,3 +96,17 @@ def to_tensors(ids: Any, mask: Any, device: str) -> dict[str, Any]:
     if device == "cpu":
         return tensors
     return {n: t.pin_memory().to(device, non_blocking=True) for n, t in tensors.items()}
+
+
+def take_slices(values: npt.NDArray[np.int32], starts: IntArray, lengths: IntArray) -> npt.NDArray[np.int32]:
+    """Slices of an array, one after the other.
+
+    Args:
+        values: (T,) what they are cut from.
+        starts: (S,) where each begins in `values`.
+        lengths: (S,) values in each; may be 0.
+    """
+    ends = np.cumsum(lengths)
+    positions = np.repeat(starts - ends + lengths, lengths)
+    positions += np.arange(len(positions))
+    return values[positions]

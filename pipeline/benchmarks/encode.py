@@ -1,0 +1,99 @@
+"""Encoding on one core: ours and the tokenizer library's fastest call, in turn, on the same texts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import DEFAULT_MODEL, Config
+from pipeline.ingest.dataset import ReadPlan, find_sources, read_source
+from pipeline.ingest.encode import Encoder
+from pipeline.ingest.formats import Format
+from pipeline.ingest.rows import Recipe, keep_lines
+from pipeline.model import resolve_model, tokenizer_json
+from pipeline.storage import Location, locate
+from pipeline.synth import write_dump
+
+ROUNDS = 3
+_CHUNK_BYTES = 8 << 20
+
+Chunks = list[pa.Array]
+Encode = Callable[[pa.Array], object]
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Rows per second of one contender, a figure a round."""
+
+    contender: str
+    rows_per_s: list[float]
+
+    @property
+    def median(self) -> float:
+        """The middle of the rounds."""
+        return median(self.rows_per_s)
+
+
+def synthetic_texts(work: Path, rows: int) -> Chunks:
+    """The texts of a synthetic dump that is written to an empty folder."""
+    write_dump(locate(work), rows=rows, shards=1, seed=0)
+    (file,) = work.iterdir()
+    return read_texts(locate(file))
+
+
+def read_texts(file: Location) -> Chunks:
+    """The clean texts of a dump, chunk by chunk.
+
+    Raises:
+        InputError: it cannot be read, or is no dump.
+    """
+    config = Config()
+    (source,) = find_sources([file], config.input, need_stars=False)
+    assert isinstance(source.form, Format)
+    recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
+    chunks = read_source(source, ReadPlan(_CHUNK_BYTES))
+    return [keep_lines(c, source.form, recipe).rows["text"].combine_chunks() for c in chunks]
+
+
+def race(chunks: Chunks, say: Callable[[str], None]) -> list[Speeds]:
+    """Encode the same texts by each contender in turn, `ROUNDS` times over; ours comes first.
+
+    Each is made afresh for each round, outside the clock: no word is known from the round before.
+    """
+    tokenizer = tokenizer_json(resolve_model(DEFAULT_MODEL))
+    max_length = Config().tokenize.max_length
+    contenders: dict[str, Callable[[], Encode]] = {
+        "rayview": lambda: Encoder(tokenizer, max_length),
+        "encode_batch_fast": lambda: _library(tokenizer, max_length),
+    }
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(ROUNDS):
+        for name, make in contenders.items():
+            found[name].append(_rows_per_s(make(), chunks))
+            say(f"round {number + 1} of {ROUNDS}: {name} {found[name][-1]:,.0f} rows/s")
+    return [Speeds(name, figures) for name, figures in found.items()]
+
+
+def _library(tokenizer_json: str, max_length: int) -> Encode:
+    """The bare call; its ids are not even read."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from tokenizers import Tokenizer
+
+    tokenizer: Any = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    return lambda texts: tokenizer.encode_batch_fast(texts.to_pylist())
+
+
+def _rows_per_s(encode: Encode, chunks: Chunks) -> float:
+    start = time.perf_counter()
+    for texts in chunks:
+        encode(texts)
+    return sum(map(len, chunks)) / (time.perf_counter() - start)

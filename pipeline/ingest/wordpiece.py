@@ -1,0 +1,151 @@
+"""Token ids word by word: each different piece of text is given to the tokenizer once, then looked up.
+
+Exact for tokenizers that read the pieces of a text independently of each other; see independence.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from itertools import chain, count, repeat
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.ingest.independence import BoolArray, Judge, PieceRules
+from pipeline.ingest.pieces import IntArray, Pieces, byte_kinds, split
+from pipeline.ragged import take_slices
+
+CACHE_BYTES = 64 << 20
+"""Memory that the words of an encoder may take; the words of one call come on top of it. Holds about
+400,000 words; a million reviews have 130,000."""
+
+_WORD_BYTES = 130
+"""What a word takes besides its characters and ids: its places in the dictionary and in three arrays."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of N rows."""
+
+    ids: npt.NDArray[np.int32]
+    """(T,) of all rows, one after the other, special tokens included."""
+    lengths: IntArray
+    """(N,) ids in each row."""
+    cut: IntArray
+    """(N,) tokens that truncation took from each row, special ones not counted."""
+    doubtful: IntArray
+    """(D,) rows, in order, whose ids may be wrong: an added token may reach over several pieces."""
+
+
+class WordEncoder:
+    """A tokenizer over a column of texts, by a cache of the words seen before.
+
+    The result does not depend on what the cache holds.
+    """
+
+    def __init__(self, tokenizer: Any, rules: PieceRules, max_length: int, truncation_side: str) -> None:
+        self._cache = WordCache(tokenizer, rules.may_touch_added_token)
+        self._kinds = byte_kinds(rules.alone)
+        self._affixes = np.array([*rules.prefix, *rules.suffix], np.int32)
+        self._num_prefix = len(rules.prefix)
+        self._room = max_length - len(self._affixes)
+        self._cut_left = truncation_side == "left"
+
+    def __call__(self, texts: pa.StringArray) -> Encoded:
+        """Encode a column of (N,) strings, none null."""
+        pieces = split(texts, self._kinds)
+        words = self._cache.look_up(pieces.words.to_pylist())
+        lengths = words.lengths[pieces.word_of_piece]
+        tokens = take_slices(words.ids, words.starts[pieces.word_of_piece], lengths)
+        token_starts = np.concatenate([[0], np.cumsum(lengths)])[pieces.row_starts]
+        return self._frame(tokens, token_starts, _rows_with(words.doubtful, pieces))
+
+    def _frame(self, tokens: npt.NDArray[np.int32], token_starts: IntArray, doubtful: IntArray) -> Encoded:
+        """Cut each row to the room there is, and put the special tokens around it.
+
+        Args:
+            tokens: (T,) ids of all rows.
+            token_starts: (N + 1,) where the ids of each row begin, and the end of the last.
+        """
+        totals = np.diff(token_starts)
+        kept = np.minimum(totals, self._room)
+        cut = totals - kept
+        # Three slices a row: the tokens before, its own, the tokens after.
+        starts = np.empty((len(kept), 3), np.int64)
+        starts[:, 0] = len(tokens)
+        starts[:, 1] = token_starts[:-1] + (cut if self._cut_left else 0)
+        starts[:, 2] = len(tokens) + self._num_prefix
+        lengths = np.empty_like(starts)
+        lengths[:, 0] = self._num_prefix
+        lengths[:, 1] = kept
+        lengths[:, 2] = len(self._affixes) - self._num_prefix
+        ids = take_slices(np.concatenate([tokens, self._affixes]), starts.ravel(), lengths.ravel())
+        return Encoded(ids, kept + len(self._affixes), cut, doubtful)
+
+
+def _rows_with(marked: BoolArray, pieces: Pieces) -> IntArray:
+    """Rows with a marked word, in order."""
+    if not marked.any():
+        return np.empty(0, np.int64)
+    found = np.flatnonzero(marked[pieces.word_of_piece])
+    return np.unique(np.searchsorted(pieces.row_starts, found, side="right") - 1)
+
+
+@dataclass(frozen=True)
+class WordIds:
+    """Token ids of W words."""
+
+    ids: npt.NDArray[np.int32]
+    """(I,) of these words and others."""
+    starts: IntArray
+    """(W,) where the ids of each word begin in `ids`."""
+    lengths: IntArray
+    """(W,) ids of each word."""
+    doubtful: BoolArray
+    """(W,) whether the ids of the rows that the word is in may be wrong."""
+
+
+class WordCache:
+    """The ids of all words seen since the cache was last emptied, which is when it has grown too large."""
+
+    def __init__(self, tokenizer: Any, is_doubtful: Judge) -> None:
+        self._tokenizer = tokenizer
+        self._is_doubtful = is_doubtful
+        self._clear()
+
+    def _clear(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._known = WordIds(
+            np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_)
+        )
+        self.size_bytes = 0
+
+    def look_up(self, words: list[str]) -> WordIds:
+        """The ids of (W,) different words."""
+        if self.size_bytes > CACHE_BYTES:
+            self._clear()
+        numbers = np.fromiter(map(self._numbers.get, words, repeat(-1)), np.int64, len(words))
+        unseen = np.flatnonzero(numbers < 0)
+        if len(unseen):
+            numbers[unseen] = len(self._numbers) + np.arange(len(unseen))
+            self._add([words[i] for i in unseen])
+        known = self._known
+        return WordIds(known.ids, known.starts[numbers], known.lengths[numbers], known.doubtful[numbers])
+
+    def _add(self, words: list[str]) -> None:
+        """Take in words not seen before; they are numbered on from those before."""
+        encoded = self._tokenizer.encode_batch_fast(words, add_special_tokens=False)
+        ids = [e.ids for e in encoded]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        known = self._known
+        self._known = WordIds(
+            np.concatenate([known.ids, np.fromiter(chain.from_iterable(ids), np.int32)]),
+            np.concatenate([known.starts, len(known.ids) + np.cumsum(lengths) - lengths]),
+            np.concatenate([known.lengths, lengths]),
+            np.concatenate([known.doubtful, self._is_doubtful(words)]),
+        )
+        self._numbers.update(zip(words, count(len(self._numbers)), strict=False))
+        self.size_bytes += sum(map(sys.getsizeof, words)) + _WORD_BYTES * len(words) + 4 * int(lengths.sum())
