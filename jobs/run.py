@@ -59,9 +59,10 @@ def run_all(
     from jobs import evaluate, prepare, score, train
     from pipeline import resources
     from pipeline.score.stage import find_input
+    from pipeline.storage import locate
 
-    base = output.rstrip("/")
-    data, model, scores, report = (f"{base}/{name}" for name in ("data", "model", "scores", "report"))
+    base = locate(output)
+    data, model, scores, report = (base.child(n).uri for n in ("data", "model", "scores", "report"))
     if dry_run:
         prepare.run_stage(job, inputs, data, config, True, overwrite)
         cluster = resources.survey(config.cluster)
@@ -74,7 +75,9 @@ def run_all(
         find_input(score_inputs, config.input)
     prepare.run_stage(job, inputs, data, config, False, overwrite)
     train.run_stage(job, data, model, config, False, overwrite)
-    score.run_stage(job, score_inputs or [f"{data}/test"], model, scores, config, False, overwrite)
+    score.run_stage(
+        job, score_inputs or [base.child("data/test").uri], model, scores, config, False, overwrite
+    )
     evaluate.run_stage(job, scores, report, config, False, overwrite)
 
 

@@ -45,7 +45,7 @@ def _version(file: Location) -> tuple[int, str]:
     """Size of a file, and what changes with its content: the store's ETag, else the time of a change."""
     try:
         with file.open_input() as stream:
-            about = {str(k, "ascii").lower(): bytes(v) for k, v in (stream.metadata() or {}).items()}
+            about = {str(name).lower(): value for name, value in (stream.metadata() or {}).items()}
             return stream.size(), str(about.get("etag") or file.info().mtime_ns)
     except OSError as error:
         raise InputError(f"{file.uri}: cannot be read: {explain(error)}") from None

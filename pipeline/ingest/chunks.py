@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from pipeline.objectstore import Reading
 from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
@@ -60,10 +61,10 @@ def read_chunks(
     Yields:
         At least one chunk, empty where the file is; the last one has `last` set.
     Raises:
-        InputError: the file cannot be opened. A stream that breaks later ends in a chunk with `broken` set.
+        InputError: the file cannot be read. Compressed data that break end in a chunk with `broken` set.
     """
     with file.open_input() as stream:
-        for chunk in _with_last(_number(stream, file.uri, number, chunk_bytes, max_lines)):
+        for chunk in _with_last(_number(Reading(stream, file.uri), file.uri, number, chunk_bytes, max_lines)):
             if chunk.chunk not in skip:
                 yield chunk
 
@@ -269,7 +270,7 @@ def head_bytes(file: Location, size: int) -> bytes:
     held = b""
     with file.open_input() as stream:
         try:
-            for piece in decompress(stream):
+            for piece in decompress(Reading(stream, file.uri)):
                 held += piece
                 if len(held) >= size:
                     break

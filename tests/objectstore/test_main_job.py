@@ -1,0 +1,125 @@
+"""The main job with input and output in a bucket: the same files and rows as on a local disk."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from s3server import Store
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(job: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
+
+
+def run(env: dict[str, str], job: str, *arguments: object) -> str:
+    """Run a job that must succeed; returns what it said."""
+    done = subprocess.run(
+        command(job, *arguments), cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def options(tiny_model: Path) -> list[str]:
+    sets = [f"model.name={tiny_model}", "tokenize.max_length=32", "train.epochs=1", "cluster.num_cpus=2"]
+    sets += ["input.chunk_bytes=65536", "score.precision=float32", "train.precision=float32"]
+    return [item for pair in sets for item in ("--set", pair)]
+
+
+@dataclass
+class Outputs:
+    """The same job's output twice: in a bucket and on the disk."""
+
+    store: Store
+    bucket: str
+    disk: Path
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}"
+
+    def versions(self) -> dict[str, Any]:
+        """What changes when an object is written again."""
+        objects = self.store.client.list_objects_v2(Bucket=self.bucket)["Contents"]
+        return {o["Key"]: (o["LastModified"], o["ETag"]) for o in objects}
+
+    def both(self, folder: str) -> list[pa.Table]:
+        """The rows of a folder of the output, from the bucket and from the disk, the dumps' place left out."""
+        keys = [k for k in self.store.keys(self.bucket, f"out/{folder}/part-") if k.count("/") == 3 - 1 + folder.count("/")]
+        found = [self.store.get(self.bucket, key) for key in keys]
+        files = [file.read_bytes() for file in sorted((self.disk / "out" / folder).glob("part-*.parquet"))]
+        return [table(found), table(files)]
+
+
+def table(files: list[bytes]) -> pa.Table:
+    whole = pa.concat_tables([pq.read_table(io.BytesIO(data)).replace_schema_metadata() for data in files])
+    names = [uri.rpartition("/")[2] for uri in whole["source"].to_pylist()]
+    return whole.set_column(0, "source", pa.array(names))
+
+
+@pytest.fixture(scope="module")
+def outputs(
+    store: Store, dump: Path, options: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Outputs:
+    outputs = Outputs(store, store.new_bucket(), tmp_path_factory.mktemp("disk"))
+    for file in dump.iterdir():
+        store.put(outputs.bucket, f"dumps/{file.name}", file.read_bytes())
+    run(store.env, "run", f"{outputs.uri}/dumps/*.json.gz", "--output", f"{outputs.uri}/out", *options)
+    run({}, "run", dump, "--output", outputs.disk / "out", *options)
+    return outputs
+
+
+def test_the_same_files(outputs: Outputs) -> None:
+    disk = outputs.disk
+    files = [p.relative_to(disk).as_posix() for p in disk.rglob("*") if p.is_file()]
+    assert sorted(outputs.store.keys(outputs.bucket, "out/")) == sorted(files)
+
+
+@pytest.mark.parametrize("folder", ["data/train", "data/val", "data/test", "scores"])
+def test_the_same_rows(outputs: Outputs, folder: str) -> None:
+    there, here = outputs.both(folder)
+    assert there.num_rows > 50
+    assert there.equals(here)
+
+
+def test_the_same_weights_and_metrics(outputs: Outputs) -> None:
+    for name in ("model/model.safetensors", "report/metrics.json"):
+        assert outputs.store.get(outputs.bucket, f"out/{name}") == (outputs.disk / "out" / name).read_bytes()
+
+
+def test_the_same_command_twice_does_nothing(outputs: Outputs, options: list[str]) -> None:
+    before = outputs.versions()
+    uri = outputs.uri
+    run(outputs.store.env, "run", f"{uri}/dumps/*.json.gz", "--output", f"{uri}/out", *options)
+    assert outputs.versions() == before
+
+
+def test_an_interrupted_score_goes_on_from_its_chunks(outputs: Outputs, options: list[str]) -> None:
+    before = outputs.versions()
+    parts = [k for k in before if k.startswith("out/scores/part-")]
+    assert len(parts) > 1
+    for key in ("out/scores/manifest.json", parts[0]):
+        outputs.store.client.delete_object(Bucket=outputs.bucket, Key=key)
+    arguments = (f"{outputs.uri}/out/data/test", "--model", f"{outputs.uri}/out/model")
+    said = run(outputs.store.env, "score", *arguments, "--output", f"{outputs.uri}/out/scores", *options)
+    assert f"score: {len(parts) - 1} chunks with " in said
+    after = outputs.versions()
+    assert {k: after[k] for k in parts[1:]} == {k: before[k] for k in parts[1:]}
+    there, here = outputs.both("scores")
+    assert there.equals(here)
