@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ def command(job: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
 
 
-def run(env: dict[str, str], job: str, *arguments: object) -> str:
-    """Run a job that must succeed; returns what it said."""
+def run(env: dict[str, str], arguments: list[str]) -> str:
+    """Run a command that must succeed; returns what it said."""
     done = subprocess.run(
-        command(job, *arguments), cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=200
+        arguments, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -74,21 +75,36 @@ def table(files: list[bytes]) -> pa.Table:
     return whole.set_column(0, "source", pa.array(names))
 
 
+BOTH = """
+import sys
+from jobs.cli import session
+from jobs.run import run_all
+from pipeline.config import load_config
+
+there, here, *sets = sys.argv[1:]
+with session("run") as job:
+    config = load_config(None, sets)
+    for place, dumps in ((there, f"{there}/dumps/*.json.gz"), (here, f"{here}/dumps")):
+        run_all(job, [dumps], [], f"{place}/out", config, False, False)
+"""
+"""Twice the main job; in one process, since starting Ray's takes most of the time."""
+
+
 @pytest.fixture(scope="module")
 def outputs(
     store: Store, dump: Path, options: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Outputs:
     outputs = Outputs(store, store.new_bucket(), tmp_path_factory.mktemp("disk"))
+    shutil.copytree(dump, outputs.disk / "dumps")
     for file in dump.iterdir():
         store.put(outputs.bucket, f"dumps/{file.name}", file.read_bytes())
-    run(store.env, "run", f"{outputs.uri}/dumps/*.json.gz", "--output", f"{outputs.uri}/out", *options)
-    run({}, "run", dump, "--output", outputs.disk / "out", *options)
+    run(store.env, [sys.executable, "-c", BOTH, outputs.uri, str(outputs.disk), *options[1::2]])
     return outputs
 
 
 def test_the_same_files(outputs: Outputs) -> None:
     disk = outputs.disk
-    files = [p.relative_to(disk).as_posix() for p in disk.rglob("*") if p.is_file()]
+    files = [p.relative_to(disk).as_posix() for p in (disk / "out").rglob("*") if p.is_file()]
     keys = outputs.store.keys(outputs.bucket, "out/")
     # An empty object named as a directory is pyarrow's mark that there is one.
     assert sorted(k for k in keys if not k.endswith("/")) == sorted(files)
@@ -109,7 +125,8 @@ def test_the_same_weights_and_metrics(outputs: Outputs) -> None:
 def test_the_same_command_twice_does_nothing(outputs: Outputs, options: list[str]) -> None:
     before = outputs.versions()
     uri = outputs.uri
-    run(outputs.store.env, "run", f"{uri}/dumps/*.json.gz", "--output", f"{uri}/out", *options)
+    again = command("run", f"{uri}/dumps/*.json.gz", "--output", f"{uri}/out", *options)
+    run(outputs.store.env, again)
     assert outputs.versions() == before
 
 
@@ -119,8 +136,9 @@ def test_an_interrupted_score_goes_on_from_its_chunks(outputs: Outputs, options:
     assert len(parts) > 1
     for key in ("out/scores/manifest.json", parts[0]):
         outputs.store.client.delete_object(Bucket=outputs.bucket, Key=key)
-    arguments = (f"{outputs.uri}/out/data/test", "--model", f"{outputs.uri}/out/model")
-    said = run(outputs.store.env, "score", *arguments, "--output", f"{outputs.uri}/out/scores", *options)
+    out = f"{outputs.uri}/out"
+    again = command("score", f"{out}/data/test", "--model", f"{out}/model", "--output", f"{out}/scores")
+    said = run(outputs.store.env, again + options)
     assert f"score: {len(parts) - 1} chunks with " in said
     after = outputs.versions()
     assert {k: after[k] for k in parts[1:]} == {k: before[k] for k in parts[1:]}
