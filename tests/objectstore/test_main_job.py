@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +80,7 @@ def table(files: list[bytes]) -> pa.Table:
 
 BOTH = """
 import sys
+import time
 from jobs.cli import session
 from jobs.run import run_all
 from pipeline.config import load_config
@@ -144,3 +148,38 @@ def test_an_interrupted_score_goes_on_from_its_chunks(outputs: Outputs, options:
     assert {k: after[k] for k in parts[1:]} == {k: before[k] for k in parts[1:]}
     there, here = outputs.both("scores")
     assert there.equals(here)
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(outputs: Outputs, options: list[str]) -> None:
+    store, bucket = outputs.store, outputs.bucket
+    train = command("train", "--data", f"{outputs.uri}/out/data", "--output", f"{outputs.uri}/cut", *options)
+    train += ["--set", "train.checkpoint_every_steps=5"]
+    process = subprocess.Popen(train, cwd=ROOT, env=os.environ | store.env, stderr=subprocess.DEVNULL)
+    try:
+        states = checkpoint_states(outputs, wait_s=120)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert states
+    assert "cut/manifest.json" not in store.keys(bucket)
+    # The history tells whether the second run began anew.
+    for key in checkpoint_states(outputs, wait_s=0):
+        state = json.loads(store.get(bucket, key))
+        store.put(bucket, key, json.dumps(state | {"history": [{"from": "checkpoint"}]}).encode())
+    run(store.env, train)
+    assert store.get(bucket, "cut/model.safetensors") == store.get(bucket, "out/model/model.safetensors")
+    history = json.loads(store.get(bucket, "cut/manifest.json"))["details"]["history"]
+    assert history[0] == {"from": "checkpoint"}
+    assert checkpoint_states(outputs, wait_s=0) == []
+
+
+def checkpoint_states(outputs: Outputs, wait_s: float) -> list[str]:
+    """The keys of the checkpoints' states, as soon as there is one."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        keys = [
+            k for k in outputs.store.keys(outputs.bucket, "cut/checkpoints/") if k.endswith("/state.json")
+        ]
+        if keys or time.monotonic() > deadline:
+            return keys
+        time.sleep(0.05)
