@@ -21,8 +21,12 @@ pins() {
     if [ -f "$1" ]; then grep -E '^[A-Za-z0-9]' "$1"; fi
 }
 
-pins cluster/requirements.txt >"$work/run.txt"
-resolve "$work/run.txt" "$@"
+# Both at once first: what development needs may hold a package of the nodes back, as botocore does dateutil.
+pins cluster/requirements.txt >"$work/dev.txt"
+pins cluster/requirements-dev.txt >>"$work/dev.txt"
+resolve "$work/dev.txt" --extra dev "$@"
+cp "$work/dev.txt" "$work/run.txt"
+resolve "$work/run.txt"
 {
     cat <<'HEADER'
 # The environment of every node: each package that rayview needs, at one version.
@@ -31,10 +35,6 @@ resolve "$work/run.txt" "$@"
 HEADER
     grep -vE '^(nvidia-|cuda-|triton==)' "$work/run.txt"
 } >"$work/requirements.txt"
-
-cat "$work/run.txt" >"$work/dev.txt"
-pins cluster/requirements-dev.txt >>"$work/dev.txt"
-resolve "$work/dev.txt" --extra dev --constraint "$work/run.txt" "$@"
 {
     cat <<'HEADER'
 # What working on rayview needs besides; installs the environment of the nodes too.

@@ -60,9 +60,10 @@ def run_all(
     from jobs import evaluate, prepare, score, train
     from pipeline import resources
     from pipeline.score.stage import find_input
+    from pipeline.storage import locate
 
-    base = output.rstrip("/")
-    data, model, scores, report = (f"{base}/{name}" for name in ("data", "model", "scores", "report"))
+    base = locate(output)
+    data, model, scores, report = (base.child(n).uri for n in ("data", "model", "scores", "report"))
     # A mistake in what is scored last should show before hours of training.
     scored = find_input(score_inputs, config.input)[1] if score_inputs else []
     if dry_run:
@@ -74,7 +75,9 @@ def run_all(
         return
     prepare.run_stage(job, inputs, data, config, False, overwrite)
     train.run_stage(job, data, model, config, False, overwrite)
-    score.run_stage(job, score_inputs or [f"{data}/test"], model, scores, config, False, overwrite)
+    score.run_stage(
+        job, score_inputs or [base.child("data/test").uri], model, scores, config, False, overwrite
+    )
     evaluate.run_stage(job, scores, report, config, False, overwrite)
 
 

@@ -200,7 +200,9 @@ def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
         output.delete_tree()
     state = inspect_output(output, run)
     if state is State.FRESH:
-        check_writable(output)
+        if output.is_local:
+            # In a store the first write tells as much; a probe would leave a mark of a directory behind.
+            check_writable(output)
         output.child(RUN_FILE).write_bytes(_json(run.model_dump(mode="json")))
     return state
 

@@ -10,17 +10,16 @@ import fnmatch
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError, OutputError
+from pipeline.objectstore import bucket_is_missing, connect, explain, split_uri, upload
 
 TEMPORARY_MARK = ".rayview-tmp-"
 """Part of the name of a file that is being written; such a file is never read."""
@@ -36,7 +35,9 @@ class Location:
     filesystem: Any
     path: str
     uri: str
-    """What is shown and stored: an absolute path, or a URI with its scheme."""
+    """What is shown and stored: an absolute path, or a URI with its scheme; never with a secret in it."""
+    lookups: Any = field(default=None, compare=False)
+    """The filesystem to ask what is there; see `objectstore.Clients`. None: `filesystem`."""
 
     @property
     def is_local(self) -> bool:
@@ -50,23 +51,43 @@ class Location:
 
     def child(self, name: str) -> Location:
         """The location `name` (may hold slashes) below this one."""
-        return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
+        uri, query = self._parts
+        return replace(self, path=f"{self.path.rstrip('/')}/{name}", uri=f"{uri.rstrip('/')}/{name}{query}")
 
     @property
     def parent(self) -> Location:
-        """The directory that this is in."""
-        return Location(self.filesystem, self.path.rpartition("/")[0], self.uri.rpartition("/")[0])
+        """The directory that this is in; a bucket is in itself."""
+        if not self.is_local and "/" not in self.path:
+            return self
+        uri, query = self._parts
+        return replace(self, path=self.path.rpartition("/")[0], uri=uri.rpartition("/")[0] + query)
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        """The URI up to its query, and that."""
+        if self.is_local:
+            return self.uri, ""
+        root, path, query = split_uri(self.uri)
+        return root + path, query
+
+    def relative(self, file: Location) -> str:
+        """The name of a file below this directory."""
+        return file.path.removeprefix(f"{self.path.rstrip('/')}/")
 
     def info(self) -> Any:
         """pyarrow `FileInfo`: type, size in bytes, modification time.
 
         Raises:
-            InputError: the storage cannot be asked.
+            InputError: the storage cannot be asked, or there is no such bucket.
         """
+        filesystem = self.lookups or self.filesystem
         try:
-            return self.filesystem.get_file_info(self.path)
-        except OSError as error:
-            raise InputError(f"{self.uri}: cannot be looked up: {_short(error)}") from None
+            info = filesystem.get_file_info(self.path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.uri}: cannot be looked up: {explain(error)}") from None
+        if info.type == pafs.FileType.NotFound and bucket_is_missing(filesystem, self.path):
+            raise InputError(f"{self.uri}: there is no such bucket")
+        return info
 
     def exists(self) -> bool:
         """Whether a file or a directory is here."""
@@ -81,9 +102,9 @@ class Location:
         selector = pafs.FileSelector(self.path, recursive=recursive, allow_not_found=True)
         base = self.path.rstrip("/")
         try:
-            infos = self.filesystem.get_file_info(selector)
+            infos = (self.lookups or self.filesystem).get_file_info(selector)
         except OSError as error:
-            raise InputError(f"{self.uri}: cannot be listed: {_short(error)}") from None
+            raise InputError(f"{self.uri}: cannot be listed: {explain(error)}") from None
         names = sorted(i.path[len(base) + 1 :] for i in infos if i.type == pafs.FileType.File)
         return [self.child(name) for name in names if TEMPORARY_MARK not in name]
 
@@ -96,12 +117,15 @@ class Location:
         try:
             return self.filesystem.open_input_file(self.path)
         except OSError as error:
-            raise InputError(f"{self.uri}: cannot be read: {_short(error)}") from None
+            raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 
     def read_bytes(self) -> bytes:
         """The whole content; InputError as `open_input`."""
         with self.open_input() as file:
-            return bytes(file.read())
+            try:
+                return bytes(file.read())
+            except OSError as error:
+                raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 
     def write_bytes(self, data: bytes | memoryview) -> None:
         """Write a whole file in one piece: under its name there is the old content or all of the new.
@@ -115,15 +139,22 @@ class Location:
             if self.is_local:
                 _write_local(Path(self.path), data)
             else:
-                with self.filesystem.open_output_stream(self.path) as file:
+                with upload(self.filesystem, self.path) as file:
                     file.write(data)
         except OSError as error:
-            raise OutputError(f"{self.uri}: cannot be written: {_short(error)}") from None
+            raise OutputError(f"{self.uri}: cannot be written: {explain(error)}") from None
 
     def delete_tree(self) -> None:
         """Delete this directory and all below it; nothing happens where there is none."""
-        if self.info().type == pafs.FileType.Directory:
-            self.filesystem.delete_dir(self.path)
+        if self.info().type != pafs.FileType.Directory:
+            return
+        try:
+            if self.parent == self:
+                self.filesystem.delete_dir_contents(self.path)
+            else:
+                self.filesystem.delete_dir(self.path)
+        except OSError as error:
+            raise OutputError(f"{self.uri}: cannot be deleted: {explain(error)}") from None
 
     def upload_tree(self, directory: Path) -> None:
         """Copy the files of a local directory to this one, each in one piece."""
@@ -144,11 +175,15 @@ def locate(path_or_uri: str | os.PathLike[str]) -> Location:
         path = str(Path(text).expanduser().absolute())
         path = os.path.normpath(path)
         return Location(pafs.LocalFileSystem(), path, path)
+    root, path, query = split_uri(text)
+    path = path.rstrip("/")
+    if "//" in path:
+        raise InputError(f"{text}: two slashes in a row; no part of a path may be empty")
     try:
-        filesystem, path = pafs.FileSystem.from_uri(text)
+        clients, base = connect(root, query)
     except (OSError, ValueError) as error:
-        raise InputError(f"{text}: not a location that can be opened: {_short(error)}") from None
-    return Location(filesystem, path.rstrip("/"), text.rstrip("/"))
+        raise InputError(f"{text}: not a location that can be opened: {explain(error)}") from None
+    return Location(clients.work, base + path, root + path + query, clients.lookups)
 
 
 def expand_inputs(inputs: Iterable[str]) -> list[Location]:
@@ -169,16 +204,14 @@ def expand_inputs(inputs: Iterable[str]) -> list[Location]:
 
 def _expand(text: str) -> list[Location]:
     here = locate(text)
-    if here.is_local and not here.exists() and any(c in text for c in "*?["):
-        return _glob(here, text)
-    if not here.is_local and any(c in here.path for c in "*?["):
-        return _glob(here, text)
     kind = here.info().type
     if kind == pafs.FileType.NotFound:
+        if any(c in here.path for c in "*?["):
+            return _glob(here, text)
         raise InputError(f"{text}: no such file or directory")
     if kind == pafs.FileType.File:
         return [here]
-    files = [f for f in here.list_files() if _looks_like_dump(f.uri[len(here.uri) + 1 :])]
+    files = [f for f in here.list_files() if _looks_like_dump(here.relative(f))]
     if not files:
         raise InputError(
             f"{text}: this directory holds no dump (.json .jsonl .csv .tsv .parquet, plain or .gz .zst .bz2)"
@@ -193,9 +226,9 @@ def _looks_like_dump(name: str) -> bool:
 
 def _glob(pattern: Location, text: str) -> list[Location]:
     first = min(pattern.path.find(c) for c in "*?[" if c in pattern.path)
-    base = pattern.path[:first].rpartition("/")[0]
-    prefix = pattern.uri[: len(pattern.uri) - len(pattern.path)]
-    root = Location(pattern.filesystem, base, f"{prefix}{base}")
+    root = pattern
+    for _ in range(pattern.path[first:].count("/") + 1):
+        root = root.parent
     files = [f for f in root.list_files() if _matches(f.path.split("/"), pattern.path.split("/"))]
     if not files:
         raise InputError(f"{text}: no file matches this pattern")
@@ -240,35 +273,16 @@ def check_writable(directory: Location) -> None:
     """
     probe = directory.child(f"{TEMPORARY_MARK}{uuid.uuid4().hex}")
     try:
-        directory.filesystem.create_dir(directory.path, recursive=True)
-        with directory.filesystem.open_output_stream(probe.path) as file:
+        if directory.is_local:
+            # An object store has no directories.
+            directory.filesystem.create_dir(directory.path, recursive=True)
+        with upload(directory.filesystem, probe.path) as file:
             file.write(b"rayview")
         directory.filesystem.delete_file(probe.path)
     except OSError as error:
         raise OutputError(
-            f"{directory.uri}: cannot be written to: {_short(error)}; choose another --output"
+            f"{directory.uri}: cannot be written to: {explain(error)}; choose another --output"
         ) from None
-
-
-def local_copy(directory: Location) -> Path:
-    """A local directory with the same files: itself, or a download kept for the life of the machine's temp.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    if directory.is_local:
-        return Path(directory.path)
-    target = (
-        Path(tempfile.gettempdir()) / f"rayview-{hashlib.sha256(directory.uri.encode()).hexdigest()[:16]}"
-    )
-    fresh = target.with_name(f"{target.name}-{uuid.uuid4().hex}")
-    for file in directory.list_files():
-        to = fresh / file.uri[len(directory.uri) + 1 :]
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_bytes(file.read_bytes())
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
-    return target
 
 
 def _write_local(path: Path, data: bytes | memoryview) -> None:
@@ -283,9 +297,3 @@ def _write_local(path: Path, data: bytes | memoryview) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _short(error: Exception) -> str:
-    """The plain reason of an error, without pyarrow's `Detail:` tail."""
-    text = getattr(error, "strerror", None) or str(error)
-    return text.partition(". Detail:")[0].partition("Detail:")[0].strip().rstrip(".")

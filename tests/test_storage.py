@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pyarrow import fs as pafs
 
+from pipeline.copies import local_copy
 from pipeline.errors import InputError, OutputError
 from pipeline.storage import (
     TEMPORARY_MARK,
@@ -16,7 +17,6 @@ from pipeline.storage import (
     check_writable,
     expand_inputs,
     fingerprint,
-    local_copy,
     locate,
 )
 

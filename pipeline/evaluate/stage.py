@@ -172,7 +172,7 @@ def _write_report(job: EvaluateJob, tally: Tally, metrics: dict[str, Any]) -> li
 def _facts(job: EvaluateJob, metrics: dict[str, Any]) -> dict[str, str]:
     """What the figures are about, for a reader of the page."""
     manifest = job.manifest
-    inputs = ", ".join(f.path.rpartition("/")[2] for f in manifest.inputs[:3])
+    inputs = ", ".join(locate(f.path).name for f in manifest.inputs[:3])
     more = f" and {len(manifest.inputs) - 3} more" if len(manifest.inputs) > 3 else ""
     counts = manifest.counts
     rejected = counts.rejected if counts else {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from pipeline.objectstore import Reading
 from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
@@ -80,7 +81,7 @@ def _unzstd(stream: Any) -> Iterator[bytes]:
             piece = bytes(decoded.read(_ZSTD_PIECE_BYTES))
         except OSError as error:
             if source.error is not None:
-                raise source.error from None
+                raise source.error from error
             raise BrokenStreamError(
                 f"zstd data are damaged or cut short near byte {stream.tell()}: {error}"
             ) from None
@@ -96,7 +97,7 @@ class WatchedFile:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         """That of the read that failed last."""
 
     def readable(self) -> bool:
@@ -111,7 +112,7 @@ class WatchedFile:
         """As of any file."""
         try:
             return bytes(self._stream.read(None if size < 0 else size))
-        except OSError as error:
+        except Exception as error:
             self.error = error
             raise
 
@@ -132,7 +133,7 @@ def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
     held, broken = b"", None
     with file.open_input() as stream:
         try:
-            for piece in decompress(stream):
+            for piece in decompress(Reading(stream, file.uri)):
                 held += piece
                 if len(held) >= size:
                     break

@@ -120,7 +120,8 @@ def choose_chunk_bytes(sources: Iterable[Source], *, largest: int, consumers: in
     Returns:
         Bytes, at least 64 KiB, in whole KiB. Stored sizes of compressed files count three times.
     """
-    expected = sum(s.size_bytes * (3 if s.uri.endswith((".gz", ".bz2", ".zst")) else 1) for s in sources)
+    packed = (".gz", ".bz2", ".zst")
+    expected = sum(s.size_bytes * (3 if locate(s.uri).name.endswith(packed) else 1) for s in sources)
     fitting = expected // (4 * consumers)
     return max(64 << 10, min(largest, fitting)) >> 10 << 10
 

@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import InputError
 from pipeline.ingest.chunks import Chunk, with_last
 from pipeline.ingest.columns import row_table
 from pipeline.ingest.compression import WatchedFile
 from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.ipc import from_ipc, to_ipc
 from pipeline.ingest.rejects import RejectedLine
+from pipeline.objectstore import explain
 from pipeline.storage import Location
 
 _MOST_ROWS = 1 << 16
@@ -56,7 +58,7 @@ def _number(
         except (pa.ArrowInvalid, OSError) as error:
             # A failed read is a job for a retry; what Arrow cannot decode stays so.
             if watched.error is not None:
-                raise watched.error from None
+                raise InputError(f"{chunk.source}: cannot be read: {explain(watched.error)}") from None
             broken = (
                 f"Parquet data are damaged after {begun.first_line - 1:,} rows: {str(error).splitlines()[0]}"
             )

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.copies import local_copy
 from pipeline.ingest.dataset import batch_table, to_batch
 from pipeline.model import ModelCard, load_classifier, pad_token_id
 from pipeline.ragged import Ragged, padded_width, to_tensors, token_budget_batches
-from pipeline.storage import local_copy, locate
+from pipeline.storage import locate
 
 
 @dataclass(frozen=True)

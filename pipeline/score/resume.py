@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import OutputError
 from pipeline.ledger import Entry
 from pipeline.manifest import OutputFile
+from pipeline.objectstore import explain, is_from_store
 from pipeline.parts import ENTRY_KEY
 from pipeline.storage import Location
 
@@ -37,7 +38,9 @@ def _read_entry(part: Location) -> Entry:
         entry = Entry.from_json((footer.metadata or {})[ENTRY_KEY])
         own = OutputFile(path=part.name, rows=footer.num_rows, bytes=size)
         return replace(entry, outputs=[*entry.outputs, own])
-    except (OSError, KeyError, ValueError, TypeError):
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and is_from_store(error):
+            raise OutputError(f"{part.uri}: cannot be read: {explain(error)}") from None
         raise OutputError(
             f"{part.uri}: not a whole part of this job; delete it and give the command again"
         ) from None

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline import resources
 from pipeline.config import Config, InputConfig, digest
+from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError
 from pipeline.ingest.dataset import (
     Batch,
@@ -48,7 +49,7 @@ from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
 from pipeline.progress import Reporter
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import committed_entries
-from pipeline.storage import Location, expand_inputs, local_copy, locate
+from pipeline.storage import Location, expand_inputs, locate
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 BATCH_TOKENS = {"cpu": 4096, "gpu": 65536}

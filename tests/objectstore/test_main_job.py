@@ -1,0 +1,185 @@
+"""The main job with input and output in a bucket: the same files and rows as on a local disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from s3server import Store
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(job: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
+
+
+def run(env: dict[str, str], arguments: list[str]) -> str:
+    """Run a command that must succeed; returns what it said."""
+    done = subprocess.run(
+        arguments, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def options(tiny_model: Path) -> list[str]:
+    sets = [f"model.name={tiny_model}", "tokenize.max_length=32", "train.epochs=1", "cluster.num_cpus=2"]
+    sets += ["input.chunk_bytes=65536", "score.precision=float32", "train.precision=float32"]
+    return [item for pair in sets for item in ("--set", pair)]
+
+
+@dataclass
+class Outputs:
+    """The same job's output twice: in a bucket and on the disk."""
+
+    store: Store
+    bucket: str
+    disk: Path
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}"
+
+    def versions(self) -> dict[str, Any]:
+        """What changes when an object is written again."""
+        objects = self.store.client.list_objects_v2(Bucket=self.bucket)["Contents"]
+        return {o["Key"]: (o["LastModified"], o["ETag"]) for o in objects}
+
+    def both(self, folder: str) -> list[pa.Table]:
+        """The rows of a folder of the output, from the bucket and from the disk."""
+        paths = sorted((self.disk / "out" / folder).glob("part-*.parquet"))
+        keys = [path.relative_to(self.disk).as_posix() for path in paths]
+        return [
+            table([self.store.get(self.bucket, key) for key in keys]),
+            table([path.read_bytes() for path in paths]),
+        ]
+
+
+def table(files: list[bytes]) -> pa.Table:
+    """The rows of some parts, where the dumps lie left out."""
+    whole = pa.concat_tables([pq.read_table(io.BytesIO(data)).replace_schema_metadata() for data in files])
+    names = [uri.rpartition("/")[2] for uri in whole["source"].to_pylist()]
+    return whole.set_column(0, "source", pa.array(names))
+
+
+BOTH = """
+import sys
+import time
+from jobs.cli import session
+from jobs.run import run_all
+from pipeline.config import load_config
+
+there, here, *sets = sys.argv[1:]
+with session("run") as job:
+    config = load_config(None, sets)
+    for place, dumps in ((there, f"{there}/dumps/*.json.gz"), (here, f"{here}/dumps")):
+        run_all(job, [dumps], [], f"{place}/out", config, False, False)
+"""
+"""Twice the main job; in one process, since starting Ray's takes most of the time."""
+
+
+@pytest.fixture(scope="module")
+def outputs(
+    store: Store, dump: Path, options: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Outputs:
+    outputs = Outputs(store, store.new_bucket(), tmp_path_factory.mktemp("disk"))
+    shutil.copytree(dump, outputs.disk / "dumps")
+    for file in dump.iterdir():
+        store.put(outputs.bucket, f"dumps/{file.name}", file.read_bytes())
+    run(store.env, [sys.executable, "-c", BOTH, outputs.uri, str(outputs.disk), *options[1::2]])
+    return outputs
+
+
+def test_the_same_files(outputs: Outputs) -> None:
+    disk = outputs.disk
+    files = [p.relative_to(disk).as_posix() for p in (disk / "out").rglob("*") if p.is_file()]
+    keys = outputs.store.keys(outputs.bucket, "out/")
+    # An empty object named as a directory is pyarrow's mark that there is one.
+    assert sorted(k for k in keys if not k.endswith("/")) == sorted(files)
+
+
+@pytest.mark.parametrize("folder", ["data/train", "data/val", "data/test", "scores"])
+def test_the_same_rows(outputs: Outputs, folder: str) -> None:
+    there, here = outputs.both(folder)
+    assert there.num_rows > 50
+    assert there.equals(here)
+
+
+def test_the_same_weights_and_metrics(outputs: Outputs) -> None:
+    for name in ("model/model.safetensors", "report/metrics.json"):
+        assert outputs.store.get(outputs.bucket, f"out/{name}") == (outputs.disk / "out" / name).read_bytes()
+
+
+def test_the_same_command_twice_does_nothing(outputs: Outputs, options: list[str]) -> None:
+    before = outputs.versions()
+    uri = outputs.uri
+    again = command("run", f"{uri}/dumps/*.json.gz", "--output", f"{uri}/out", *options)
+    run(outputs.store.env, again)
+    assert outputs.versions() == before
+
+
+def test_an_interrupted_score_goes_on_from_its_chunks(outputs: Outputs, options: list[str]) -> None:
+    before = outputs.versions()
+    parts = [k for k in before if k.startswith("out/scores/part-")]
+    assert len(parts) > 1
+    for key in ("out/scores/manifest.json", parts[0]):
+        outputs.store.client.delete_object(Bucket=outputs.bucket, Key=key)
+    out = f"{outputs.uri}/out"
+    again = command("score", f"{out}/data/test", "--model", f"{out}/model", "--output", f"{out}/scores")
+    said = run(outputs.store.env, again + options)
+    assert f"score: {len(parts) - 1} chunks with " in said
+    after = outputs.versions()
+    assert {k: after[k] for k in parts[1:]} == {k: before[k] for k in parts[1:]}
+    there, here = outputs.both("scores")
+    assert there.equals(here)
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(outputs: Outputs, options: list[str]) -> None:
+    store, bucket = outputs.store, outputs.bucket
+    train = command("train", "--data", f"{outputs.uri}/out/data", "--output", f"{outputs.uri}/cut", *options)
+    train += ["--set", "train.checkpoint_every_steps=5"]
+    process = subprocess.Popen(train, cwd=ROOT, env=os.environ | store.env, stderr=subprocess.DEVNULL)
+    try:
+        states = checkpoint_states(outputs, wait_s=120)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert states
+    assert "cut/manifest.json" not in store.keys(bucket)
+    # The history tells whether the second run began anew.
+    for key in checkpoint_states(outputs, wait_s=0):
+        state = json.loads(store.get(bucket, key))
+        store.put(bucket, key, json.dumps(state | {"history": [{"from": "checkpoint"}]}).encode())
+    run(store.env, train)
+    assert store.get(bucket, "cut/model.safetensors") == store.get(bucket, "out/model/model.safetensors")
+    history = json.loads(store.get(bucket, "cut/manifest.json"))["details"]["history"]
+    assert history[0] == {"from": "checkpoint"}
+    assert checkpoint_states(outputs, wait_s=0) == []
+
+
+def checkpoint_states(outputs: Outputs, wait_s: float) -> list[str]:
+    """The keys of the checkpoints' states, as soon as there is one."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        keys = [
+            k for k in outputs.store.keys(outputs.bucket, "cut/checkpoints/") if k.endswith("/state.json")
+        ]
+        if keys or time.monotonic() > deadline:
+            return keys
+        time.sleep(0.05)
