@@ -17,10 +17,13 @@ from jobs.cli import run, session
 if TYPE_CHECKING:
     from jobs.cli import Session
 
+_SHARDS = 8
+"""Files of the dump for the benchmark ingest, so that readers that take a file at a time use all cores."""
+
 
 def main(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Benchmarks to run: quality, memory, encode.")
+        list[str], typer.Argument(metavar="NAME...", help="What to run: quality, memory, encode, ingest.")
     ],
     run_dir: Annotated[
         str, typer.Option("--run", metavar="DIR", help="Output of jobs.run, for the benchmark quality.")
@@ -32,6 +35,9 @@ def main(
         str | None,
         typer.Option("--input", metavar="FILE", help="A dump for the benchmark encode, besides its own."),
     ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often each contender of encode and ingest runs.")
+    ] = 3,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
     ] = None,
@@ -44,7 +50,7 @@ def main(
         for name in names:
             if name not in _BENCHES:
                 raise SettingError(f"no benchmark {name}; there are {', '.join(_BENCHES)}")
-        options = Options(run_dir, rows, input_file)
+        options = Options(run_dir, rows, rounds, input_file)
         results = [row for name in names for row in _BENCHES[name](job, options)]
         if json_file is not None:
             about = environment()
@@ -66,6 +72,7 @@ class Options:
 
     run_dir: str
     rows: int
+    rounds: int
     input_file: str | None = None
 
 
@@ -130,31 +137,61 @@ def bench_memory(job: Session, options: Options) -> list[dict[str, Any]]:
 def bench_encode(job: Session, options: Options) -> list[dict[str, Any]]:
     """Rows per second of the encoder and of `encode_batch_fast`, one core each, from an empty cache."""
     from pipeline.benchmarks.encode import race, read_texts, synthetic_texts
+    from pipeline.benchmarks.rounds import results
     from pipeline.storage import locate
 
     with tempfile.TemporaryDirectory() as work:
         data = {f"{options.rows:,} synthetic reviews": synthetic_texts(Path(work), options.rows)}
     if options.input_file is not None:
         data[Path(options.input_file).name] = read_texts(locate(options.input_file))
-    results = []
-    job.print("| rows/s on one core | median | low | high | ratio |")
-    job.print("|---|---|---|---|---|")
+    entries = []
     for name, chunks in data.items():
-        speeds = race(chunks, job.reporter.say)
-        for one in speeds:
-            figures = {"median": one.median, "low": min(one.rows_per_s), "high": max(one.rows_per_s)}
-            ratio = speeds[0].median / one.median
-            shown = " | ".join(f"{figure:,.0f}" for figure in figures.values())
-            job.print(f"| {one.contender} on {name} | {shown} | {ratio:.1f} |")
-            about = {"bench": "encode", "contender": f"{one.contender} on {name}", "unit": "rows/s"}
-            results.append({**about, **figures, "ratio": ratio})
-    return results
+        found = results(f"encode, {name}", "rows/s", race(chunks, options.rounds), ours="rayview")
+        entries += _show(job, found)
+    return entries
+
+
+def bench_ingest(job: Session, options: Options) -> list[dict[str, Any]]:
+    """gz to token ids in Parquet, on all cores: ours, Ray Data's stock pattern, Hugging Face datasets."""
+    from pipeline.benchmarks.rounds import results, run_rounds
+    from pipeline.storage import locate
+    from pipeline.synth import write_dump
+
+    with tempfile.TemporaryDirectory() as work:
+        dump = f"{work}/dump"
+        write_dump(locate(dump), rows=options.rows, shards=_SHARDS, seed=0)
+
+        def call(function: str, **more: Any) -> tuple[str, dict[str, Any]]:
+            return f"pipeline.benchmarks.ingest:{function}", {"dump": dump, "output": f"{work}/out", **more}
+
+        seconds = run_rounds(
+            {
+                "rayview, encoding alone": call("ours", whole=False),
+                "rayview, whole prepare (also deduplicates, splits and shuffles)": call("ours", whole=True),
+                "Ray Data: read_json, map_batches, write_parquet": call("ray_stock"),
+                "Hugging Face datasets": call("hugging_face"),
+            },
+            options.rounds,
+            job.reporter.say,
+        )
+    rates = {name: [options.rows / s for s in values] for name, values in seconds.items()}
+    name = f"ingest, {options.rows:,} reviews in {_SHARDS} gz files"
+    return _show(job, results(name, "rows/s", rates, ours="rayview, encoding alone"))
+
+
+def _show(job: Session, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from pipeline.benchmarks.rounds import table
+
+    for line in table(entries):
+        job.print(line)
+    return entries
 
 
 _BENCHES: dict[str, Callable[[Session, Options], list[dict[str, Any]]]] = {
     "quality": bench_quality,
     "memory": bench_memory,
     "encode": bench_encode,
+    "ingest": bench_ingest,
 }
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pyarrow as pa
@@ -21,24 +20,10 @@ from pipeline.model import resolve_model, tokenizer_json
 from pipeline.storage import Location, locate
 from pipeline.synth import write_dump
 
-ROUNDS = 3
 _CHUNK_BYTES = 8 << 20
 
 Chunks = list[pa.Array]
 Encode = Callable[[pa.Array], object]
-
-
-@dataclass(frozen=True)
-class Speeds:
-    """Rows per second of one contender, a figure a round."""
-
-    contender: str
-    rows_per_s: list[float]
-
-    @property
-    def median(self) -> float:
-        """The middle of the rounds."""
-        return median(self.rows_per_s)
 
 
 def synthetic_texts(work: Path, rows: int) -> Chunks:
@@ -62,10 +47,13 @@ def read_texts(file: Location) -> Chunks:
     return [keep_lines(c, source.form, recipe).rows["text"].combine_chunks() for c in chunks]
 
 
-def race(chunks: Chunks, say: Callable[[str], None]) -> list[Speeds]:
-    """Encode the same texts by each contender in turn, `ROUNDS` times over; ours comes first.
+def race(chunks: Chunks, rounds: int) -> dict[str, list[float]]:
+    """Encode the same texts by each contender in turn, so many times over.
 
     Each is made afresh for each round, outside the clock: no word is known from the round before.
+
+    Returns:
+        Rows per second, one a round, by contender.
     """
     tokenizer = tokenizer_json(resolve_model(DEFAULT_MODEL))
     max_length = Config().tokenize.max_length
@@ -74,11 +62,10 @@ def race(chunks: Chunks, say: Callable[[str], None]) -> list[Speeds]:
         "encode_batch_fast": lambda: _library(tokenizer, max_length),
     }
     found: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(ROUNDS):
+    for _ in range(rounds):
         for name, make in contenders.items():
             found[name].append(_rows_per_s(make(), chunks))
-            say(f"round {number + 1} of {ROUNDS}: {name} {found[name][-1]:,.0f} rows/s")
-    return [Speeds(name, figures) for name, figures in found.items()]
+    return found
 
 
 def _library(tokenizer_json: str, max_length: int) -> Encode:

@@ -7,13 +7,15 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.errors import RayviewError
 
 
-def run_rounds(calls: Mapping[str, tuple[str, dict[str, Any]]], rounds: int) -> dict[str, list[float]]:
+def run_rounds(
+    calls: Mapping[str, tuple[str, dict[str, Any]]], rounds: int, say: Callable[[str], None]
+) -> dict[str, list[float]]:
     """Run each contender once a round, each time in a process of its own.
 
     Args:
@@ -23,9 +25,10 @@ def run_rounds(calls: Mapping[str, tuple[str, dict[str, Any]]], rounds: int) -> 
         RayviewError: a contender failed; its last line is shown.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, (target, arguments) in calls.items():
             seconds[name].append(_run(name, target, arguments))
+            say(f"round {number + 1} of {rounds}: {name} took {seconds[name][-1]:.1f} s")
     return seconds
 
 
