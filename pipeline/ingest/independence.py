@@ -78,8 +78,7 @@ def piece_rules(tokenizer_json: str, normalize: Normalize) -> PieceRules | None:
     for alone in (finest, ""):
         added = _AddedTokens(parts["added_tokens"], alone, normalize)
         if added.can_be_told:
-            one_word_each = bool(alone) and not added.within_pieces
-            return PieceRules(alone, *affixes, one_word_each, added.judge)
+            return PieceRules(alone, *affixes, not added.within_pieces, added.judge)
     return None
 
 
