@@ -127,7 +127,8 @@ class _AddedTokens:
             for t, pattern in zip(tokens, patterns, strict=True)
         ]
         normalized = any(r and t["normalized"] for r, t in zip(reaching, tokens, strict=True))
-        # What is left beside an added token is normalized by itself, and may be a normalized one then.
+        # The text beside an added token is normalized by itself: its normal form cannot be told from the
+        # whole piece. So where normal forms matter, no added token may stand in a piece.
         cores = [_core(pattern, edges) for pattern in patterns]
         self._cores = [c for c, r in zip(cores, reaching, strict=True) if c and (r or normalized)]
         self._forms: list[Normalize] = [str, normalize] if normalized else [str]
