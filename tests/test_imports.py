@@ -132,6 +132,13 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     assert loaded & HEAVY == set()
 
 
+def test_encoding_loads_neither_torch_nor_transformers() -> None:
+    used = "from tests.ingest.tokenizer_kinds import tokenizer_json, check, HARD"
+    kind = "tokenizer_json('uncased', 'bert', 'wordpiece', 'template', 'words')"
+    loaded = loaded_after(f"{used}; check({kind}, 16, 'right', HARD)")
+    assert loaded & {"torch", "transformers", "ray"} == set()
+
+
 @pytest.mark.parametrize("job", ["prepare", "train", "score", "evaluate", "run", "synth"])
 def test_a_job_is_imported_without_the_libraries_that_it_needs_later(job: str) -> None:
     assert loaded_after(f"import jobs.{job}") & (HEAVY | {"pyarrow", "numpy"}) == set()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ragged import WIDTH_STEP, Ragged, padded_width, to_tensors, token_budget_batches
+from pipeline.ragged import WIDTH_STEP, Ragged, padded_width, take_slices, to_tensors, token_budget_batches
 
 rows_of_ids = st.lists(st.lists(st.integers(1, 30_000), max_size=40), min_size=1, max_size=30)
 
@@ -104,3 +104,14 @@ def test_tensors_hold_the_batch() -> None:
     tensors = to_tensors(ids, mask, "cpu")
     assert tensors["input_ids"].tolist() == [[4, 0, 0], [1, 2, 3]]
     assert tensors["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+@given(
+    slices=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 5))),
+)
+def test_slices_of_an_array_one_after_the_other(slices: list[tuple[int, int]]) -> None:
+    values = np.arange(100, 125, dtype=np.int32)
+    starts, lengths = np.array(slices, np.int64).reshape(-1, 2).T
+    found = take_slices(values, starts, lengths)
+    assert found.dtype == np.int32
+    assert found.tolist() == [v for start, length in slices for v in values[start : start + length]]

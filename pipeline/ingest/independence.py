@@ -10,7 +10,7 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,9 @@ class PieceRules:
     """Ids that the tokenizer puts before those of a text."""
     suffix: tuple[int, ...]
     """Ids that it puts after them."""
+    one_word_each: bool
+    """Whether the tokenizer takes each piece of ASCII letters and digits for one word, unless it may touch
+    an added token."""
     may_touch_added_token: Judge
     """For (W,) pieces: whether each may be a part of an added token that reaches over several pieces."""
 
@@ -61,21 +64,21 @@ def piece_rules(tokenizer_json: str, normalize: Normalize) -> PieceRules | None:
     normalizers = {n["type"] for n in _sequence(parts["normalizer"], "normalizers")}
     splitters = {p["type"] for p in _sequence(parts["pre_tokenizer"], "pretokenizers")}
     affixes = _affixes(parts["post_processor"])
-    if (
-        not normalizers <= _PER_CHARACTER | _COMPOSING
-        or not splitters
-        or not splitters <= _SPLITTERS
-        or parts["model"]["type"] not in _MODELS
-        or parts["model"].get("dropout")
-        or affixes is None
-    ):
+    independent = (
+        normalizers <= _PER_CHARACTER | _COMPOSING
+        and bool(splitters)
+        and splitters <= _SPLITTERS
+        and parts["model"]["type"] in _MODELS
+        and not parts["model"].get("dropout")
+    )
+    if not independent or affixes is None:
         return None
     # BERT's takes each ASCII punctuation mark for a word. Pieces cut there repeat more often.
     finest = string.punctuation if "BertPreTokenizer" in splitters and not normalizers & _COMPOSING else ""
     for alone in (finest, ""):
-        touches = _touching(parts["added_tokens"], alone, normalize)
-        if touches is not None:
-            return PieceRules(alone, *affixes, touches)
+        added = _AddedTokens(parts["added_tokens"], alone, normalize)
+        if added.can_be_told:
+            return PieceRules(alone, *affixes, not added.within_pieces, added.judge)
     return None
 
 
@@ -110,43 +113,54 @@ def _affixes(processor: dict[str, Any] | None) -> tuple[tuple[int, ...], tuple[i
     return None if after is None else (tuple(before), tuple(after))
 
 
-def _touching(tokens: list[dict[str, Any]], alone: str, normalize: Normalize) -> Judge | None:
-    """See PieceRules.may_touch_added_token; None where that cannot be told from a piece.
+class _AddedTokens:
+    """Tells the pieces that may be a part of an added token which reaches over several.
 
-    Added tokens are looked for in the text as it stands; those that are `normalized`, in the normal form.
+    Added tokens are looked for in the text as it stands; those that are `normalized`, in its normal form.
     """
-    patterns = [normalize(t["content"]) if t["normalized"] else t["content"] for t in tokens]
-    edge = f"[{re.escape(WHITE + alone)}]"
-    if not all(re.sub(edge, "", pattern) for pattern in patterns):
-        return None
-    reaching = [_looks_around(t) or bool(re.search(edge, p)) for t, p in zip(tokens, patterns, strict=True)]
-    normalized = any(r and t["normalized"] for r, t in zip(reaching, tokens, strict=True))
-    # What is left around an added token is normalized by itself, so none may stand beside a normalized one.
-    sought = [p for p, r in zip(patterns, reaching, strict=True) if r or normalized]
-    core = re.compile("|".join(_core(pattern, edge) for pattern in sought) or r"(?!)")
-    forms: list[Normalize] = [str, normalize] if normalized else [str]
 
-    def judge(pieces: list[str]) -> BoolArray:
+    def __init__(self, tokens: list[dict[str, Any]], alone: str, normalize: Normalize) -> None:
+        edges = re.escape(WHITE + alone)
+        patterns = [normalize(t["content"]) if t["normalized"] else t["content"] for t in tokens]
+        reaching = [
+            bool(t["lstrip"] or t["rstrip"] or t["single_word"] or re.search(f"[{edges}]", pattern))
+            for t, pattern in zip(tokens, patterns, strict=True)
+        ]
+        normalized = any(r and t["normalized"] for r, t in zip(reaching, tokens, strict=True))
+        # The text beside an added token is normalized by itself: its normal form cannot be told from the
+        # whole piece. So where normal forms matter, no added token may stand in a piece.
+        cores = [_core(pattern, edges) for pattern in patterns]
+        self._cores = [c for c, r in zip(cores, reaching, strict=True) if c and (r or normalized)]
+        self._forms: list[Normalize] = [str, normalize] if normalized else [str]
+        self.can_be_told = None not in cores
+        """Whether each added token has a part that must lie within one piece."""
+        self.within_pieces = not all(reaching)
+        """Whether some lie within a piece, where the tokenizer finds them."""
+
+    def judge(self, pieces: list[str]) -> BoolArray:
+        """(W,) whether each of W pieces may be a part of an added token."""
         found = np.zeros(len(pieces), np.bool_)
-        for form in forms:
-            if core.search(form("\n".join(pieces))):
-                found |= [core.search(form(piece)) is not None for piece in pieces]
+        for form in self._forms:
+            joined = form("\n".join(pieces))
+            regexes = [core.regex for core in self._cores if core.text in joined]
+            if regexes:
+                found |= [any(regex.search(form(piece)) for regex in regexes) for piece in pieces]
         return found
 
-    return judge
+
+class _Core(NamedTuple):
+    """The longest part of an added token that lies within one piece."""
+
+    text: str
+    regex: re.Pattern[str]
+    """The text, and the edges of a piece around it, where it has edges."""
 
 
-def _looks_around(token: dict[str, Any]) -> bool:
-    return bool(token["lstrip"] or token["rstrip"] or token["single_word"])
-
-
-def _core(pattern: str, edge: str) -> str:
-    """A regular expression for the longest part of a pattern that lies in one piece, and its surroundings."""
-    start, end = max((m.span() for m in re.finditer(f"{edge[0]}^{edge[1:]}+", pattern)), key=_span_length)
-    before = f"(?<!{edge[0]}^{edge[1:]})" if start else ""
-    after = f"(?!{edge[0]}^{edge[1:]})" if end < len(pattern) else ""
-    return before + re.escape(pattern[start:end]) + after
-
-
-def _span_length(span: tuple[int, int]) -> int:
-    return span[1] - span[0]
+def _core(pattern: str, edges: str) -> _Core | None:
+    inner, other = re.compile(f"[^{edges}]+"), f"[^{edges}]"
+    found = max(inner.finditer(pattern), key=lambda match: len(match[0]), default=None)
+    if found is None:
+        return None
+    before = f"(?<!{other})" if found.start() else ""
+    after = f"(?!{other})" if found.end() < len(pattern) else ""
+    return _Core(found[0], re.compile(before + re.escape(found[0]) + after))

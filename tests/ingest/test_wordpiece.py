@@ -6,14 +6,15 @@ import sys
 import tracemalloc
 from typing import Any
 
-import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
 from pipeline.ingest import wordpiece
+from pipeline.ingest.independence import piece_rules
 from pipeline.ingest.wordpiece import WordCache
 from tests.ingest.tokenizer_kinds import VOCABULARY, tokenizer_json
 
+KIND = tokenizer_json("uncased", "bert", "wordpiece", "template", "none")
 WORDS = ["good", "shirt", "the", "york", "new"]
 
 
@@ -22,9 +23,12 @@ class CountingTokenizer:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        kind = tokenizer_json("uncased", "bert", "wordpiece", "template", "none")
-        self._tokenizer = Tokenizer.from_str(kind)
+        self._tokenizer = Tokenizer.from_str(KIND)
         self._tokenizer.no_padding()
+
+    def encode(self, text: str, add_special_tokens: bool) -> Any:
+        self.asked += text.split()
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def encode_batch_fast(self, words: list[str], add_special_tokens: bool) -> Any:
         self.asked += words
@@ -32,7 +36,7 @@ class CountingTokenizer:
 
 
 def cache_of(tokenizer: Any) -> WordCache:
-    return WordCache(tokenizer, lambda words: np.zeros(len(words), np.bool_))
+    return WordCache(tokenizer, piece_rules(KIND, str.lower))
 
 
 def test_a_word_is_given_to_the_tokenizer_once() -> None:
