@@ -138,38 +138,6 @@ def upload(filesystem: Any, path: str) -> Iterator[Any]:
     stream.close()
 
 
-class Reading:
-    """A file that is read from front to back, of which no failed or short read is taken for the end."""
-
-    def __init__(self, stream: Any, uri: str) -> None:
-        self._stream, self._uri, self._size = stream, uri, stream.size()
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; none at the end.
-
-        Raises:
-            InputError: they cannot be read, or the file has become shorter since it was opened.
-        """
-        at = self.tell()
-        try:
-            data = bytes(self._stream.read(size))
-        except OSError as error:
-            raise InputError(f"{self._uri}: reading failed at byte {at}: {explain(error)}") from None
-        if not data and size and at < self._size:
-            raise InputError(
-                f"{self._uri}: ends at byte {at}, but had {self._size} when it was opened; was it replaced?"
-            )
-        return data
-
-    def seek(self, position: int) -> None:
-        """Go on reading from another byte."""
-        self._stream.seek(position)
-
-    def tell(self) -> int:
-        """The byte that is read next."""
-        return int(self._stream.tell())
-
-
 def bucket_is_missing(filesystem: Any, path: str) -> bool:
     """Whether a path cannot be there because its bucket is not; False where that cannot be told."""
     if filesystem.type_name not in ("s3", "gcs", "abfs"):
