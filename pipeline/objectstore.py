@@ -148,6 +148,16 @@ def bucket_is_missing(filesystem: Any, path: str) -> bool:
         return False
 
 
+def with_text(error: Exception, filesystem: Any, path: str) -> Exception:
+    """An error that has a text; S3 sends none with its answer to HEAD, but does when asked to list."""
+    if "No response body" in str(error):
+        try:
+            filesystem.get_file_info(pafs.FileSelector(path))
+        except OSError as fuller:
+            return fuller
+    return error
+
+
 def is_from_store(error: OSError) -> bool:
     """Whether an error tells of a store or the way to it, and not of what is in a file."""
     return bool(re.search("AWS Error|google::cloud::Status|Azure", str(error)))
@@ -161,18 +171,22 @@ _REASONS = (
         "the store does not know these credentials; see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     ),
     (
-        r"REQUEST_EXPIRED|ExpiredToken|REQUEST_TIME_TOO_SKEWED",
+        r"REQUEST_EXPIRED|ExpiredToken|token has expired|REQUEST_TIME_TOO_SKEWED",
         "the credentials have expired, or this machine's clock is wrong",
     ),
     (
         r"PermanentRedirect|AuthorizationHeaderMalformed|HTTP status 301|IllegalLocationConstraint"
-        r"|bucket is located in",
+        r"|bucket is located in|region '\S*' is wrong",
         "the bucket is in another region; name that with ?region=REGION after the URI",
     ),
     (
         r"ACCESS_DENIED|MISSING_AUTHENTICATION|HTTP status 40[13]|PERMISSION_DENIED|UNAUTHENTICATED"
         r"|OAuth2 access",
         "access denied: the credentials are missing or wrong, or do not allow this",
+    ),
+    (
+        r"HTTP status 400",
+        "the store refuses the request: expired credentials, or a bucket in another region (?region=REGION)",
     ),
 )
 
