@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.objectstore import explain
+from pipeline.reading import version_of
 from pipeline.storage import Location
 
 
@@ -42,13 +42,8 @@ def local_copy(directory: Location) -> Path:
 
 
 def _version(file: Location) -> tuple[int, str]:
-    """Size of a file, and what changes with its content: the store's ETag, else the time of a change."""
-    try:
-        with file.open_input() as stream:
-            about = {str(name).lower(): value for name, value in (stream.metadata() or {}).items()}
-            return stream.size(), str(about.get("etag") or file.info().mtime_ns)
-    except OSError as error:
-        raise InputError(f"{file.uri}: cannot be read: {explain(error)}") from None
+    with file.open_input() as stream:
+        return version_of(file, stream)
 
 
 def _settle(fresh: Path, target: Path, versions: dict[str, tuple[int, str]]) -> Path:

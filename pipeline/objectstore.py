@@ -138,38 +138,6 @@ def upload(filesystem: Any, path: str) -> Iterator[Any]:
     stream.close()
 
 
-class Reading:
-    """A file that is read from front to back, of which no failed or short read is taken for the end."""
-
-    def __init__(self, stream: Any, uri: str) -> None:
-        self._stream, self._uri, self._size = stream, uri, stream.size()
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; none at the end.
-
-        Raises:
-            InputError: they cannot be read, or the file has become shorter since it was opened.
-        """
-        at = self.tell()
-        try:
-            data = bytes(self._stream.read(size))
-        except OSError as error:
-            raise InputError(f"{self._uri}: reading failed at byte {at}: {explain(error)}") from None
-        if not data and size and at < self._size:
-            raise InputError(
-                f"{self._uri}: ends at byte {at}, but had {self._size} when it was opened; was it replaced?"
-            )
-        return data
-
-    def seek(self, position: int) -> None:
-        """Go on reading from another byte."""
-        self._stream.seek(position)
-
-    def tell(self) -> int:
-        """The byte that is read next."""
-        return int(self._stream.tell())
-
-
 def bucket_is_missing(filesystem: Any, path: str) -> bool:
     """Whether a path cannot be there because its bucket is not; False where that cannot be told."""
     if filesystem.type_name not in ("s3", "gcs", "abfs"):
@@ -178,6 +146,16 @@ def bucket_is_missing(filesystem: Any, path: str) -> bool:
         return bool(filesystem.get_file_info(path.partition("/")[0]).type == pafs.FileType.NotFound)
     except OSError:
         return False
+
+
+def with_text(error: Exception, filesystem: Any, path: str) -> Exception:
+    """An error that has a text; S3 sends none with its answer to HEAD, but does when asked to list."""
+    if "No response body" in str(error):
+        try:
+            filesystem.get_file_info(pafs.FileSelector(path))
+        except OSError as fuller:
+            return fuller
+    return error
 
 
 def is_from_store(error: OSError) -> bool:
@@ -193,18 +171,22 @@ _REASONS = (
         "the store does not know these credentials; see AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     ),
     (
-        r"REQUEST_EXPIRED|ExpiredToken|REQUEST_TIME_TOO_SKEWED",
+        r"REQUEST_EXPIRED|ExpiredToken|token has expired|REQUEST_TIME_TOO_SKEWED",
         "the credentials have expired, or this machine's clock is wrong",
     ),
     (
         r"PermanentRedirect|AuthorizationHeaderMalformed|HTTP status 301|IllegalLocationConstraint"
-        r"|bucket is located in",
+        r"|bucket is located in|region '\S*' is wrong",
         "the bucket is in another region; name that with ?region=REGION after the URI",
     ),
     (
         r"ACCESS_DENIED|MISSING_AUTHENTICATION|HTTP status 40[13]|PERMISSION_DENIED|UNAUTHENTICATED"
         r"|OAuth2 access",
         "access denied: the credentials are missing or wrong, or do not allow this",
+    ),
+    (
+        r"HTTP status 400",
+        "the store refuses the request: expired credentials, or a bucket in another region (?region=REGION)",
     ),
 )
 

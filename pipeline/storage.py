@@ -19,7 +19,7 @@ from typing import Any
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError, OutputError
-from pipeline.objectstore import bucket_is_missing, connect, explain, split_uri, upload
+from pipeline.objectstore import bucket_is_missing, connect, explain, split_uri, upload, with_text
 
 TEMPORARY_MARK = ".rayview-tmp-"
 """Part of the name of a file that is being written; such a file is never read."""
@@ -84,7 +84,8 @@ class Location:
         try:
             info = filesystem.get_file_info(self.path)
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.uri}: cannot be looked up: {explain(error)}") from None
+            reason = explain(with_text(error, filesystem, self.path))
+            raise InputError(f"{self.uri}: cannot be looked up: {reason}") from None
         if info.type == pafs.FileType.NotFound and bucket_is_missing(filesystem, self.path):
             raise InputError(f"{self.uri}: there is no such bucket")
         return info

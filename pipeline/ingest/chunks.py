@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.ingest.compression import BrokenStreamError, decompress
 from pipeline.ingest.cutting import LINES, Rule, cut_records, first_records
-from pipeline.objectstore import Reading
+from pipeline.reading import Reading
 from pipeline.storage import Location
 
 MAX_LINE_BYTES = 1 << 20
@@ -76,8 +76,8 @@ def read_chunks(
     Raises:
         InputError: the file cannot be read. A compressed stream that breaks sets `broken` of the last chunk.
     """
-    with file.open_input() as stream:
-        for chunk in with_last(_number(Reading(stream, file.uri), file.uri, number, cutting, max_lines)):
+    with Reading(file) as stream:
+        for chunk in with_last(_number(stream, file.uri, number, cutting, max_lines)):
             if chunk.chunk not in skip:
                 yield chunk
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from pipeline.objectstore import Reading
+from pipeline.reading import Reading
 from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
@@ -131,9 +131,9 @@ class WatchedFile:
 def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
     """The first decompressed bytes of a file, at most `size`; and why they are fewer, if it breaks off."""
     held, broken = b"", None
-    with file.open_input() as stream:
+    with Reading(file) as stream:
         try:
-            for piece in decompress(Reading(stream, file.uri)):
+            for piece in decompress(stream):
                 held += piece
                 if len(held) >= size:
                     break

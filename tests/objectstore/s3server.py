@@ -102,8 +102,8 @@ def faulty(url: str) -> Iterator[tuple[str, Proxy]]:
             pass
 
         def do_any(self) -> None:
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
+            data = read_body(self.rfile, headers)
             proxy.requests.append(f"{self.command} {self.path}")
             fault = proxy.rule(self.command, self.path, headers)
             if fault is not None and fault.hang_s:
@@ -139,6 +139,20 @@ def faulty(url: str) -> Iterator[tuple[str, Proxy]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def read_body(file: Any, headers: dict[str, str]) -> bytes:
+    """The body of a request; one that came in chunks gets a length instead."""
+    if headers.pop("transfer-encoding", "") != "chunked":
+        return bytes(file.read(int(headers.get("content-length", "0"))))
+    parts = []
+    while size := int(file.readline().partition(b";")[0], 16):
+        parts.append(file.read(size))
+        file.readline()
+    file.readline()
+    data = b"".join(parts)
+    headers["content-length"] = str(len(data))
+    return data
 
 
 def forward(
