@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import AccountingError, InputError, OutputError, RayviewError
 from pipeline.manifest import (
     Counts,
+    FileCounts,
     InputFile,
     Manifest,
     OutputFile,
@@ -185,13 +186,15 @@ def test_a_manifest_that_does_not_add_up_is_not_written(out: Location) -> None:
 
 
 def test_the_keys_that_others_read_are_on_disk(out: Location) -> None:
-    counts = Counts(lines=3, rows=2, rejected={"bad_json": 1}, splits={"train": 2})
+    file = FileCounts(lines=3, rows=2, rejected={"bad_json": 1})
+    counts = Counts(lines=3, rows=2, rejected={"bad_json": 1}, splits={"train": 2}, files={"/in/a": file})
     outputs = [OutputFile(path="train/a.parquet", rows=2, bytes=9)]
     write_manifest(out, manifest_of(RUN, counts=counts, outputs=outputs, environment=environment()))
     data = json.loads(out.child("manifest.json").read_bytes())
     keys = "stage version config config_digest inputs outputs model_fingerprint counts seconds environment"
     assert set(keys.split()) <= set(data)
-    assert data["counts"] == {"lines": 3, "rows": 2, "rejected": {"bad_json": 1}, "splits": {"train": 2}}
+    whole = {"lines": 3, "rows": 2, "rejected": {"bad_json": 1}}
+    assert data["counts"] == {**whole, "splits": {"train": 2}, "files": {"/in/a": whole}}
     assert data["inputs"][0] == {"path": "/in/a", "size_bytes": 1, "fingerprint": "aaaa"}
     assert data["outputs"] == [{"path": "train/a.parquet", "rows": 2, "bytes": 9}]
     assert data["environment"]["packages"]["pyarrow"]
