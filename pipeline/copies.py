@@ -34,10 +34,14 @@ def local_copy(directory: Location) -> Path:
     if _is_whole(target, versions):
         return target
     fresh = _cache() / f"{name}-{uuid.uuid4().hex}"
-    for file in files:
-        to = fresh / directory.relative(file)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_bytes(file.read_bytes())
+    try:
+        for file in files:
+            to = fresh / directory.relative(file)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(file.read_bytes())
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     return _settle(fresh, target, versions)
 
 

@@ -185,6 +185,11 @@ _REASONS = (
         "access denied: the credentials are missing or wrong, or do not allow this",
     ),
     (
+        # Arrow reads into a buffer of the size that it asked for.
+        r"Failed to flush response stream",
+        "the store answers with an error that is longer than what is read; try again",
+    ),
+    (
         r"HTTP status 400",
         "the store refuses the request: expired credentials, or a bucket in another region (?region=REGION)",
     ),

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.cli import raised_in_worker
 from pipeline.config import Config, load_config
 from pipeline.errors import ModelError
 from pipeline.evaluate import stage as evaluate_stage
@@ -272,3 +273,17 @@ def test_a_split_is_not_scored_by_a_model_with_another_tokenizer(outputs: Output
     (other / "run.json").write_text(json.dumps(about))
     with pytest.raises(ModelError, match="another tokenizer than"):
         score_stage.plan([f"{outputs.data}/test"], str(other), str(tmp_path / "s"), outputs.config)
+
+
+def test_a_model_that_changes_under_a_job_is_not_used(outputs: Outputs, cluster: Any, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(outputs.model, model)
+    job = score_stage.plan([f"{outputs.data}/test"], str(model), str(tmp_path / "s"), outputs.config)
+    card = json.loads((model / "rayview.json").read_text())
+    (model / "rayview.json").write_text(json.dumps(card | {"data_fingerprint": "another"}))
+    with pytest.raises(Exception, match="was written anew since the job began") as raised:
+        score_stage.score(job, cluster, Reporter())
+    known = raised_in_worker(raised.value)
+    assert isinstance(known, ModelError)
+    assert str(known) == f"{model}: was written anew since the job began; give the command again"
+    assert not list((tmp_path / "s").glob("part-*"))

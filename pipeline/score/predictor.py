@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.copies import local_copy
+from pipeline.errors import ModelError
 from pipeline.ingest.dataset import batch_table, to_batch
-from pipeline.model import ModelCard, load_classifier, pad_token_id
+from pipeline.model import ModelCard, fingerprint_model, load_classifier, pad_token_id
 from pipeline.ragged import Ragged, padded_width, to_tensors, token_budget_batches
 from pipeline.storage import locate
 
@@ -23,6 +24,8 @@ class PredictorOptions:
 
     model: str
     """URI of the model directory."""
+    fingerprint: str
+    """What `model.fingerprint_model` said of it when the job began."""
     card: ModelCard
     precision: str
     batch_tokens: int
@@ -33,12 +36,20 @@ class Predictor:
     """Scores one chunk a call."""
 
     def __init__(self, options: PredictorOptions) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: it is another one by now; two models never mix in one output.
+        """
         import torch
 
         torch.set_num_threads(options.threads)
         self._options = options
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = load_classifier(local_copy(locate(options.model))).eval().to(self._device)
+        directory = local_copy(locate(options.model))
+        if fingerprint_model(locate(directory)) != options.fingerprint:
+            raise ModelError(f"{options.model}: was written anew since the job began; give the command again")
+        self._model = load_classifier(directory).eval().to(self._device)
         self._pad_id = pad_token_id(self._model)
 
     def __call__(self, table: pa.Table) -> pa.Table:

@@ -202,9 +202,8 @@ def _pipeline(
         done.setdefault(file, set()).add(chunk)
     read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done)
     work = _Work(job, run)
-    options = PredictorOptions(
-        job.model.uri, job.card, resolved["precision"], resolved["batch_tokens"], pools.scorers.threads
-    )
+    model = (job.model.uri, str(job.run.model_fingerprint), job.card)
+    options = PredictorOptions(*model, resolved["precision"], resolved["batch_tokens"], pools.scorers.threads)
     dataset = read_dataset(job.sources, read, pools.readers)
     dataset = map_batches(dataset, work.encode_chunk, pools.encoders)
     dataset = map_batches(dataset, Predictor, pools.scorers, fn_constructor_args=[options])

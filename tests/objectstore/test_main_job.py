@@ -80,7 +80,6 @@ def table(files: list[bytes]) -> pa.Table:
 
 BOTH = """
 import sys
-import time
 from jobs.cli import session
 from jobs.run import run_all
 from pipeline.config import load_config
@@ -150,6 +149,7 @@ def test_an_interrupted_score_goes_on_from_its_chunks(outputs: Outputs, options:
     assert there.equals(here)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_checkpoint(outputs: Outputs, options: list[str]) -> None:
     store, bucket = outputs.store, outputs.bucket
     train = command("train", "--data", f"{outputs.uri}/out/data", "--output", f"{outputs.uri}/cut", *options)
