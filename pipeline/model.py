@@ -16,8 +16,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError
-from pipeline.storage import Location
+from pipeline.storage import Location, locate
 
 CARD_FILE = "rayview.json"
 
@@ -52,9 +53,10 @@ def resolve_model(name: str) -> Path:
     """The directory with the files of a model.
 
     Args:
-        name: a directory, or a Hub name.
+        name: a directory, one in an object store, or a Hub name.
     Raises:
         ModelError: it cannot be had; or it has no safetensors weights.
+        InputError: the object store cannot be read.
     """
     directory = _find_model(name)
     if not (directory / "config.json").is_file():
@@ -67,6 +69,8 @@ def resolve_model(name: str) -> Path:
 
 
 def _find_model(name: str) -> Path:
+    if "://" in name:
+        return local_copy(locate(name))
     path = Path(name).expanduser()
     if path.is_dir():
         return path.absolute()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -24,6 +25,12 @@ _QUERY = re.compile(r"\?\w+=[^?*\[\]]*$")
 _SECRET_NAME = re.compile(r"secret|token|password|passwd|credential|signature|key|\bsig\b", re.IGNORECASE)
 # A colon before the bucket's end can only part a name from a password; a port has digits alone.
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d+(/|$)).*@")
+
+TEMPORARY_MARK = ".rayview-tmp-"
+"""Part of the name of a file that is being written; such a file is never read."""
+
+_STORES = ("s3", "gcs", "abfs")
+"""Where a file is in a bucket, and is there as soon as its upload ends, and no sooner."""
 
 _S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
 _CONNECT_TIMEOUT_S = 3
@@ -122,11 +129,15 @@ def _connect_s3(bucket: str, options: dict[str, str]) -> Clients:
 
 @contextmanager
 def upload(filesystem: Any, path: str) -> Iterator[Any]:
-    """A stream to a new object, which is there when the block ends well, and not at all if it raises.
+    """A stream to a new file, which is there when the block ends well, and not at all if it raises.
 
     Raises:
         OSError: it cannot be written.
     """
+    if filesystem.type_name not in _STORES:
+        with _renamed(filesystem, path) as stream:
+            yield stream
+        return
     stream = filesystem.open_output_stream(path, compression=None)
     try:
         yield stream
@@ -138,9 +149,25 @@ def upload(filesystem: Any, path: str) -> Iterator[Any]:
     stream.close()
 
 
+@contextmanager
+def _renamed(filesystem: Any, path: str) -> Iterator[Any]:
+    """A stream to a temporary name, which is renamed at the end."""
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory}/{TEMPORARY_MARK}{uuid.uuid4().hex}-{name}"
+    filesystem.create_dir(directory, recursive=True)
+    try:
+        with filesystem.open_output_stream(temporary, compression=None) as stream:
+            yield stream
+        filesystem.move(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            filesystem.delete_file(temporary)
+        raise
+
+
 def bucket_is_missing(filesystem: Any, path: str) -> bool:
     """Whether a path cannot be there because its bucket is not; False where that cannot be told."""
-    if filesystem.type_name not in ("s3", "gcs", "abfs"):
+    if filesystem.type_name not in _STORES:
         return False
     try:
         return bool(filesystem.get_file_info(path.partition("/")[0]).type == pafs.FileType.NotFound)

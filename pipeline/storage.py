@@ -18,11 +18,9 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
+from pipeline import objectstore
 from pipeline.errors import InputError, OutputError
-from pipeline.objectstore import bucket_is_missing, connect, explain, split_uri, upload, with_text
-
-TEMPORARY_MARK = ".rayview-tmp-"
-"""Part of the name of a file that is being written; such a file is never read."""
+from pipeline.objectstore import explain, upload
 
 _SAMPLE_BYTES = 1 << 20
 _INPUT_SUFFIXES = re.compile(r"\.(json|jsonl|ndjson|csv|tsv|parquet)(\.(gz|zst|bz2))?$", re.IGNORECASE)
@@ -67,7 +65,7 @@ class Location:
         """The URI up to its query, and that."""
         if self.is_local:
             return self.uri, ""
-        root, path, query = split_uri(self.uri)
+        root, path, query = objectstore.split_uri(self.uri)
         return root + path, query
 
     def relative(self, file: Location) -> str:
@@ -84,9 +82,9 @@ class Location:
         try:
             info = filesystem.get_file_info(self.path)
         except (OSError, ValueError) as error:
-            reason = explain(with_text(error, filesystem, self.path))
+            reason = explain(objectstore.with_text(error, filesystem, self.path))
             raise InputError(f"{self.uri}: cannot be looked up: {reason}") from None
-        if info.type == pafs.FileType.NotFound and bucket_is_missing(filesystem, self.path):
+        if info.type == pafs.FileType.NotFound and objectstore.bucket_is_missing(filesystem, self.path):
             raise InputError(f"{self.uri}: there is no such bucket")
         return info
 
@@ -107,7 +105,7 @@ class Location:
         except OSError as error:
             raise InputError(f"{self.uri}: cannot be listed: {explain(error)}") from None
         names = sorted(i.path[len(base) + 1 :] for i in infos if i.type == pafs.FileType.File)
-        return [self.child(name) for name in names if TEMPORARY_MARK not in name]
+        return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
 
     def open_input(self) -> Any:
         """A pyarrow random-access file of the raw bytes.
@@ -176,12 +174,12 @@ def locate(path_or_uri: str | os.PathLike[str]) -> Location:
         path = str(Path(text).expanduser().absolute())
         path = os.path.normpath(path)
         return Location(pafs.LocalFileSystem(), path, path)
-    root, path, query = split_uri(text)
+    root, path, query = objectstore.split_uri(text)
     path = path.rstrip("/")
     if "//" in path:
         raise InputError(f"{text}: two slashes in a row; no part of a path may be empty")
     try:
-        clients, base = connect(root, query)
+        clients, base = objectstore.connect(root, query)
     except (OSError, ValueError) as error:
         raise InputError(f"{text}: not a location that can be opened: {explain(error)}") from None
     return Location(clients.work, base + path, root + path + query, clients.lookups)
@@ -272,7 +270,7 @@ def check_writable(directory: Location) -> None:
     Raises:
         OutputError: that fails.
     """
-    probe = directory.child(f"{TEMPORARY_MARK}{uuid.uuid4().hex}")
+    probe = directory.child(f"{objectstore.TEMPORARY_MARK}{uuid.uuid4().hex}")
     try:
         if directory.is_local:
             # An object store has no directories.
@@ -288,7 +286,7 @@ def check_writable(directory: Location) -> None:
 
 def _write_local(path: Path, data: bytes | memoryview) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_MARK}{uuid.uuid4().hex}-{path.name}")
+    temporary = path.with_name(f"{objectstore.TEMPORARY_MARK}{uuid.uuid4().hex}-{path.name}")
     try:
         with temporary.open("wb") as file:
             file.write(data)

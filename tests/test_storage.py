@@ -11,8 +11,8 @@ from pyarrow import fs as pafs
 
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, OutputError
+from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.storage import (
-    TEMPORARY_MARK,
     Location,
     check_writable,
     expand_inputs,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple
 from isal import isal_zlib
 
 from pipeline.errors import OutputError, SettingError
-from pipeline.storage import TEMPORARY_MARK, Location
+from pipeline.objectstore import explain, upload
+from pipeline.storage import Location
 from pipeline.synth.broken import break_line, draw_kinds, kind_name
 from pipeline.synth.formats import FORMATS
 from pipeline.synth.reviews import BLOCK_ROWS, iter_reviews
@@ -149,7 +149,7 @@ def _write_shard(
     broken: Counter[str] = Counter()
     # A gzip header without name and time.
     gzip = isal_zlib.compressobj(level=1, wbits=31)
-    with _writing(output, spec.shard_name(shard)) as stream:
+    with _writing(output.child(spec.shard_name(shard))) as stream:
         for batch in _batches(spec, spec.shard_rows(shard)):
             stream.write(gzip.compress(batch.lines))
             broken += batch.broken
@@ -160,26 +160,13 @@ def _write_shard(
 
 
 @contextmanager
-def _writing(directory: Location, name: str) -> Iterator[Any]:
-    """A stream to a file that is there whole or not at all; `Location.write_bytes` would need it in memory.
-
-    Local: a temporary name, then renamed. Object store: one upload, visible at its end.
-    """
-    file, files = directory.child(name), directory.filesystem
-    written = directory.child(f"{TEMPORARY_MARK}{uuid.uuid4().hex}-{name}") if file.is_local else file
+def _writing(file: Location) -> Iterator[Any]:
+    """A stream to a file that is there whole or not at all; `write_bytes` would need it in memory."""
     try:
-        files.create_dir(directory.path, recursive=True)
-        try:
-            with files.open_output_stream(written.path, compression=None) as stream:
-                yield stream
-            if file.is_local:
-                files.move(written.path, file.path)
-        except BaseException:
-            if written.exists():
-                files.delete_file(written.path)
-            raise
+        with upload(file.filesystem, file.path) as stream:
+            yield stream
     except OSError as error:
-        raise OutputError(f"{file.uri}: cannot be written: {error.strerror or error}") from None
+        raise OutputError(f"{file.uri}: cannot be written: {explain(error)}") from None
 
 
 def _batches(spec: DumpSpec, rows: range) -> Iterator[_Batch]:

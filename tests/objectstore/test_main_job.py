@@ -184,3 +184,39 @@ def wait_for_checkpoint(outputs: Outputs, process: subprocess.Popen[bytes]) -> N
             return
         time.sleep(0.05)
     raise AssertionError("the training ended, or made no checkpoint in time")
+
+
+def test_a_job_with_queries_in_its_uris(store: Store, dump: Path, options: list[str]) -> None:
+    bucket, query = store.new_bucket(), f"?region=us-east-1&endpoint_override={store.url}"
+    for file in dump.iterdir():
+        store.put(bucket, f"dumps/{file.name}", file.read_bytes())
+    env = store.env | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    uris = {name: f"s3://{bucket}/{name}{query}" for name in ("dumps", "data", "model")}
+    run(env, command("prepare", uris["dumps"], "--output", uris["data"], *options))
+    about = json.loads(store.get(bucket, "data/manifest.json"))
+    assert [f["path"] for f in about["inputs"]] == [
+        f"s3://{bucket}/dumps/{name}{query}" for name in sorted(p.name for p in dump.iterdir())
+    ]
+    for output in about["outputs"]:
+        assert len(store.get(bucket, f"data/{output['path']}")) == output["bytes"]
+    run(env, command("train", "--data", uris["data"], "--output", uris["model"], "--dry-run", *options))
+
+
+def test_a_synthetic_dump_is_written_to_a_bucket(store: Store, tmp_path: Path) -> None:
+    bucket = store.new_bucket()
+    for place in (f"s3://{bucket}/dump", tmp_path / "dump"):
+        run(store.env, command("synth", "--rows", 500, "--shards", 2, "--workers", 2, "--output", place))
+    files = {f"dump/{p.name}": p.read_bytes() for p in (tmp_path / "dump").iterdir()}
+    assert len(files) == 2
+    assert {key: store.get(bucket, key) for key in store.keys(bucket) if not key.endswith("/")} == files
+
+
+def test_a_model_to_start_from_may_be_in_a_bucket(
+    store: Store, outputs: Outputs, tiny_model: Path, options: list[str], tmp_path: Path
+) -> None:
+    for file in tiny_model.iterdir():
+        store.put(outputs.bucket, f"base/{file.name}", file.read_bytes())
+    arguments = ("--data", outputs.disk / "out" / "data", "--model", f"{outputs.uri}/base")
+    plan = command("train", *arguments, "--output", tmp_path / "model", *options[2:], "--dry-run")
+    run(store.env | {"TMPDIR": str(tmp_path)}, plan)
+    assert list(tmp_path.glob("rayview-models-*/*/model.safetensors"))
