@@ -236,3 +236,29 @@ def test_no_leave_to_write(
     assert line.startswith(f"s3://{bucket}/out/run.json: cannot be written: access denied: ")
     guarded.check(False)
     assert store.keys(bucket) == []
+
+
+@pytest.mark.usefixtures("limits")
+def test_another_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objectstore, "_GS_LOOKUP_S", 2)
+    uri = "gs://anonymous@bucket/dumps?scheme=http&endpoint_override=127.0.0.1:9"
+    with pytest.raises(InputError, match=r"the store cannot be reached \(Could not connect to server\)"):
+        expand_inputs([uri])
+
+
+def test_a_secret_in_a_uri_gets_nowhere(store: Store, bucket: str, dump: Path, tmp_path: Path) -> None:
+    logs, secret = tmp_path / "logs", f"s3://AKIA123:hunter2@{bucket}/x"
+    env = store.env | {"RAYVIEW_LOG_DIR": str(logs)}
+    out = ("--output", tmp_path / "out")
+    said = [
+        the_line(env, "prepare", secret, *out),
+        the_line(env, "prepare", dump, "--output", secret),
+        the_line(env, "prepare", dump, *out, "--set", f"model.name={secret}"),
+        the_line(env, "score", dump, "--model", secret, *out),
+    ]
+    for text in [*said, *(file.read_text() for file in logs.iterdir())]:
+        assert "hunter2" not in text
+        assert "AKIA123" not in text
+    assert all(f"s3://***@{bucket}/x: a password in a URI" in line for line in said)
+    assert not (tmp_path / "out").exists()
+    assert store.keys(bucket) == []

@@ -154,3 +154,19 @@ def test_two_places_have_clients_of_their_own(bucket: str) -> None:
     one, other = (connect("s3://b", f"?region={name}")[0] for name in ("eu-west-1", "us-west-2"))
     assert (one.work.region, other.work.region) == ("eu-west-1", "us-west-2")
     assert connect("s3://b", "?region=eu-west-1")[0] is one
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("gs://b/d/a b.json", "b/d/a b.json"),
+        ("gs://b", "b"),
+        ("gs://anonymous@b/d?endpoint_override=127.0.0.1:9&scheme=http", "b/d"),
+        ("abfs://c@account.dfs.core.windows.net/d/x", "c/d/x"),
+    ],
+)
+def test_other_stores_are_reached_by_the_same_filesystems(uri: str, path: str) -> None:
+    here = locate(uri)
+    assert (here.path, here.uri) == (path, uri)
+    assert here.child("y").path == f"{path}/y"
+    assert locate(here.child("y").uri) == here.child("y")
