@@ -81,17 +81,21 @@ def session(name: str) -> Iterator[Session]:
     Raises:
         SystemExit: always, with the exit code of architecture.md, unless that is 0.
     """
+    # Else a call of Ray after its end, from some destructor, starts another.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     log = _open_log(name)
     with _captured_output(log) as (stdout, stderr), _terminable():
         code = 0
         reporter = _reporter(stderr)
         try:
             yield Session(reporter, stdout)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             reporter.say(f"{name}: interrupted; give the same command again to go on or start afresh")
             code = 1
+            _let_go(interrupt)
         except Exception as error:  # noqa: BLE001  The last place where anything can be said.
             code = _explain(error, name, log, reporter.say)
+            _let_go(error)
         finally:
             _leave_ray()
     if code:
@@ -108,6 +112,13 @@ def _explain(error: Exception, name: str, log: Path, say: Callable[[str], None])
         traceback.print_exception(error, file=file)
     say(f"error: {name} failed: {_short(error)}; the log is {log}")
     return 1
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let go of what an error's frames hold: a dataset at work must end before Ray does."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def raised_in_worker(error: Exception) -> RayviewError | None:

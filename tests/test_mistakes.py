@@ -199,6 +199,29 @@ def test_an_interrupt_ends_in_one_line(
         assert pq.read_metadata(part).num_rows > 0
 
 
+@pytest.mark.ray
+def test_a_dataset_at_work_ends_before_ray_does(env: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from jobs.cli import session\n"
+        "from pipeline.config import Config\n"
+        "def work(job):\n"
+        "    job.connect(Config())\n"
+        "    import ray.data\n"
+        "    rows = ray.data.range(1000, override_num_blocks=50).map_batches(lambda b: b, batch_size=10)\n"
+        "    batches = iter(rows.iter_batches(batch_size=None))\n"
+        "    next(batches)\n"
+        "    raise KeyboardInterrupt\n"
+        "with session('trial') as job:\n"
+        "    work(job)\n"
+    )
+    env = env | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "trial: interrupted" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_dry_run_prints_the_plan_and_touches_nothing(
     env: dict[str, str], tmp_path: Path, dump: Path
 ) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.config import TrainConfig
 from pipeline.confusion import confusion_matrix, point_metrics
@@ -64,6 +63,8 @@ class TrainState:
     epoch: int = 0
     step: int = 0
     """Optimizer steps done, over all epochs."""
+    epoch_loss: float = 0.0
+    """Sum of the losses of this epoch's rows, of all workers, up to the last checkpoint."""
     best_epoch: int = -1
     best_worth: float = float("-inf")
     """What the best epoch is worth; see `_worth`."""
@@ -125,21 +126,25 @@ class Worker:
         config, state = self.task.config, self.state
         self.model.train()
         done = state.step - state.epoch * self.task.epoch_steps
-        loss_sum, rows_sum = 0.0, 0
+        # Of this worker, since the last checkpoint.
+        loss, rows_seen = 0.0, 0
         batches = epoch_batches(self.task.train_parts, config.global_batch_rows, config.seed, state.epoch)
         for index, (rows, batch) in enumerate(batches):
-            if index < done:
-                continue
             if state.step >= self.task.total_steps:
                 break
-            loss_sum += self._step(rows.ids, rows.labels, batch)
-            rows_sum += len(batch)
+            rows_seen += len(batch)
+            if index < done:
+                continue
+            loss += self._step(rows.ids, rows.labels, batch)
             state.step += 1
             self._tell()
             every = config.checkpoint_every_steps
             if every and state.step % every == 0 and index + 1 < self.task.epoch_steps:
+                state.epoch_loss += self._sum_up(loss)
+                loss = 0.0
                 self.save()
-        return float(self._sum_up(np.array([loss_sum]))[0]) / max(1, rows_sum)
+        state.epoch_loss += self._sum_up(loss)
+        return state.epoch_loss / max(1, rows_seen)
 
     def _step(self, ids: Ragged, labels: IntArray, batch: IntArray) -> float:
         """One optimizer step; returns the sum of this worker's losses, one a row."""
@@ -202,15 +207,15 @@ class Worker:
         loss = float(sums[-1] / confusion.sum())
         return {"val_loss": loss, **{f"val_{n}": figures[n] for n in ("accuracy", "macro_f1", "weighted_f1")}}
 
-    def _sum_up(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The sum of some numbers over all workers."""
+    def _sum_up(self, values: Any) -> Any:
+        """The sum over all workers of a number, or of each number of an array; float64."""
         if self.world == 1:
             return values
         import torch
 
-        tensor = torch.from_numpy(values).to(self.device)
+        tensor = torch.as_tensor(values, dtype=torch.float64, device=self.device)
         torch.distributed.all_reduce(tensor)
-        return np.asarray(tensor.cpu().numpy())
+        return tensor.cpu().numpy() if tensor.ndim else tensor.item()
 
     def _close_epoch(self, train_loss: float, val: dict[str, float], seconds: float) -> None:
         state = self.state
@@ -227,6 +232,7 @@ class Worker:
             state.best_epoch, state.best_worth = state.epoch, worth
             self.best = {n: t.detach().to("cpu", copy=True) for n, t in self.bare.state_dict().items()}
         state.epoch += 1
+        state.epoch_loss = 0.0
         self._tell(force=True)
 
     def save(self) -> None:
