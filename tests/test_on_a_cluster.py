@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.ray
@@ -57,8 +58,12 @@ def head() -> Iterator[Head]:
             wait_for_port(wanted)
         yield Head(port, dashboard_port, env)
     finally:
-        process.terminate()
-        process.wait(60)
+        # Asked politely it takes half a minute.
+        mine = psutil.Process(process.pid).children(recursive=True)
+        for each in (process, *mine):
+            each.kill()
+        psutil.wait_procs(mine, timeout=30)
+        process.wait(30)
         shutil.rmtree(home, ignore_errors=True)
 
 

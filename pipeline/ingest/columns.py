@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -123,12 +124,22 @@ def _flag(value: Any) -> bool | None:
     return _FLAGS.get(str(value).strip().lower())
 
 
-def row_table(lines: Any, text: Sequence[str | None], words: bool, **values: Any) -> pa.Table:
+def join_texts(parts: Sequence[pa.Array], separator: str) -> pa.Array:
+    """(N,) string from several of (N,): those that are not null, joined; null where all are."""
+
+    def join(left: pa.Array, right: pa.Array) -> pa.Array:
+        # Arrow 26 has null_handling="skip", but then leaves out rows where all are null.
+        return pc.coalesce(pc.binary_join_element_wise(left, right, separator), left, right)
+
+    return reduce(join, parts)
+
+
+def row_table(lines: Any, text: Any, words: bool, **values: Any) -> pa.Table:
     """A table of ROW_SCHEMA.
 
     Args:
         lines: (N,) int64, numbers of the records.
-        text: (N,) joined texts.
+        text: (N,) joined texts, an Arrow array or values.
         words: whether what stands in the field of the stars is a word.
         values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
     """

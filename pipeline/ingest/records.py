@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.ingest.chunks import Chunk
-from pipeline.ingest.columns import row_table
+from pipeline.ingest.columns import join_texts, row_table
 from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.rejects import RejectedLine
 
@@ -58,40 +58,40 @@ def parse_lines(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.T
     Returns:
         A table of columns.ROW_SCHEMA, and the lines that are no record. Each line is in one of the two.
     """
-    decoder = _decoder(form)
-    lines = chunk.raw.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    records, numbers, rejected = _decode(chunk, lines, form, decoder, options.max_line_bytes)
+    records, numbers, rejected = _decode(chunk, form, options.max_line_bytes)
     values = {n: [getattr(r, n) for r in records] for n in _VALUES}
-    texts = [r.texts(options.separator) for r in records]
-    return row_table(numbers, texts, options.words, **values), rejected
+    parts = [pa.array([getattr(r, n) for r in records], pa.string()) for n in _text_names(form)]
+    return row_table(numbers, join_texts(parts, options.separator), options.words, **values), rejected
 
 
 def _decode(
-    chunk: Chunk, lines: list[bytes], form: Format, decoder: msgspec.json.Decoder[Any], longest: int
+    chunk: Chunk, form: Format, longest: int
 ) -> tuple[Sequence[Any], Sequence[int] | npt.NDArray[np.int64], list[RejectedLine]]:
-    first = chunk.first_line
+    decoder = _decoder(form)
     if form.dialect.syntax == "python":
-        return _decode_each(lines, first, lambda line: _python_record(line, decoder), longest)
-    if max(map(len, lines), default=0) <= longest:
+        return _decode_each(chunk, lambda line: _python_record(line, decoder), longest)
+    # No chunk is longer than its longest line may be, unless the settings say so.
+    if len(chunk.raw) <= longest or max(map(len, chunk.raw.split(b"\n"))) <= longest:
         try:
             records = decoder.decode_lines(chunk.raw)
             # decode_lines passes over blank lines; then the numbers must be found one by one.
-            if len(records) == len(lines):
-                return records, np.arange(first, first + len(lines)), []
+            if len(records) == chunk.lines:
+                return records, np.arange(chunk.first_line, chunk.first_line + chunk.lines), []
         except _JSON_ERRORS:
             pass
-    return _decode_each(lines, first, lambda line: _json_record(line, decoder), longest)
+    return _decode_each(chunk, lambda line: _json_record(line, decoder), longest)
 
 
 def _decode_each(
-    lines: Iterable[bytes], first_line: int, decode: Callable[[bytes], Any], longest: int
+    chunk: Chunk, decode: Callable[[bytes], Any], longest: int
 ) -> tuple[list[Any], list[int], list[RejectedLine]]:
     """The slow path of a chunk with at least one odd line."""
     records, numbers, rejected = [], [], []
+    lines = chunk.raw.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
     offset = 0
-    for number, line in enumerate(lines, start=first_line):
+    for number, line in enumerate(lines, start=chunk.first_line):
         try:
             if len(line) > longest:
                 raise BadRecordError("line_too_long", too_long(len(line), longest))
@@ -155,21 +155,19 @@ def plain_text(value: Any) -> str:
     return str(value).encode(errors="replace").decode()
 
 
+def _text_names(form: Format) -> list[str]:
+    return [f"text_{i}" for i in range(len(form.text))]
+
+
 @lru_cache(maxsize=32)
 def _decoder(form: Format) -> msgspec.json.Decoder[Any]:
     """A typed decoder of the fields that are used; the rest of a line is skipped, not built."""
     number = float | str | None
-    text_names = [f"text_{i}" for i in range(len(form.text))]
     types: dict[str, Any] = {"verified": bool | float | str | None, "timestamp": number, "stars": number}
     rename = {n: field for n in _VALUES if (field := getattr(form, n)) is not None}
-    rename |= dict(zip(text_names, form.text, strict=True))
+    rename |= dict(zip(_text_names(form), form.text, strict=True))
     fields = [(name, types.get(name, str | None), None) for name in rename]
-
-    def texts(self: Any, separator: str) -> str | None:
-        parts = [p for p in (getattr(self, n) for n in text_names) if p is not None]
-        return separator.join(parts) if parts else None
-
     # What the format has no field for is None in every record.
     absent = {n: None for n in _VALUES if n not in rename}
-    record = msgspec.defstruct("Record", fields, rename=rename, namespace={"texts": texts, **absent})
+    record = msgspec.defstruct("Record", fields, rename=rename, namespace=absent)
     return msgspec.json.Decoder(record)

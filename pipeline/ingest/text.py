@@ -47,10 +47,13 @@ def text_hash(texts: pa.Array) -> npt.NDArray[np.int64]:
         (N, 2) int64: the upper and the lower half.
     """
     # Trimmed first: Arrow 26 splits white space at the end of a text differently from call to call.
-    normal = pc.utf8_lower(pc.utf8_normalize(clean(texts), form="NFKC"))
-    joined = pc.binary_join(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(normal)), " ")
-    digest = xxhash.xxh3_128_digest
-    halves = b"".join([digest(t) for t in joined.cast(pa.binary()).to_pylist()])
+    normal = pc.utf8_trim_whitespace(pc.utf8_lower(pc.utf8_normalize(clean(texts), form="NFKC")))
+    # Most texts have single blanks already; to look is several times as fast as to split.
+    odd = pc.match_substring_regex(normal, r"[^ -~]|  ")
+    if pc.any(odd).as_py():
+        joined = pc.binary_join(pc.utf8_split_whitespace(normal.filter(odd)), " ")
+        normal = pc.replace_with_mask(normal, odd, joined)
+    halves = b"".join(map(xxhash.xxh3_128_digest, normal.cast(pa.binary()).to_pylist()))
     return np.frombuffer(halves, ">i8").astype(np.int64).reshape(-1, 2)
 
 
