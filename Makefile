@@ -28,8 +28,8 @@ demo: $(READY)  ## Train, score and evaluate on a synthetic dump of 20,000 revie
 		--score $(DEMO)/dump/reviews-00003-of-00004.json.gz \
 		--config jobs/configs/demo.toml --output $(DEMO)/out --overwrite
 
-test: $(READY)  ## Run the default test suite.
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run the default test suite, in two processes: its tests wait a good part of their time.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
