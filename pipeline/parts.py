@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ def write_part(
     metadata: dict[bytes, bytes] | None = None,
     *,
     row_group_rows: int | None = None,
+    temporary: bool = False,
 ) -> OutputFile:
     """Write a table as Parquet; the same table gives the same bytes.
 
@@ -33,15 +35,28 @@ def write_part(
         name: path of the file below `directory`.
         metadata: kept in the file beside the schema.
         row_group_rows: rows in a row group; by default all are in one, as a part is read whole.
+        temporary: whether it is only read again by this job: then it is written in half the time, and is
+            a third larger.
     """
     if metadata:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
     sink = io.BytesIO()
-    # zstd packs ids by half at no cost in time.
-    pq.write_table(table, sink, compression="zstd", row_group_size=row_group_rows or max(1, table.num_rows))
+    # Dictionaries of ids or numbers take longer and pack worse than the bare values.
+    options: dict[str, Any] = {"use_dictionary": [f.name for f in table.schema if _is_text(f.type)]}
+    if temporary:
+        bytes_apart = [f"{f.name}.list.element" for f in table.schema if f.type == pa.list_(pa.int32())]
+        options |= {"compression": "lz4", "column_encoding": dict.fromkeys(bytes_apart, "BYTE_STREAM_SPLIT")}
+    else:
+        # zstd packs ids by half.
+        options["compression"] = "zstd"
+    pq.write_table(table, sink, row_group_size=row_group_rows or max(1, table.num_rows), **options)
     data = sink.getbuffer()
     directory.child(name).write_bytes(data)
     return OutputFile(path=name, rows=table.num_rows, bytes=len(data))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_dictionary(kind) or pa.types.is_string(kind))
 
 
 def write_rejects(directory: Location, file: int, chunk: int, rejects: pa.Table | None) -> list[OutputFile]:

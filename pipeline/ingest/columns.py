@@ -68,7 +68,10 @@ def as_word(value: Any) -> str | None:
 
 def flag_array(values: Sequence[Any]) -> pa.Array:
     """(N,) bool; null where absent or unclear."""
-    return pa.array([_flag(v) for v in values], pa.bool_())
+    try:
+        return pa.array(values, pa.bool_())
+    except (pa.ArrowException, TypeError):
+        return pa.array([_flag(v) for v in values], pa.bool_())
 
 
 def time_array(values: Any) -> pa.Array | pa.ChunkedArray:
@@ -128,8 +131,10 @@ def join_texts(parts: Sequence[pa.Array], separator: str) -> pa.Array:
     """(N,) string from several of (N,): those that are not null, joined; null where all are."""
 
     def join(left: pa.Array, right: pa.Array) -> pa.Array:
-        # Arrow 26 has null_handling="skip", but then leaves out rows where all are null.
-        return pc.coalesce(pc.binary_join_element_wise(left, right, separator), left, right)
+        if pc.any(pc.and_(left.is_null(), right.is_null())).as_py():
+            # What Arrow 26 joins with null_handling="skip" is too short then.
+            return pc.coalesce(pc.binary_join_element_wise(left, right, separator), left, right)
+        return pc.binary_join_element_wise(left, right, separator, null_handling="skip")
 
     return reduce(join, parts)
 
@@ -143,7 +148,6 @@ def row_table(lines: Any, text: Any, words: bool, **values: Any) -> pa.Table:
         words: whether what stands in the field of the stars is a word.
         values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
     """
-    absent = [None] * len(text)
     columns = {
         "line": pa.array(lines, pa.int64()),
         "text": pa.array(text, pa.string()),
@@ -151,7 +155,7 @@ def row_table(lines: Any, text: Any, words: bool, **values: Any) -> pa.Table:
         "user_id": id_array(values["user_id"]),
         "timestamp": time_array(values["timestamp"]),
         "verified": flag_array(values["verified"]),
-        "stars": star_array(absent if words else values["stars"]),
-        "word": word_array(values["stars"] if words else absent),
+        "stars": pa.nulls(len(text), pa.float32()) if words else star_array(values["stars"]),
+        "word": word_array(values["stars"]) if words else pa.nulls(len(text), pa.string()),
     }
     return pa.table(columns, schema=ROW_SCHEMA)

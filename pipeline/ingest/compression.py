@@ -11,7 +11,7 @@ from pipeline.reading import Reading
 from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 18
 _ZSTD_PIECE_BYTES = 1 << 14
 """Small, because the piece in which a zstd stream breaks is lost."""
 

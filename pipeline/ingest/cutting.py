@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.ingest.buffers import positions
 from pipeline.ingest.compression import BrokenStreamError
 from pipeline.ingest.rejects import RAW_BYTES
 
@@ -42,6 +43,17 @@ class Lines:
     def count(self, text: bytes) -> int:
         """See Rule."""
         return text.count(b"\n") + (bool(text) and not text.endswith(b"\n"))
+
+    def any_exceeds(self, text: bytes, longest: int) -> bool:
+        """Whether some line has more bytes than `longest`, its line end not counted."""
+        start = 0
+        while len(text) - start > longest:
+            # All lines that end within the next bytes are short enough.
+            end = text.rfind(b"\n", start, start + longest + 1)
+            if end < 0:
+                return True
+            start = end + 1
+        return False
 
 
 LINES = Lines()
@@ -130,7 +142,7 @@ def _closing(text: bytes, opening: int) -> int | None:
 
 
 def _find(text: bytes, character: bytes) -> Offsets:
-    return np.flatnonzero(np.frombuffer(text, np.uint8) == ord(character))
+    return positions(np.frombuffer(text, np.uint8) == ord(character))
 
 
 def _among(values: npt.NDArray[np.uint8], allowed: bytes) -> bool:

@@ -29,6 +29,9 @@ from pipeline.storage import Location, locate
 _THREADS = 16
 """Files that are looked into at once."""
 
+_IN_FLIGHT = 4
+"""Chunks that an encoder of `map_in_actors` has before it: those of 0.1 s of work and more."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -190,7 +193,7 @@ def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **o
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     if isinstance(function, type):
-        options["compute"] = ActorPoolStrategy(size=pool.size)
+        options.setdefault("compute", ActorPoolStrategy(size=pool.size))
     else:
         options["compute"] = TaskPoolStrategy(size=pool.size)
     if pool.gpus:
@@ -198,6 +201,28 @@ def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **o
     return dataset.map_batches(
         function, batch_size=1, batch_format="pyarrow", num_cpus=pool.cpus, zero_copy_batch=True, **options
     )
+
+
+def map_in_actors(dataset: Any, function: Callable[[pa.Table], pa.Table], pool: Pool) -> Any:
+    """Apply a function to each chunk's row, in processes that always have the next chunks at hand.
+
+    Ray Data looks ten times a second which tasks have ended, and starts others only then: where a chunk
+    takes 0.2 s, a pool of tasks waits for a third of the time.
+    """
+    from ray.data import ActorPoolStrategy
+
+    compute = ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_IN_FLIGHT)
+    return map_batches(dataset, _Apply, pool, compute=compute, fn_constructor_args=[function])
+
+
+class _Apply:
+    """A function as a class, for an actor."""
+
+    def __init__(self, function: Callable[[pa.Table], pa.Table]) -> None:
+        self._function = function
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return self._function(table)
 
 
 def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-IntArray = npt.NDArray[np.int64]
+from pipeline.ingest.buffers import IntArray, text_bytes
 
 WHITE = " \t\n\r"
 """White space that ends a piece. Of ASCII's six kinds these four end a word for every tokenizer: BERT's
@@ -33,12 +33,12 @@ def byte_kinds(alone: str) -> bytes:
 
 @dataclass(frozen=True)
 class Pieces:
-    """N texts as P pieces, of which W differ."""
+    """N texts as P pieces, of W kinds."""
 
     words: pa.StringArray
-    """(W,) the different pieces, without white space; one of them may be empty."""
-    word_of_piece: IntArray
-    """(P,) in [0, W): which word each piece is."""
+    """(W,) the pieces of each kind, without white space; one may stand there more than once, or be empty."""
+    word_of_piece: npt.NDArray[np.int32]
+    """(P,) in [0, W): the kind of each piece."""
     row_starts: IntArray
     """(N + 1,) where the pieces of each row begin, and the end of the last."""
 
@@ -50,27 +50,13 @@ def split(texts: pa.StringArray, kinds: bytes) -> Pieces:
         texts: (N,) strings, none null.
         kinds: see `byte_kinds`.
     """
-    bounds = _offsets(texts)
-    first, last = int(bounds[0]), int(bounds[-1])
-    text_starts = bounds.astype(np.int64) - first
-    data = (texts.buffers()[2] or pa.py_buffer(b"")).slice(first, last - first)
+    data, text_starts = text_bytes(texts)
     starts = _piece_starts(np.frombuffer(data.to_pybytes().translate(kinds), np.uint8), text_starts)
     # A piece reaches up to the next, white space included: so Arrow reads the pieces where they stand.
-    offsets = np.append(starts, last - first).astype(np.int32)
+    offsets = np.append(starts, data.size).astype(np.int32)
     tiles = pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), data).dictionary_encode()
-    words = pc.ascii_rtrim(tiles.dictionary, WHITE).dictionary_encode()
-    word_of_tile = words.indices.to_numpy().astype(np.int64)
-    return Pieces(
-        words.dictionary, word_of_tile[tiles.indices.to_numpy()], np.searchsorted(starts, text_starts)
-    )
-
-
-def _offsets(texts: pa.StringArray) -> npt.NDArray[np.int32]:
-    """(N + 1,) where each text begins in the data of its array, and the end of the last."""
-    if not len(texts):
-        # An array without rows need not have offsets.
-        return np.zeros(1, np.int32)
-    return np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
+    words = pc.ascii_rtrim(tiles.dictionary, WHITE)
+    return Pieces(words, tiles.indices.to_numpy(), np.searchsorted(starts, text_starts))
 
 
 def _piece_starts(kinds: npt.NDArray[np.uint8], text_starts: IntArray) -> IntArray:

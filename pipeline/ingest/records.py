@@ -6,6 +6,7 @@ import ast
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.columns import join_texts, row_table
+from pipeline.ingest.cutting import LINES
 from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.rejects import RejectedLine
 
@@ -59,8 +61,8 @@ def parse_lines(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.T
         A table of columns.ROW_SCHEMA, and the lines that are no record. Each line is in one of the two.
     """
     records, numbers, rejected = _decode(chunk, form, options.max_line_bytes)
-    values = {n: [getattr(r, n) for r in records] for n in _VALUES}
-    parts = [pa.array([getattr(r, n) for r in records], pa.string()) for n in _text_names(form)]
+    values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
+    parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(form)]
     return row_table(numbers, join_texts(parts, options.separator), options.words, **values), rejected
 
 
@@ -71,7 +73,7 @@ def _decode(
     if form.dialect.syntax == "python":
         return _decode_each(chunk, lambda line: _python_record(line, decoder), longest)
     # No chunk is longer than its longest line may be, unless the settings say so.
-    if len(chunk.raw) <= longest or max(map(len, chunk.raw.split(b"\n"))) <= longest:
+    if not LINES.any_exceeds(chunk.raw, longest):
         try:
             records = decoder.decode_lines(chunk.raw)
             # decode_lines passes over blank lines; then the numbers must be found one by one.
@@ -169,5 +171,6 @@ def _decoder(form: Format) -> msgspec.json.Decoder[Any]:
     fields = [(name, types.get(name, str | None), None) for name in rename]
     # What the format has no field for is None in every record.
     absent = {n: None for n in _VALUES if n not in rename}
-    record = msgspec.defstruct("Record", fields, rename=rename, namespace=absent)
+    # Scalars alone are in a record, so Python's search for cycles need not look at it: half the time.
+    record = msgspec.defstruct("Record", fields, rename=rename, namespace=absent, gc=False)
     return msgspec.json.Decoder(record)

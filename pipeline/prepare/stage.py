@@ -25,7 +25,7 @@ from pipeline.ingest.dataset import (
     Source,
     choose_chunk_bytes,
     find_sources,
-    map_batches,
+    map_in_actors,
     read_dataset,
     read_source,
     to_chunk,
@@ -147,7 +147,7 @@ def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter
         job.config.input.max_line_bytes,
     )
     work = _Work(job, find_boundary(job.sources, job.recipe, read, job.config.split))
-    dataset = map_batches(read_dataset(job.sources, read, pools.readers), work.encode_chunk, pools.encoders)
+    dataset = map_in_actors(read_dataset(job.sources, read, pools.readers), work.encode_chunk, pools.encoders)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     ledger.fill(dataset, reporter, "prepare")
     return ledger, ledger.close(all_files=job.config.input.max_rows is None)
@@ -241,7 +241,8 @@ class _Work:
         output = locate(self._output)
         outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
         if rows.num_rows:
-            outputs.append(write_part(output, f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}", rows))
+            name = f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}"
+            outputs.append(write_part(output, name, rows, temporary=True))
         return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
 
     def _encode(self, chunk: Chunk, found: Kept) -> pa.Table:

@@ -142,3 +142,9 @@ def test_a_break_is_told_by_the_last_chunk_with_lines(tmp_path: Path) -> None:
     assert all(c.lines for c in chunks)
     told = chunks[-1].broken or ""
     assert f"after {sum(len(c.raw) for c in chunks):,} bytes of text and" in told
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 8), st.booleans())
+def test_a_line_that_is_too_long_is_noticed(sizes: list[int], longest: int, ended: bool) -> None:
+    text = b"\n".join(b"x" * size for size in sizes) + b"\n" * ended
+    assert LINES.any_exceeds(text, longest) == any(len(line) > longest for line in text.split(b"\n"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest.text import clean, key_hash, text_hash
+from pipeline.ingest.text import clean, key_hash, normal_form, text_hash
 
 WHITE = st.text(st.sampled_from(" \t\n\r\u00a0\u2003\x1d"), max_size=3)
 WORD = st.text(st.sampled_from("abcXYZ019'!äÉß好\U0001f60a\x00"), min_size=1, max_size=5)
@@ -70,6 +71,31 @@ def test_other_words_have_another_hash(one: str, other: str) -> None:
 def test_the_hash_is_blind_to_unicode_s_ways_to_write_the_same(one: str, other: str) -> None:
     first, second = hashes(one, other)
     assert first == second
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.text(
+            st.sampled_from("aA zé \u0301\u00a0ﬁ\t\n\x0b\x1c\x85\u2003\x00") | st.characters(codec="utf-8")
+        )
+    )
+)
+def test_texts_have_the_same_hash_if_their_normal_forms_are_the_same(texts: list[str]) -> None:
+    spelled = [f" {t.upper()}  " for t in texts] + [t.replace(" ", "\t ") for t in texts]
+    column = pa.array(texts + spelled, pa.string())
+    forms = normal_form(column).to_pylist()
+    of_form: dict[str, tuple[int, int]] = {}
+    for form, found in zip(forms, map(tuple, text_hash(column).tolist()), strict=True):
+        assert of_form.setdefault(form, found) == found
+    assert len(set(of_form.values())) == len(of_form)
+    digests = [xxhash.xxh3_128_digest(form.encode()) for form in of_form]
+    assert [int.from_bytes(d[:8], "big", signed=True) for d in digests] == [h for h, _ in of_form.values()]
+
+
+def test_a_slice_of_a_column_is_hashed_as_its_rows() -> None:
+    column = pa.array(["x  é", "Good \t shirt", "a\n\nb", "z"])
+    assert text_hash(column.slice(1, 2)).tolist() == text_hash(column)[1:3].tolist()
 
 
 def test_keys_have_hashes_and_absent_ones_what_is_put_in_their_place() -> None:

@@ -31,7 +31,7 @@ class CountingTokenizer:
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def encode_batch_fast(self, words: list[str], add_special_tokens: bool) -> Any:
-        self.asked += words
+        self.asked += [word for joined in words for word in joined.split(" ")]
         return self._tokenizer.encode_batch_fast(words, add_special_tokens=add_special_tokens)
 
 

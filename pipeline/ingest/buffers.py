@@ -1,0 +1,58 @@
+"""The bytes of a column of texts, as NumPy sees them: to look at all rows at once, and cut them anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+IntArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
+
+
+def text_bytes(texts: pa.StringArray) -> tuple[pa.Buffer, IntArray]:
+    """The UTF-8 of (N,) texts, one after the other without a gap, and (N + 1,) where each row begins in it.
+
+    Shares memory with the column. Where a text is null there are no bytes.
+    """
+    bounds = _offsets(texts)
+    first, last = int(bounds[0]), int(bounds[-1])
+    data = (texts.buffers()[2] or pa.py_buffer(b"")).slice(first, last - first)
+    return data, bounds.astype(np.int64) - first
+
+
+def _offsets(texts: pa.StringArray) -> npt.NDArray[np.int32]:
+    """(N + 1,) where each text begins in the data of its array, and the end of the last."""
+    if not len(texts):
+        # An array without rows need not have offsets.
+        return np.zeros(1, np.int32)
+    return np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
+
+
+def positions(mask: npt.NDArray[np.bool_]) -> IntArray:
+    """Where a (B,) mask is true, of which few places are: `np.flatnonzero` at several times its speed."""
+    whole = len(mask) // 8 * 8
+    eights = np.flatnonzero(mask[:whole].view(np.uint64))
+    found = np.flatnonzero(mask[:whole].reshape(-1, 8)[eights])
+    head = eights[found // 8] * 8 + found % 8
+    return np.concatenate([head, whole + np.flatnonzero(mask[whole:])])
+
+
+def rows_at(places: IntArray, starts: IntArray) -> IntArray:
+    """The rows that some bytes are in, each once, in order.
+
+    Args:
+        places: of the bytes, rising.
+        starts: (N + 1,) as `text_bytes` gives them.
+    """
+    return np.unique(np.searchsorted(starts, places, side="right") - 1)
+
+
+def binary_array(data: bytes | ByteArray, starts: IntArray) -> pa.BinaryArray:
+    """(N,) values that stand one after the other in some bytes.
+
+    Args:
+        starts: (N + 1,) where each begins, and the end of the last.
+    """
+    offsets = pa.py_buffer(starts.astype(np.int32))
+    return pa.BinaryArray.from_buffers(pa.binary(), len(starts) - 1, [None, offsets, pa.py_buffer(data)])

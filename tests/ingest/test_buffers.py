@@ -1,0 +1,44 @@
+"""Columns of texts as bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.ingest.buffers import binary_array, positions, rows_at, text_bytes
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_places_where_a_mask_is_true(values: list[bool]) -> None:
+    mask = np.array(values, np.bool_)
+    assert positions(mask).tolist() == np.flatnonzero(mask).tolist()
+
+
+def test_a_mask_that_does_not_begin_at_a_multiple_of_eight() -> None:
+    mask = np.random.default_rng(0).random(1000) < 0.02
+    assert positions(mask[3:]).tolist() == np.flatnonzero(mask[3:]).tolist()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 4), (1, 3), (2, 2), (4, 4)])
+def test_bytes_of_a_slice(start: int, stop: int) -> None:
+    texts = ["ab", "", "cé", "d"]
+    column = pa.array(texts).slice(start, stop - start)
+    data, starts = text_bytes(column)
+    assert data.to_pybytes() == "".join(texts[start:stop]).encode()
+    assert binary_array(data.to_pybytes(), starts).to_pylist() == [t.encode() for t in texts[start:stop]]
+
+
+def test_nulls_and_empty_columns_have_no_bytes() -> None:
+    assert text_bytes(pa.array([], pa.string()))[1].tolist() == [0]
+    data, starts = text_bytes(pa.array(["a", None, "b"], pa.string()))
+    assert (data.to_pybytes(), starts.tolist()) == (b"ab", [0, 1, 1, 2])
+
+
+def test_rows_of_places() -> None:
+    # The second row is empty.
+    starts = np.array([0, 3, 3, 5])
+    assert rows_at(np.array([0, 2, 3, 4]), starts).tolist() == [0, 2]
+    assert rows_at(np.array([], np.int64), starts).tolist() == []
