@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 LINE_EVERY_S = 10.0
 
@@ -69,6 +70,9 @@ class Reporter:
     """Prints what a job tells its user."""
 
     def __init__(self, console: Console | None = None, every_s: float = LINE_EVERY_S) -> None:
+        # Workers import this module too, and need no console.
+        from rich.console import Console
+
         self.console = console or Console(stderr=True, quiet=True)
         self._every_s = every_s
         self._show: Callable[[], None] = _nothing
@@ -106,6 +110,8 @@ class Reporter:
 
     @contextmanager
     def _bar(self, what: str) -> Iterator[tuple[Progress, Any]]:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         columns = (
             TextColumn(what),
             BarColumn(bar_width=24),

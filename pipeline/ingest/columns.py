@@ -127,6 +127,11 @@ def _flag(value: Any) -> bool | None:
     return _FLAGS.get(str(value).strip().lower())
 
 
+def repeated(value: str, rows: int) -> pa.DictionaryArray:
+    """(N,) dictionary<string> of one value."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], pa.string()))
+
+
 def join_texts(parts: Sequence[pa.Array], separator: str) -> pa.Array:
     """(N,) string from several of (N,): those that are not null, joined; null where all are."""
 

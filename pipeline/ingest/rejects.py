@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from pipeline.ingest.columns import repeated
+
 RAW_BYTES = 4096
 """A rejected line is kept up to this length."""
 
@@ -74,7 +76,7 @@ def reject_table(source: str, chunk_offset: int | None, lines: Iterable[Rejected
     ]
     return pa.table(
         {
-            "source": pa.array([source] * len(ordered), pa.string()).dictionary_encode(),
+            "source": repeated(source, len(ordered)),
             "line": [r.line for r in ordered],
             "byte_offset": pa.array(offsets, pa.int64()),
             "reason": pa.array([r.reason for r in ordered], pa.string()).dictionary_encode(),

@@ -11,16 +11,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-
 from pipeline import model, resources
 from pipeline.config import Config, SplitConfig, digest
 from pipeline.errors import InputError, SettingError
-from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.dataset import (
-    Batch,
     ReadPlan,
     Source,
     choose_chunk_bytes,
@@ -28,15 +22,11 @@ from pipeline.ingest.dataset import (
     map_in_actors,
     read_dataset,
     read_source,
-    to_chunk,
 )
-from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.formats import Format
 from pipeline.ingest.labels import label_scheme
-from pipeline.ingest.rejects import reject_table
-from pipeline.ingest.rows import Kept, Recipe, keep_lines
-from pipeline.ingest.text import key_hash, text_hash
-from pipeline.ledger import Entry, Ledger
+from pipeline.ingest.rows import Recipe, keep_lines
+from pipeline.ledger import Ledger
 from pipeline.manifest import (
     Counts,
     FileCounts,
@@ -48,20 +38,15 @@ from pipeline.manifest import (
     read_manifest,
     write_manifest,
 )
-from pipeline.parts import part_name, write_part, write_rejects
-from pipeline.prepare.buckets import BUCKET_SCHEMA
 from pipeline.prepare.card import make_card, write_card
+from pipeline.prepare.encoding import ENCODED, ChunkEncoder
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
-from pipeline.prepare.split import SPLITS, Boundary, assign, assign_by_time
+from pipeline.prepare.split import SPLITS, Boundary
 from pipeline.progress import Reporter
 from pipeline.storage import Location, expand_inputs, locate
 
 LARGEST_CHUNK_BYTES = 8 << 20
-ENCODED = "encoded"
-"""Folder of the output while prepare runs: rows on their way to their splits."""
-
 _SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
-_KEY_COLUMNS = {"user": "user_id", "product": "asin"}
 _HEAD_CHUNK_BYTES = 1 << 20
 
 
@@ -146,7 +131,9 @@ def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter
         job.config.input.max_rows,
         job.config.input.max_line_bytes,
     )
-    work = _Work(job, find_boundary(job.sources, job.recipe, read, job.config.split))
+    boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
+    forms = {s.number: s.form for s in job.sources}
+    work = ChunkEncoder(job.output.uri, forms, job.recipe, job.tokenizer, job.config.split, boundary)
     dataset = map_in_actors(read_dataset(job.sources, read, pools.readers), work.encode_chunk, pools.encoders)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     ledger.fill(dataset, reporter, "prepare")
@@ -216,60 +203,6 @@ def find_boundary(
         f"split.head_rows={config.head_rows}, but the input has only {config.head_rows - left} usable rows;"
         " lower it, or choose --set split.by=text"
     )
-
-
-class _Work:
-    """What a task needs to encode a chunk; small, sent to every worker once."""
-
-    def __init__(self, job: PrepareJob, boundary: Boundary | None) -> None:
-        self._output = job.output.uri
-        self._forms = {s.number: s.form for s in job.sources}
-        self._recipe = job.recipe
-        self._tokenizer = job.tokenizer
-        self._split = job.config.split
-        self._boundary = boundary
-
-    def encode_chunk(self, table: pa.Table) -> pa.Table:
-        """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
-        chunk = to_chunk(table)
-        form = self._forms[chunk.file]
-        assert isinstance(form, Format)
-        kept = keep_lines(chunk, form, self._recipe)
-        rows = self._encode(chunk, kept)
-        rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
-        batch = Batch.of(chunk, rows, rejects)
-        output = locate(self._output)
-        outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
-        if rows.num_rows:
-            name = f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}"
-            outputs.append(write_part(output, name, rows, temporary=True))
-        return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
-
-    def _encode(self, chunk: Chunk, found: Kept) -> pa.Table:
-        """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
-        kept = found.rows
-        texts = kept["text"].combine_chunks()
-        encoded = load_encoder(self._tokenizer, self._recipe.max_length)(texts)
-        hashes, lines = text_hash(texts), kept["line"].to_numpy()
-        columns = {
-            "source": pa.array([chunk.source] * kept.num_rows, pa.string()).dictionary_encode(),
-            "line": kept["line"],
-            "text_hash": hashes[:, 0],
-            "text_hash_low": hashes[:, 1],
-            **{name: kept[name] for name in ("stars", "label", "timestamp")},
-            **{name: encoded[name] for name in encoded.column_names},
-            "split": self._assign(chunk, kept, hashes[:, 0]),
-            "file": np.full(kept.num_rows, chunk.file, np.int32),
-            "byte_offset": found.places.offsets(lines),
-        }
-        return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
-
-    def _assign(self, chunk: Chunk, kept: pa.Table, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
-        if self._split.by == "time":
-            return assign_by_time(kept["timestamp"].cast(pa.int64()).to_numpy(), self._split)
-        if self._split.by in _KEY_COLUMNS:
-            hashes = key_hash(kept[_KEY_COLUMNS[self._split.by]].combine_chunks(), hashes)
-        return assign(hashes, kept["line"].to_numpy(), chunk.file, self._split, self._boundary)
 
 
 def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled], start: float) -> Manifest:

@@ -12,6 +12,7 @@ from pipeline import resources
 from pipeline.config import Config, InputConfig, digest
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError
+from pipeline.ingest.columns import repeated
 from pipeline.ingest.dataset import (
     Batch,
     ReadPlan,
@@ -251,7 +252,7 @@ class _Work:
 def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.Table:
     encoded = load_encoder(tokenizer, recipe.max_length)(rows["text"].combine_chunks())
     columns = {
-        "source": pa.array([source] * rows.num_rows, pa.string()).dictionary_encode(),
+        "source": repeated(source, rows.num_rows),
         "line": rows["line"],
         **{name: rows[name] for name in CARRIED},
         **({TRUE_LABEL: rows["word"]} if recipe.words else {}),

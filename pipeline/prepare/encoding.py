@@ -1,0 +1,84 @@
+"""The first pass of prepare, a chunk at a time: rows encoded and assigned to splits, or rejected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import SplitConfig
+from pipeline.ingest.chunks import Chunk
+from pipeline.ingest.columns import repeated
+from pipeline.ingest.dataset import Batch, to_chunk
+from pipeline.ingest.encode import load_encoder
+from pipeline.ingest.formats import Format
+from pipeline.ingest.rejects import reject_table
+from pipeline.ingest.rows import Kept, Recipe, keep_lines
+from pipeline.ingest.text import key_hash, text_hash
+from pipeline.ledger import Entry
+from pipeline.parts import part_name, write_part, write_rejects
+from pipeline.prepare.buckets import BUCKET_SCHEMA
+from pipeline.prepare.split import Boundary, assign, assign_by_time
+from pipeline.storage import locate
+
+ENCODED = "encoded"
+"""Folder of the output while prepare runs: rows on their way to their splits."""
+
+_KEY_COLUMNS = {"user": "user_id", "product": "asin"}
+
+
+@dataclass(frozen=True)
+class ChunkEncoder:
+    """What a worker needs to encode a chunk; plain data."""
+
+    output: str
+    forms: dict[int, Format | str]
+    """The format of each file of the input."""
+    recipe: Recipe
+    tokenizer: str
+    split: SplitConfig
+    boundary: Boundary | None
+
+    def encode_chunk(self, table: pa.Table) -> pa.Table:
+        """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
+        chunk = to_chunk(table)
+        form = self.forms[chunk.file]
+        assert isinstance(form, Format)
+        kept = keep_lines(chunk, form, self.recipe)
+        rows = self._encode(chunk, kept)
+        rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
+        batch = Batch.of(chunk, rows, rejects)
+        output = locate(self.output)
+        outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
+        if rows.num_rows:
+            name = f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}"
+            outputs.append(write_part(output, name, rows, temporary=True))
+        return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
+
+    def _encode(self, chunk: Chunk, found: Kept) -> pa.Table:
+        """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
+        kept = found.rows
+        texts = kept["text"].combine_chunks()
+        encoded = load_encoder(self.tokenizer, self.recipe.max_length)(texts)
+        hashes, lines = text_hash(texts), kept["line"].to_numpy()
+        columns = {
+            "source": repeated(chunk.source, kept.num_rows),
+            "line": kept["line"],
+            "text_hash": hashes[:, 0],
+            "text_hash_low": hashes[:, 1],
+            **{name: kept[name] for name in ("stars", "label", "timestamp")},
+            **{name: encoded[name] for name in encoded.column_names},
+            "split": self._assign(chunk, kept, hashes[:, 0]),
+            "file": np.full(kept.num_rows, chunk.file, np.int32),
+            "byte_offset": found.places.offsets(lines),
+        }
+        return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
+
+    def _assign(self, chunk: Chunk, kept: pa.Table, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+        if self.split.by == "time":
+            return assign_by_time(kept["timestamp"].cast(pa.int64()).to_numpy(), self.split)
+        if self.split.by in _KEY_COLUMNS:
+            hashes = key_hash(kept[_KEY_COLUMNS[self.split.by]].combine_chunks(), hashes)
+        return assign(hashes, kept["line"].to_numpy(), chunk.file, self.split, self.boundary)
