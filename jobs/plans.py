@@ -9,7 +9,7 @@ from pipeline.progress import format_s
 if TYPE_CHECKING:
     from jobs.cli import Session
     from pipeline import resources
-    from pipeline.ingest.dataset import Source
+    from pipeline.ingest.sources import Source
     from pipeline.manifest import Manifest
     from pipeline.storage import Location
 

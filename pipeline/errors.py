@@ -25,6 +25,10 @@ class InputError(UserError):
     """An input that is missing, empty, unreadable, or in no known format."""
 
 
+class MissingColumnError(InputError):
+    """A column that the settings name, and that no line of a file has."""
+
+
 class ModelError(UserError):
     """A model that cannot be had, or does not fit the data."""
 

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import AccountingError, ErrorBudgetError
-from pipeline.ingest.dataset import Batch, Source
+from pipeline.ingest.dataset import Batch
 from pipeline.ingest.rejects import count_errors
+from pipeline.ingest.sources import Source
 from pipeline.manifest import Counts, FileCounts, OutputFile
 from pipeline.progress import Reporter
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import AccountingError, ErrorBudgetError
-from pipeline.ingest.dataset import Batch, Source
+from pipeline.ingest.dataset import Batch
 from pipeline.ingest.rejects import RejectedLine, reject_table
+from pipeline.ingest.sources import Source
 from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import OutputFile
 

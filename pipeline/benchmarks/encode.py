@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import DEFAULT_MODEL, Config
-from pipeline.ingest.dataset import ReadPlan, find_sources, read_source
+from pipeline.ingest.dataset import ReadPlan, read_source
 from pipeline.ingest.encode import Encoder
 from pipeline.ingest.formats import Format
 from pipeline.ingest.rows import Recipe, keep_lines
+from pipeline.ingest.sources import find_sources
 from pipeline.model import resolve_model, tokenizer_json
 from pipeline.storage import Location, locate
 from pipeline.synth import write_dump

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.evaluate.metrics import Tally, compute_metrics
-from pipeline.ingest.dataset import ReadPlan, find_sources, read_source
+from pipeline.ingest.dataset import ReadPlan, read_source
 from pipeline.ingest.formats import Format
 from pipeline.ingest.rows import Recipe, keep_lines
+from pipeline.ingest.sources import find_sources
 from pipeline.manifest import read_manifest
 from pipeline.storage import Location, locate
 

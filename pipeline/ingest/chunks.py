@@ -16,6 +16,8 @@ from pipeline.reading import Reading
 from pipeline.storage import Location
 
 MAX_LINE_BYTES = 1 << 20
+_MOST_RECORDS = 1 << 16
+"""In a chunk, however small they are."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ def _number(stream: Any, source: str, file: int, cutting: Cutting, max_lines: in
     pieces = _without_start(decompress(stream), start)
     offset = start
     try:
-        for raw, skipped in cut_records(pieces, cutting.chunk_bytes, cutting.rule, cutting.max_line_bytes):
-            if max_lines is not None:
-                raw = first_records(raw, max_lines - chunk.first_line + 1, cutting.rule)
-            lines = 1 if skipped else cutting.rule.count(raw)
+        cuts = cut_records(pieces, cutting.chunk_bytes, cutting.rule, cutting.max_line_bytes)
+        for raw, skipped, lines in _of_few_records(cuts, cutting.rule):
+            if max_lines is not None and lines > (left := max_lines - chunk.first_line + 1):
+                raw, lines = first_records(raw, left, cutting.rule), left
             chunk = replace(chunk, raw=raw, lines=lines, bytes_read=stream.tell(), skipped_bytes=skipped)
             yield chunk
             offset += len(raw) + skipped
@@ -106,6 +108,21 @@ def _number(stream: Any, source: str, file: int, cutting: Cutting, max_lines: in
     else:
         if chunk.chunk == 0:
             yield chunk
+
+
+def _of_few_records(cuts: Iterable[tuple[bytes, int]], rule: Rule) -> Iterator[tuple[bytes, int, int]]:
+    """Cut on where very short records, such as blank lines, would take many times their size in memory.
+
+    Yields:
+        What `cut_records` does, and how many records that is.
+    """
+    for raw, skipped in cuts:
+        lines = 1 if skipped else rule.count(raw)
+        while lines > _MOST_RECORDS:
+            first = first_records(raw, _MOST_RECORDS, rule)
+            yield first, 0, _MOST_RECORDS
+            raw, lines = raw[len(first) :], lines - _MOST_RECORDS
+        yield raw, skipped, lines
 
 
 def _without_start(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import bz2
+import re
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
+from pipeline.ingest.gzipmember import GZIP_MAGIC, GzipMember
 from pipeline.reading import Reading
 from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 18
+_STEP_BYTES = 1 << 13
+"""Of text at a time: the step in which a compressed stream breaks is lost. Smaller ones would take longer."""
+
 _ZSTD_PIECE_BYTES = 1 << 14
-"""Small, because the piece in which a zstd stream breaks is lost."""
+_ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""Of a frame, or of one to be skipped, with which some writers begin."""
 
 
 class BrokenStreamError(Exception):
@@ -28,16 +33,18 @@ def decompress(stream: Any) -> Iterator[bytes]:
     """
     head = bytes(stream.read(6))
     stream.seek(0)
-    if head.startswith(b"\x1f\x8b"):
-        from isal import igzip_lib
-
-        new_gzip = partial(igzip_lib.IgzipDecompressor, flag=igzip_lib.DECOMP_GZIP)
-        return _members(stream, "gzip", new_gzip, igzip_lib.IsalError)  # type: ignore[arg-type]
+    if head.startswith(GZIP_MAGIC):
+        return _members(stream, "gzip", GzipMember, ValueError)
     if head.startswith(b"BZh"):
         return _members(stream, "bz2", bz2.BZ2Decompressor, OSError)
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
+    if _ZSTD_MAGIC.match(head):
         return _unzstd(stream)
     return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether a file that begins so is read as a compressed one."""
+    return head.startswith((GZIP_MAGIC, b"BZh")) or bool(_ZSTD_MAGIC.match(head))
 
 
 def _members(
@@ -57,7 +64,7 @@ def _members(
                 begun = bool(data)
                 continue
             try:
-                piece = decoder.decompress(data, _PIECE_BYTES)
+                piece = decoder.decompress(data, _STEP_BYTES)
             except damage as error:
                 raise BrokenStreamError(
                     f"{codec} data are damaged near byte {stream.tell()}: {error}"
@@ -82,6 +89,10 @@ def _unzstd(stream: Any) -> Iterator[bytes]:
         except OSError as error:
             if source.error is not None:
                 raise source.error from error
+            if "too much memory" in str(error):
+                raise BrokenStreamError(
+                    "zstd data need more memory than 128 MiB to unpack; pack them anew with --long=27 or less"
+                ) from None
             raise BrokenStreamError(
                 f"zstd data are damaged or cut short near byte {stream.tell()}: {error}"
             ) from None

@@ -28,6 +28,9 @@ class Rule(Protocol):
     def count(self, text: bytes) -> int:
         """How many records there are, an unfinished one at the end included."""
 
+    def most_pending(self, max_line_bytes: int) -> int:
+        """How long text may be in which no record surely ends, before it is one record that is too long."""
+
 
 class Lines:
     """A record is a line."""
@@ -43,6 +46,10 @@ class Lines:
     def count(self, text: bytes) -> int:
         """See Rule."""
         return text.count(b"\n") + (bool(text) and not text.endswith(b"\n"))
+
+    def most_pending(self, max_line_bytes: int) -> int:
+        """See Rule."""
+        return max_line_bytes
 
     def any_exceeds(self, text: bytes, longest: int) -> bool:
         """Whether some line has more bytes than `longest`, its line end not counted."""
@@ -82,6 +89,10 @@ class QuotedRecords:
     def count(self, text: bytes) -> int:
         """See Rule."""
         return len(self.ends(text))
+
+    def most_pending(self, max_line_bytes: int) -> int:
+        """See Rule. Up to `limit` bytes after a quote it may still be a stray one, and lines end there."""
+        return max_line_bytes + self.limit
 
     def _ends(self, text: bytes, *, more: bool) -> Offsets:
         newlines, quotes = _find(text, b"\n"), _find(text, b'"')
@@ -164,8 +175,8 @@ def cut_records(
     """Join pieces of a stream and cut them after the last record that ends in every `chunk_bytes` of it.
 
     Yields:
-        Text of whole records, and 0; or the beginning of one record that is longer than `max_line_bytes`,
-        and how many more bytes it has, which are never held in memory at once.
+        Text of whole records, and 0; or the beginning of one record that is much longer than
+        `max_line_bytes`, and how many more bytes it has, which are never held in memory at once.
     Raises:
         BrokenStreamError: that of `pieces`, after all that came before it, an unfinished record included.
     """
@@ -192,7 +203,7 @@ def cut_records(
         if cut:
             yield tail[:cut], 0
             tail = tail[cut:]
-        if len(tail) > max_line_bytes:
+        if len(tail) > rule.most_pending(max_line_bytes):
             dropped = len(tail) - RAW_BYTES
             tail = tail[:RAW_BYTES]
     if tail:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -16,37 +15,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import InputConfig, LabelsConfig
-from pipeline.errors import InputError
 from pipeline.ingest.chunks import MAX_LINE_BYTES, Chunk, read_chunks
-from pipeline.ingest.detect import detect_format, why_empty
-from pipeline.ingest.formats import ENCODED, FORMATS, Format
+from pipeline.ingest.formats import Format
 from pipeline.ingest.ipc import from_ipc, to_ipc
 from pipeline.ingest.parquet import read_parquet_chunks
+from pipeline.ingest.sources import Source
 from pipeline.resources import Pool
 from pipeline.storage import Location, locate
 
-_THREADS = 16
-"""Files that are looked into at once."""
-
 _IN_FLIGHT = 4
 """Chunks that an encoder of `map_in_actors` has before it: those of 0.1 s of work and more."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One input file, as the readers need it."""
-
-    number: int
-    uri: str
-    size_bytes: int
-    form: Format | str
-    """How its lines are read, or ENCODED for rows that are encoded already."""
-
-    @property
-    def form_name(self) -> str:
-        """Its format, for people: `amazon_2018, JSON lines`."""
-        return self.form if isinstance(self.form, str) else f"{self.form.name}, {self.form.dialect}"
 
 
 @dataclass(frozen=True)
@@ -84,49 +62,6 @@ class Batch:
         """What became of a chunk so far."""
         meta = {name: getattr(chunk, name) for name in _BATCH_META}
         return cls(**meta, rows=rows, rejects=rejects, counts=counts or {})
-
-
-def find_sources(
-    files: Iterable[Location],
-    config: InputConfig,
-    *,
-    need_stars: bool = True,
-    labels: LabelsConfig | None = None,
-) -> list[Source]:
-    """Look into each input file; see detect.detect_format.
-
-    Raises:
-        InputError: a file in no known format, a configured column that is not there, or nothing to read.
-    """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        look = partial(detect_format, config=config, need_stars=need_stars, labels=labels)
-        files = list(files)
-        found = list(zip(files, pool.map(look, files), strict=True))
-    if not any(form for _, form in found):
-        first = found[0][0]
-        raise InputError(f"{first.uri}: {why_empty(first)}; there is nothing to read")
-    # An empty shard among others is no mistake; any format reads it.
-    return [Source(n, file.uri, file.info().size, form or FORMATS[0]) for n, (file, form) in enumerate(found)]
-
-
-def encoded_sources(files: Iterable[Location]) -> list[Source]:
-    """Sources for parts of data/{train,val,test}."""
-    return [Source(n, f.uri, f.info().size, ENCODED) for n, f in enumerate(files)]
-
-
-def choose_chunk_bytes(sources: Iterable[Source], *, largest: int, consumers: int) -> int:
-    """Text in a chunk, so that every consumer gets several, and none takes too long.
-
-    Args:
-        largest: the most a chunk should hold; less where a consumer is slow.
-        consumers: encoders or scorers that run at once.
-    Returns:
-        Bytes, at least 64 KiB, in whole KiB. Stored sizes of compressed files count three times.
-    """
-    packed = (".gz", ".bz2", ".zst")
-    expected = sum(s.size_bytes * (3 if locate(s.uri).name.endswith(packed) else 1) for s in sources)
-    fitting = expected // (4 * consumers)
-    return max(64 << 10, min(largest, fitting)) >> 10 << 10
 
 
 def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:

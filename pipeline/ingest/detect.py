@@ -8,6 +8,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,16 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import InputConfig, LabelsConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, MissingColumnError
 from pipeline.ingest.columns import as_word, star_array
-from pipeline.ingest.compression import head_of
+from pipeline.ingest.compression import BrokenStreamError, decompress, head_of, is_compressed
 from pipeline.ingest.cutting import QuotedRecords
 from pipeline.ingest.formats import CARRIED_FIELDS, FORMATS, Dialect, Format, find_format
 from pipeline.ingest.records import decode_json, decode_python
+from pipeline.reading import Reading
 from pipeline.storage import Location
 
 _SAMPLE_BYTES = 1 << 18
 _LONG_SAMPLE_BYTES = 1 << 24
+_LONGEST_FIRST_LINE_BYTES = 1 << 30
 _SAMPLE_RECORDS = 200
 _SHOWN = 300
 _PARQUET_MAGIC = b"PAR1"
@@ -34,6 +37,8 @@ _DELIMITERS = (",", "\t", ";", "|")
 _UNREADABLE = {
     b"\xfd7zXZ\x00": "xz-compressed; unpack it, or pack it as .gz or .zst",
     b"PK\x03\x04": "a zip archive; unpack it",
+    b"\xff\xfe\0\0": "UTF-32 text; write it as UTF-8",
+    b"\0\0\xfe\xff": "UTF-32 text; write it as UTF-8",
     b"\xff\xfe": "UTF-16 text; write it as UTF-8",
     b"\xfe\xff": "UTF-16 text; write it as UTF-8",
 }
@@ -107,7 +112,7 @@ def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: 
     for setting, names in {"text": config.text or (), **{n: (v,) for n, v in named.items() if v}}.items():
         for name in names:
             if name not in fields:
-                raise InputError(
+                raise MissingColumnError(
                     f"{file.uri}: input.{setting}={name}, but no line has this field; its fields are"
                     f" {_shown(fields)}"
                 )
@@ -153,34 +158,80 @@ def _shown(names: Iterable[str]) -> str:
 
 def why_empty(file: Location) -> str:
     """Why a file has no text."""
-    _, broken = head_of(file, 1)
-    return broken or "empty file"
+    head, broken = head_of(file, 1)
+    return broken or ("nothing but blank lines" if head else "empty file")
 
 
 def _take_sample(file: Location, config: InputConfig) -> _Sample | None:
     head, _ = head_of(file, _SAMPLE_BYTES)
-    if len(head) == _SAMPLE_BYTES and not head.strip().count(b"\n"):
-        # A first line that long is odd, and no reason to give up.
-        head, _ = head_of(file, _LONG_SAMPLE_BYTES)
     for magic, advice in _UNREADABLE.items():
         if head.startswith(magic):
             raise InputError(f"{file.uri}: {advice}")
     if head.startswith(_PARQUET_MAGIC):
+        _check_is_bare(file)
         return _parquet_sample(file)
     start = len(_UTF8_MARK) if head.startswith(_UTF8_MARK) else 0
     text = head[start:]
+    has_long_start = len(head) >= _SAMPLE_BYTES and b"\n" not in text.strip()
+    if has_long_start:
+        # A first line that long is odd, and no reason to give up.
+        text = _behind_first_line(file) or head_of(file, _LONG_SAMPLE_BYTES)[0]
+    elif len(head) >= _SAMPLE_BYTES:
+        # Without the line that the sample cuts in two.
+        text = text[: text.rfind(b"\n") + 1]
     if not text.strip():
         return None
-    if len(head) >= _SAMPLE_BYTES:
-        # Without the line that the sample cuts in two.
-        whole = text[: text.rfind(b"\n") + 1]
-        text = whole if whole.strip() else text
-    lines = [line for line in text.split(b"\n") if line.strip()][:_SAMPLE_RECORDS]
-    for syntax, decode in (("json", decode_json), ("python", decode_python)):
-        if records := _objects(lines, decode):
-            return _Sample(Dialect(syntax, start), records)  # type: ignore[arg-type]
-    _check_is_no_json(file, lines[0])
+    lines = [line for line in text.split(b"\n") if line.strip()]
+    _check_line_ends(file, text, lines)
+    first = lines[:_SAMPLE_RECORDS]
+    syntax, records = max(
+        (("json", _objects(first, decode_json)), ("python", _objects(first, decode_python))),
+        key=lambda found: len(found[1]),
+    )
+    # Most lines are objects, or are meant to be.
+    begun = sum(line.lstrip().startswith(b"{") for line in first)
+    if records and max(2 * len(records), begun) >= len(first):
+        return _Sample(Dialect(syntax, start), records)  # type: ignore[arg-type]
+    _check_is_no_json(file, first[0])
+    if has_long_start:
+        raise InputError(
+            f"{file.uri}: its first line, of more than {_SAMPLE_BYTES:,} bytes, is no JSON object, and what"
+            " follows is none either"
+        )
     return _csv_sample(file, text, start, config)
+
+
+def _behind_first_line(file: Location) -> bytes:
+    """Whole lines after the first, of which nothing is held; nothing where it has no end."""
+    held, found_end, passed = b"", False, 0
+    with Reading(file) as stream, suppress(BrokenStreamError):
+        for piece in decompress(stream):
+            if not found_end:
+                passed += len(piece)
+                end = piece.find(b"\n") + 1
+                found_end, piece = bool(end), piece[end:]
+            if found_end:
+                held += piece
+            if len(held) >= _SAMPLE_BYTES or passed >= _LONGEST_FIRST_LINE_BYTES:
+                break
+    return held[: held.rfind(b"\n") + 1]
+
+
+def _check_is_bare(file: Location) -> None:
+    """Raise InputError for a Parquet file that is compressed as a whole: it must be read from its end."""
+    with Reading(file) as stream:
+        if is_compressed(stream.read(6)):
+            raise InputError(f"{file.uri}: a Parquet file within a compressed one; unpack it")
+
+
+def _check_line_ends(file: Location, text: bytes, lines: list[bytes]) -> None:
+    """Raise InputError for text in which lines do not end as they do everywhere else."""
+    if text.count(b"\0") > len(text) // 4:
+        raise InputError(f"{file.uri}: looks like UTF-16 or UTF-32 text; write it as UTF-8")
+    if len(lines) == 1 and re.search(rb"\r(?!$)", lines[0].strip()):
+        raise InputError(
+            f"{file.uri}: its lines end with a carriage return alone; tr '\\r' '\\n' makes line ends of them"
+        )
 
 
 def _objects(lines: list[bytes], decode: Callable[[bytes], Any]) -> list[dict[str, Any]]:
@@ -201,11 +252,23 @@ def _check_is_no_json(file: Location, line: bytes) -> None:
         raise InputError(
             f"{file.uri}: a JSON array; rayview reads an object a line: jq -c '.[]' makes them of it"
         )
+    if line.lstrip().startswith(b"{") and not _is_utf8(line):
+        raise InputError(
+            f"{file.uri}: no UTF-8 text; iconv -f latin1 -t utf-8, or from what else it is in, makes it so"
+        )
     if line.lstrip().startswith(b"{"):
         raise InputError(
             f"{file.uri}: none of its first lines is a whole JSON object; rayview reads an object a line:"
             " jq -c . makes them of objects over several lines"
         )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parquet_sample(file: Location) -> _Sample:
@@ -281,14 +344,9 @@ class _Reading:
             delimiter=delimiter,
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         )
-        rows = []
-        try:
-            for row in reader:
-                rows.append(row)
-                if len(rows) == _SAMPLE_RECORDS:
-                    break
-        except csv.Error:
-            pass
+        rows: list[list[str]] = []
+        with suppress(csv.Error):
+            rows.extend(reader)
         rows = rows or [[]]
         full = [row for row in rows if row]
         regular = sum(len(row) == len(rows[0]) for row in full) / max(1, len(full))
@@ -304,5 +362,5 @@ class _Reading:
 
 def _has_doubled_quotes(text: str, delimiter: str) -> bool:
     cells = [c for line in text.split("\n") for c in line.rstrip("\r").split(delimiter) if c.startswith('"')]
-    whole = all(re.fullmatch(r'"(?:[^"]|"")*"', cell) for cell in cells)
+    whole = all(len(c) > 1 and c.endswith('"') and '"' not in c[1:-1].replace('""', "") for c in cells)
     return whole and any('""' in cell[1:-1] for cell in cells)

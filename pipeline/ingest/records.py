@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -51,7 +52,9 @@ def decode_python(line: bytes) -> Any:
     except UnicodeDecodeError:
         raise
     except _LITERAL_ERRORS as error:
-        raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
+        # The same line gives the same words: without the place of an object in memory.
+        reason = re.sub(r" object at 0x[0-9a-f]+", "", str(error).partition("\n")[0])
+        raise ValueError(reason or type(error).__name__) from None
 
 
 def parse_lines(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
@@ -72,16 +75,26 @@ def _decode(
     decoder = _decoder(form)
     if form.dialect.syntax == "python":
         return _decode_each(chunk, lambda line: _python_record(line, decoder), longest)
-    # No chunk is longer than its longest line may be, unless the settings say so.
-    if not LINES.any_exceeds(chunk.raw, longest):
+    # decode_lines passes over blank lines, and takes two objects from one line or one from two.
+    if not LINES.any_exceeds(chunk.raw, longest) and _lines_are_braced(chunk.raw):
         try:
             records = decoder.decode_lines(chunk.raw)
-            # decode_lines passes over blank lines; then the numbers must be found one by one.
+            # Each line holds one object or more, so as many as lines are one each.
             if len(records) == chunk.lines:
                 return records, np.arange(chunk.first_line, chunk.first_line + chunk.lines), []
         except _JSON_ERRORS:
             pass
     return _decode_each(chunk, lambda line: _json_record(line, decoder), longest)
+
+
+def _lines_are_braced(text: bytes) -> bool:
+    """Whether every line begins with a brace and ends with one, so that no object reaches over two lines."""
+    ends = LINES.ends(text)
+    raw = np.frombuffer(text, np.uint8)
+    last = ends - 1 - (raw[ends - 1] == ord("\n"))
+    last -= raw[last] == ord("\r")
+    starts = np.concatenate([[0], ends])[: len(ends)]
+    return bool((raw[starts] == ord("{")).all() and (raw[last] == ord("}")).all())
 
 
 def _decode_each(
@@ -122,8 +135,9 @@ def _json_record(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     except UnicodeDecodeError:
         raise
     except (msgspec.DecodeError, RecursionError) as error:
-        reason = "bad_json" if line.strip() else "empty_line"
-        raise BadRecordError(reason, str(error)) from None
+        if not line.strip():
+            raise BadRecordError("empty_line", "") from None
+        raise BadRecordError("bad_json", str(error)) from None
     return _loose_record(value, decoder, "JSON")
 
 

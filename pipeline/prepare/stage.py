@@ -14,18 +14,11 @@ from typing import Any
 from pipeline import model, resources
 from pipeline.config import Config, SplitConfig, digest
 from pipeline.errors import InputError, SettingError
-from pipeline.ingest.dataset import (
-    ReadPlan,
-    Source,
-    choose_chunk_bytes,
-    find_sources,
-    map_in_actors,
-    read_dataset,
-    read_source,
-)
+from pipeline.ingest.dataset import ReadPlan, map_in_actors, read_dataset, read_source
 from pipeline.ingest.formats import Format
 from pipeline.ingest.labels import label_scheme
 from pipeline.ingest.rows import Recipe, keep_lines
+from pipeline.ingest.sources import Source, choose_chunk_bytes, find_sources
 from pipeline.ledger import Ledger
 from pipeline.manifest import (
     Counts,

@@ -16,11 +16,7 @@ from pipeline.ingest.columns import repeated
 from pipeline.ingest.dataset import (
     Batch,
     ReadPlan,
-    Source,
     batch_table,
-    choose_chunk_bytes,
-    encoded_sources,
-    find_sources,
     map_batches,
     read_dataset,
     to_batch,
@@ -32,6 +28,7 @@ from pipeline.ingest.ipc import from_ipc
 from pipeline.ingest.labels import WORDS
 from pipeline.ingest.rejects import reject_table
 from pipeline.ingest.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
+from pipeline.ingest.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
 from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import (
     MANIFEST_FILE,

@@ -11,10 +11,10 @@ import pytest
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
 from pipeline.ingest.chunks import read_chunks
-from pipeline.ingest.dataset import find_sources
 from pipeline.ingest.detect import detect_format
 from pipeline.ingest.formats import FORMATS, ParseOptions
 from pipeline.ingest.parse import parse_chunk
+from pipeline.ingest.sources import find_sources
 from pipeline.storage import locate
 
 DAY = "2014-07-03T00:00:00+00:00"

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pipeline.config import Config, InputConfig, SplitConfig
 from pipeline.errors import InputError
-from pipeline.ingest.dataset import ReadPlan, find_sources
+from pipeline.ingest.dataset import ReadPlan
 from pipeline.ingest.labels import label_scheme
 from pipeline.ingest.rows import Recipe
+from pipeline.ingest.sources import find_sources
 from pipeline.ingest.text import text_hash
 from pipeline.prepare.split import SPLITS, Boundary, assign, uniform
 from pipeline.prepare.stage import find_boundary
