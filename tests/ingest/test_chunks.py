@@ -217,3 +217,13 @@ def test_progress_ends_at_the_size_of_the_file(tmp_path: Path) -> None:
         chunks = chunks_of(tmp_path, data, 1024)
         assert chunks[-1].bytes_read == len(data)
         assert [c.bytes_read for c in chunks] == sorted(c.bytes_read for c in chunks)
+
+
+def test_very_short_lines_are_cut_into_several_chunks(tmp_path: Path) -> None:
+    text = b"a\n" * 10 + b"\n" * 150_000
+    chunks = chunks_of(tmp_path, text, 1 << 20)
+    assert check_ledger(chunks) == text
+    assert [c.lines for c in chunks] == [1 << 16, 1 << 16, 150_010 - (2 << 16)]
+    first = chunks_of(tmp_path, text, 1 << 20, max_lines=70_000)
+    assert [c.lines for c in first] == [1 << 16, 70_000 - (1 << 16)]
+    assert first[-1].last

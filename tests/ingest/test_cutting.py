@@ -148,3 +148,17 @@ def test_a_break_is_told_by_the_last_chunk_with_lines(tmp_path: Path) -> None:
 def test_a_line_that_is_too_long_is_noticed(sizes: list[int], longest: int, ended: bool) -> None:
     text = b"\n".join(b"x" * size for size in sizes) + b"\n" * ended
     assert LINES.any_exceeds(text, longest) == any(len(line) > longest for line in text.split(b"\n"))
+
+
+def test_a_stray_quote_costs_no_other_record_whatever_the_chunks(tmp_path: Path) -> None:
+    rows = [b"%d,%d,text %d" % (i, i % 5 + 1, i) for i in range(20_000)]
+    for at in range(500, 9_000, 700):
+        rows[at] = b"%d,1,%s,stray" % (at, b"y" * 1500)
+        rows[at] = rows[at].replace(b",stray", b',"stray')
+    (tmp_path / "a.csv").write_bytes(b"\n".join(rows) + b"\n")
+    rule = QuotedRecords(b",", 1 << 16)
+    for chunk_bytes in (1 << 10, 1 << 13, 1 << 16, 1 << 20):
+        cutting = Cutting(chunk_bytes, 1 << 16, rule)
+        chunks = list(read_chunks(locate(tmp_path / "a.csv"), 0, cutting))
+        assert sum(c.lines for c in chunks) == len(rows)
+        assert not any(c.skipped_bytes for c in chunks)

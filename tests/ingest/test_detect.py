@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import InputConfig, LabelsConfig
@@ -192,3 +195,90 @@ def test_labels_that_are_words_must_be_among_those_of_the_first_lines(tmp_path: 
         detect_format(locate(tmp_path / "a"), config)
     labels = LabelsConfig(scheme="words", words=("neg", "pos"))
     assert detect_format(locate(tmp_path / "a"), config, labels=labels) is not None
+
+
+def lines_of(*records: Any) -> bytes:
+    return b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in records)
+
+
+PYTHON_LINES = lines_of(*(repr(R2014).encode() for _ in range(20)))
+CSV_LINES = b"overall,reviewText\n" + b"5,plain\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("data", "dialect"),
+    [
+        (lines_of(R2014) + PYTHON_LINES, "Python literals"),
+        (b"{}\n" + PYTHON_LINES, "Python literals"),
+        (lines_of(*[R2018] * 3, *[json.dumps(R2018).encode()[:-2]] * 9), "JSON lines"),
+        (b'overall,reviewText\n5,"a\n{}\nb"\n' + CSV_LINES[19:], "CSV"),
+        (b'{"reviewText": "' + b"x" * 20_000_000 + b'"}\n' + lines_of(R2018), "JSON lines"),
+        (b'"' + b"x" * 20_000_000 + b'"\n' + lines_of(R2018), "JSON lines"),
+        (lines_of(R2018 | {"reviewText": "x" * 300_000}), "JSON lines"),
+    ],
+    ids=[
+        "one of JSON",
+        "an empty one",
+        "most broken",
+        "in a quoted text",
+        "long",
+        "long and odd",
+        "one long",
+    ],
+)
+def test_the_syntax_of_most_lines_is_that_of_the_file(data: bytes, dialect: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(data)
+    form = detect_format(locate(tmp_path / "a"), InputConfig())
+    assert form is not None
+    assert str(form.dialect) == dialect
+
+
+def test_quotes_far_down_in_a_file_are_seen(tmp_path: Path) -> None:
+    plain = b"".join(b"5\tplain %d\n" % i for i in range(1000))
+    (tmp_path / "a").write_bytes(b"overall\treviewText\n" + plain + b'5\t"two\nlines"\n' * 9)
+    form = detect_format(locate(tmp_path / "a"), InputConfig())
+    assert form is not None
+    assert form.dialect.quoted
+
+
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (CSV_LINES.replace(b"\n", b"\r"), "carriage return alone"),
+        (CSV_LINES.replace(b"\n", b"\r") + b"\n", "carriage return alone"),
+        (lines_of(R2018, R2018).replace(b"\n", b"\r"), "carriage return alone"),
+        ('{"overall": 5.0, "reviewText": "café"}\n'.encode("latin1") * 9, "no UTF-8 text"),
+        (lines_of(R2018).decode().encode("utf-16-le"), "UTF-16 or UTF-32"),
+        (lines_of(R2018).decode().encode("utf-32"), "UTF-32"),
+        (lines_of(R2018).decode().encode("utf-16"), "UTF-16"),
+        (b"[" + b",\n".join([json.dumps(R2018).encode()] * 9) + b"]\n", "a JSON array"),
+        (lines_of(*[json.dumps(R2018, indent=1).encode()] * 3), "objects over several lines"),
+        (b'"' + b"x" * 400_000 + b'"\n', "its first line, of more than"),
+    ],
+)
+def test_what_is_no_dump_is_refused_with_what_to_do(data: bytes, advice: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(InputError, match=advice):
+        detect_format(locate(tmp_path / "a"), InputConfig())
+
+
+def test_parquet_within_gzip_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"overall": [5.0], "reviewText": ["good"]}), tmp_path / "a")
+    (tmp_path / "b").write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
+    with pytest.raises(InputError, match="unpack it"):
+        detect_format(locate(tmp_path / "b"), InputConfig())
+
+
+def test_named_columns_are_for_the_files_that_have_them(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(b"rank,body\n5,fine\n1,poor\n")
+    (tmp_path / "amazon.json").write_bytes(lines_of(R2018))
+    (tmp_path / "other.csv").write_bytes(b"points,words\n5,fine\n")
+    own, amazon, other = (locate(tmp_path / n) for n in ("own.csv", "amazon.json", "other.csv"))
+    config = InputConfig(text=("body",), stars="rank")
+    forms = [s.form for s in find_sources([own, amazon], config)]
+    assert [(f.text, f.stars) for f in forms] == [(("body",), "rank"), (("summary", "reviewText"), "overall")]
+    # A slip of the pen, or a file in no known format: the column is missing.
+    with pytest.raises(InputError, match=r"input\.text=body, but no line has this field"):
+        find_sources([amazon], config)
+    with pytest.raises(InputError, match=r"other\.csv: input\.text=body"):
+        find_sources([own, other], config)

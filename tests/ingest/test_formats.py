@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.columns import ROW_SCHEMA
 from pipeline.ingest.detect import detect_format
-from pipeline.ingest.formats import FORMATS, ParseOptions
+from pipeline.ingest.formats import FORMATS, Dialect, ParseOptions
 from pipeline.ingest.parse import parse_chunk
 from pipeline.storage import locate
 
@@ -241,3 +242,34 @@ def test_a_dump_without_stars_can_be_scored_but_not_trained_on(tmp_path: Path) -
     file = write(tmp_path, {"body": "x"})
     with pytest.raises(InputError, match=r"fields are body; name the columns with --set input\.text=…$"):
         detect_format(file, InputConfig(), need_stars=False)
+
+
+def test_two_records_in_a_line_and_a_blank_line_do_not_make_up_for_each_other() -> None:
+    lines = [json.dumps(REVIEW | {"asin": f"B{i}"}).encode() for i in range(6)]
+    for odd in (
+        [lines[0], lines[1] + lines[2], b"", *lines[3:]],
+        [lines[0], lines[1] + b" " + lines[2] + b"\r", b" ", *lines[3:]],
+        [lines[0], lines[1][:40], lines[1][40:] + lines[2], *lines[3:]],
+        [b"[" + lines[0], lines[1] + b"]" + lines[2], b"", *lines[3:]],
+    ):
+        rows, rejected = parse(*odd)
+        assert len(rejected) == 2
+        assert {r.reason for r in rejected} <= {"bad_json", "empty_line", "not_an_object"}
+        for row in rows:
+            assert json.loads(odd[row["line"] - 11])["asin"] == row["asin"]
+        for reject in rejected:
+            assert reject.raw == odd[reject.line - 11]
+
+
+def test_windows_line_ends_are_no_part_of_a_record() -> None:
+    rows, rejected = parse(*(json.dumps(REVIEW).encode() + b"\r" for _ in range(3)))
+    assert (len(rows), rejected) == (3, [])
+
+
+def test_a_python_literal_is_rejected_in_the_same_words_each_time() -> None:
+    form = replace(AMAZON, dialect=Dialect("python"))
+    raw = b"{'overall': 5.0, 'reviewText': name}\n"
+    chunk = Chunk(0, "/in/a", 0, 1, 0, 1, True, None, 0, raw)
+    details = {parse_chunk(chunk, form, ParseOptions())[1][0].detail for _ in range(3)}
+    assert len(details) == 1
+    assert "0x" not in details.pop()
