@@ -49,8 +49,12 @@ class Reading:
         return bytes(data)
 
     def seek(self, position: int) -> None:
-        """Go back to a byte near the start."""
-        (self._ahead or self._stream).seek(position)
+        """Go to a byte; what was read ahead for another place is lost."""
+        if self._ahead is None:
+            self._stream.seek(position)
+        elif not self._ahead.seek(position):
+            self._ahead.close()
+            self._ahead = _Ahead(self._file, self._stream, self._size, position)
 
     def tell(self) -> int:
         """The byte that is read next."""
@@ -60,13 +64,13 @@ class Reading:
 class _Ahead:
     """Blocks of an object, of growing size: a start is cheap to read, and a whole file takes few requests."""
 
-    def __init__(self, file: Location, stream: Any, size: int) -> None:
+    def __init__(self, file: Location, stream: Any, size: int, start: int = 0) -> None:
         self._file, self._stream, self._size = file, stream, size
         self._version = version_of(file, stream)
         self._pool = ThreadPoolExecutor(_BLOCKS_AHEAD)
         self._waiting: deque[Future[bytes]] = deque()
-        self._asked, self._block_bytes = 0, _FIRST_BLOCK_BYTES
-        self._block, self._block_start, self._offset = memoryview(b""), 0, 0
+        self._asked, self._block_bytes = start, _FIRST_BLOCK_BYTES
+        self._block, self._block_start, self._offset = memoryview(b""), start, 0
 
     def read(self, size: int) -> memoryview:
         if self._offset == len(self._block):
@@ -75,9 +79,12 @@ class _Ahead:
         self._offset += len(piece)
         return piece
 
-    def seek(self, position: int) -> None:
-        assert 0 <= position - self._block_start <= len(self._block)
+    def seek(self, position: int) -> bool:
+        """Go to a byte of the block at hand; False where it is in none."""
+        if not 0 <= position - self._block_start <= len(self._block):
+            return False
         self._offset = position - self._block_start
+        return True
 
     def tell(self) -> int:
         return self._block_start + self._offset

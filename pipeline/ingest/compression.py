@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipeline.ingest.gzipmember import GZIP_MAGIC, GzipMember
+from pipeline.ingest.gzipmember import GZIP_MAGIC, DamagedDataError, GzipMember, text_before_damage
 from pipeline.reading import Reading
 from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 18
 _STEP_BYTES = 1 << 13
-"""Of text at a time: the step in which a compressed stream breaks is lost. Smaller ones would take longer."""
+"""Of text at a time: the step in which bzip2 data break is lost. Smaller ones would take longer."""
 
 _ZSTD_PIECE_BYTES = 1 << 14
 _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
@@ -56,24 +56,26 @@ def _members(
         new_decoder: of one member; as the standard library's BZ2Decompressor.
         damage: what it raises.
     """
-    decoder, begun = new_decoder(), False
+    decoder, start, text_bytes = new_decoder(), None, 0
     while data := bytes(stream.read(_READ_BYTES)):
         while data or not (decoder.needs_input or decoder.eof):
-            if not begun:
+            if start is None:
                 data = data.lstrip(b"\0")
-                begun = bool(data)
+                start, text_bytes = (stream.tell() - len(data), 0) if data else (None, 0)
                 continue
             try:
                 piece = decoder.decompress(data, _STEP_BYTES)
             except damage as error:
-                raise BrokenStreamError(
-                    f"{codec} data are damaged near byte {stream.tell()}: {error}"
-                ) from None
+                at = stream.tell()
+                if isinstance(error, DamagedDataError):
+                    yield from text_before_damage(stream, start, text_bytes)
+                raise BrokenStreamError(f"{codec} data are damaged near byte {at}: {error}") from None
             yield piece
+            text_bytes += len(piece)
             data = b""
             if decoder.eof:
-                data, decoder, begun = decoder.unused_data, new_decoder(), False
-    if begun:
+                data, decoder, start = decoder.unused_data, new_decoder(), None
+    if start is not None:
         raise BrokenStreamError(f"{codec} data end in the middle of a stream, at byte {stream.tell()}")
 
 

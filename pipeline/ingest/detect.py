@@ -190,7 +190,7 @@ def _take_sample(file: Location, config: InputConfig) -> _Sample | None:
     )
     # Most lines are objects, or are meant to be.
     begun = sum(line.lstrip().startswith(b"{") for line in first)
-    if records and max(2 * len(records), begun) >= len(first):
+    if records and 2 * max(len(records), begun) >= len(first):
         return _Sample(Dialect(syntax, start), records)  # type: ignore[arg-type]
     _check_is_no_json(file, first[0])
     if has_long_start:

@@ -1,9 +1,14 @@
-"""One member of a gzip file, unpacked by ISA-L, with all its text handed on before its checksum is judged.
+"""One member of a gzip file, unpacked by ISA-L, with all its text handed on before a break is told.
 
-ISA-L's own reader of whole members raises where the checksum is wrong, and the last text is lost with it.
+ISA-L reads up to 64 KiB of text ahead of what it hands on, and where something is wrong hands on no more.
+So checksums are judged here, and what stands before damaged data is unpacked once more by zlib.
 """
 
 from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -11,6 +16,12 @@ _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _FIXED_BYTES = 10
 _LONGEST_HEADER_BYTES = 1 << 20
 _TRAILER_BYTES = 8
+_READ_BYTES = 1 << 16
+_STEP_BYTES = 1 << 12
+
+
+class DamagedDataError(ValueError):
+    """The packed data themselves are damaged, so some text before that has not been handed on."""
 
 
 class GzipMember:
@@ -43,7 +54,8 @@ class GzipMember:
         """The next text, at most `max_length` bytes.
 
         Raises:
-            ValueError: the data are damaged; once all text is handed on, the checksum or the length is wrong.
+            DamagedDataError: the data are damaged.
+            ValueError: there is no header; or, once all text is handed on, a checksum or length is wrong.
         """
         if self._head is not None:
             self._head += data
@@ -57,7 +69,7 @@ class GzipMember:
         try:
             text = bytes(self._inflate.decompress(data, max_length))
         except self._damage as error:
-            raise ValueError(str(error)) from None
+            raise DamagedDataError(str(error)) from None
         self._text_bytes += len(text)
         if self._inflate.eof:
             self._tail = bytes(self._inflate.unused_data)
@@ -99,3 +111,34 @@ def _header_bytes(head: bytes) -> int | None:
     if flags & _FHCRC:
         at += 2
     return at if at <= len(head) else None
+
+
+def text_before_damage(stream: Any, start: int, skip_bytes: int) -> Iterator[bytes]:
+    """The text of a member up to where its data are damaged, the first `skip_bytes` left out.
+
+    Args:
+        stream: an open file.
+        start: the byte of it with which the member begins.
+    """
+    stream.seek(start)
+    decoder, data = zlib.decompressobj(31), b""
+    while not decoder.eof and (data := data or bytes(stream.read(_READ_BYTES))):
+        before = decoder.copy()
+        try:
+            text = decoder.decompress(data, _STEP_BYTES)
+        except zlib.error:
+            yield b"".join(_byte_by_byte(before, data))[skip_bytes:]
+            return
+        data = decoder.unconsumed_tail
+        yield text[skip_bytes:]
+        skip_bytes = max(0, skip_bytes - len(text))
+
+
+def _byte_by_byte(decoder: Any, data: bytes) -> Iterator[bytes]:
+    """All that comes out before the error; a call of zlib that raises gives nothing."""
+    try:
+        while text := decoder.decompress(data, 1):
+            yield text
+            data = decoder.unconsumed_tail
+    except zlib.error:
+        return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
 import random
@@ -91,19 +90,15 @@ def test_a_header_without_end_is_not_held_for_ever() -> None:
     assert "its header has no end" in broken
 
 
-def test_little_is_lost_where_the_data_are_damaged() -> None:
+def test_nothing_is_lost_before_damaged_data() -> None:
     rng = random.Random(0)
-    for pack in (gzip.compress, bz2.compress):
-        whole = pack(TEXT)
-        for _ in range(100):
-            at = rng.randrange(20, len(whole))
-            text, broken = read(flipped(whole, at))
-            assert broken is not None
-            # A block of bzip2 is unpacked whole or not at all, and this is one block.
-            if pack is gzip.compress:
-                before = zlib.decompressobj(31).decompress(whole[: at - 300])
-                assert len(text) > len(before) - (1 << 13)
-                assert text.startswith(before[: len(text) - (1 << 14)] if len(text) > 1 << 14 else b"")
+    for _ in range(200):
+        at = rng.randrange(20, len(WHOLE) - 8)
+        text, broken = read(WHOLE + flipped(WHOLE, at))
+        assert broken is not None
+        # What zlib makes of the data before the byte that is wrong; it may hold back the last character.
+        before = zlib.decompressobj(31).decompress(WHOLE[:at])
+        assert text.startswith(TEXT + before[:-1])
 
 
 def test_flipped_bits_never_crash() -> None:
