@@ -106,7 +106,12 @@ def take_slices(values: npt.NDArray[np.int32], starts: IntArray, lengths: IntArr
         starts: (S,) where each begins in `values`.
         lengths: (S,) values in each; may be 0.
     """
+    return values[slice_positions(starts, lengths)]
+
+
+def slice_positions(starts: IntArray, lengths: IntArray) -> IntArray:
+    """The positions of slices of an array, one slice after the other; see `take_slices`."""
     ends = np.cumsum(lengths)
     positions = np.repeat(starts - ends + lengths, lengths)
     positions += np.arange(len(positions))
-    return values[positions]
+    return positions

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pipeline.ingest.compression import BrokenStreamError, decompress
-from pipeline.ingest.cutting import LINES, Rule, cut_records, first_records
+from pipeline.ingest.cutting import LINES, Offsets, Rule, cut_records, first_records
 from pipeline.reading import Reading
 from pipeline.storage import Location
 
@@ -44,6 +45,11 @@ class Chunk:
     raw: bytes
     skipped_bytes: int = 0
     """Not 0: it is one record that is too long, `raw` its beginning, and so many more bytes were not held."""
+
+    @cached_property
+    def line_ends(self) -> Offsets:
+        """(lines,) where each line ends in `raw`, its line end included."""
+        return LINES.ends(self.raw)
 
 
 @dataclass(frozen=True)

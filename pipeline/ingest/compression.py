@@ -13,8 +13,8 @@ from pipeline.storage import Location
 
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 18
-_STEP_BYTES = 1 << 13
-"""Of text at a time: the step in which bzip2 data break is lost. Smaller ones would take longer."""
+_BZIP2_PIECE_BYTES = 1 << 13
+"""Small, because the piece in which bzip2 data break is lost."""
 
 _ZSTD_PIECE_BYTES = 1 << 14
 _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
@@ -34,9 +34,9 @@ def decompress(stream: Any) -> Iterator[bytes]:
     head = bytes(stream.read(6))
     stream.seek(0)
     if head.startswith(GZIP_MAGIC):
-        return _members(stream, "gzip", GzipMember, ValueError)
+        return _members(stream, "gzip", GzipMember, ValueError, _PIECE_BYTES)
     if head.startswith(b"BZh"):
-        return _members(stream, "bz2", bz2.BZ2Decompressor, OSError)
+        return _members(stream, "bz2", bz2.BZ2Decompressor, OSError, _BZIP2_PIECE_BYTES)
     if _ZSTD_MAGIC.match(head):
         return _unzstd(stream)
     return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
@@ -48,7 +48,7 @@ def is_compressed(head: bytes) -> bool:
 
 
 def _members(
-    stream: Any, codec: str, new_decoder: Callable[[], Any], damage: type[Exception]
+    stream: Any, codec: str, new_decoder: Callable[[], Any], damage: type[Exception], piece_bytes: int
 ) -> Iterator[bytes]:
     """Members of a gzip or bz2 file one after the other; zero padding after the last one is let pass.
 
@@ -64,7 +64,7 @@ def _members(
                 start, text_bytes = (stream.tell() - len(data), 0) if data else (None, 0)
                 continue
             try:
-                piece = decoder.decompress(data, _STEP_BYTES)
+                piece = decoder.decompress(data, piece_bytes)
             except damage as error:
                 at = stream.tell()
                 if isinstance(error, DamagedDataError):

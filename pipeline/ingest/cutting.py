@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.ingest.buffers import positions
 from pipeline.ingest.compression import BrokenStreamError
 from pipeline.ingest.rejects import RAW_BYTES
 
@@ -153,7 +152,7 @@ def _closing(text: bytes, opening: int) -> int | None:
 
 
 def _find(text: bytes, character: bytes) -> Offsets:
-    return positions(np.frombuffer(text, np.uint8) == ord(character))
+    return np.flatnonzero(np.frombuffer(text, np.uint8) == ord(character))
 
 
 def _among(values: npt.NDArray[np.uint8], allowed: bytes) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.columns import row_table
-from pipeline.ingest.cutting import Rule
+from pipeline.ingest.cutting import LINES, Rule
 from pipeline.ingest.delimited import parse_delimited
 from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parquet import parse_parquet, row_as_json
@@ -52,7 +52,8 @@ class Places:
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:
         """(lines + 1,) int64: offset of each record within the chunk, and of what follows the last."""
-        ends = _rule(self._form, self._options).ends(self._chunk.raw)
+        rule = _rule(self._form, self._options)
+        ends = self._chunk.line_ends if rule is LINES else rule.ends(self._chunk.raw)
         return np.concatenate([[0], ends]).astype(np.int64)
 
     def find(self, line: int) -> tuple[int | None, bytes]:

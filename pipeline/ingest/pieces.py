@@ -33,14 +33,15 @@ def byte_kinds(alone: str) -> bytes:
 
 @dataclass(frozen=True)
 class Pieces:
-    """N texts as P pieces, of W kinds."""
+    """N texts as P pieces, of W kinds. Where a row begins, and after the last, stands a piece of no text."""
 
     words: pa.StringArray
-    """(W,) the pieces of each kind, without white space; one may stand there more than once, or be empty."""
-    word_of_piece: npt.NDArray[np.int32]
+    """(W,) the pieces of each kind, without white space. The first is that of no text; others may be empty
+    or equal each other, for they differ in white space."""
+    word_of_piece: pa.Int32Array
     """(P,) in [0, W): the kind of each piece."""
-    row_starts: IntArray
-    """(N + 1,) where the pieces of each row begin, and the end of the last."""
+    bounds: IntArray
+    """(N + 1,) the pieces of no text."""
 
 
 def split(texts: pa.StringArray, kinds: bytes) -> Pieces:
@@ -52,11 +53,11 @@ def split(texts: pa.StringArray, kinds: bytes) -> Pieces:
     """
     data, text_starts = text_bytes(texts)
     starts = _piece_starts(np.frombuffer(data.to_pybytes().translate(kinds), np.uint8), text_starts)
+    before = np.searchsorted(starts, text_starts)
     # A piece reaches up to the next, white space included: so Arrow reads the pieces where they stand.
-    offsets = np.append(starts, data.size).astype(np.int32)
-    tiles = pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), data).dictionary_encode()
-    words = pc.ascii_rtrim(tiles.dictionary, WHITE)
-    return Pieces(words, tiles.indices.to_numpy(), np.searchsorted(starts, text_starts))
+    offsets = np.append(np.insert(starts, before, text_starts), data.size).astype(np.int32)
+    tiles = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), data).dictionary_encode()
+    return Pieces(pc.ascii_rtrim(tiles.dictionary, WHITE), tiles.indices, before + np.arange(len(before)))
 
 
 def _piece_starts(kinds: npt.NDArray[np.uint8], text_starts: IntArray) -> IntArray:

@@ -76,7 +76,7 @@ def _decode(
     if form.dialect.syntax == "python":
         return _decode_each(chunk, lambda line: _python_record(line, decoder), longest)
     # decode_lines passes over blank lines, and takes two objects from one line or one from two.
-    if not LINES.any_exceeds(chunk.raw, longest) and _lines_are_braced(chunk.raw):
+    if not LINES.any_exceeds(chunk.raw, longest) and _lines_are_braced(chunk):
         try:
             records = decoder.decode_lines(chunk.raw)
             # Each line holds one object or more, so as many as lines are one each.
@@ -87,10 +87,10 @@ def _decode(
     return _decode_each(chunk, lambda line: _json_record(line, decoder), longest)
 
 
-def _lines_are_braced(text: bytes) -> bool:
+def _lines_are_braced(chunk: Chunk) -> bool:
     """Whether every line begins with a brace and ends with one, so that no object reaches over two lines."""
-    ends = LINES.ends(text)
-    raw = np.frombuffer(text, np.uint8)
+    ends = chunk.line_ends
+    raw = np.frombuffer(chunk.raw, np.uint8)
     last = ends - 1 - (raw[ends - 1] == ord("\n"))
     last -= raw[last] == ord("\r")
     starts = np.concatenate([[0], ends])[: len(ends)]

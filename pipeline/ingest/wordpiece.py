@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.ingest.buffers import IntArray
+from pipeline.ingest.buffers import IntArray, rows_at
 from pipeline.ingest.independence import BoolArray, PieceRules
 from pipeline.ingest.pieces import Pieces, byte_kinds, split
-from pipeline.ragged import take_slices
+from pipeline.ragged import slice_positions, take_slices
 
 CACHE_BYTES = 64 << 20
 """Memory that the words of an encoder may take; those of one call come on top of it. It holds about 330,000
@@ -52,49 +52,52 @@ class WordEncoder:
     def __init__(self, tokenizer: Any, rules: PieceRules, max_length: int, truncation_side: str) -> None:
         self._cache = WordCache(tokenizer, rules)
         self._kinds = byte_kinds(rules.alone)
-        self._affixes = np.array([*rules.prefix, *rules.suffix], np.int32)
-        self._num_prefix = len(rules.prefix)
-        self._room = max_length - len(self._affixes)
+        self._prefix, self._suffix = (np.array(ids, np.int32) for ids in (rules.prefix, rules.suffix))
+        self._max_length = max_length
         self._cut_left = truncation_side == "left"
 
     def __call__(self, texts: pa.StringArray) -> Encoded:
         """Encode a column of (N,) strings, none null."""
         pieces = split(texts, self._kinds)
         words = self._cache.look_up(pieces.words.to_pylist())
-        lengths = words.lengths[pieces.word_of_piece]
-        tokens = take_slices(words.ids, words.starts[pieces.word_of_piece], lengths)
-        token_starts = np.concatenate([[0], np.cumsum(lengths)])[pieces.row_starts]
-        return self._frame(tokens, token_starts, _rows_with(words.doubtful, pieces))
+        taken = self._table(words).take(pieces.word_of_piece)
+        # Each row begins after the special tokens that end the one before.
+        bounds = taken.offsets.to_numpy()[pieces.bounds].astype(np.int64) + len(self._suffix)
+        return self._cut(taken.values.to_numpy(), bounds, _rows_with(words.doubtful, pieces))
 
-    def _frame(self, tokens: npt.NDArray[np.int32], token_starts: IntArray, doubtful: IntArray) -> Encoded:
-        """Cut each row to the room there is, and put the special tokens around it.
+    def _table(self, words: WordIds) -> pa.ListArray:
+        """(W,) list<int32>: the ids of each kind of piece; that of no text has those between two rows."""
+        lengths = words.lengths.copy()
+        lengths[0] = len(self._suffix) + len(self._prefix)
+        ids = take_slices(words.ids, words.starts[1:], lengths[1:])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return pa.ListArray.from_arrays(
+            pa.array(offsets), pa.array(np.concatenate([self._suffix, self._prefix, ids]))
+        )
+
+    def _cut(self, tokens: npt.NDArray[np.int32], bounds: IntArray, doubtful: IntArray) -> Encoded:
+        """Cut each row to the most that it may have.
 
         Args:
-            tokens: (T,) ids of all rows.
-            token_starts: (N + 1,) where the ids of each row begin, and the end of the last.
+            tokens: (T,) ids: what ends a row, all rows with their special tokens, and what begins one.
+            bounds: (N + 1,) where each row begins in `tokens`, and the end of the last.
         """
-        totals = np.diff(token_starts)
-        kept = np.minimum(totals, self._room)
-        cut = totals - kept
-        # Three slices a row: the tokens before, its own, the tokens after.
-        starts = np.empty((len(kept), 3), np.int64)
-        starts[:, 0] = len(tokens)
-        starts[:, 1] = token_starts[:-1] + (cut if self._cut_left else 0)
-        starts[:, 2] = len(tokens) + self._num_prefix
-        lengths = np.empty_like(starts)
-        lengths[:, 0] = self._num_prefix
-        lengths[:, 1] = kept
-        lengths[:, 2] = len(self._affixes) - self._num_prefix
-        ids = take_slices(np.concatenate([tokens, self._affixes]), starts.ravel(), lengths.ravel())
-        return Encoded(ids, kept + len(self._affixes), cut, doubtful)
+        totals = np.diff(bounds)
+        cut = np.maximum(totals - self._max_length, 0)
+        if cut.any():
+            starts = (
+                bounds[:-1] + len(self._prefix) if self._cut_left else bounds[1:] - len(self._suffix) - cut
+            )
+            tokens = np.delete(tokens, slice_positions(starts, cut))
+        ids = tokens[len(self._suffix) : len(tokens) - len(self._prefix)]
+        return Encoded(ids, totals - cut, cut, doubtful)
 
 
 def _rows_with(marked: BoolArray, pieces: Pieces) -> IntArray:
     """Rows with a marked word, in order."""
     if not marked.any():
         return np.empty(0, np.int64)
-    found = np.flatnonzero(marked[pieces.word_of_piece])
-    return np.unique(np.searchsorted(pieces.row_starts, found, side="right") - 1)
+    return rows_at(np.flatnonzero(marked[pieces.word_of_piece.to_numpy()]), pieces.bounds)
 
 
 @dataclass(frozen=True)

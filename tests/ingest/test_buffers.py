@@ -5,21 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipeline.ingest.buffers import binary_array, positions, rows_at, text_bytes
-
-
-@given(st.lists(st.booleans(), max_size=40))
-def test_places_where_a_mask_is_true(values: list[bool]) -> None:
-    mask = np.array(values, np.bool_)
-    assert positions(mask).tolist() == np.flatnonzero(mask).tolist()
-
-
-def test_a_mask_that_does_not_begin_at_a_multiple_of_eight() -> None:
-    mask = np.random.default_rng(0).random(1000) < 0.02
-    assert positions(mask[3:]).tolist() == np.flatnonzero(mask[3:]).tolist()
+from pipeline.ingest.buffers import binary_array, rows_at, text_bytes
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 4), (1, 3), (2, 2), (4, 4)])
