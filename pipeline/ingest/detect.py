@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
@@ -21,6 +19,7 @@ from pipeline.ingest.columns import as_word, star_array
 from pipeline.ingest.compression import head_of
 from pipeline.ingest.cutting import QuotedRecords
 from pipeline.ingest.formats import CARRIED_FIELDS, FORMATS, Dialect, Format, find_format
+from pipeline.ingest.parquet import parquet_head
 from pipeline.ingest.records import decode_json, decode_python
 from pipeline.storage import Location
 
@@ -166,7 +165,7 @@ def _take_sample(file: Location, config: InputConfig) -> _Sample | None:
         if head.startswith(magic):
             raise InputError(f"{file.uri}: {advice}")
     if head.startswith(_PARQUET_MAGIC):
-        return _parquet_sample(file)
+        return _parquet_sample(file, config)
     start = len(_UTF8_MARK) if head.startswith(_UTF8_MARK) else 0
     text = head[start:]
     if not text.strip():
@@ -208,16 +207,18 @@ def _check_is_no_json(file: Location, line: bytes) -> None:
         )
 
 
-def _parquet_sample(file: Location) -> _Sample:
-    try:
-        with file.open_input() as stream:
-            parquet = pq.ParquetFile(stream)
-            names = parquet.schema_arrow.names
-            batch = next(parquet.iter_batches(batch_size=_SAMPLE_RECORDS), None)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file.uri}: a damaged Parquet file: {str(error).splitlines()[0]}") from None
-    records = batch.to_pylist() if batch is not None else []
-    return _Sample(Dialect("parquet", columns=tuple(names)), records or [dict.fromkeys(names)])
+def _parquet_sample(file: Location, config: InputConfig) -> _Sample:
+    stars = {config.stars or "", *(f.stars for f in FORMATS)}
+    names, records = parquet_head(file, stars, _SAMPLE_RECORDS)
+    configured = (*(config.text or ()), *(getattr(config, n) for n in CARRIED_FIELDS))
+    used = {*stars, *configured, *(name for f in FORMATS for name in f.fields())}
+    for name, times in Counter(names).items():
+        if times > 1 and name in used:
+            raise InputError(
+                f"{file.uri}: two columns are called {name!r}; write it anew with other names for them"
+            )
+    absent = dict.fromkeys(names)
+    return _Sample(Dialect("parquet", columns=tuple(names)), [absent | r for r in records] or [absent])
 
 
 def _csv_sample(file: Location, text: bytes, start: int, config: InputConfig) -> _Sample:
