@@ -24,7 +24,11 @@ from pipeline.storage import Location
 
 _MAGIC = b"PAR1"
 _MOST_ROWS = 1 << 16
+_UNPACKED = 4
+"""A stored byte is taken for so many in memory."""
 _SHOWN = 200
+"""So many characters of what pyarrow says are shown."""
+
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, MemoryError)
 """Raised by pyarrow for data that are damaged."""
 
@@ -53,10 +57,10 @@ def read_parquet_chunks(
     with _open(file) as (parquet, watched):
         columns = [f for f in dict.fromkeys(form.fields()) if f in parquet.schema_arrow.names]
         total = parquet.metadata.num_rows
-        batches = parquet.iter_batches(_rows_of(parquet, columns, chunk_bytes), columns=columns)
+        batches = _batches(parquet, columns, _batch_rows(total, size, chunk_bytes), watched, file.uri)
         empty = Chunk(number, file.uri, 0, 1, None, 0, False, None, 0, to_ipc(_no_rows(parquet, columns)))
-        tables = _tables(batches, columns, total, max_lines)
-        yield from with_last(_number(tables, watched, empty, size, total))
+        tables = _of_size(_tables(batches, columns, total, max_lines), chunk_bytes)
+        yield from with_last(_number(tables, empty, size, total))
 
 
 def parquet_head(
@@ -108,6 +112,24 @@ def _reason(error: BaseException) -> str:
     return said[:_SHOWN] or type(error).__name__
 
 
+def _batches(
+    parquet: pq.ParquetFile, columns: list[str], rows: int, watched: WatchedFile, uri: str
+) -> Iterator[pa.RecordBatch]:
+    try:
+        # Group by group: a batch over two of them would be lost whole where the second is damaged.
+        for group in range(parquet.num_row_groups):
+            left = parquet.metadata.row_group(group).num_rows
+            for batch in parquet.iter_batches(rows, row_groups=[group], columns=columns):
+                left -= batch.num_rows
+                yield batch
+            # Pages that are skipped as damaged would change the numbers of all rows after them.
+            if left:
+                raise pa.ArrowInvalid(f"row group {group} should have {left:,} more")
+    except _DAMAGE:
+        _check_reads(uri, watched)
+        raise
+
+
 def _tables(
     batches: Iterator[pa.RecordBatch], columns: list[str], total: int, most: int | None
 ) -> Iterator[pa.Table]:
@@ -124,9 +146,7 @@ def _tables(
         raise pa.ArrowInvalid(f"its footer tells of {total:,}")
 
 
-def _number(
-    tables: Iterator[pa.Table], watched: WatchedFile, chunk: Chunk, size: int, total: int
-) -> Iterator[Chunk]:
+def _number(tables: Iterator[pa.Table], chunk: Chunk, size: int, total: int) -> Iterator[Chunk]:
     begun = chunk
     try:
         for table in tables:
@@ -136,7 +156,6 @@ def _number(
             yield begun
             begun = replace(begun, chunk=begun.chunk + 1, first_line=rows + 1)
     except _DAMAGE as error:
-        _check_reads(chunk.source, watched)
         broken = f"Parquet data are damaged after {begun.first_line - 1:,} rows: {_reason(error)}"
         yield replace(begun, lines=0, raw=chunk.raw, broken=broken, bytes_read=size)
     else:
@@ -144,14 +163,37 @@ def _number(
             yield begun
 
 
-def _rows_of(parquet: pq.ParquetFile, columns: list[str], chunk_bytes: int) -> int:
-    about = parquet.metadata
-    sizes = 0
-    for group in range(about.num_row_groups):
-        row_group = about.row_group(group)
-        parts = [row_group.column(i) for i in range(row_group.num_columns)]
-        sizes += sum(p.total_uncompressed_size for p in parts if p.path_in_schema.split(".")[0] in columns)
-    return int(min(_MOST_ROWS, max(1, chunk_bytes * about.num_rows // max(1, sizes))))
+def _batch_rows(total: int, size: int, chunk_bytes: int) -> int:
+    """Rows to decode at once, of a file with so many rows and stored bytes."""
+    # The footer knows the size of each column; pyarrow 26 ends the process where what it says is damaged.
+    about = size * _UNPACKED
+    return max(1, min(_MOST_ROWS, chunk_bytes * total // max(1, about)))
+
+
+def _of_size(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
+    """The same rows in tables of at most so many bytes, or of one row; where they break, all before that."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    try:
+        for part in _parts(tables, chunk_bytes):
+            if held and (size + part.nbytes > chunk_bytes or rows + part.num_rows > _MOST_ROWS):
+                yield pa.concat_tables(held)
+                held, rows, size = [], 0, 0
+            held.append(part)
+            rows, size = rows + part.num_rows, size + part.nbytes
+    except _DAMAGE:
+        if held:
+            yield pa.concat_tables(held)
+        raise
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _parts(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
+    """Tables cut into parts of about so many bytes."""
+    for table in tables:
+        rows = max(1, table.num_rows * chunk_bytes // max(1, table.nbytes))
+        yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
 
 
 def _no_rows(parquet: pq.ParquetFile, columns: list[str]) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import gzip
 import json
+import random
 import uuid
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
 from pipeline.ingest.chunks import Chunk
+from pipeline.ingest.compression import WatchedFile
 from pipeline.ingest.detect import detect_format
 from pipeline.ingest.formats import Format, ParseOptions
 from pipeline.ingest.labels import label_scheme
@@ -121,6 +123,20 @@ def test_rows_come_in_chunks_of_about_the_size_asked_for(tmp_path: Path) -> None
     few = list(read_parquet_chunks(file, 4, form, 16 << 10, max_lines=1001))
     assert sum(c.lines for c in few) == 1001
     assert few[-1].last
+
+
+def test_chunks_are_cut_by_what_rows_hold_and_not_by_what_they_take_in_the_file(tmp_path: Path) -> None:
+    # One text that is stored once, or rows with a picture each.
+    texts = {"body": ["x" * 1000] * 3000, "rank": [1] * 3000}
+    pictures = {"body": ["x"] * 3000, "rank": [1] * 3000, "picture": [random.randbytes(2000)] * 3000}
+    sizes = []
+    for columns, options in ((texts, {}), (pictures, {"compression": "none", "use_dictionary": False})):
+        file = write(tmp_path, columns, **options)
+        form = detect_format(file, InputConfig(text=("body",), stars="rank"))
+        assert form is not None
+        sizes.append([c.lines for c in read_parquet_chunks(file, 0, form, 64 << 10)])
+    assert max(sizes[0]) <= 66
+    assert sizes[1] == [3000]
 
 
 def test_rejected_rows_have_no_place_and_are_kept_as_json(tmp_path: Path) -> None:
@@ -326,6 +342,40 @@ def test_a_footer_that_tells_of_other_rows_than_there_are(tmp_path: Path) -> Non
         (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
         assert (chunk.lines, chunk.last) == (300, True)
         assert chunk.broken == f"Parquet data are damaged after 300 rows: its footer tells of {told}"
+
+
+def test_a_read_that_fails_is_no_damage_and_cuts_no_chunk_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, columns(3000, body=[str(i) for i in range(3000)]), row_group_size=500)
+    form = detect_format(file, BODY)
+    assert form is not None
+    whole = list(read_parquet_chunks(file, 0, form, 16 << 10))
+    left = 0
+
+    class Failing(WatchedFile):
+        def read(self, size: int = -1) -> bytes:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                self.error = OSError("the network is down")
+                raise self.error
+            return super().read(size)
+
+    monkeypatch.setattr("pipeline.ingest.parquet.WatchedFile", Failing)
+    seen = []
+    for reads in range(1000):
+        left, chunks = reads, []
+        try:
+            for chunk in read_parquet_chunks(file, 0, form, 16 << 10):
+                chunks.append(chunk)
+        except InputError as error:
+            seen.append(str(error))
+            assert chunks == whole[: len(chunks)]
+        else:
+            break
+    assert chunks == whole
+    assert set(seen) == {f"{file.uri}: cannot be read: the network is down"}
 
 
 def test_what_is_no_whole_parquet_file_is_refused_in_one_line(tmp_path: Path) -> None:
