@@ -104,7 +104,7 @@ class Location:
             infos = (self.lookups or self.filesystem).get_file_info(selector)
         except OSError as error:
             raise InputError(f"{self.uri}: cannot be listed: {explain(error)}") from None
-        names = sorted(i.path[len(base) + 1 :] for i in infos if i.type == pafs.FileType.File)
+        names = sorted(_path_of(i)[len(base) + 1 :] for i in infos if i.type == pafs.FileType.File)
         return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
 
     def open_input(self) -> Any:
@@ -115,7 +115,7 @@ class Location:
         """
         try:
             return self.filesystem.open_input_file(self.path)
-        except OSError as error:
+        except (OSError, UnicodeEncodeError) as error:
             raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 
     def read_bytes(self) -> bytes:
@@ -192,17 +192,19 @@ def expand_inputs(inputs: Iterable[str]) -> list[Location]:
     hidden files are left out.
 
     Raises:
-        InputError: one of them matches no file, or holds none.
+        InputError: one of them matches no file, or holds none; or a file's name is no UTF-8.
     """
     found: dict[str, Location] = {}
     for text in inputs:
         for file in _expand(text):
+            _check_name(file)
             found.setdefault(file.uri, file)
     return list(found.values())
 
 
 def _expand(text: str) -> list[Location]:
     here = locate(text)
+    _check_name(here)
     kind = here.info().type
     if kind == pafs.FileType.NotFound:
         if any(c in here.path for c in "*?["):
@@ -216,6 +218,22 @@ def _expand(text: str) -> list[Location]:
             f"{text}: this directory holds no dump (.json .jsonl .csv .tsv .parquet, plain or .gz .zst .bz2)"
         )
     return files
+
+
+def _path_of(info: Any) -> str:
+    """The path of a `FileInfo`; if it is no UTF-8, as Python has such paths from the system."""
+    try:
+        return str(info.path)
+    except UnicodeDecodeError as error:
+        return os.fsdecode(error.object)
+
+
+def _check_name(file: Location) -> None:
+    try:
+        file.path.encode()
+    except UnicodeEncodeError:
+        shown = file.uri.encode(errors="replace").decode()
+        raise InputError(f"{shown}: this name is no UTF-8; give the file another") from None
 
 
 def _looks_like_dump(name: str) -> bool:

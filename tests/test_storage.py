@@ -130,6 +130,24 @@ def test_what_is_not_there_is_named(tmp_path: Path, text: str, words: str) -> No
     assert str(tmp_path) in str(raised.value)
 
 
+def test_a_name_that_is_no_utf8_is_in_nobody_s_way_and_is_refused_where_it_is_meant(tmp_path: Path) -> None:
+    note, folder = os.fsdecode(b"caf\xe9.txt"), os.fsdecode(b"d\xe9")
+    files(tmp_path, "a.json")
+    (tmp_path / folder).mkdir()
+    for odd in (tmp_path / note, tmp_path / folder / "notes.txt"):
+        odd.write_text("x")
+    assert names(tmp_path, "") == names(tmp_path, "*.json") == names(tmp_path, "**/a.json") == ["a.json"]
+    assert len(locate(tmp_path).list_files()) == 3
+    for meant in ("caf*", note, "*/notes.txt", f"{folder}/*"):
+        with pytest.raises(InputError, match=r"\?\S*: this name is no UTF-8; give the file another$"):
+            names(tmp_path, meant)
+    (tmp_path / folder / "a.json").write_text("x")
+    with pytest.raises(InputError, match=r"d\?/a.json: this name is no UTF-8"):
+        names(tmp_path, "")
+    with pytest.raises(InputError, match="cannot be read"):
+        locate(tmp_path / note).read_bytes()
+
+
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(InputError, match="ftp://host/a: not a location that can be opened"):
         locate("ftp://host/a")

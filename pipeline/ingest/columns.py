@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,11 +25,19 @@ ROW_SCHEMA = pa.schema(
     ]
 )
 """A parsed record. text: null where no text field is there. stars: null where absent, NaN where no number.
-word: what stands in the field of the stars, where that is a word; else null, and stars is null there."""
+word: what stands in the field of the stars where that is a word, or no number where it should be one; else
+null. Where stars are words, stars is null."""
 
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 _FIRST_SECONDS_AS_MS = 1e11
 """Smaller numbers are seconds: as milliseconds they would be before March 1973."""
+
+_FIRST_DAY, _LAST_DAY = 19900101, 21001231
+"""What lies between and reads as a date is one: as seconds it would be of August 1970."""
+
+_1970 = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_ODD_VALUE = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""Raised by Arrow for values of a kind or size that a column does not hold."""
 
 _FLAGS = {"true": True, "1": True, "1.0": True, "y": True, "yes": True, "t": True}
 _FLAGS |= {"false": False, "0": False, "0.0": False, "n": False, "no": False, "f": False}
@@ -38,16 +47,16 @@ def id_array(values: Sequence[Any]) -> pa.Array:
     """(N,) string; numbers as they are written, null where absent."""
     try:
         return pa.array(values, pa.string())
-    except (pa.ArrowException, TypeError):
-        return pa.array([as_word(v) for v in values], pa.string())
+    except _ODD_VALUE:
+        return pa.array([as_text(v) if isinstance(v, str) else as_word(v) for v in values], pa.string())
 
 
 def star_array(values: Sequence[Any]) -> pa.Array:
     """(N,) float32; null where absent, NaN where there is something that is no number."""
     try:
         return pa.array(values, pa.float32())
-    except (pa.ArrowException, TypeError, OverflowError):
-        return pa.array([None if v is None else _number(v) for v in values], pa.float32())
+    except _ODD_VALUE:
+        return pa.array([None if _is_blank(v) else _number(v) for v in values], pa.float32())
 
 
 def word_array(values: Sequence[Any]) -> pa.Array:
@@ -63,14 +72,23 @@ def as_word(value: Any) -> str | None:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip() or None
+    return as_text(value).strip() or None
+
+
+def as_text(value: Any) -> str:
+    """A value as text; what no file can hold (half of a surrogate pair) becomes a question mark."""
+    try:
+        return str(value).encode(errors="replace").decode()
+    except (ValueError, RecursionError):
+        # Python writes out no number of more than 4,300 digits, unless in hexadecimal.
+        return hex(value) if isinstance(value, int) else type(value).__name__
 
 
 def flag_array(values: Sequence[Any]) -> pa.Array:
     """(N,) bool; null where absent or unclear."""
     try:
         return pa.array(values, pa.bool_())
-    except (pa.ArrowException, TypeError):
+    except _ODD_VALUE:
         return pa.array([_flag(v) for v in values], pa.bool_())
 
 
@@ -78,40 +96,63 @@ def time_array(values: Any) -> pa.Array | pa.ChunkedArray:
     """(N,) milliseconds since 1970, UTC.
 
     Args:
-        values: an Arrow column of times; or a sequence of numbers, as seconds or milliseconds, of such
-            numbers as text, or of dates in ISO 8601.
+        values: an Arrow column of times; or a sequence of numbers, as seconds, milliseconds, or a date as
+            20150831, of such numbers as text, or of dates in ISO 8601.
     Returns:
         Null where absent, not understood, or not within the years 1 to 9999.
     """
-    if isinstance(values, pa.ChunkedArray):
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return _in_range(values)
     try:
-        numbers = np.array(values, np.float64)
+        ms = _as_ms(np.array(values, np.float64))
     except (TypeError, ValueError, OverflowError):
-        numbers = np.array([np.nan if v is None else _seconds_or_ms(v) for v in values], np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        numbers = np.where(np.abs(numbers) < _FIRST_SECONDS_AS_MS, numbers * 1000, numbers)
-        usable = (numbers >= _FIRST_MS) & (numbers <= _LAST_MS)
-    whole = np.where(usable, numbers, 0).astype(np.int64)
+        numbers = np.array([_number(v) for v in values], np.float64)
+        ms = _as_ms(numbers)
+        for i in np.flatnonzero(np.isnan(numbers)):
+            ms[i] = _iso_ms(values[i])
+    with np.errstate(invalid="ignore"):
+        usable = (ms >= _FIRST_MS) & (ms <= _LAST_MS)
+    whole = np.where(usable, ms, 0).astype(np.int64)
     return pa.array(whole, pa.int64(), mask=~usable).cast(pa.timestamp("ms", tz="UTC"))
 
 
-def _in_range(times: pa.ChunkedArray) -> pa.ChunkedArray:
+def _in_range(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    kind = times.type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        # A time of day or a length of time.
+        return pa.nulls(len(times), pa.timestamp("ms", tz="UTC"))
     ms = pc.cast(times, pa.timestamp("ms", tz="UTC"), safe=False)
     numbers = ms.cast(pa.int64())
     usable = pc.and_(pc.greater_equal(numbers, _FIRST_MS), pc.less_equal(numbers, _LAST_MS))
     return pc.if_else(usable, ms, None)
 
 
-def _seconds_or_ms(value: Any) -> float:
-    number = _number(value)
-    if number == number or not isinstance(value, str):
-        return number
+def _as_ms(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N,) milliseconds, of numbers whose size tells what they are; NaN stays."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        ms = np.where(np.abs(numbers) < _FIRST_SECONDS_AS_MS, numbers * 1000, numbers)
+        days = (numbers >= _FIRST_DAY) & (numbers <= _LAST_DAY) & (numbers % 1 == 0)
+    for i in np.flatnonzero(days):
+        digits = str(int(numbers[i]))
+        day = _iso_ms(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
+        ms[i] = ms[i] if np.isnan(day) else day
+    return ms
+
+
+def _iso_ms(value: Any) -> float:
+    """Milliseconds of a date in ISO 8601; NaN where it is none."""
+    if not isinstance(value, str):
+        return np.nan
     try:
         time = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
     except ValueError:
         return np.nan
-    return (time if time.tzinfo else time.replace(tzinfo=timezone.utc)).timestamp()
+    aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    return (aware - _1970) // timedelta(milliseconds=1)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _number(value: Any) -> float:
@@ -124,7 +165,7 @@ def _number(value: Any) -> float:
 def _flag(value: Any) -> bool | None:
     if value is None or value.__class__ is bool:
         return value
-    return _FLAGS.get(str(value).strip().lower())
+    return _FLAGS.get(as_text(value).strip().lower())
 
 
 def repeated(value: str, rows: int) -> pa.DictionaryArray:
@@ -153,6 +194,7 @@ def row_table(lines: Any, text: Any, words: bool, **values: Any) -> pa.Table:
         words: whether what stands in the field of the stars is a word.
         values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
     """
+    stars = pa.nulls(len(text), pa.float32()) if words else star_array(values["stars"])
     columns = {
         "line": pa.array(lines, pa.int64()),
         "text": pa.array(text, pa.string()),
@@ -160,7 +202,16 @@ def row_table(lines: Any, text: Any, words: bool, **values: Any) -> pa.Table:
         "user_id": id_array(values["user_id"]),
         "timestamp": time_array(values["timestamp"]),
         "verified": flag_array(values["verified"]),
-        "stars": pa.nulls(len(text), pa.float32()) if words else star_array(values["stars"]),
-        "word": word_array(values["stars"]) if words else pa.nulls(len(text), pa.string()),
+        "stars": stars,
+        "word": word_array(values["stars"]) if words else _odd_words(stars, values["stars"]),
     }
     return pa.table(columns, schema=ROW_SCHEMA)
+
+
+def _odd_words(stars: pa.Array, values: Sequence[Any]) -> pa.Array:
+    """(N,) string: what stands where there should be stars and is no number; null where it is one."""
+    odd = pc.fill_null(pc.is_nan(stars), False)
+    if not pc.any(odd).as_py():
+        return pa.nulls(len(stars), pa.string())
+    marks = odd.to_pylist()
+    return pa.array([as_word(v) if m else None for v, m in zip(values, marks, strict=True)], pa.string())

@@ -42,11 +42,6 @@ def decompress(stream: Any) -> Iterator[bytes]:
     return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
 
 
-def is_compressed(head: bytes) -> bool:
-    """Whether a file that begins so is read as a compressed one."""
-    return head.startswith((GZIP_MAGIC, b"BZh")) or bool(_ZSTD_MAGIC.match(head))
-
-
 def _members(
     stream: Any, codec: str, new_decoder: Callable[[], Any], damage: type[Exception], piece_bytes: int
 ) -> Iterator[bytes]:

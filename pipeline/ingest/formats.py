@@ -68,7 +68,7 @@ class Format:
     asin: str | None
     user_id: str | None
     timestamp: str | None
-    """Seconds or milliseconds since 1970, told apart by their size, or a date as 2015-08-31."""
+    """Seconds or milliseconds since 1970, told apart by their size, or a date as 2015-08-31 or 20150831."""
     verified: str | None
     mark: str | None = None
     """A field that tells it from a format with the same names."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.ingest.chunks import Chunk
-from pipeline.ingest.columns import join_texts, row_table
+from pipeline.ingest.columns import as_text, join_texts, row_table
 from pipeline.ingest.cutting import LINES
 from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.rejects import RejectedLine
@@ -162,13 +162,8 @@ def _loose_record(value: Any, decoder: msgspec.json.Decoder[Any], syntax: str) -
         if isinstance(found, bool) and field.name != "verified":
             scalar = str(found).lower()  # Else true would be one star.
         is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
-        fields[field.name] = plain_text(scalar) if is_text and scalar is not None else scalar
+        fields[field.name] = as_text(scalar) if is_text and scalar is not None else scalar
     return decoder.type(**fields)
-
-
-def plain_text(value: Any) -> str:
-    """A value as text; what no file can hold (half of a surrogate pair) becomes a question mark."""
-    return str(value).encode(errors="replace").decode()
 
 
 def _text_names(form: Format) -> list[str]:

@@ -18,6 +18,9 @@ from pipeline.ingest.parse import Places, parse_chunk
 from pipeline.ingest.rejects import RejectedLine
 from pipeline.ingest.text import clean
 
+_SHOWN = 100
+"""So many characters of a value are put into the detail of a reject."""
+
 CARRIED = ("asin", "user_id", "timestamp", "verified", "stars")
 """Columns that go from a dump into its scores unchanged."""
 
@@ -120,9 +123,17 @@ class _Drops:
         self("empty_text", _mask(pc.equal(texts, "")), lambda _: "nothing but white space")
 
     def stars(self, form: Format) -> None:
-        stars = self._star_values()
+        stars, words = self._star_values(), self.rows["word"]
+
+        def written(i: int) -> str:
+            return repr(words[i].as_py()) if np.isnan(stars[i]) else str(stars[i]).removesuffix(".0")
+
         self("missing_stars", _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {form.stars}")
-        self("stars_out_of_range", ~valid_stars(stars), lambda i: f"{form.stars} is {stars[i]:g}, not 1 to 5")
+        self(
+            "stars_out_of_range",
+            ~valid_stars(stars),
+            lambda i: f"{form.stars} is {written(i)[:_SHOWN]}, not 1 to 5",
+        )
 
     def words(self, form: Format, scheme: LabelScheme) -> None:
         words = self.rows["word"]

@@ -38,11 +38,20 @@ def _unescape(texts: pa.Array) -> pa.Array:
     if not pc.any(is_marked_up).as_py():
         return texts
     plain = pc.replace_substring_regex(found.filter(is_marked_up), _TAG, " ").to_pylist()
-    # An entity can name half of a surrogate pair, which no column can hold.
-    plain = [html.unescape(t).encode(errors="replace").decode() for t in plain]
+    plain = [_without_entities(t) for t in plain]
     changed = np.zeros(len(texts), np.bool_)
     changed[rows[is_marked_up.to_numpy(zero_copy_only=False)]] = True
     return pc.replace_with_mask(texts, pa.array(changed), pa.array(plain, texts.type))
+
+
+def _without_entities(text: str) -> str:
+    try:
+        plain = html.unescape(text)
+    except ValueError:
+        # Python reads no number of more than 4,300 digits.
+        return text
+    # An entity can name half of a surrogate pair, which no column can hold.
+    return plain.encode(errors="replace").decode()
 
 
 def text_hash(texts: pa.Array) -> npt.NDArray[np.int64]:

@@ -53,8 +53,14 @@ def recipe(scheme: str | None = "stars", *, verified_only: bool = False, separat
         ("stars_out_of_range", line(overall=6), "overall is 6, not 1 to 5"),
         ("stars_out_of_range", line(overall=0), "overall is 0, not 1 to 5"),
         ("stars_out_of_range", line(overall=4.5), "overall is 4.5, not 1 to 5"),
-        ("stars_out_of_range", line(overall="many"), "overall is nan, not 1 to 5"),
-        ("stars_out_of_range", line(overall=True), "overall is nan, not 1 to 5"),
+        ("stars_out_of_range", line(overall=4.999999), "overall is 4.999999, not 1 to 5"),
+        ("stars_out_of_range", line(overall=1e300), "overall is inf, not 1 to 5"),
+        ("stars_out_of_range", line(overall="5 stars"), "overall is '5 stars', not 1 to 5"),
+        ("stars_out_of_range", line(overall="3,5"), "overall is '3,5', not 1 to 5"),
+        ("stars_out_of_range", line(overall=True), "overall is 'true', not 1 to 5"),
+        ("stars_out_of_range", line(overall="x\n" * 900), "overall is 'x\\nx\\nx"),
+        ("missing_stars", line(overall=""), "no overall"),
+        ("missing_stars", line(overall="  "), "no overall"),
     ],
 )
 @pytest.mark.parametrize("newline", [True, False])
@@ -70,6 +76,7 @@ def test_each_reason_with_its_line_place_and_content(
         place = lines.index(bad)
         assert [(r.line, r.reason, r.raw) for r in rejected] == [(100 + place, reason, bad)]
         assert detail in rejected[0].detail
+        assert len(rejected[0].detail) <= 200
         assert rejected[0].byte_offset == sum(len(x) + 1 for x in lines[:place])
         assert rows["line"].to_pylist() == [100 + i for i in range(len(lines)) if i != place]
         assert len(rows) + len(rejected) == chunk.lines

@@ -150,3 +150,9 @@ def test_markup_is_written_out(chunked: bool) -> None:
     ]
     assert clean(given).to_pylist() == [t and t.strip() for t in texts]
     assert clean(array[:0], unescape_html=True).to_pylist() == []
+
+
+def test_a_number_that_python_does_not_read_keeps_its_text_as_it_is() -> None:
+    endless = "a &#" + "1" * 5000 + "; b &amp; c"
+    texts = pa.array([endless, "d &amp; e", "&#x" + "1" * 5000 + ";"])
+    assert clean(texts, unescape_html=True).to_pylist() == [endless, "d & e", "\ufffd"]
