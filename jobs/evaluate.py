@@ -36,7 +36,7 @@ def run_stage(
     """Run the evaluate stage and print its table, or print its plan."""
     from pipeline import resources
     from pipeline.evaluate import stage
-    from pipeline.manifest import check_output
+    from pipeline.outputs import check_output
 
     plan = stage.plan(scores, output, config)
     if dry_run:

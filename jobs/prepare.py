@@ -41,7 +41,7 @@ def run_stage(
 ) -> Manifest | None:
     """Run the prepare stage, or print its plan."""
     from pipeline import resources
-    from pipeline.manifest import check_output
+    from pipeline.outputs import check_output
     from pipeline.prepare import stage
 
     plan = stage.plan(inputs, output, config)

@@ -45,7 +45,7 @@ def run_stage(
 ) -> Manifest | None:
     """Run the score stage, or print its plan."""
     from pipeline import resources
-    from pipeline.manifest import check_output
+    from pipeline.outputs import check_output
     from pipeline.score import stage
 
     plan = stage.plan(inputs, model, output, config)

@@ -38,7 +38,7 @@ def run_stage(
 ) -> Manifest | None:
     """Run the train stage, or print its plan."""
     from pipeline import resources
-    from pipeline.manifest import check_output
+    from pipeline.outputs import check_output
     from pipeline.train import stage
 
     plan = stage.plan(data, output, config)

@@ -24,11 +24,10 @@ from pipeline.manifest import (
     Manifest,
     OutputFile,
     Run,
-    State,
-    begin,
     read_manifest,
     write_manifest,
 )
+from pipeline.outputs import State, begin
 from pipeline.progress import Reporter
 from pipeline.storage import Location, locate
 

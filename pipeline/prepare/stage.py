@@ -26,11 +26,10 @@ from pipeline.manifest import (
     InputFile,
     Manifest,
     Run,
-    State,
-    begin,
     read_manifest,
     write_manifest,
 )
+from pipeline.outputs import State, begin
 from pipeline.prepare.card import make_card, write_card
 from pipeline.prepare.encoding import ENCODED, ChunkEncoder
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle

@@ -36,13 +36,12 @@ from pipeline.manifest import (
     InputFile,
     Manifest,
     Run,
-    State,
-    begin,
     read_manifest,
     read_run,
     write_manifest,
 )
 from pipeline.model import ModelCard, fingerprint_model, read_card, tokenizer_json
+from pipeline.outputs import State, begin
 from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
 from pipeline.progress import Reporter
 from pipeline.score.predictor import Predictor, PredictorOptions

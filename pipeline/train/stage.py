@@ -18,8 +18,6 @@ from pipeline.manifest import (
     Manifest,
     OutputFile,
     Run,
-    State,
-    begin,
     read_manifest,
     write_manifest,
 )
@@ -31,6 +29,7 @@ from pipeline.model import (
     save_tokenizer,
     tokenizer_json,
 )
+from pipeline.outputs import State, begin
 from pipeline.progress import Reporter
 from pipeline.storage import Location, locate
 from pipeline.train.loop import BEST_DIRECTORY, TrainState, TrainTask, train_worker
