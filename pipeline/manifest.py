@@ -11,6 +11,7 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import __version__
 from pipeline.config import Config, digest
-from pipeline.errors import AccountingError, InputError
+from pipeline.errors import AccountingError, InputError, OutputError
 from pipeline.storage import Location, fingerprint
 
 RUN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
+
+STAGES = ("prepare", "train", "score", "evaluate")
+
+_RUN_KEYS = {"stage", "version", "inputs", "model_fingerprint", "settings", "resolved"}
+"""What every run.json has held since the first."""
 
 _PACKAGES = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "scikit-learn")
 
@@ -143,13 +149,14 @@ class Manifest(_Record):
 
 
 def read_run(directory: Location) -> Run:
-    """The run.json of a directory; InputError where there is none or it is damaged."""
+    """The run.json of a directory; InputError where there is none, or it is damaged or not ours."""
     try:
-        return Run.model_validate_json(_read(directory, RUN_FILE))
+        run = Run.model_validate_json(_read(directory, RUN_FILE))
     except ValidationError:
-        raise InputError(
-            f"{directory.child(RUN_FILE).uri}: damaged; it is not a run.json of rayview"
-        ) from None
+        run = None
+    if run is None or run.stage not in STAGES or not run.model_fields_set >= _RUN_KEYS:
+        raise InputError(f"{directory.child(RUN_FILE).uri}: damaged; it is not a run.json of rayview")
+    return run
 
 
 def read_manifest(directory: Location, stage: str) -> Manifest:
@@ -176,10 +183,33 @@ def read_manifest(directory: Location, stage: str) -> Manifest:
 
 
 def write_manifest(output: Location, manifest: Manifest) -> None:
-    """Write the manifest: the directory counts as finished from now on. Counts are checked first."""
+    """Write the manifest: the directory counts as finished from now on.
+
+    Raises:
+        AccountingError: the counts do not add up.
+        OutputError: an output is not there with its size, as where another job deleted it.
+    """
     if manifest.counts is not None:
         manifest.counts.check(output.uri)
+    lack = lacking(output, manifest.outputs)
+    if lack:
+        raise OutputError(
+            f"{output.uri}: {lack}, though it was written; see that nothing else works on this directory,"
+            " and give the command again"
+        )
     output.child(MANIFEST_FILE).write_bytes(to_json(manifest.model_dump(mode="json")))
+
+
+def lacking(directory: Location, outputs: Iterable[OutputFile]) -> str | None:
+    """The first output that is not in a directory with its size, and what of it; None if all are."""
+    sizes = directory.sizes()
+    for output in outputs:
+        size = sizes.get(output.path)
+        if size is None:
+            return f"{output.path} is missing"
+        if size != output.bytes:
+            return f"{output.path} has {size:,} bytes, not {output.bytes:,}"
+    return None
 
 
 def environment() -> dict[str, Any]:

@@ -98,14 +98,35 @@ class Location:
         Raises:
             InputError: it is no directory, or cannot be read.
         """
+        names = sorted(self._list(recursive=recursive))
+        return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file below this directory, by its name from here; unfinished temporaries too.
+
+        Raises:
+            InputError: as `list_files`.
+        """
+        return self._list(recursive=True)
+
+    def _list(self, *, recursive: bool) -> dict[str, int]:
         selector = pafs.FileSelector(self.path, recursive=recursive, allow_not_found=True)
         base = self.path.rstrip("/")
         try:
             infos = (self.lookups or self.filesystem).get_file_info(selector)
         except OSError as error:
             raise InputError(f"{self.uri}: cannot be listed: {explain(error)}") from None
-        names = sorted(i.path[len(base) + 1 :] for i in infos if i.type == pafs.FileType.File)
-        return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
+        return {i.path[len(base) + 1 :]: i.size for i in infos if i.type == pafs.FileType.File}
+
+    def holds(self, other: Location) -> bool:
+        """Whether another location is this one or lies below it."""
+        if self.filesystem.type_name != other.filesystem.type_name:
+            return False
+        mine, theirs = self.path, other.path
+        if self.is_local:
+            # Links may lead there.
+            mine, theirs = os.path.realpath(mine), os.path.realpath(theirs)
+        return f"{theirs.rstrip('/')}/".startswith(f"{mine.rstrip('/')}/")
 
     def open_input(self) -> Any:
         """A pyarrow random-access file of the raw bytes.
@@ -142,6 +163,17 @@ class Location:
                     file.write(data)
         except OSError as error:
             raise OutputError(f"{self.uri}: cannot be written: {explain(error)}") from None
+
+    def delete_file(self) -> None:
+        """Delete this file.
+
+        Raises:
+            OutputError: that fails.
+        """
+        try:
+            self.filesystem.delete_file(self.path)
+        except OSError as error:
+            raise OutputError(f"{self.uri}: cannot be deleted: {explain(error)}") from None
 
     def delete_tree(self) -> None:
         """Delete this directory and all below it; nothing happens where there is none."""

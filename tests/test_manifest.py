@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import AccountingError, InputError
+from pipeline.errors import AccountingError, InputError, OutputError
 from pipeline.manifest import (
     Counts,
     FileCounts,
@@ -71,10 +71,24 @@ def test_a_manifest_that_does_not_add_up_is_not_written(out: Location) -> None:
     assert not out.exists()
 
 
+def test_a_manifest_does_not_list_what_is_not_there(out: Location) -> None:
+    manifest = manifest_of(RUN, outputs=[OutputFile(path="train/a.parquet", rows=2, bytes=9)])
+    for lack in ("is missing", "has 5 bytes, not 9"):
+        with pytest.raises(OutputError) as raised:
+            write_manifest(out, manifest)
+        assert str(raised.value) == (
+            f"{out.uri}: train/a.parquet {lack}, though it was written; see that nothing else works on this"
+            " directory, and give the command again"
+        )
+        assert not out.child("manifest.json").exists()
+        out.child("train/a.parquet").write_bytes(b"other")
+
+
 def test_the_keys_that_others_read_are_on_disk(out: Location) -> None:
     file = FileCounts(lines=3, rows=2, rejected={"bad_json": 1})
     counts = Counts(lines=3, rows=2, rejected={"bad_json": 1}, splits={"train": 2}, files={"/in/a": file})
     outputs = [OutputFile(path="train/a.parquet", rows=2, bytes=9)]
+    out.child("train/a.parquet").write_bytes(b"9 bytes..")
     write_manifest(out, manifest_of(RUN, counts=counts, outputs=outputs, environment=environment()))
     data = json.loads(out.child("manifest.json").read_bytes())
     keys = "stage version config config_digest inputs outputs model_fingerprint counts seconds environment"
