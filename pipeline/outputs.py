@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 from pipeline.errors import OutputError
-from pipeline.manifest import MANIFEST_FILE, RUN_FILE, Run, read_run, to_json
+from pipeline.manifest import MANIFEST_FILE, RUN_FILE, Run, lacking, read_manifest, read_run, to_json
+from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.storage import Location, check_writable
+
+_WRITES = {
+    "prepare": r"(train|val|test|encoded)/part-[\d-]+\.parquet|rejects/(part|duplicates)-[\d-]+\.parquet"
+    r"|card[\w-]*\.(md|png|json|html)",
+    # What a tokenizer is saved as depends on its kind.
+    "train": r"checkpoints/.+|model\.safetensors|(config|rayview)\.json|tokenizer[\w.-]*|spiece\.model"
+    r"|(special_tokens_map|added_tokens|normalizer|emoji|[\w-]*vocab[\w-]*|word_\w+|byte_maps)\.json"
+    r"|(vocab|merges|dict)\.txt|bpe\.codes|\w*\.spm|(sentencepiece[\w.]*|\w*spm\w*)\.model|\w+\.tokenizer"
+    r"|chat_template\.jinja|additional_chat_templates/[\w.-]+\.jinja",
+    "score": r"(rejects/)?part-[\d-]+\.parquet",
+    "evaluate": r"metrics\.json|(roc|confusion)\.png|report\.html",
+}
+"""What each stage writes beside run.json and manifest.json: all that may be deleted of its output."""
+
+_GO_ON = ("train", "score")
+"""Stages that go on from what an interrupted job of theirs left; the others begin again."""
+
+_FIRST = (MANIFEST_FILE, "checkpoints/checkpoint_manager_snapshot.json")
+"""Files that say of others that they are whole: deleted before those."""
+
+_THREADS = 16
 
 
 class State(Enum):
@@ -17,12 +42,22 @@ class State(Enum):
     FINISHED = "finished"
 
 
+def check_apart(output: Location, reads: Iterable[Location]) -> None:
+    """Raise OutputError if something that a stage reads is its output directory, or lies in it."""
+    for place in reads:
+        if output.holds(place):
+            raise OutputError(
+                f"{output.uri}: {place.uri}, which is read, lies in this output directory; choose another"
+                " --output"
+            )
+
+
 def inspect_output(output: Location, run: Run) -> State:
     """What is in an output directory; changes nothing.
 
     Raises:
         OutputError: it holds something else: files that are not ours, or the output of a different run,
-            the differences named.
+            the differences named; or it is finished, but something of it is gone or changed.
     """
     if output.info().is_file:
         raise OutputError(f"{output.uri}: this is a file; choose a directory for --output")
@@ -32,8 +67,7 @@ def inspect_output(output: Location, run: Run) -> State:
                 f"{output.uri}: exists and was not written by rayview; choose an empty or new --output"
             )
         return State.FRESH
-    there = read_run(output)
-    differences = there.differences(run)
+    differences = read_run(output).differences(run)
     if differences:
         shown = "; ".join(differences[:5]) + (
             f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
@@ -41,33 +75,83 @@ def inspect_output(output: Location, run: Run) -> State:
         raise OutputError(
             f"{output.uri}: exists and holds another run ({shown}); choose another --output, or --overwrite"
         )
-    return State.FINISHED if output.child(MANIFEST_FILE).exists() else State.UNFINISHED
+    if not output.child(MANIFEST_FILE).exists():
+        return State.UNFINISHED
+    lack = lacking(output, read_manifest(output, run.stage).outputs)
+    if lack:
+        raise OutputError(f"{output.uri}: was finished, but {lack}; give --overwrite to write it anew")
+    return State.FINISHED
 
 
-def check_output(output: Location, run: Run, *, overwrite: bool = False) -> None:
-    """Raise OutputError if `begin` would find something else in the directory; changes nothing."""
+def check_output(output: Location, run: Run, *, overwrite: bool = False) -> State:
+    """What `begin` would return; changes nothing.
+
+    Raises:
+        OutputError: as `inspect_output`; or what had to be deleted holds files that are not ours.
+    """
     if overwrite and output.child(RUN_FILE).exists():
-        read_run(output)
+        state = State.UNFINISHED
     else:
-        inspect_output(output, run)
+        state = inspect_output(output, run)
+        overwrite = run.stage not in _GO_ON
+    if state is State.UNFINISHED and overwrite:
+        _check_ours(output)
+        return State.FRESH
+    return state
+
+
+def _check_ours(output: Location) -> None:
+    """Raise OutputError if the directory of a run holds a file that its stage does not write."""
+    stage = read_run(output).stage
+    for name in sorted(output.sizes()):
+        if not _is_ours(name, stage):
+            raise OutputError(
+                f"{output.uri}: would be written anew, but holds {name}, which is not of jobs.{stage}; move"
+                " that away, or choose another --output"
+            )
+
+
+def _is_ours(name: str, stage: str) -> bool:
+    own = name in (RUN_FILE, MANIFEST_FILE) or TEMPORARY_MARK in name
+    return own or re.fullmatch(_WRITES[stage], name) is not None
 
 
 def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
     """Claim an output directory: write run.json unless the same run has begun there before.
 
+    What an interrupted job left is deleted where its stage cannot go on from it.
+
     Args:
         overwrite: delete what an earlier rayview run left there, whatever run that was.
+    Returns:
+        FRESH also where something was deleted.
     Raises:
-        OutputError: as `inspect_output`, or it cannot be written to.
+        OutputError: as `check_output`, or it cannot be written to.
     """
-    if overwrite and output.child(RUN_FILE).exists():
-        # Somebody else's run.json is no leave to delete.
-        read_run(output)
-        output.delete_tree()
-    state = inspect_output(output, run)
+    state = check_output(output, run, overwrite=overwrite)
     if state is State.FRESH:
         if output.is_local:
             # In a store the first write tells as much; a probe would leave a mark of a directory behind.
             check_writable(output)
+        clear(output)
         output.child(RUN_FILE).write_bytes(to_json(run.model_dump(mode="json")))
     return state
+
+
+def clear(output: Location) -> None:
+    """Delete what a run left in a directory that `check_output` has passed.
+
+    The manifest goes first and run.json last: broken off at any point, it leaves an unfinished directory.
+    """
+    names = output.sizes()
+    for name in _FIRST:
+        if name in names:
+            output.child(name).delete_file()
+    # A store deletes a folder in a few requests.
+    for folder in sorted({name.partition("/")[0] for name in names if "/" in name}):
+        output.child(folder).delete_tree()
+    files = [output.child(n) for n in names if "/" not in n and n not in (*_FIRST, RUN_FILE)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(Location.delete_file, files))
+    if RUN_FILE in names:
+        output.child(RUN_FILE).delete_file()

@@ -99,13 +99,9 @@ def prepare(
         OutputError, ErrorBudgetError, AccountingError: see errors.py.
     """
     start = time.monotonic()
-    state = begin(job.output, job.run, overwrite=overwrite)
-    if state is State.FINISHED:
+    # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
+    if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
         return read_manifest(job.output, "prepare")
-    if state is State.UNFINISHED:
-        # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
-        job.output.delete_tree()
-        begin(job.output, job.run)
     ledger, counts = encode_dumps(job, cluster, reporter)
     filled = _shuffle(job, cluster, ledger, reporter)
     job.output.child(ENCODED).delete_tree()
