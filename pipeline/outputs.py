@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,9 @@ _FIRST = (MANIFEST_FILE, "checkpoints/checkpoint_manager_snapshot.json")
 """Files that say of others that they are whole: deleted before those."""
 
 _THREADS = 16
+
+_held: dict[str, int] = {}
+"""Open handles of the local directories that this process has locked, by path."""
 
 
 class State(Enum):
@@ -87,13 +92,19 @@ def check_output(output: Location, run: Run, *, overwrite: bool = False) -> Stat
     """What `begin` would return; changes nothing.
 
     Raises:
-        OutputError: as `inspect_output`; or what had to be deleted holds files that are not ours.
+        OutputError: as `inspect_output`; what had to be deleted holds files that are not ours; or another
+            job is at work there.
     """
     if overwrite and output.child(RUN_FILE).exists():
         state = State.UNFINISHED
     else:
         state = inspect_output(output, run)
         overwrite = run.stage not in _GO_ON
+    if state is State.FINISHED:
+        return state
+    handle = _lock(output)
+    if handle is not None:
+        os.close(handle)
     if state is State.UNFINISHED and overwrite:
         _check_ours(output)
         return State.FRESH
@@ -128,14 +139,51 @@ def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
     Raises:
         OutputError: as `check_output`, or it cannot be written to.
     """
+    if output.is_local:
+        # In a store the first write tells as much; a probe would leave a mark of a directory behind.
+        if check_output(output, run, overwrite=overwrite) is State.FINISHED:
+            return State.FINISHED
+        check_writable(output)
+        _hold(output)
     state = check_output(output, run, overwrite=overwrite)
     if state is State.FRESH:
-        if output.is_local:
-            # In a store the first write tells as much; a probe would leave a mark of a directory behind.
-            check_writable(output)
         clear(output)
         output.child(RUN_FILE).write_bytes(to_json(run.model_dump(mode="json")))
     return state
+
+
+def _hold(output: Location) -> None:
+    """Keep other jobs out of a local directory for as long as this process lives, and no longer."""
+    handle = _lock(output)
+    if handle is not None:
+        if output.path in _held:
+            os.close(_held.pop(output.path))
+        _held[output.path] = handle
+
+
+def _lock(output: Location) -> int | None:
+    """A handle that holds the lock of a local directory; None where it is ours already or cannot be had.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    if not output.is_local or not output.exists():
+        return None
+    held = _held.get(output.path)
+    if held is not None and os.path.samestat(os.fstat(held), os.stat(output.path)):  # noqa: PTH116
+        return None
+    handle = os.open(output.path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise OutputError(
+                f"{output.uri}: another job is writing there; wait for its end, or choose another --output"
+            ) from None
+        # Not every network filesystem can lock a directory.
+        return None
+    return handle
 
 
 def clear(output: Location) -> None:

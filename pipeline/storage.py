@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -217,37 +217,43 @@ def locate(path_or_uri: str | os.PathLike[str]) -> Location:
     return Location(clients.work, base + path, root + path + query, clients.lookups)
 
 
-def expand_inputs(inputs: Iterable[str]) -> list[Location]:
+def expand_inputs(inputs: Iterable[str], outputs: Collection[Location] = ()) -> list[Location]:
     """The files meant by paths, globs, directories and URIs: each once, in the order given.
 
     A directory means the files in it, at any depth, with the ending of a dump (.json.gz, .csv …);
     hidden files are left out.
 
+    Args:
+        outputs: directories that the job writes; what a directory or a glob finds in them is left out.
     Raises:
         InputError: one of them matches no file, or holds none.
     """
     found: dict[str, Location] = {}
     for text in inputs:
-        for file in _expand(text):
+        for file in _expand(text, outputs):
             found.setdefault(file.uri, file)
     return list(found.values())
 
 
-def _expand(text: str) -> list[Location]:
+def _expand(text: str, outputs: Collection[Location]) -> list[Location]:
     here = locate(text)
     kind = here.info().type
-    if kind == pafs.FileType.NotFound:
-        if any(c in here.path for c in "*?["):
-            return _glob(here, text)
-        raise InputError(f"{text}: no such file or directory")
     if kind == pafs.FileType.File:
         return [here]
-    files = [f for f in here.list_files() if _looks_like_dump(here.relative(f))]
-    if not files:
-        raise InputError(
-            f"{text}: this directory holds no dump (.json .jsonl .csv .tsv .parquet, plain or .gz .zst .bz2)"
-        )
-    return files
+    if kind != pafs.FileType.NotFound:
+        files = [f for f in here.list_files() if _looks_like_dump(here.relative(f))]
+        none = "this directory holds no dump (.json .jsonl .csv .tsv .parquet, plain or .gz .zst .bz2)"
+    elif any(c in here.path for c in "*?["):
+        files = _glob(here)
+        none = "no file matches this pattern"
+    else:
+        raise InputError(f"{text}: no such file or directory")
+    # What is asked for in an output itself is found; the stage refuses it.
+    below = [o for o in outputs if not o.holds(here)]
+    apart = [f for f in files if not any(o.holds(f) for o in below)]
+    if not apart:
+        raise InputError(f"{text}: {none}" + (", other than those of --output" if files else ""))
+    return apart
 
 
 def _looks_like_dump(name: str) -> bool:
@@ -255,15 +261,12 @@ def _looks_like_dump(name: str) -> bool:
     return not hidden and bool(_INPUT_SUFFIXES.search(name))
 
 
-def _glob(pattern: Location, text: str) -> list[Location]:
+def _glob(pattern: Location) -> list[Location]:
     first = min(pattern.path.find(c) for c in "*?[" if c in pattern.path)
     root = pattern
     for _ in range(pattern.path[first:].count("/") + 1):
         root = root.parent
-    files = [f for f in root.list_files() if _matches(f.path.split("/"), pattern.path.split("/"))]
-    if not files:
-        raise InputError(f"{text}: no file matches this pattern")
-    return files
+    return [f for f in root.list_files() if _matches(f.path.split("/"), pattern.path.split("/"))]
 
 
 def _matches(path: list[str], pattern: list[str]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,6 +26,7 @@ from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.outputs import State, begin, check_apart, check_output, inspect_output
 from pipeline.storage import Location, locate
 
+ROOT = Path(__file__).resolve().parents[1]
 FILES = [InputFile(path=f"/in/{n}", size_bytes=1, fingerprint=n * 4) for n in "abc"]
 RUN = Run(stage="score", inputs=FILES, model_fingerprint="m1", settings={"score": {"precision": "auto"}})
 
@@ -335,3 +338,44 @@ def test_what_is_read_must_lie_elsewhere(tmp_path: Path) -> None:
             f"{out.uri}: {tmp_path}/{inside}, which is read, lies in this output directory; choose another"
             " --output"
         )
+
+
+HOLD = """
+import sys
+from pipeline.manifest import Run
+from pipeline.outputs import begin
+from pipeline.storage import locate
+
+begin(locate(sys.argv[1]), Run.model_validate_json(sys.argv[2]))
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_jobs_do_not_write_to_one_directory(out: Location) -> None:
+    command = [sys.executable, "-c", HOLD, out.path, RUN.model_dump_json()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"begun\n"
+        for function in (begin, check_output):
+            for overwrite in (False, True):
+                with pytest.raises(OutputError) as raised:
+                    function(out, RUN, overwrite=overwrite)
+                assert str(raised.value) == (
+                    f"{out.uri}: another job is writing there; wait for its end, or choose another --output"
+                )
+        # What is finished is not waited for.
+        write_manifest(out, manifest_of(RUN))
+        assert begin(out, RUN) is State.FINISHED
+        out.child("manifest.json").delete_file()
+        other.kill()
+    assert begin(out, RUN) is State.UNFINISHED
+    assert listing(out) == ["run.json"]
+
+
+def test_one_job_may_begin_twice_and_in_a_directory_that_was_replaced(out: Location) -> None:
+    begin(out, RUN)
+    assert begin(out, RUN, overwrite=True) is State.FRESH
+    shutil.rmtree(out.path)
+    assert begin(out, RUN) is State.FRESH
+    assert begin(out, RUN) is State.UNFINISHED

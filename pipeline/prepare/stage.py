@@ -29,7 +29,7 @@ from pipeline.manifest import (
     read_manifest,
     write_manifest,
 )
-from pipeline.outputs import State, begin
+from pipeline.outputs import State, begin, check_apart
 from pipeline.prepare.card import make_card, write_card
 from pipeline.prepare.encoding import ENCODED, ChunkEncoder
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
@@ -60,14 +60,17 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     Raises:
         UserError: any of them does not fit, see errors.py.
     """
-    files = expand_inputs(inputs)
+    where = locate(output)
+    files = expand_inputs(inputs, [where])
+    check_apart(where, files)
     sources = find_sources(files, config.input, labels=config.labels)
-    directory = model.resolve_model(config.model.name)
+    name = config.model.name
+    directory = model.resolve_model(name)
+    check_apart(where, [locate(name if "://" in name else directory)])
     most = model.model_max_length(directory)
     if most is not None and config.tokenize.max_length > most:
         raise SettingError(
-            f"tokenize.max_length={config.tokenize.max_length}, but {config.model.name} takes at most"
-            f" {most} tokens"
+            f"tokenize.max_length={config.tokenize.max_length}, but {name} takes at most {most} tokens"
         )
     tokenizer = model.tokenizer_json(directory)
     recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
@@ -77,7 +80,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
     )
-    return PrepareJob(locate(output), sources, recipe, tokenizer, run, config)
+    return PrepareJob(where, sources, recipe, tokenizer, run, config)
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +42,7 @@ from pipeline.manifest import (
     write_manifest,
 )
 from pipeline.model import ModelCard, fingerprint_model, read_card, tokenizer_json
-from pipeline.outputs import State, begin
+from pipeline.outputs import State, begin, check_apart
 from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
 from pipeline.progress import Reporter
 from pipeline.score.predictor import Predictor, PredictorOptions
@@ -77,11 +78,12 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
     Raises:
         UserError: any of them does not fit, see errors.py.
     """
-    where = locate(model)
+    where, to = locate(model), locate(output)
     card = read_card(where)
     tokenizer = tokenizer_json(local_copy(where))
     input_config = _input_config(inputs, config.input, card)
-    files, sources = find_input(inputs, input_config)
+    files, sources = find_input(inputs, input_config, [to])
+    check_apart(to, [*files, where])
     if is_split(inputs):
         _check_tokenizer(locate(inputs[0]).parent, where)
     run = Run(
@@ -102,9 +104,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
         max_line_bytes=input_config.max_line_bytes,
         words=card.scheme == WORDS,
     )
-    return ScoreJob(
-        locate(output), sources, recipe, tokenizer, card, where, run, config, input_config.max_rows
-    )
+    return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, input_config.max_rows)
 
 
 def _input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> InputConfig:
@@ -132,8 +132,10 @@ def _check_tokenizer(data: Location, model: Location) -> None:
         )
 
 
-def find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], list[Source]]:
-    """The input as files: those of a split of prepared data, by its manifest, or dumps."""
+def find_input(
+    inputs: list[str], config: InputConfig, outputs: Collection[Location]
+) -> tuple[list[Location], list[Source]]:
+    """The input as files: those of a split of prepared data, by its manifest, or dumps; none in `outputs`."""
     if is_split(inputs):
         split = locate(inputs[0])
         manifest = read_manifest(split.parent, "prepare")
@@ -141,7 +143,7 @@ def find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], 
         if not files:
             raise InputError(f"{split.uri}: this split has no rows")
         return files, encoded_sources(files)
-    files = expand_inputs(inputs)
+    files = expand_inputs(inputs, outputs)
     return files, find_sources(files, config, need_stars=False)
 
 
