@@ -104,7 +104,8 @@ def session(name: str) -> Iterator[Session]:
 
 def _explain(error: Exception, name: str, log: Path, say: Callable[[str], None]) -> int:
     """Say what went wrong; returns the exit code."""
-    known = error if isinstance(error, RayviewError) else raised_in_worker(error)
+    # Ray's error is also of the class that the worker raised, but its text is a traceback.
+    known = raised_in_worker(error) or (error if isinstance(error, RayviewError) else None)
     if known is not None:
         say(f"error: {known}")
         return known.exit_code

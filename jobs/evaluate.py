@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
-from jobs.plans import print_plan
+from jobs.plans import done_before, print_plan
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -36,18 +36,22 @@ def run_stage(
     """Run the evaluate stage and print its table, or print its plan."""
     from pipeline import resources
     from pipeline.evaluate import stage
-    from pipeline.manifest import check_output
+    from pipeline.outputs import State, check_output
 
     plan = stage.plan(scores, output, config)
+    state = check_output(plan.output, plan.run, overwrite=overwrite)
     if dry_run:
         cluster = resources.survey(config.cluster)
-        print_plan(job, "evaluate", [], cluster, {"readers": resources.plan_tasks(cluster)}, plan.output)
+        shares = {"readers": resources.plan_tasks(cluster)}
+        print_plan(job, "evaluate", [], cluster, shares, plan.output, state)
         job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
         return None
-    check_output(plan.output, plan.run, overwrite=overwrite)
-    cluster = job.connect(config)
-    resources.check_shared([plan.output, plan.scores], cluster, config.cluster)
-    manifest = stage.evaluate(plan, cluster, job.reporter, overwrite=overwrite)
+    if state is State.FINISHED:
+        manifest = done_before(job, "evaluate", plan.output)
+    else:
+        cluster = job.connect(config)
+        resources.check_shared([plan.output, plan.scores], cluster, config.cluster)
+        manifest = stage.evaluate(plan, cluster, job.reporter, overwrite=overwrite)
     _print_metrics(job, manifest.details["metrics"])
     for name in (stage.REPORT_FILE, stage.ROC_FILE):
         job.print(f"{name}: {plan.output.child(name).uri}")

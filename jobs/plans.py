@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pipeline import resources
     from pipeline.ingest.sources import Source
     from pipeline.manifest import Manifest
+    from pipeline.outputs import State
     from pipeline.storage import Location
 
 
@@ -21,6 +22,7 @@ def print_plan(
     cluster: resources.Cluster,
     shares: dict[str, resources.Pool],
     output: Location,
+    state: State,
 ) -> None:
     """Print what a stage would read, run on and write."""
     job.print(f"{stage}: would run on {cluster}")
@@ -28,7 +30,16 @@ def print_plan(
         job.print(f"  input: {source.uri} ({source.size_bytes:,} bytes, {source.form_name})")
     for name, pool in shares.items():
         job.print(f"  {name}: {pool}")
-    job.print(f"  output: {output.uri}")
+    there = "" if state.value == "fresh" else f" ({state.value})"
+    job.print(f"  output: {output.uri}{there}")
+
+
+def done_before(job: Session, stage: str, output: Location) -> Manifest:
+    """Say that there is nothing to do; returns the manifest of when it was done."""
+    from pipeline.manifest import read_manifest
+
+    job.reporter.say(f"{stage}: already done → {output.uri}")
+    return read_manifest(output, stage)
 
 
 def rejected(manifest: Manifest) -> str:

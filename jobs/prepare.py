@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
-from jobs.plans import locations, print_plan, rejected, warn_of_broken, where
+from jobs.plans import done_before, locations, print_plan, rejected, warn_of_broken, where
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -41,17 +41,19 @@ def run_stage(
 ) -> Manifest | None:
     """Run the prepare stage, or print its plan."""
     from pipeline import resources
-    from pipeline.manifest import check_output
+    from pipeline.outputs import State, check_output
     from pipeline.prepare import stage
 
     plan = stage.plan(inputs, output, config)
+    state = check_output(plan.output, plan.run, overwrite=overwrite)
     if dry_run:
         cluster = resources.survey(config.cluster)
         pools = resources.plan_prepare(cluster, len(plan.sources))
         shares = {"readers": pools.readers, "encoders": pools.encoders}
-        print_plan(job, "prepare", plan.sources, cluster, shares, plan.output)
+        print_plan(job, "prepare", plan.sources, cluster, shares, plan.output, state)
         return None
-    check_output(plan.output, plan.run, overwrite=overwrite)
+    if state is State.FINISHED:
+        return done_before(job, "prepare", plan.output)
     cluster = job.connect(config)
     resources.check_shared([plan.output, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.prepare(plan, cluster, job.reporter, overwrite=overwrite)

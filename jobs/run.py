@@ -59,13 +59,19 @@ def run_all(
     """
     from jobs import evaluate, prepare, score, train
     from pipeline import resources
-    from pipeline.score.stage import find_input
+    from pipeline.inputs import expand_inputs
+    from pipeline.score.stage import find_input, is_split
     from pipeline.storage import locate
 
     base = locate(output)
-    data, model, scores, report = (base.child(n).uri for n in ("data", "model", "scores", "report"))
+    outputs = [base.child(n) for n in ("data", "model", "scores", "report")]
+    data, model, scores, report = (o.uri for o in outputs)
+    # Each stage leaves out its own output; those of the others are no dumps either.
+    inputs = [f.uri for f in expand_inputs(inputs, outputs)]
     # A mistake in what is scored last should show before hours of training.
-    scored = find_input(score_inputs, config.input)[1] if score_inputs else []
+    files, scored = find_input(score_inputs, config.input, outputs) if score_inputs else ([], [])
+    if not is_split(score_inputs):
+        score_inputs = [f.uri for f in files]
     if dry_run:
         prepare.run_stage(job, inputs, data, config, True, overwrite)
         cluster = resources.survey(config.cluster)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
-from jobs.plans import locations, print_plan, rejected, warn_of_broken, where
+from jobs.plans import done_before, locations, print_plan, rejected, warn_of_broken, where
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -45,18 +45,20 @@ def run_stage(
 ) -> Manifest | None:
     """Run the score stage, or print its plan."""
     from pipeline import resources
-    from pipeline.manifest import check_output
+    from pipeline.outputs import State, check_output
     from pipeline.score import stage
 
     plan = stage.plan(inputs, model, output, config)
+    state = check_output(plan.output, plan.run, overwrite=overwrite)
     if dry_run:
         cluster = resources.survey(config.cluster)
         pools = resources.plan_score(cluster, len(plan.sources), config.score.num_actors)
         shares = {n: getattr(pools, n) for n in ("readers", "encoders", "scorers", "writers")}
-        print_plan(job, "score", plan.sources, cluster, shares, plan.output)
+        print_plan(job, "score", plan.sources, cluster, shares, plan.output, state)
         job.print(f"  model: {plan.model.uri}")
         return None
-    check_output(plan.output, plan.run, overwrite=overwrite)
+    if state is State.FINISHED:
+        return done_before(job, "score", plan.output)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.model, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
-from jobs.plans import print_plan, where
+from jobs.plans import done_before, print_plan, where
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -38,18 +38,20 @@ def run_stage(
 ) -> Manifest | None:
     """Run the train stage, or print its plan."""
     from pipeline import resources
-    from pipeline.manifest import check_output
+    from pipeline.outputs import State, check_output
     from pipeline.train import stage
 
     plan = stage.plan(data, output, config)
+    state = check_output(plan.output, plan.run, overwrite=overwrite)
     if dry_run:
         cluster = resources.survey(config.cluster)
         pool = resources.plan_train(cluster, plan.config.train)
-        print_plan(job, "train", [], cluster, {"workers": pool}, plan.output)
+        print_plan(job, "train", [], cluster, {"workers": pool}, plan.output, state)
         rows = ", ".join(f"{plan.rows[s]:,} {s}" for s in ("train", "val"))
         job.print(f"  rows: {rows}\n  model: {plan.config.model.name}")
         return None
-    check_output(plan.output, plan.run, overwrite=overwrite)
+    if state is State.FINISHED:
+        return done_before(job, "train", plan.output)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.data_location], cluster, config.cluster)
     manifest = stage.train(plan, cluster, job.reporter, overwrite=overwrite)

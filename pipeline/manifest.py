@@ -11,7 +11,7 @@ import json
 import platform
 import subprocess
 import time
-from enum import Enum
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline import __version__
 from pipeline.config import Config, digest
 from pipeline.errors import AccountingError, InputError, OutputError
-from pipeline.storage import Location, check_writable, fingerprint
+from pipeline.storage import Location, fingerprint
 
 RUN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
+
+STAGES = ("prepare", "train", "score", "evaluate")
+
+_RUN_KEYS = {"stage", "version", "inputs", "model_fingerprint", "settings", "resolved"}
+"""What every run.json has held since the first."""
 
 _PACKAGES = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "scikit-learn")
 
@@ -143,78 +148,15 @@ class Manifest(_Record):
         )
 
 
-class State(Enum):
-    """What `begin` found in an output directory."""
-
-    FRESH = "fresh"
-    UNFINISHED = "unfinished"
-    FINISHED = "finished"
-
-
-def inspect_output(output: Location, run: Run) -> State:
-    """What is in an output directory; changes nothing.
-
-    Raises:
-        OutputError: it holds something else: files that are not ours, or the output of a different run,
-            the differences named.
-    """
-    if output.info().is_file:
-        raise OutputError(f"{output.uri}: this is a file; choose a directory for --output")
-    if not output.child(RUN_FILE).exists():
-        if output.list_files():
-            raise OutputError(
-                f"{output.uri}: exists and was not written by rayview; choose an empty or new --output"
-            )
-        return State.FRESH
-    there = read_run(output)
-    differences = there.differences(run)
-    if differences:
-        shown = "; ".join(differences[:5]) + (
-            f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
-        )
-        raise OutputError(
-            f"{output.uri}: exists and holds another run ({shown}); choose another --output, or --overwrite"
-        )
-    return State.FINISHED if output.child(MANIFEST_FILE).exists() else State.UNFINISHED
-
-
-def check_output(output: Location, run: Run, *, overwrite: bool = False) -> None:
-    """Raise OutputError if `begin` would find something else in the directory; changes nothing."""
-    if overwrite and output.child(RUN_FILE).exists():
-        read_run(output)
-    else:
-        inspect_output(output, run)
-
-
-def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
-    """Claim an output directory: write run.json unless the same run has begun there before.
-
-    Args:
-        overwrite: delete what an earlier rayview run left there, whatever run that was.
-    Raises:
-        OutputError: as `inspect_output`, or it cannot be written to.
-    """
-    if overwrite and output.child(RUN_FILE).exists():
-        # Somebody else's run.json is no leave to delete.
-        read_run(output)
-        output.delete_tree()
-    state = inspect_output(output, run)
-    if state is State.FRESH:
-        if output.is_local:
-            # In a store the first write tells as much; a probe would leave a mark of a directory behind.
-            check_writable(output)
-        output.child(RUN_FILE).write_bytes(_json(run.model_dump(mode="json")))
-    return state
-
-
 def read_run(directory: Location) -> Run:
-    """The run.json of a directory; InputError where there is none or it is damaged."""
+    """The run.json of a directory; InputError where there is none, or it is damaged or not ours."""
     try:
-        return Run.model_validate_json(_read(directory, RUN_FILE))
+        run = Run.model_validate_json(_read(directory, RUN_FILE))
     except ValidationError:
-        raise InputError(
-            f"{directory.child(RUN_FILE).uri}: damaged; it is not a run.json of rayview"
-        ) from None
+        run = None
+    if run is None or run.stage not in STAGES or not run.model_fields_set >= _RUN_KEYS:
+        raise InputError(f"{directory.child(RUN_FILE).uri}: damaged; it is not a run.json of rayview")
+    return run
 
 
 def read_manifest(directory: Location, stage: str) -> Manifest:
@@ -241,10 +183,33 @@ def read_manifest(directory: Location, stage: str) -> Manifest:
 
 
 def write_manifest(output: Location, manifest: Manifest) -> None:
-    """Write the manifest: the directory counts as finished from now on. Counts are checked first."""
+    """Write the manifest: the directory counts as finished from now on.
+
+    Raises:
+        AccountingError: the counts do not add up.
+        OutputError: an output is not there with its size, as where another job deleted it.
+    """
     if manifest.counts is not None:
         manifest.counts.check(output.uri)
-    output.child(MANIFEST_FILE).write_bytes(_json(manifest.model_dump(mode="json")))
+    lack = lacking(output, manifest.outputs)
+    if lack:
+        raise OutputError(
+            f"{output.uri}: {lack}, though it was written; see that nothing else works on this directory,"
+            " and give the command again"
+        )
+    output.child(MANIFEST_FILE).write_bytes(to_json(manifest.model_dump(mode="json")))
+
+
+def lacking(directory: Location, outputs: Iterable[OutputFile]) -> str | None:
+    """The first output that is not in a directory with its size, and what of it; None if all are."""
+    sizes = directory.sizes()
+    for output in outputs:
+        size = sizes.get(output.path)
+        if size is None:
+            return f"{output.path} is missing"
+        if size != output.bytes:
+            return f"{output.path} has {size:,} bytes, not {output.bytes:,}"
+    return None
 
 
 def environment() -> dict[str, Any]:
@@ -285,7 +250,8 @@ def _read(directory: Location, name: str) -> bytes:
     return file.read_bytes()
 
 
-def _json(data: dict[str, Any]) -> bytes:
+def to_json(data: dict[str, Any]) -> bytes:
+    """Plain data as run.json and manifest.json hold them."""
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -6,12 +6,9 @@ A `Location` is a pyarrow filesystem and a path in it. Everything that a stage w
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
-import re
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,6 @@ from pipeline.errors import InputError, OutputError
 from pipeline.objectstore import explain, upload
 
 _SAMPLE_BYTES = 1 << 20
-_INPUT_SUFFIXES = re.compile(r"\.(json|jsonl|ndjson|csv|tsv|parquet)(\.(gz|zst|bz2))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -98,14 +94,35 @@ class Location:
         Raises:
             InputError: it is no directory, or cannot be read.
         """
+        names = sorted(self._list(recursive=recursive))
+        return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file below this directory, by its name from here; unfinished temporaries too.
+
+        Raises:
+            InputError: as `list_files`.
+        """
+        return self._list(recursive=True)
+
+    def _list(self, *, recursive: bool) -> dict[str, int]:
         selector = pafs.FileSelector(self.path, recursive=recursive, allow_not_found=True)
         base = self.path.rstrip("/")
         try:
             infos = (self.lookups or self.filesystem).get_file_info(selector)
         except OSError as error:
             raise InputError(f"{self.uri}: cannot be listed: {explain(error)}") from None
-        names = sorted(_path_of(i)[len(base) + 1 :] for i in infos if i.type == pafs.FileType.File)
-        return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
+        return {_path_of(i)[len(base) + 1 :]: i.size for i in infos if i.type == pafs.FileType.File}
+
+    def holds(self, other: Location) -> bool:
+        """Whether another location is this one or lies below it."""
+        if self.filesystem.type_name != other.filesystem.type_name:
+            return False
+        mine, theirs = self.path, other.path
+        if self.is_local:
+            # Links may lead there.
+            mine, theirs = os.path.realpath(mine), os.path.realpath(theirs)
+        return f"{theirs.rstrip('/')}/".startswith(f"{mine.rstrip('/')}/")
 
     def open_input(self) -> Any:
         """A pyarrow random-access file of the raw bytes.
@@ -142,6 +159,17 @@ class Location:
                     file.write(data)
         except OSError as error:
             raise OutputError(f"{self.uri}: cannot be written: {explain(error)}") from None
+
+    def delete_file(self) -> None:
+        """Delete this file.
+
+        Raises:
+            OutputError: that fails.
+        """
+        try:
+            self.filesystem.delete_file(self.path)
+        except OSError as error:
+            raise OutputError(f"{self.uri}: cannot be deleted: {explain(error)}") from None
 
     def delete_tree(self) -> None:
         """Delete this directory and all below it; nothing happens where there is none."""
@@ -185,86 +213,12 @@ def locate(path_or_uri: str | os.PathLike[str]) -> Location:
     return Location(clients.work, base + path, root + path + query, clients.lookups)
 
 
-def expand_inputs(inputs: Iterable[str]) -> list[Location]:
-    """The files meant by paths, globs, directories and URIs: each once, in the order given.
-
-    A directory means the files in it, at any depth, with the ending of a dump (.json.gz, .csv …);
-    hidden files are left out.
-
-    Raises:
-        InputError: one of them matches no file, or holds none; or a file's name is no UTF-8.
-    """
-    found: dict[str, Location] = {}
-    for text in inputs:
-        for file in _expand(text):
-            _check_name(file)
-            found.setdefault(file.uri, file)
-    return list(found.values())
-
-
-def _expand(text: str) -> list[Location]:
-    here = locate(text)
-    _check_name(here)
-    kind = here.info().type
-    if kind == pafs.FileType.NotFound:
-        if any(c in here.path for c in "*?["):
-            return _glob(here, text)
-        raise InputError(f"{text}: no such file or directory")
-    if kind == pafs.FileType.File:
-        return [here]
-    files = [f for f in here.list_files() if _looks_like_dump(here.relative(f))]
-    if not files:
-        raise InputError(
-            f"{text}: this directory holds no dump (.json .jsonl .csv .tsv .parquet, plain or .gz .zst .bz2)"
-        )
-    return files
-
-
 def _path_of(info: Any) -> str:
     """The path of a `FileInfo`; if it is no UTF-8, as Python has such paths from the system."""
     try:
         return str(info.path)
     except UnicodeDecodeError as error:
         return os.fsdecode(error.object)
-
-
-def _check_name(file: Location) -> None:
-    try:
-        file.path.encode()
-    except UnicodeEncodeError:
-        shown = file.uri.encode(errors="replace").decode()
-        raise InputError(f"{shown}: this name is no UTF-8; give the file another") from None
-
-
-def _looks_like_dump(name: str) -> bool:
-    hidden = any(part.startswith((".", "_")) for part in name.split("/"))
-    return not hidden and bool(_INPUT_SUFFIXES.search(name))
-
-
-def _glob(pattern: Location, text: str) -> list[Location]:
-    first = min(pattern.path.find(c) for c in "*?[" if c in pattern.path)
-    root = pattern
-    for _ in range(pattern.path[first:].count("/") + 1):
-        root = root.parent
-    files = [f for f in root.list_files() if _matches(f.path.split("/"), pattern.path.split("/"))]
-    if not files:
-        raise InputError(f"{text}: no file matches this pattern")
-    return files
-
-
-def _matches(path: list[str], pattern: list[str]) -> bool:
-    """Whether the parts of a path fit a pattern, as in a shell.
-
-    A single * stays within one directory, ** stands for any directories, a hidden name must be asked for.
-    """
-    if not path or not pattern:
-        return path == pattern or pattern == ["**"]
-    hidden = path[0].startswith(".")
-    if pattern[0] == "**":
-        return _matches(path, pattern[1:]) or (not hidden and _matches(path[1:], pattern))
-    if hidden and not pattern[0].startswith("."):
-        return False
-    return fnmatch.fnmatchcase(path[0], pattern[0]) and _matches(path[1:], pattern[1:])
 
 
 def fingerprint(file: Location) -> str:

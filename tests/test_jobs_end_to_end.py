@@ -15,10 +15,11 @@ import pytest
 
 from jobs.cli import raised_in_worker
 from pipeline.config import Config, load_config
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, OutputError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare
 from pipeline.manifest import read_manifest, read_run
+from pipeline.outputs import State, check_output
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
 from pipeline.score import stage as score_stage
@@ -244,6 +245,32 @@ def test_the_same_stage_twice_does_nothing(outputs: Outputs, dump: Path, cluster
     prepare_stage.prepare(plan, cluster, Reporter())
     assert (outputs.data / "manifest.json").stat().st_mtime_ns == before
     assert read_run(locate(outputs.scores)).resolved["precision"] == "float32"
+
+
+@pytest.mark.parametrize(("folder", "stage"), STAGES.items())
+def test_what_a_stage_writes_is_known_to_be_its_own(outputs: Outputs, folder: str, stage: str) -> None:
+    where = locate(outputs.base / folder)
+    there = read_run(where)
+    assert there.stage == stage
+    assert check_output(where, there) is State.FINISHED
+    # Else nothing could be deleted there.
+    assert check_output(where, there, overwrite=True) is State.FRESH
+
+
+def test_no_stage_writes_to_what_it_reads(outputs: Outputs, dump: Path, tmp_path: Path) -> None:
+    data, model, scores = (str(outputs.base / n) for n in ("data", "model", "scores"))
+    own_model = outputs.config.replace(model__name=model)
+    plans = [
+        lambda: prepare_stage.plan([str(dump)], model, own_model),
+        lambda: train_stage.plan(data, data, outputs.config),
+        lambda: train_stage.plan(data, model, own_model),
+        lambda: score_stage.plan([f"{data}/test"], model, data, outputs.config),
+        lambda: score_stage.plan([str(dump)], model, model, outputs.config),
+        lambda: evaluate_stage.plan(scores, scores, outputs.config),
+    ]
+    for plan in plans:
+        with pytest.raises(OutputError, match="which is read, lies in this output directory"):
+            plan()
 
 
 def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path) -> None:

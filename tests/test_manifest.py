@@ -1,4 +1,4 @@
-"""run.json first, manifest.json last: whose directory it is, and whether it is finished."""
+"""What run.json and manifest.json hold, and what is said of them when they are damaged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import AccountingError, InputError, OutputError, RayviewError
+from pipeline.errors import AccountingError, InputError, OutputError
 from pipeline.manifest import (
     Counts,
     FileCounts,
@@ -16,11 +16,7 @@ from pipeline.manifest import (
     Manifest,
     OutputFile,
     Run,
-    State,
-    begin,
-    check_output,
     environment,
-    inspect_output,
     read_manifest,
     read_run,
     write_manifest,
@@ -51,116 +47,6 @@ def listing(where: Location) -> list[str]:
     return [f.name for f in where.list_files()]
 
 
-def test_a_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) -> None:
-    assert inspect_output(out, RUN) is State.FRESH
-    assert not out.exists()
-    assert begin(out, RUN) is State.FRESH
-    assert listing(out) == ["run.json"]
-    assert begin(out, RUN) is State.UNFINISHED
-    with pytest.raises(InputError, match=r"out: unfinished score \(no manifest.json\)"):
-        read_manifest(out, "score")
-    manifest = manifest_of(RUN, counts=Counts(lines=3, rows=2, rejected={"bad_json": 1}))
-    write_manifest(out, manifest)
-    assert begin(out, RUN) is State.FINISHED
-    assert read_manifest(out, "score") == manifest
-    assert read_run(out) == RUN
-
-
-def test_an_existing_empty_directory_is_fresh(out: Location) -> None:
-    Path(out.path).mkdir()
-    assert begin(out, RUN) is State.FRESH
-
-
-def test_what_was_resolved_first_is_kept_and_makes_no_difference(out: Location) -> None:
-    begin(out, RUN.model_copy(update={"resolved": {"chunk_bytes": 1}}))
-    assert begin(out, RUN.model_copy(update={"resolved": {"chunk_bytes": 2}})) is State.UNFINISHED
-    assert read_run(out).resolved == {"chunk_bytes": 1}
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"model_fingerprint": "m2"}, "model: m1 there, m2 now"),
-        ({"settings": {"score": {"precision": "float32"}}}, "score.precision: auto there, float32 now"),
-        ({"stage": "prepare"}, "stage: score there, prepare now"),
-        ({"inputs": FILES[:2]}, "inputs./in/c: file 2, cccc there, None now"),
-        (
-            {"inputs": [FILES[0].model_copy(update={"fingerprint": "zzzz"}), *FILES[1:]]},
-            "inputs./in/a: file 0, aaaa there, file 0, zzzz now",
-        ),
-        # Parts are named after the number of the file: in another order they would be mixed up.
-        (
-            {"inputs": [FILES[1], FILES[0], FILES[2]]},
-            "inputs./in/a: file 0, aaaa there, file 1, aaaa now; inputs./in/b: file 1, bbbb there,"
-            " file 0, bbbb now",
-        ),
-    ],
-)
-def test_another_run_is_refused_and_the_differences_named(
-    out: Location, change: dict[str, Any], words: str
-) -> None:
-    begin(out, RUN)
-    with pytest.raises(OutputError) as raised:
-        begin(out, RUN.model_copy(update=change))
-    assert str(raised.value) == (
-        f"{out.uri}: exists and holds another run ({words}); choose another --output, or --overwrite"
-    )
-    assert read_run(out) == RUN
-
-
-def test_many_differences_are_counted(out: Location) -> None:
-    begin(out, RUN)
-    other = RUN.model_copy(update={"settings": {f"s{i}": i for i in range(7)}})
-    with pytest.raises(OutputError, match="; and 3 more"):
-        inspect_output(out, other)
-
-
-def test_other_things_are_left_alone_even_with_overwrite(out: Location) -> None:
-    out.child("notes.txt").write_bytes(b"mine")
-    for overwrite in (False, True):
-        for function in (begin, check_output):
-            with pytest.raises(OutputError, match="exists and was not written by rayview"):
-                function(out, RUN, overwrite=overwrite)
-    assert listing(out) == ["notes.txt"]
-
-
-@pytest.mark.parametrize("content", [b"{}", b'{"name": "my run"}', b"[1]", b"not json", b""])
-def test_a_run_json_of_something_else_is_no_leave_to_delete(out: Location, content: bytes) -> None:
-    out.child("run.json").write_bytes(content)
-    out.child("notes.txt").write_bytes(b"mine")
-    for function in (begin, check_output):
-        with pytest.raises(RayviewError, match=r"run\.json: damaged; it is not a run\.json of rayview"):
-            function(out, RUN, overwrite=True)
-    assert listing(out) == ["notes.txt", "run.json"]
-
-
-def test_overwrite_starts_afresh_in_a_directory_of_ours(out: Location) -> None:
-    begin(out, RUN.model_copy(update={"model_fingerprint": "m2"}))
-    out.child("part-00000-000000.parquet").write_bytes(b"old")
-    check_output(out, RUN, overwrite=True)
-    assert "part-00000-000000.parquet" in listing(out)
-    assert begin(out, RUN, overwrite=True) is State.FRESH
-    assert listing(out) == ["run.json"]
-
-
-def test_check_output_changes_nothing(out: Location) -> None:
-    check_output(out, RUN)
-    check_output(out, RUN, overwrite=True)
-    assert not out.exists()
-    begin(out, RUN)
-    check_output(out, RUN)
-    with pytest.raises(OutputError, match="holds another run"):
-        check_output(out, RUN.model_copy(update={"stage": "train"}))
-
-
-def test_a_file_in_place_of_the_directory(out: Location) -> None:
-    out.write_bytes(b"x")
-    with pytest.raises(OutputError, match="this is a file; choose a directory for --output"):
-        begin(out, RUN)
-    with pytest.raises(OutputError, match="cannot be written to"):
-        begin(out.child("below"), RUN)
-
-
 def test_reading_says_what_is_wrong(out: Location) -> None:
     with pytest.raises(InputError, match="no such directory"):
         read_manifest(out, "prepare")
@@ -185,10 +71,24 @@ def test_a_manifest_that_does_not_add_up_is_not_written(out: Location) -> None:
     assert not out.exists()
 
 
+def test_a_manifest_does_not_list_what_is_not_there(out: Location) -> None:
+    manifest = manifest_of(RUN, outputs=[OutputFile(path="train/a.parquet", rows=2, bytes=9)])
+    for lack in ("is missing", "has 5 bytes, not 9"):
+        with pytest.raises(OutputError) as raised:
+            write_manifest(out, manifest)
+        assert str(raised.value) == (
+            f"{out.uri}: train/a.parquet {lack}, though it was written; see that nothing else works on this"
+            " directory, and give the command again"
+        )
+        assert not out.child("manifest.json").exists()
+        out.child("train/a.parquet").write_bytes(b"other")
+
+
 def test_the_keys_that_others_read_are_on_disk(out: Location) -> None:
     file = FileCounts(lines=3, rows=2, rejected={"bad_json": 1})
     counts = Counts(lines=3, rows=2, rejected={"bad_json": 1}, splits={"train": 2}, files={"/in/a": file})
     outputs = [OutputFile(path="train/a.parquet", rows=2, bytes=9)]
+    out.child("train/a.parquet").write_bytes(b"9 bytes..")
     write_manifest(out, manifest_of(RUN, counts=counts, outputs=outputs, environment=environment()))
     data = json.loads(out.child("manifest.json").read_bytes())
     keys = "stage version config config_digest inputs outputs model_fingerprint counts seconds environment"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +202,21 @@ def test_an_interrupt_ends_in_one_line(
 
 
 @pytest.mark.ray
+def test_a_second_job_is_refused_while_the_first_is_alive(
+    env: dict[str, str], long_job: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    again = (tmp_path / "dump", "--output", tmp_path / "out", "--set", "input.chunk_bytes=8192")
+    for more in ((), ("--overwrite",), ("--dry-run",)):
+        line = the_line(run(env, "prepare", *again, *more))
+        assert line.startswith(f"error: {tmp_path}/out: another job is writing there; wait for its end, or")
+    assert long_job.poll() is None
+    long_job.kill()
+    long_job.wait()
+    code, _, stderr = run(env, "prepare", *again, "--dry-run")
+    assert code == 0, stderr
+
+
+@pytest.mark.ray
 def test_a_dataset_at_work_ends_before_ray_does(env: dict[str, str], tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -238,3 +255,26 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(
         run(env, "run", dump, "--output", tmp_path / "out", "--dry-run", "--set", "train.num_workers=3")
     )
     assert "train.global_batch_rows=32 is not divisible by train.num_workers=3" in line
+
+
+def test_a_dry_run_sees_that_the_output_is_taken(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
+    run_json = {"stage": "score", "version": "0.1.0", "inputs": [], "model_fingerprint": "m"}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text(json.dumps(run_json | {"settings": {}, "resolved": {}}))
+    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", "--dry-run"))
+    assert line.startswith(f"error: {tmp_path}/out: exists and holds another run (")
+
+
+def test_the_main_job_takes_none_of_its_outputs_for_input(
+    env: dict[str, str], tmp_path: Path, dump: Path
+) -> None:
+    shutil.copytree(dump, tmp_path / "in")
+    for name in ("model/config.json", "scores/part-00000-000000.parquet", "report/metrics.json"):
+        (tmp_path / "in" / "out" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / "out" / name).write_text("{}")
+    arguments = (tmp_path / "in", "--output", tmp_path / "in" / "out", "--score", tmp_path / "in")
+    code, stdout, stderr = run(env, "run", *arguments, "--dry-run", "--set", "cluster.num_cpus=2")
+    assert code == 0, stderr
+    read = [line for line in stdout.splitlines() if "input: " in line or "then score" in line]
+    assert len(read) == 4
+    assert all("/out/" not in line.partition("→")[0] for line in read)

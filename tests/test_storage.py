@@ -11,14 +11,9 @@ from pyarrow import fs as pafs
 
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, OutputError
+from pipeline.inputs import expand_inputs
 from pipeline.objectstore import TEMPORARY_MARK
-from pipeline.storage import (
-    Location,
-    check_writable,
-    expand_inputs,
-    fingerprint,
-    locate,
-)
+from pipeline.storage import Location, check_writable, fingerprint, locate
 
 
 def files(folder: Path, *names: str) -> None:
@@ -110,6 +105,22 @@ def test_patterns_mean_what_a_shell_means_by_them(tmp_path: Path, pattern: str, 
 def test_a_name_with_a_bracket_in_it_is_a_name(tmp_path: Path) -> None:
     files(tmp_path, "a[1].json", "a1.json")
     assert names(tmp_path, "a[1].json") == ["a[1].json"]
+
+
+def test_what_is_found_in_an_output_is_left_out(tmp_path: Path) -> None:
+    files(tmp_path, "a.json", "out/b.json", "out/deep/c.json", "out2/d.json")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    outputs = [locate(tmp_path / "link"), locate(tmp_path / "none")]
+    for text in ("", "**/*.json"):
+        found = [f.uri for f in expand_inputs([f"{tmp_path}/{text}"], outputs)]
+        assert found == [f"{tmp_path}/a.json", f"{tmp_path}/out2/d.json"]
+    # What is named is read, or refused by the stage.
+    for text in ("out", "out/*.json", "out/b.json"):
+        assert f"{tmp_path}/out/b.json" in [f.uri for f in expand_inputs([f"{tmp_path}/{text}"], outputs)]
+    (tmp_path / "a.json").unlink()
+    (tmp_path / "out2" / "d.json").unlink()
+    with pytest.raises(InputError, match=r"this directory holds no dump .*, other than those of --output$"):
+        expand_inputs([str(tmp_path)], outputs)
 
 
 @pytest.mark.parametrize(

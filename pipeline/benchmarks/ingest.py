@@ -23,7 +23,7 @@ _BATCH_ROWS = 1024
 def ours(dump: str, output: str, whole: bool) -> float:
     """`jobs.prepare`; not `whole`: its first pass alone, which is what the others do."""
     from pipeline import resources
-    from pipeline.manifest import begin
+    from pipeline.outputs import begin
     from pipeline.prepare import stage
 
     shutil.rmtree(output, ignore_errors=True)

@@ -24,11 +24,10 @@ from pipeline.manifest import (
     Manifest,
     OutputFile,
     Run,
-    State,
-    begin,
     read_manifest,
     write_manifest,
 )
+from pipeline.outputs import State, begin, check_apart
 from pipeline.progress import Reporter
 from pipeline.storage import Location, locate
 
@@ -63,9 +62,11 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
 
     Raises:
         InputError: the directory is no finished output of jobs.score.
+        OutputError: it is the output too.
     """
-    where = locate(scores)
+    where, to = locate(scores), locate(output)
     manifest = read_manifest(where, "score")
+    check_apart(to, [where])
     fingerprint = digest([o.model_dump() for o in manifest.outputs] + [manifest.model_fingerprint])
     run = Run(
         stage="evaluate",
@@ -74,7 +75,7 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
         settings={"scores": fingerprint},
     )
     scheme = label_scheme(manifest.details["scheme"], manifest.details["labels"])
-    return EvaluateJob(locate(output), where, manifest, scheme, run, config)
+    return EvaluateJob(to, where, manifest, scheme, run, config)
 
 
 def evaluate(

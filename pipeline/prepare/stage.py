@@ -19,6 +19,7 @@ from pipeline.ingest.formats import Format
 from pipeline.ingest.labels import label_scheme
 from pipeline.ingest.rows import Recipe, keep_lines
 from pipeline.ingest.sources import Source, choose_chunk_bytes, find_sources
+from pipeline.inputs import expand_inputs
 from pipeline.ledger import Ledger
 from pipeline.manifest import (
     Counts,
@@ -26,17 +27,16 @@ from pipeline.manifest import (
     InputFile,
     Manifest,
     Run,
-    State,
-    begin,
     read_manifest,
     write_manifest,
 )
+from pipeline.outputs import State, begin, check_apart
 from pipeline.prepare.card import make_card, write_card
 from pipeline.prepare.encoding import ENCODED, ChunkEncoder
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
 from pipeline.prepare.split import SPLITS, Boundary
 from pipeline.progress import Reporter
-from pipeline.storage import Location, expand_inputs, locate
+from pipeline.storage import Location, locate
 
 LARGEST_CHUNK_BYTES = 8 << 20
 _SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
@@ -61,14 +61,17 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     Raises:
         UserError: any of them does not fit, see errors.py.
     """
-    files = expand_inputs(inputs)
+    where = locate(output)
+    files = expand_inputs(inputs, [where])
+    check_apart(where, files)
     sources = find_sources(files, config.input, labels=config.labels)
-    directory = model.resolve_model(config.model.name)
+    name = config.model.name
+    directory = model.resolve_model(name)
+    check_apart(where, [locate(name if "://" in name else directory)])
     most = model.model_max_length(directory)
     if most is not None and config.tokenize.max_length > most:
         raise SettingError(
-            f"tokenize.max_length={config.tokenize.max_length}, but {config.model.name} takes at most"
-            f" {most} tokens"
+            f"tokenize.max_length={config.tokenize.max_length}, but {name} takes at most {most} tokens"
         )
     tokenizer = model.tokenizer_json(directory)
     recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
@@ -78,7 +81,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
     )
-    return PrepareJob(locate(output), sources, recipe, tokenizer, run, config)
+    return PrepareJob(where, sources, recipe, tokenizer, run, config)
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -100,13 +103,9 @@ def prepare(
         OutputError, ErrorBudgetError, AccountingError: see errors.py.
     """
     start = time.monotonic()
-    state = begin(job.output, job.run, overwrite=overwrite)
-    if state is State.FINISHED:
+    # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
+    if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
         return read_manifest(job.output, "prepare")
-    if state is State.UNFINISHED:
-        # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
-        job.output.delete_tree()
-        begin(job.output, job.run)
     ledger, counts = encode_dumps(job, cluster, reporter)
     filled = _shuffle(job, cluster, ledger, reporter)
     job.output.child(ENCODED).delete_tree()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from pipeline.ingest.labels import WORDS
 from pipeline.ingest.rejects import reject_table
 from pipeline.ingest.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
 from pipeline.ingest.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
+from pipeline.inputs import expand_inputs
 from pipeline.ledger import Entry, Ledger
 from pipeline.manifest import (
     MANIFEST_FILE,
@@ -36,18 +38,17 @@ from pipeline.manifest import (
     InputFile,
     Manifest,
     Run,
-    State,
-    begin,
     read_manifest,
     read_run,
     write_manifest,
 )
 from pipeline.model import ModelCard, fingerprint_model, read_card, tokenizer_json
+from pipeline.outputs import State, begin, check_apart
 from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
 from pipeline.progress import Reporter
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import committed_entries
-from pipeline.storage import Location, expand_inputs, locate
+from pipeline.storage import Location, locate
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 BATCH_TOKENS = {"cpu": 4096, "gpu": 65536}
@@ -78,11 +79,12 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
     Raises:
         UserError: any of them does not fit, see errors.py.
     """
-    where = locate(model)
+    where, to = locate(model), locate(output)
     card = read_card(where)
     tokenizer = tokenizer_json(local_copy(where))
     input_config = _input_config(inputs, config.input, card)
-    files, sources = find_input(inputs, input_config)
+    files, sources = find_input(inputs, input_config, [to])
+    check_apart(to, [*files, where])
     if is_split(inputs):
         _check_tokenizer(locate(inputs[0]).parent, where)
     run = Run(
@@ -103,9 +105,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
         max_line_bytes=input_config.max_line_bytes,
         words=card.scheme == WORDS,
     )
-    return ScoreJob(
-        locate(output), sources, recipe, tokenizer, card, where, run, config, input_config.max_rows
-    )
+    return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, input_config.max_rows)
 
 
 def _input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> InputConfig:
@@ -133,8 +133,10 @@ def _check_tokenizer(data: Location, model: Location) -> None:
         )
 
 
-def find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], list[Source]]:
-    """The input as files: those of a split of prepared data, by its manifest, or dumps."""
+def find_input(
+    inputs: list[str], config: InputConfig, outputs: Collection[Location]
+) -> tuple[list[Location], list[Source]]:
+    """The input as files: those of a split of prepared data, by its manifest, or dumps; none in `outputs`."""
     if is_split(inputs):
         split = locate(inputs[0])
         manifest = read_manifest(split.parent, "prepare")
@@ -142,7 +144,7 @@ def find_input(inputs: list[str], config: InputConfig) -> tuple[list[Location], 
         if not files:
             raise InputError(f"{split.uri}: this split has no rows")
         return files, encoded_sources(files)
-    files = expand_inputs(inputs)
+    files = expand_inputs(inputs, outputs)
     return files, find_sources(files, config, need_stars=False)
 
 

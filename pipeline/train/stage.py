@@ -18,8 +18,6 @@ from pipeline.manifest import (
     Manifest,
     OutputFile,
     Run,
-    State,
-    begin,
     read_manifest,
     write_manifest,
 )
@@ -31,6 +29,7 @@ from pipeline.model import (
     save_tokenizer,
     tokenizer_json,
 )
+from pipeline.outputs import State, begin, check_apart
 from pipeline.progress import Reporter
 from pipeline.storage import Location, locate
 from pipeline.train.loop import BEST_DIRECTORY, TrainState, TrainTask, train_worker
@@ -70,30 +69,29 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
     Raises:
         UserError: data that prepare did not finish, a model that cannot be had or has another tokenizer.
     """
-    location = locate(data)
+    location, where, name = locate(data), locate(output), config.model.name
     manifest = read_manifest(location, "prepare")
-    directory = resolve_model(config.model.name)
+    directory = resolve_model(name)
+    check_apart(where, [location, locate(name if "://" in name else directory)])
     if digest(tokenizer_json(directory)) != manifest.model_fingerprint:
         prepared_for = manifest.config["model"]["name"]
         raise ModelError(
-            f"model {config.model.name}: its tokenizer is not that of {prepared_for}, with which"
+            f"model {name}: its tokenizer is not that of {prepared_for}, with which"
             f" {location.uri} was encoded; give --model {prepared_for}, or prepare the data again"
         )
     assert manifest.counts is not None
     rows = manifest.counts.splits
     fingerprint = digest([(o.path, o.rows, o.bytes) for o in manifest.outputs] + [manifest.config_digest])
     settings = config.section(*_SECTIONS)
-    for name in _NOT_IN_RUN:
-        del settings["train"][name]
+    for setting in _NOT_IN_RUN:
+        del settings["train"][setting]
     run = Run(
         stage="train",
         inputs=manifest.inputs,
         model_fingerprint=digest(tokenizer_json(directory)),
         settings={**settings, "data": fingerprint},
     )
-    return TrainJob(
-        locate(output), manifest, location, _card(manifest, config, fingerprint), run, config, rows
-    )
+    return TrainJob(where, manifest, location, _card(manifest, config, fingerprint), run, config, rows)
 
 
 def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCard:

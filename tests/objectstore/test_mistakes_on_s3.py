@@ -19,7 +19,8 @@ from s3server import Fault, Rule, Store, environment, faulty, s3_error
 
 from pipeline import objectstore
 from pipeline.errors import InputError, OutputError
-from pipeline.storage import Location, check_writable, expand_inputs, locate
+from pipeline.inputs import expand_inputs
+from pipeline.storage import Location, check_writable, locate
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 30

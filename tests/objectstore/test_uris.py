@@ -6,8 +6,9 @@ import pytest
 from s3server import Store
 
 from pipeline.errors import InputError
+from pipeline.inputs import expand_inputs
 from pipeline.objectstore import connect, split_uri
-from pipeline.storage import expand_inputs, locate
+from pipeline.storage import locate
 
 QUERY = "?region=eu-west-1&endpoint_override=http://127.0.0.1:9"
 

@@ -1,0 +1,135 @@
+"""The same command again: after its end, after a kill, beside another, and with its output in its input."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.cli import _explain
+from pipeline.config import Config, load_config
+from pipeline.errors import InputError, OutputError
+from pipeline.manifest import Manifest
+from pipeline.prepare import stage
+from pipeline.progress import Reporter
+from pipeline.storage import locate
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model: Path) -> Config:
+    return load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16"])
+
+
+def files(folder: Path) -> dict[str, int]:
+    """When each file was last written."""
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def job(*arguments: object, ray: str = "local") -> tuple[int, str]:
+    """Exit code of a prepare job, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.prepare", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"RAY_ADDRESS": ray},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stderr.strip()
+
+
+def test_output_in_the_input_is_left_out_of_it(
+    cluster: Any, config: Config, dump: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dump, tmp_path / "in")
+    out = tmp_path / "in" / "out"
+    first = stage.prepare(stage.plan([str(tmp_path / "in")], str(out), config), cluster, Reporter())
+    assert len(first.inputs) == 3
+    before = files(out)
+    for text in ("in", "in/**/*.json*", "in/**"):
+        plan = stage.plan([f"{tmp_path}/{text}"], str(out), config)
+        assert stage.prepare(plan, cluster, Reporter()) == first
+    assert files(out) == before
+    # As after a kill in the first pass.
+    (out / "manifest.json").unlink()
+    shutil.copytree(out / "train", out / "encoded")
+    plan = stage.plan([str(tmp_path / "in")], str(out), config)
+    assert stage.prepare(plan, cluster, Reporter()).outputs == first.outputs
+
+
+def test_a_file_in_the_output_is_no_input(config: Config, dump: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(next(iter(sorted(dump.iterdir()))), out / "dump.json.gz")
+    for inside in (out, out / "dump.json.gz", out / "*.gz"):
+        with pytest.raises(OutputError, match="which is read, lies in this output directory; choose another"):
+            stage.plan([str(dump), str(inside)], str(out), config)
+
+
+def test_a_done_job_says_so_without_ray(cluster: Any, config: Config, dump: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    stage.prepare(stage.plan([str(dump)], str(out), config), cluster, Reporter())
+    before = files(out)
+    sets = ("--set", f"model.name={config.model.name}", "--set", "tokenize.max_length=16")
+    nowhere = "127.0.0.1:9"
+    assert job(dump, "--output", out, *sets, ray=nowhere) == (0, f"prepare: already done → {out}")
+    assert files(out) == before
+    shutil.rmtree(out / "train")
+    for dry in ((), ("--dry-run",)):
+        assert job(dump, "--output", out, *sets, *dry, ray=nowhere) == (
+            2,
+            f"error: {out}: was finished, but train/part-00000.parquet is missing; give --overwrite to write"
+            " it anew",
+        )
+    code, said = job(dump, "--output", out, "--dry-run", *sets, "--set", "split.seed=5", ray=nowhere)
+    assert code == 2
+    assert said.startswith(f"error: {out}: exists and holds another run (split.seed: ")
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds notes\.txt, which is not of jobs\.prepare"):
+        stage.prepare(stage.plan([str(dump)], str(out), config), cluster, Reporter(), overwrite=True)
+    assert set(files(out)) == {n for n in before if not n.startswith("train/")} | {"notes.txt"}
+
+
+def test_an_input_that_vanishes_is_told_in_one_line(
+    cluster: Any, config: Config, dump: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dump, tmp_path / "in")
+    plan = stage.plan([str(tmp_path / "in")], str(tmp_path / "out"), config)
+    gone = sorted((tmp_path / "in").iterdir())[1]
+    gone.unlink()
+    with pytest.raises(InputError) as raised:
+        stage.prepare(plan, cluster, Reporter())
+    said: list[str] = []
+    assert _explain(raised.value, "prepare", tmp_path / "log", said.append) == 2
+    assert len(said) == 1
+    assert said[0].startswith(f"error: {gone}: ")
+    assert "\n" not in said[0]
+
+
+def test_output_that_is_deleted_meanwhile_is_not_called_done(
+    cluster: Any, config: Config, dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    plan = stage.plan([str(dump)], str(out), config)
+    finish = stage._finish
+
+    def late(*arguments: Any) -> Manifest:
+        manifest = finish(*arguments)
+        locate(out / "train").delete_tree()
+        return manifest
+
+    monkeypatch.setattr(stage, "_finish", late)
+    with pytest.raises(
+        OutputError, match=r"out: train/part-00000\.parquet is missing, though it was written"
+    ):
+        stage.prepare(plan, cluster, Reporter())
+    assert not (out / "manifest.json").exists()

@@ -1,0 +1,381 @@
+"""Whose a directory is, whether it is finished, and what may be deleted in it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pytest
+
+from pipeline.errors import InputError, OutputError, RayviewError
+from pipeline.manifest import (
+    Counts,
+    InputFile,
+    Manifest,
+    OutputFile,
+    Run,
+    read_manifest,
+    read_run,
+    write_manifest,
+)
+from pipeline.objectstore import TEMPORARY_MARK
+from pipeline.outputs import State, begin, check_apart, check_output, inspect_output
+from pipeline.storage import Location, locate
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = [InputFile(path=f"/in/{n}", size_bytes=1, fingerprint=n * 4) for n in "abc"]
+RUN = Run(stage="score", inputs=FILES, model_fingerprint="m1", settings={"score": {"precision": "auto"}})
+
+
+def manifest_of(run: Run, **values: Any) -> Manifest:
+    data: dict[str, Any] = {
+        "config": {},
+        "config_digest": "d",
+        "outputs": [],
+        "seconds": 1.5,
+        "environment": {},
+    }
+    return Manifest(stage=run.stage, inputs=run.inputs, **data | values)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Location:
+    return locate(tmp_path / "out")
+
+
+def listing(where: Location) -> list[str]:
+    return [f.name for f in where.list_files()]
+
+
+def test_a_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) -> None:
+    assert inspect_output(out, RUN) is State.FRESH
+    assert not out.exists()
+    assert begin(out, RUN) is State.FRESH
+    assert listing(out) == ["run.json"]
+    assert begin(out, RUN) is State.UNFINISHED
+    with pytest.raises(InputError, match=r"out: unfinished score \(no manifest.json\)"):
+        read_manifest(out, "score")
+    manifest = manifest_of(RUN, counts=Counts(lines=3, rows=2, rejected={"bad_json": 1}))
+    write_manifest(out, manifest)
+    assert begin(out, RUN) is State.FINISHED
+    assert read_manifest(out, "score") == manifest
+    assert read_run(out) == RUN
+
+
+def test_an_existing_empty_directory_is_fresh(out: Location) -> None:
+    Path(out.path).mkdir()
+    assert begin(out, RUN) is State.FRESH
+
+
+def test_what_was_resolved_first_is_kept_and_makes_no_difference(out: Location) -> None:
+    begin(out, RUN.model_copy(update={"resolved": {"chunk_bytes": 1}}))
+    assert begin(out, RUN.model_copy(update={"resolved": {"chunk_bytes": 2}})) is State.UNFINISHED
+    assert read_run(out).resolved == {"chunk_bytes": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_fingerprint": "m2"}, "model: m1 there, m2 now"),
+        ({"settings": {"score": {"precision": "float32"}}}, "score.precision: auto there, float32 now"),
+        ({"stage": "prepare"}, "stage: score there, prepare now"),
+        ({"inputs": FILES[:2]}, "inputs./in/c: file 2, cccc there, None now"),
+        (
+            {"inputs": [FILES[0].model_copy(update={"fingerprint": "zzzz"}), *FILES[1:]]},
+            "inputs./in/a: file 0, aaaa there, file 0, zzzz now",
+        ),
+        # Parts are named after the number of the file: in another order they would be mixed up.
+        (
+            {"inputs": [FILES[1], FILES[0], FILES[2]]},
+            "inputs./in/a: file 0, aaaa there, file 1, aaaa now; inputs./in/b: file 1, bbbb there,"
+            " file 0, bbbb now",
+        ),
+    ],
+)
+def test_another_run_is_refused_and_the_differences_named(
+    out: Location, change: dict[str, Any], words: str
+) -> None:
+    begin(out, RUN)
+    with pytest.raises(OutputError) as raised:
+        begin(out, RUN.model_copy(update=change))
+    assert str(raised.value) == (
+        f"{out.uri}: exists and holds another run ({words}); choose another --output, or --overwrite"
+    )
+    assert read_run(out) == RUN
+
+
+def test_many_differences_are_counted(out: Location) -> None:
+    begin(out, RUN)
+    other = RUN.model_copy(update={"settings": {f"s{i}": i for i in range(7)}})
+    with pytest.raises(OutputError, match="; and 3 more"):
+        inspect_output(out, other)
+
+
+def test_other_things_are_left_alone_even_with_overwrite(out: Location) -> None:
+    out.child("notes.txt").write_bytes(b"mine")
+    for overwrite in (False, True):
+        for function in (begin, check_output):
+            with pytest.raises(OutputError, match="exists and was not written by rayview"):
+                function(out, RUN, overwrite=overwrite)
+    assert listing(out) == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b'{"name": "my run"}',
+        b'{"stage": "mine"}',
+        b'{"stage": "score", "settings": {}}',
+        b'{"stage": "mine", "version": "1", "inputs": [], "model_fingerprint": null, "settings": {},'
+        b' "resolved": {}}',
+        b"[1]",
+        b"not json",
+        b"",
+    ],
+)
+def test_a_run_json_of_something_else_is_no_leave_to_delete(out: Location, content: bytes) -> None:
+    out.child("run.json").write_bytes(content)
+    out.child("notes.txt").write_bytes(b"mine")
+    for function in (begin, check_output):
+        with pytest.raises(RayviewError, match=r"run\.json: damaged; it is not a run\.json of rayview"):
+            function(out, RUN, overwrite=True)
+    assert listing(out) == ["notes.txt", "run.json"]
+
+
+def test_overwrite_starts_afresh_in_a_directory_of_ours(out: Location) -> None:
+    begin(out, RUN.model_copy(update={"model_fingerprint": "m2"}))
+    out.child("part-00000-000000.parquet").write_bytes(b"old")
+    check_output(out, RUN, overwrite=True)
+    assert "part-00000-000000.parquet" in listing(out)
+    assert begin(out, RUN, overwrite=True) is State.FRESH
+    assert listing(out) == ["run.json"]
+
+
+def test_check_output_changes_nothing(out: Location) -> None:
+    check_output(out, RUN)
+    check_output(out, RUN, overwrite=True)
+    assert not out.exists()
+    begin(out, RUN)
+    check_output(out, RUN)
+    with pytest.raises(OutputError, match="holds another run"):
+        check_output(out, RUN.model_copy(update={"stage": "train"}))
+
+
+def test_a_file_in_place_of_the_directory(out: Location) -> None:
+    out.write_bytes(b"x")
+    with pytest.raises(OutputError, match="this is a file; choose a directory for --output"):
+        begin(out, RUN)
+    with pytest.raises(OutputError, match="cannot be written to"):
+        begin(out.child("below"), RUN)
+
+
+WRITTEN = {
+    "prepare": ["train/part-00000.parquet", "val/part-00000.parquet", "rejects/duplicates-00001.parquet"],
+    "train": ["model.safetensors", "tokenizer.json", "config.json", "rayview.json"],
+    "score": ["part-00000-000000.parquet", "part-00000-000001.parquet", "rejects/part-00000-000000.parquet"],
+    "evaluate": ["metrics.json", "roc.png", "confusion.png", "report.html"],
+}
+LEFT = {
+    "prepare": [
+        "encoded/part-00000-000000.parquet",
+        "card.md",
+        f"train/{TEMPORARY_MARK}1-part-00001.parquet",
+    ],
+    "train": ["checkpoints/checkpoint_manager_snapshot.json", "checkpoints/checkpoint_1/state.json"],
+    "score": [f"{TEMPORARY_MARK}1-part-00000-000002.parquet"],
+    "evaluate": [],
+}
+"""What may lie there besides, in a directory that is not finished."""
+
+
+def finished(out: Location, stage: str) -> Run:
+    """A directory as a stage leaves it."""
+    run = RUN.model_copy(update={"stage": stage})
+    begin(out, run)
+    for name in WRITTEN[stage]:
+        out.child(name).write_bytes(b"rows")
+    outputs = [OutputFile(path=name, bytes=4) for name in WRITTEN[stage]]
+    write_manifest(out, manifest_of(run, outputs=outputs))
+    return run
+
+
+class Killed(BaseException):
+    """What ends a process in mid-work."""
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, deletions: int, backwards: bool) -> None:
+    """A process that is killed when it has deleted so many files, those of a folder in either order."""
+    left, lock = [deletions], Lock()
+
+    def delete_file(file: Location) -> None:
+        with lock:
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            Path(file.path).unlink()
+
+    def delete_tree(folder: Location) -> None:
+        for name in sorted(folder.sizes(), reverse=backwards):
+            delete_file(folder.child(name))
+        shutil.rmtree(folder.path, ignore_errors=True)
+
+    monkeypatch.setattr(Location, "delete_file", delete_file, raising=False)
+    monkeypatch.setattr(Location, "delete_tree", delete_tree)
+
+
+@pytest.mark.parametrize("stage", WRITTEN)
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("other", [False, True])
+def test_a_kill_in_mid_deletion_leaves_an_unfinished_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, backwards: bool, other: bool
+) -> None:
+    for deletions in range(len(WRITTEN[stage] + LEFT[stage]) + 2):
+        out = locate(tmp_path / str(deletions))
+        run = there = finished(out, stage)
+        if other:
+            run = there.model_copy(update={"model_fingerprint": "m2"})
+        for name in LEFT[stage]:
+            out.child(name).write_bytes(b"rows")
+        with monkeypatch.context() as patch:
+            kill_after(patch, deletions, backwards)
+            with pytest.raises(Killed):
+                begin(out, run, overwrite=True)
+        if deletions:
+            assert inspect_output(out, there) is State.UNFINISHED
+            # Ray reads the checkpoints that this file names.
+            if (Path(out.path) / LEFT["train"][0]).exists():
+                assert (Path(out.path) / LEFT["train"][1]).exists()
+        assert begin(out, run, overwrite=True) is State.FRESH
+        assert list(out.sizes()) == ["run.json"]
+
+
+@pytest.mark.parametrize("stage", ["prepare", "evaluate"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_kill_while_a_stage_begins_again_leaves_an_unfinished_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, backwards: bool
+) -> None:
+    for deletions in range(len(WRITTEN[stage] + LEFT[stage]) + 1):
+        out = locate(tmp_path / str(deletions))
+        run = finished(out, stage)
+        out.child("manifest.json").delete_file()
+        for name in LEFT[stage]:
+            out.child(name).write_bytes(b"rows")
+        with monkeypatch.context() as patch:
+            kill_after(patch, deletions, backwards)
+            with pytest.raises(Killed):
+                begin(out, run)
+        assert inspect_output(out, run) is State.UNFINISHED
+        assert begin(out, run) is State.FRESH
+        assert list(out.sizes()) == ["run.json"]
+
+
+@pytest.mark.parametrize("stage", WRITTEN)
+@pytest.mark.parametrize("name", ["notes.txt", "dump.json", "train/notes.txt", ".hidden"])
+def test_nothing_is_deleted_where_a_file_of_somebody_else_lies(out: Location, stage: str, name: str) -> None:
+    run = finished(out, stage)
+    out.child(name).write_bytes(b"mine")
+    before = out.sizes()
+    assert begin(out, run) is State.FINISHED
+    for function in (begin, check_output):
+        with pytest.raises(OutputError) as raised:
+            function(out, RUN.model_copy(update={"settings": {}}), overwrite=True)
+        assert str(raised.value) == (
+            f"{out.uri}: would be written anew, but holds {name}, which is not of jobs.{stage}; move that"
+            " away, or choose another --output"
+        )
+    assert out.sizes() == before
+
+
+def test_a_stage_does_not_begin_again_where_a_file_of_somebody_else_lies(out: Location) -> None:
+    run = finished(out, "prepare")
+    out.child("manifest.json").delete_file()
+    out.child("notes.txt").write_bytes(b"mine")
+    before = out.sizes()
+    for function in (begin, check_output):
+        with pytest.raises(OutputError, match=r"holds notes\.txt, which is not of jobs\.prepare"):
+            function(out, run)
+    assert out.sizes() == before
+
+
+def test_scores_and_models_go_on_whatever_lies_beside(out: Location) -> None:
+    run = finished(out, "score")
+    out.child("manifest.json").delete_file()
+    out.child("notes.txt").write_bytes(b"mine")
+    before = out.sizes()
+    assert begin(out, run) is State.UNFINISHED
+    assert out.sizes() == before
+
+
+@pytest.mark.parametrize("stage", WRITTEN)
+def test_a_finished_directory_that_lacks_something_is_not_finished(out: Location, stage: str) -> None:
+    run = finished(out, stage)
+    name = WRITTEN[stage][-1]
+    out.child(name).write_bytes(b"row")
+    said = f"^{out.uri}: was finished, but {name} has 3 bytes, not 4; give --overwrite to write it anew$"
+    with pytest.raises(OutputError, match=said):
+        begin(out, run)
+    out.child(name).delete_file()
+    for function in (begin, check_output, inspect_output):
+        with pytest.raises(OutputError, match=f"{name} is missing; give --overwrite"):
+            function(out, run)
+    assert begin(out, run, overwrite=True) is State.FRESH
+
+
+def test_what_is_read_must_lie_elsewhere(tmp_path: Path) -> None:
+    out = locate(tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    check_apart(out, [locate(tmp_path / "out2"), locate(tmp_path), locate(f"{tmp_path}/output/a.json")])
+    for inside in ("out", "out/a.json", "out/deep/a.json", "link/a.json"):
+        with pytest.raises(OutputError) as raised:
+            check_apart(out, [locate(tmp_path / "a.json"), locate(tmp_path / inside)])
+        assert str(raised.value) == (
+            f"{out.uri}: {tmp_path}/{inside}, which is read, lies in this output directory; choose another"
+            " --output"
+        )
+
+
+HOLD = """
+import sys
+from pipeline.manifest import Run
+from pipeline.outputs import begin
+from pipeline.storage import locate
+
+begin(locate(sys.argv[1]), Run.model_validate_json(sys.argv[2]))
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_jobs_do_not_write_to_one_directory(out: Location) -> None:
+    command = [sys.executable, "-c", HOLD, out.path, RUN.model_dump_json()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"begun\n"
+        for function in (begin, check_output):
+            for overwrite in (False, True):
+                with pytest.raises(OutputError) as raised:
+                    function(out, RUN, overwrite=overwrite)
+                assert str(raised.value) == (
+                    f"{out.uri}: another job is writing there; wait for its end, or choose another --output"
+                )
+        # What is finished is not waited for.
+        write_manifest(out, manifest_of(RUN))
+        assert begin(out, RUN) is State.FINISHED
+        out.child("manifest.json").delete_file()
+        other.kill()
+    assert begin(out, RUN) is State.UNFINISHED
+    assert listing(out) == ["run.json"]
+
+
+def test_one_job_may_begin_twice_and_in_a_directory_that_was_replaced(out: Location) -> None:
+    begin(out, RUN)
+    assert begin(out, RUN, overwrite=True) is State.FRESH
+    shutil.rmtree(out.path)
+    assert begin(out, RUN) is State.FRESH
+    assert begin(out, RUN) is State.UNFINISHED
