@@ -70,7 +70,8 @@ class InputConfig(Section):
     max_line_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 20
     """Longer lines are rejected, and never held in memory."""
     max_rejected_frac: Fraction = 0.05
-    """Share of lines that may be rejected before the job stops; filters are not counted."""
+    """Share of the whole input's lines that may be rejected, filters aside; a job stops as soon as it is
+    plain that there are more."""
     strict: bool = False
     """Stop at the first line that is rejected for an error, and at a file that breaks off."""
     verified_only: bool = False
