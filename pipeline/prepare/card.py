@@ -23,7 +23,12 @@ _BARS = 40
 
 
 def make_card(
-    counts: Counts, filled: list[Filled], labels: tuple[str, ...], config: Config, broken: list[str]
+    counts: Counts,
+    filled: list[Filled],
+    labels: tuple[str, ...],
+    config: Config,
+    broken: list[str],
+    rows_without_key: int = 0,
 ) -> dict[str, Any]:
     """All that the card tells, as plain data.
 
@@ -32,6 +37,7 @@ def make_card(
         filled: the accounts of the buckets.
         labels: names of the classes, in order.
         broken: one sentence for each file that could not be read to its end.
+        rows_without_key: rows, duplicates included, with no user or product where the split goes by that.
     """
     about = [bucket.about for bucket in filled]
     lengths = _add(a["lengths"] for a in about)
@@ -67,6 +73,8 @@ def make_card(
         "random_split_leak_frac": leak_frac(groups, config.split.train_frac),
         "first_day": _day(min(times)) if times else None,
         "last_day": _day(max(times)) if times else None,
+        "split_by": config.split.by,
+        "rows_without_key": rows_without_key,
         "broken": broken,
     }
 
@@ -122,6 +130,7 @@ def render_card(card: dict[str, Any]) -> str:
                 _row("all", [sum(card["rows_by_label"][s].values()) for s in SPLITS]),
             ],
         ),
+        *_warnings(card),
         "![Reviews by stars, or by class](card-stars.png)",
         "## Length",
         _table(
@@ -147,6 +156,16 @@ def render_card(card: dict[str, Any]) -> str:
             "![Rejected lines by reason](card-rejects.png)",
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _warnings(card: dict[str, Any]) -> list[str]:
+    """Where the splits are not quite what was asked for."""
+    if not card["rows_without_key"]:
+        return []
+    return [
+        f"**Warning:** the split goes by {card['split_by']}, but {card['rows_without_key']:,} reviews,"
+        " repeated ones included, have none; they went by their text."
+    ]
 
 
 def _row(name: str, counts: list[int]) -> tuple[str, ...]:

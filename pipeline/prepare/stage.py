@@ -32,7 +32,8 @@ from pipeline.manifest import (
     write_manifest,
 )
 from pipeline.prepare.card import make_card, write_card
-from pipeline.prepare.encoding import ENCODED, ChunkEncoder
+from pipeline.prepare.encoding import ENCODED, KEYLESS, ChunkEncoder
+from pipeline.prepare.keys import with_keys
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
 from pipeline.prepare.split import SPLITS, Boundary
 from pipeline.progress import Reporter
@@ -72,6 +73,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         )
     tokenizer = model.tokenizer_json(directory)
     recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
+    sources = with_keys(sources, config, recipe.parse_options())
     run = Run(
         stage="prepare",
         inputs=[InputFile.of(f) for f in files],
@@ -206,7 +208,7 @@ def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled
     """
     scheme = job.recipe.scheme
     assert scheme is not None
-    card = make_card(counts, filled, scheme.labels, job.config, ledger.broken)
+    card = make_card(counts, filled, scheme.labels, job.config, ledger.broken, ledger.total(KEYLESS))
     splits = {split: sum(card["rows_by_label"][split].values()) for split in SPLITS}
     for split in ("train", "val"):
         if not splits[split]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import load_config
-from pipeline.errors import SettingError
+from pipeline.errors import InputError, SettingError
 from pipeline.manifest import Manifest
 from pipeline.prepare import stage
 from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
@@ -127,6 +127,93 @@ def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
             found.setdefault(reviews[number][key], set()).add(split)
     assert all(len(s) == 1 for s in found.values())
     assert {s for group in found.values() for s in group} == {"train", "val", "test"}
+
+
+def splits_by(key: str, output: Path, dumps: dict[str, list[dict[str, Any]]]) -> dict[str, set[str]]:
+    """For each value of a field of the dumps, the splits in which its rows are."""
+    found: dict[str, set[str]] = {}
+    for split in ("train", "val", "test"):
+        for row in rows_of(output, split):
+            found.setdefault(dumps[row["source"]][row["line"] - 1].get(key, ""), set()).add(split)
+    return found
+
+
+EVEN = ("split.train_frac=0.4", "split.val_frac=0.3", "split.test_frac=0.3")
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
+def test_variants_of_a_product_are_in_one_split(
+    cluster: Any, tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    lines = [
+        {
+            "rating": n % 5 + 1,
+            "title": "t",
+            "text": f"shirt {n}",
+            "asin": f"B{n}",
+            "parent_asin": f"P{n % 40}",
+        }
+        for n in range(400)
+    ]
+    file = tmp_path / f"dump.{kind}"
+    if kind == "json":
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    elif kind == "csv":
+        rows = [lines[0].keys(), *(line.values() for line in lines)]
+        file.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(lines), file)
+    manifest = prepare(cluster, tiny_model, [str(file)], tmp_path / "out", "split.by=product", *EVEN)
+    found = splits_by("parent_asin", tmp_path / "out", {str(file): lines})
+    assert all(len(splits) == 1 for splits in found.values())
+    assert len(found) == 40
+    assert manifest.details["rows_without_key"] == 0
+    # Who names the column gets that.
+    sets = ("split.by=product", "input.asin=asin", *EVEN)
+    prepare(cluster, tiny_model, [str(file)], tmp_path / "named", *sets)
+    found = splits_by("parent_asin", tmp_path / "named", {str(file): lines})
+    assert max(len(splits) for splits in found.values()) > 1
+
+
+def test_where_no_product_is_told_from_its_variants_the_split_goes_by_these(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    lines = [{"rating": 5, "title": "t", "text": f"shirt {n}", "asin": f"B{n % 40}"} for n in range(400)]
+    file = write(tmp_path / "in" / "1.json.gz", lines)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=product", *EVEN)
+    found = splits_by("asin", tmp_path / "out", {file: lines})
+    assert all(len(splits) == 1 for splits in found.values())
+    assert manifest.details["rows_without_key"] == 0
+
+
+@pytest.mark.parametrize(("by", "column"), [("user", "user_id"), ("product", "asin")])
+def test_a_split_by_what_no_file_has_is_refused(
+    tiny_model: Path, tmp_path: Path, by: str, column: str
+) -> None:
+    lines = [{"overall": 5.0, "reviewText": f"shirt {n}", "reviewerID": " ", "asin": ""} for n in range(9)]
+    config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16", f"split.by={by}"])
+    bare = write(tmp_path / "in" / "1.json.gz", lines)
+    words = rf"1\.json\.gz: split\.by={by}, but no line .* has a {by}; name the column .*input\.{column}="
+    with pytest.raises(InputError, match=words):
+        stage.plan([bare], str(tmp_path / "out"), config)
+    # Another file has it: what is to be told is told by the card.
+    full = write(tmp_path / "in" / "2.json.gz", [review(1)])
+    assert len(stage.plan([bare, full], str(tmp_path / "out"), config).sources) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_without_a_user_go_by_their_text_and_are_told(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    reviews = [review(n, reviewerID=("", " ", None)[n % 3] if n < 300 else "U1") for n in range(400)]
+    file = write(tmp_path / "in" / "1.json.gz", reviews)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=user", *EVEN)
+    found = splits_by("reviewerID", tmp_path / "out", {file: reviews})
+    assert found[""] == found[" "] == found[None] == {"train", "val", "test"}  # type: ignore[index]
+    assert len(found["U1"]) == 1
+    assert manifest.details["rows_without_key"] == 300
+    warning = "goes by user, but 300 reviews, repeated ones included, have none; they went by their text"
+    assert warning in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
