@@ -174,7 +174,13 @@ def _row(name: str, counts: list[int]) -> tuple[str, ...]:
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join("| " + " | ".join(map(_cell, cells)) + " |" for cells in lines)
+
+
+def _cell(text: str) -> str:
+    """Text of a cell, whatever a label holds."""
+    # A backslash before the bar would take away the meaning of the one that is put there.
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def draw_stars(card: dict[str, Any]) -> bytes:
@@ -184,14 +190,19 @@ def draw_stars(card: dict[str, Any]) -> bytes:
     figure, axes = figures.new_figure(f"{what} in each split", f"{card['rows']:,} reviews; shares of a split")
     splits = [s for s in SPLITS if sum(rows[s].values())]
     names = list(rows[SPLITS[0]])
+    lying = not figures.names_fit(names)
     width = 0.8 / max(1, len(splits))
     for index, (split, color) in enumerate(zip(splits, figures.class_colors(3), strict=False)):
         counts = np.array(list(rows[split].values()))
         place = np.arange(len(names)) + (index - (len(splits) - 1) / 2) * width
-        axes.bar(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlabel(what)
-    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        bars = axes.barh if lying else axes.bar
+        bars(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
+    by_name, by_share = (axes.yaxis, axes.xaxis) if lying else (axes.xaxis, axes.yaxis)
+    figures.set_names(by_name, names)
+    if lying:
+        by_name.set_inverted(True)
+    by_name.set_label_text(what)
+    by_share.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
     axes.legend(frameon=False, labelcolor=figures.INK)
     return figures.to_png(figure)
 
@@ -207,13 +218,15 @@ def draw_lengths(card: dict[str, Any]) -> bytes:
     counts = np.array(list(card["length_histogram"].values()))
     edges = _edges(lengths)
     heights, _ = np.histogram(lengths, edges, weights=counts)
+    # By the token: bars of short lengths hold one or two whole numbers each, and would go up and down.
+    heights = heights / np.diff(edges)
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=figures.COLORS[4], edgecolor="white")
     axes.axvline(card["max_length"], color=figures.COLORS[0], linewidth=1.4)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("Tokens of a review, before the cut")
-    axes.set_ylabel("Reviews")
+    axes.set_ylabel("Reviews of each length")
     return figures.to_png(figure)
 
 

@@ -34,9 +34,6 @@ _MOST_BUCKETS = 4096
 _READ_ROWS = 1 << 17
 """Rows that one task reads and sorts."""
 
-_LONGEST = 1 << 13
-"""Texts of more tokens count as of so many in the card."""
-
 
 @dataclass(frozen=True)
 class Shuffle:
@@ -191,7 +188,7 @@ def _describe(bucket: Bucket) -> dict[str, Any]:
     splits, labels = rows["split"].to_numpy(), rows["label"].to_numpy()
     stars = np.nan_to_num(rows["stars"].to_numpy()).astype(np.int64)
     cut = rows["cut_tokens"].to_numpy()
-    lengths = np.minimum(rows["num_tokens"].to_numpy() + cut, _LONGEST)
+    lengths = rows["num_tokens"].to_numpy() + cut
     times = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
     return {
         "classes": {name: _counts(labels[splits == i]) for i, name in enumerate(SPLITS)},

@@ -238,16 +238,17 @@ def test_a_cut_in_time_needs_its_dates() -> None:
 
 def test_the_card_tells_what_the_rows_are(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n, reviewText=" ".join(["good"] * (n % 25 + 1) + [str(n)])) for n in range(200)]
+    reviews += [review(n, reviewText=" ".join(["good"] * n)) for n in (9_000, 20_000)]
     file = write(tmp_path / "in" / "1.json.gz", [*reviews, review(0, reviewText=" ")])
     manifest = prepare(cluster, tiny_model, [file], tmp_path / "out")
     rows = [r for s in ("train", "val", "test") for r in rows_of(tmp_path / "out", s)]
     details = manifest.details
     assert details["truncated_rows"] == sum(r["truncated"] for r in rows) > 0
     assert details["tokens"] == sum(r["num_tokens"] for r in rows)
-    assert sum(details["length_histogram"].values()) == 200
+    assert sum(details["length_histogram"].values()) == 202
     whole = sum(int(n) * times for n, times in details["length_histogram"].items())
     assert whole == details["tokens"] + details["cut_tokens"]
-    assert details["length_quantiles"]["1"] == max(map(int, details["length_histogram"]))
+    assert details["length_quantiles"]["1"] == max(map(int, details["length_histogram"])) == 20_002
     page = (tmp_path / "out" / "card.md").read_text()
     assert f"{details['truncated_rows']:,} reviews" in page
     assert "| empty_text | 1 |" in page
