@@ -39,7 +39,12 @@ from pipeline.prepare.split import SPLITS, Boundary
 from pipeline.progress import Reporter
 from pipeline.storage import Location, expand_inputs, locate
 
+SMALLEST_CHUNK_BYTES = 512 << 10
+"""A chunk costs some 10 ms whatever it holds; smaller ones would make the work of a small machine longer."""
 LARGEST_CHUNK_BYTES = 8 << 20
+_ENCODERS = 16
+"""So many always get several chunks of an input that takes them long; not how many there are, for the files
+of rejects, which are one a chunk, must not depend on the machine."""
 _SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
 _HEAD_CHUNK_BYTES = 1 << 20
 
@@ -79,8 +84,14 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         inputs=[InputFile.of(f) for f in files],
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
+        resolved={"chunk_bytes": config.input.chunk_bytes or _chunk_bytes(sources)},
     )
     return PrepareJob(locate(output), sources, recipe, tokenizer, run, config)
+
+
+def _chunk_bytes(sources: list[Source]) -> int:
+    fitting = choose_chunk_bytes(sources, largest=LARGEST_CHUNK_BYTES, consumers=_ENCODERS)
+    return max(SMALLEST_CHUNK_BYTES, fitting)
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -121,8 +132,7 @@ def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter
     """The first pass: every line encoded, in encoded/, or rejected."""
     pools = resources.plan_prepare(cluster, len(job.sources))
     read = ReadPlan(
-        job.config.input.chunk_bytes
-        or choose_chunk_bytes(job.sources, largest=LARGEST_CHUNK_BYTES, consumers=pools.encoders.size),
+        job.run.resolved["chunk_bytes"],
         job.config.input.max_rows,
         job.config.input.max_line_bytes,
     )

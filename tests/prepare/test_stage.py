@@ -16,10 +16,14 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.errors import InputError, SettingError
+from pipeline.ingest.sources import Source
 from pipeline.manifest import Manifest
 from pipeline.prepare import stage
 from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
 from pipeline.progress import Reporter
+from pipeline.resources import Cluster, Node
+from pipeline.storage import locate
+from pipeline.synth import write_dump
 
 pytestmark = pytest.mark.ray
 
@@ -99,6 +103,26 @@ def test_the_same_bytes_every_time(cluster: Any, tiny_model: Path, dump: Path, t
     for split in ("train", "val", "test"):
         assert rows_of(tmp_path / "a", split) == rows_of(tmp_path / "c", split)
     assert {o.path for o in first.outputs} == set(digests(tmp_path / "a")) - {"run.json"}
+
+
+def test_the_number_of_cpus_changes_no_byte(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+    write_dump(locate(tmp_path / "in"), rows=9_000, shards=2, broken_frac=0.03)
+    config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16"])
+    for cpus in (1.0, 2.0):
+        job = stage.plan([str(tmp_path / "in")], str(tmp_path / f"out{cpus:g}"), config)
+        stage.prepare(job, Cluster((Node(cpus),)), Reporter())
+    assert digests(tmp_path / "out1") == digests(tmp_path / "out2")
+    assert len(list((tmp_path / "out1" / "rejects").glob("part-*"))) > 2
+    run = json.loads((tmp_path / "out1" / "run.json").read_text())
+    assert run["resolved"] == {"chunk_bytes": 512 << 10}
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "chunk_bytes"),
+    [(1, 512 << 10), (32 << 20, 1536 << 10), (100 << 20, 4800 << 10), (30 << 30, 8 << 20)],
+)
+def test_a_chunk_suits_the_size_of_the_input(size_bytes: int, chunk_bytes: int) -> None:
+    assert stage._chunk_bytes([Source(0, "/in/a.json.gz", size_bytes, "f")]) == chunk_bytes
 
 
 @pytest.mark.parametrize(("by", "key"), [("user", "reviewerID"), ("product", "asin"), ("text", "reviewText")])
