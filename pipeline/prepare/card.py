@@ -70,6 +70,7 @@ def make_card(
         "repeated_rows": sum(size * n for size, n in groups.items()) - sum(groups.values()),
         "most_repeats": max(groups, default=0),
         "texts_with_conflicting_stars": sum(b.conflicts for b in filled),
+        "texts_in_several_splits": sum(a["texts_apart"] for a in about),
         "random_split_leak_frac": leak_frac(groups, config.split.train_frac),
         "first_day": _day(min(times)) if times else None,
         "last_day": _day(max(times)) if times else None,
@@ -160,12 +161,18 @@ def render_card(card: dict[str, Any]) -> str:
 
 def _warnings(card: dict[str, Any]) -> list[str]:
     """Where the splits are not quite what was asked for."""
-    if not card["rows_without_key"]:
-        return []
-    return [
-        f"**Warning:** the split goes by {card['split_by']}, but {card['rows_without_key']:,} reviews,"
-        " repeated ones included, have none; they went by their text."
-    ]
+    warnings = []
+    if card["rows_without_key"]:
+        warnings.append(
+            f"**Warning:** the split goes by {card['split_by']}, but {card['rows_without_key']:,} reviews,"
+            " repeated ones included, have none; they went by their text."
+        )
+    if card["texts_in_several_splits"]:
+        warnings.append(
+            f"**Warning:** {card['texts_in_several_splits']:,} texts are in more than one split: the"
+            f" split goes by {card['split_by']}, and repeated texts were kept."
+        )
+    return warnings
 
 
 def _row(name: str, counts: list[int]) -> tuple[str, ...]:

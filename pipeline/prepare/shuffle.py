@@ -182,7 +182,8 @@ def _describe(bucket: Bucket) -> dict[str, Any]:
 
     Returns:
         classes and stars: rows of each split by label, and by whole stars; lengths: rows by tokens before
-        truncation; num_tokens, truncated, cut_tokens: sums; first_ms, last_ms: of the timestamps.
+        truncation; num_tokens, truncated, cut_tokens: sums; texts_apart: of the bucket; first_ms, last_ms: of
+        the timestamps.
     """
     rows = bucket.rows
     splits, labels = rows["split"].to_numpy(), rows["label"].to_numpy()
@@ -197,6 +198,7 @@ def _describe(bucket: Bucket) -> dict[str, Any]:
         "num_tokens": int(rows["num_tokens"].to_numpy().sum(dtype=np.int64)),
         "truncated": int(np.count_nonzero(cut)),
         "cut_tokens": int(cut.sum(dtype=np.int64)),
+        "texts_apart": bucket.texts_apart,
         "first_ms": times["min"],
         "last_ms": times["max"],
     }

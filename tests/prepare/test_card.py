@@ -38,6 +38,7 @@ def card(labels: tuple[str, ...], lengths: dict[int, int] | None = None) -> dict
         "repeated_rows": 1,
         "most_repeats": 2,
         "texts_with_conflicting_stars": 0,
+        "texts_in_several_splits": 0,
         "random_split_leak_frac": 0.1,
         "first_day": None,
         "last_day": None,

@@ -240,6 +240,19 @@ def test_rows_without_a_user_go_by_their_text_and_are_told(
     assert warning in (tmp_path / "out" / "card.md").read_text()
 
 
+def test_texts_in_several_splits_are_counted_where_they_may_be(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    reviews = [review(n, reviewText=f"shirt number {n % 100}") for n in range(400)]
+    file = write(tmp_path / "in" / "1.json.gz", reviews)
+    sets = ("split.by=user", "dedup.enabled=false", *EVEN)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
+    apart = splits_by("reviewText", tmp_path / "out", {file: reviews})
+    count = sum(len(splits) > 1 for splits in apart.values())
+    assert manifest.details["texts_in_several_splits"] == count > 0
+    assert f"{count} texts are in more than one split" in (tmp_path / "out" / "card.md").read_text()
+
+
 def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n) for n in range(100)]
     del reviews[50]["unixReviewTime"]
