@@ -247,15 +247,20 @@ def is_alive(process: int) -> bool:
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_workers_end_soon_after_their_parent_and_leave_nothing(tmp_path: Path, sent: signal.Signals) -> None:
     parent, workers = begin_large_dump(tmp_path)
-    assert len(workers) >= 2
-    begun = time.monotonic()
-    parent.send_signal(sent)
-    _, said = parent.communicate(timeout=30)
-    if sent != signal.SIGKILL:
-        assert parent.returncode == 1
-        assert said.endswith("synth: interrupted; give the same command again to go on or start afresh\n")
-        assert time.monotonic() - begun < 5
-    wait_until(lambda: not any(map(is_alive, workers)), timeout_s=10)
+    try:
+        assert len(workers) >= 2
+        begun = time.monotonic()
+        parent.send_signal(sent)
+        _, said = parent.communicate(timeout=10)
+        if sent != signal.SIGKILL:
+            assert parent.returncode == 1
+            assert said.endswith("synth: interrupted; give the same command again to go on or start afresh\n")
+            assert time.monotonic() - begun < 5
+        wait_until(lambda: not any(map(is_alive, workers)), timeout_s=10)
+    finally:
+        parent.kill()
+        for worker in filter(is_alive, workers):
+            os.kill(worker, signal.SIGKILL)
     assert [f.name for f in tmp_path.iterdir()] == [SPEC_FILE]
 
 
