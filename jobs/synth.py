@@ -29,9 +29,9 @@ def main(
     with session("synth") as job:
         import os
 
-        from pipeline.errors import OutputError, SettingError
-        from pipeline.storage import check_writable, locate
-        from pipeline.synth import DumpSpec, write_dump
+        from pipeline.errors import SettingError
+        from pipeline.storage import locate
+        from pipeline.synth import DumpSpec, claim, write_dump
 
         spec = DumpSpec(rows, shards, seed, form, broken_frac)
         if workers is None:
@@ -39,14 +39,9 @@ def main(
         if workers < 1:
             raise SettingError(f"workers={workers}: must be at least 1")
         where = locate(output)
-        own = {spec.shard_name(k) for k in range(shards)}
-        others = [f for f in where.list_files() if f.name not in own]
-        if others:
-            raise OutputError(
-                f"{where.uri}: holds {others[0].name}, which is not of this dump; choose an empty or new"
-                " --output"
-            )
-        check_writable(where)
+        deleted = claim(where, spec)
+        if deleted:
+            job.reporter.say(f"synth: deleted {len(deleted)} files of an earlier dump, which is not known")
         with job.reporter.meter("synth") as meter:
 
             def count(more: int) -> None:

@@ -70,7 +70,8 @@ class InputConfig(Section):
     max_line_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 20
     """Longer lines are rejected, and never held in memory."""
     max_rejected_frac: Fraction = 0.05
-    """Share of lines that may be rejected before the job stops; filters are not counted."""
+    """Share of the whole input's lines that may be rejected, filters aside; a job stops as soon as it is
+    plain that there are more."""
     strict: bool = False
     """Stop at the first line that is rejected for an error, and at a file that breaks off."""
     verified_only: bool = False
@@ -105,7 +106,8 @@ class LabelsConfig(Section):
 
 
 class DedupConfig(Section):
-    """What becomes of reviews with the same text; case, white space and Unicode's variants do not count."""
+    """What becomes of reviews with the same text, whatever their white space and Unicode's ways to write the
+    same (NFKC), in lower case. That is no case folding: STRASSE and straße differ, as do ΟΔΟΣ and οδος."""
 
     enabled: bool = True
     """Keep one review of each text, the first; else all of them."""
@@ -117,14 +119,21 @@ class SplitConfig(Section):
     """How reviews are shared out to train, val and test."""
 
     by: Literal["text", "user", "product", "time", "head"] = "text"
-    """text: by a hash of the text, so no text is in two splits. user, product: by a hash of who wrote it or
-    what it is about, so neither is in two splits; a review without one goes by its text. time: by the
-    dates below. head: the first rows are the test set."""
+    """text: by a hash of the text, so no text is in two splits, and none moves when more data come. user,
+    product: by a hash of who wrote it or what it is about, so neither is in two splits; a review without one
+    goes by its text, and the card says how many do. time: by the dates below. head: the first rows are the
+    test set.
+
+    A review stays in its split when more data come, but for all values other than text the one that is kept
+    of several with the same text may be another then, in another split. And with `dedup.enabled=false` the
+    same text may be in several splits; the card says how many texts are."""
     train_frac: Fraction = 0.8
     val_frac: Fraction = 0.1
     test_frac: Fraction = 0.1
     head_rows: Count = 1000
-    """Rows in the test set when `split.by` is head; the fractions of train and val share the rest."""
+    """Usable rows at the start of the input when `split.by` is head. They are counted before repeated texts
+    are taken out, so the test set has fewer where some of them repeat each other, or where another than the
+    first of a text is kept. The fractions of train and val share the rest."""
     val_from: date | None = None
     """First day (UTC) of val when `split.by` is time; what is older is for training."""
     test_from: date | None = None

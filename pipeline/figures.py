@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 _INCHES = 6.0
 _DPI = 200
+_NAME_CHARS = 24
+_NAME_POINTS = 10.0
+_SMALL_NAME_POINTS = 7.5
+_CHARS_WIDE = 52
+"""So many characters of a name's size are as long as an axis."""
+_AXIS_POINTS = 300.0
 # Okabe and Ito 2008: told apart with any kind of colour vision.
 COLORS = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#0072B2", "#CC79A7", "#999999")
 INK = "#22262b"
@@ -41,6 +49,27 @@ def new_figure(title: str, subtitle: str) -> tuple[Any, Any]:
         subtitle, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", color=SOFT, size=9.5
     )
     return figure, axes
+
+
+def plain(name: str) -> str:
+    """A name from a dump or a setting, as it is drawn: two short lines at most, and no formula."""
+    shown = "".join(c if c.isprintable() else " " for c in name)
+    # Between two dollar signs matplotlib would read mathematics.
+    return "\n".join(textwrap.wrap(shown, _NAME_CHARS, max_lines=2, placeholder="…")).replace("$", "\\$")
+
+
+def names_fit(names: Sequence[str]) -> bool:
+    """Whether names can stand side by side below a picture."""
+    longest = max((len(line) for name in names for line in plain(name).split("\n")), default=0)
+    return len(names) * (longest + 2) <= _CHARS_WIDE
+
+
+def set_names(axis: Any, names: Sequence[str]) -> None:
+    """Name the places 0, 1 … of an axis; names that do not fit side by side stand upright."""
+    fit = names_fit(names)
+    size = min(_NAME_POINTS if fit else _SMALL_NAME_POINTS, _AXIS_POINTS / max(1, len(names)))
+    upright = axis.axis_name == "x" and not fit
+    axis.set_ticks(range(len(names)), [plain(n) for n in names], size=size, rotation=90 if upright else 0)
 
 
 def to_png(figure: Any) -> bytes:

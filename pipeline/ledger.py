@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +19,13 @@ from pipeline.manifest import Counts, FileCounts, OutputFile
 from pipeline.progress import Reporter
 
 _BUDGET_FROM_LINES = 1000
-"""The error budget is a share; before so many lines it would be a lottery."""
+"""Before so many lines there is no telling how many the whole input has."""
+
+_BUDGET_MARGIN = 2
+"""A job stops early only if it would be over its error budget with so many times the lines expected."""
+
+_AHEAD_BYTES = 1 << 19
+"""Up to so much more of a stored file is read than a chunk holds: decoders take 256 KiB at a time."""
 
 _EXAMPLE_BYTES = 80
 _TOP_REASONS = 3
@@ -90,8 +97,22 @@ def _example(reject: pa.Table) -> str:
 
 
 @dataclass
+class _Joined:
+    """The chunks of a file without a gap from the first one on."""
+
+    chunks: int = 0
+    lines: int = 0
+    bytes_read: int = 0
+    ended: bool = False
+    """Whether they are all."""
+
+
+@dataclass
 class Ledger:
-    """Entries of all chunks so far, checked at the end."""
+    """Entries of all chunks so far, checked at the end.
+
+    The error budget is judged by the whole input, so the verdict does not depend on how that is cut up.
+    """
 
     sources: list[Source]
     max_rejected_frac: float
@@ -103,12 +124,14 @@ class Ledger:
     lines: int = 0
     rows: int = 0
     _read: dict[int, int] = field(default_factory=dict)
+    _joined: dict[int, _Joined] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         """Take in a chunk; a chunk that a retry reports again is counted once.
 
         Raises:
-            ErrorBudgetError: more lines were rejected than allowed; or any, or a file broke off, if strict.
+            ErrorBudgetError: more lines were rejected than the whole input may have; or any, or a file
+                broke off, if strict.
         """
         if (entry.file, entry.chunk) in self.entries:
             return
@@ -121,8 +144,9 @@ class Ledger:
             self.examples.setdefault(reason, example)
         if self.strict:
             self._check_strict(entry)
+        self._join(entry.file)
         if self.lines >= _BUDGET_FROM_LINES:
-            self.check_budget()
+            self.check_budget(max(self.lines, _BUDGET_MARGIN * self._expected_lines()))
 
     def fill(self, dataset: Any, reporter: Reporter, what: str) -> None:
         """Run a dataset of accounts (column `entry`), and take in each as soon as its output is written."""
@@ -134,10 +158,10 @@ class Ledger:
                 meter.update(self.lines, self.done_frac)
                 reporter.refresh()
 
-    def check_budget(self) -> None:
-        """Raise ErrorBudgetError if more lines were rejected than `input.max_rejected_frac` allows."""
+    def check_budget(self, lines: float) -> None:
+        """Raise ErrorBudgetError for more errors than `input.max_rejected_frac` allows of so many lines."""
         errors = count_errors(dict(self.rejected))
-        if errors > self.max_rejected_frac * self.lines:
+        if errors > self.max_rejected_frac * lines:
             counted = [(reason, n) for reason, n in self.rejected.most_common() if count_errors({reason: n})]
             top = "; ".join(
                 f"{n:,} {reason} ({self.examples.get(reason, 'no example')})"
@@ -147,6 +171,28 @@ class Ledger:
                 f"{errors:,} of {self.lines:,} lines rejected, more than input.max_rejected_frac="
                 f"{self.max_rejected_frac:g} allows: {top}"
             )
+
+    def _join(self, file: int) -> None:
+        """Follow the chunks of a file from its first one on, up to the first that is not there."""
+        joined = self._joined.setdefault(file, _Joined())
+        while entry := self.entries.get((file, joined.chunks)):
+            joined.chunks += 1
+            joined.lines += entry.lines
+            joined.bytes_read, joined.ended = entry.bytes_read, entry.last
+
+    def _expected_lines(self) -> float:
+        """Lines of the whole input, if the rest is like what has been read.
+
+        Broken lines may all be in one place, so their share of the chunks that happen to be done first
+        says little; how long lines are is much the same everywhere.
+        """
+        read = lines = 0
+        for source in self.sources:
+            if joined := self._joined.get(source.number):
+                read += source.size_bytes if joined.ended else max(0, joined.bytes_read - _AHEAD_BYTES)
+                lines += joined.lines
+        total = sum(s.size_bytes for s in self.sources)
+        return lines * total / read if read else math.inf
 
     def _check_strict(self, entry: Entry) -> None:
         for reason, example in entry.examples.items():
@@ -200,7 +246,7 @@ class Ledger:
             lines=self.lines, rows=self.rows, rejected=dict(self.rejected.most_common()), files=files
         )
         counts.check("all input files")
-        self.check_budget()
+        self.check_budget(self.lines)
         return counts
 
 

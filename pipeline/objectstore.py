@@ -233,10 +233,6 @@ def explain(error: Exception) -> str:
         detail = re.search(r"(?:Details: |CURL error \[\d+\]=)(.+?)(?: error_info|$)", text)
         said = f" ({detail.group(1).partition(' after ')[0]})" if detail else ""
         return f"the store cannot be reached{said}; see the network, and AWS_ENDPOINT_URL if that is set"
-    return (
-        text.partition(". Detail:")[0]
-        .partition("Detail:")[0]
-        .partition(" (Request ID")[0]
-        .strip()
-        .rstrip(".")
-    )
+    plain = text.partition(". Detail:")[0].partition("Detail:")[0].partition(" (Request ID")[0]
+    system = re.search(r"Detail: \[errno \d+\] (.+)$", text)
+    return plain.strip().rstrip(".") + (f": {system.group(1)}" if system else "")

@@ -162,11 +162,56 @@ def test_a_share_of_just_the_budget_is_allowed() -> None:
     assert ledger.close().rejected == {"bad_json": 50}
 
 
-def test_the_budget_stops_a_job_early_but_not_within_the_first_thousand_lines() -> None:
-    ledger = Ledger(SOURCES[:1], 0.05)
-    ledger.add(entry(0, 0, 1, 999, rejected={"bad_json": 999}))
-    with pytest.raises(ErrorBudgetError, match="999 of 1,000 lines"):
-        ledger.add(entry(0, 1, 1000, 1))
+MIB = 1 << 20
+
+
+def cut_up(lines: int, broken: int, chunk_lines: int, size_bytes: int) -> list[Entry]:
+    """The chunks of a file whose first lines are broken."""
+    entries = []
+    for number, first in enumerate(range(1, lines + 1, chunk_lines)):
+        count = min(chunk_lines, lines + 1 - first)
+        errors = min(count, max(0, broken + 1 - first))
+        read = size_bytes * (first - 1 + count) // lines
+        entries.append(entry(0, number, first, count, rejected={"bad_json": errors}, bytes_read=read))
+    return [*entries[:-1], replace(entries[-1], last=True)]
+
+
+@pytest.mark.parametrize("chunk_lines", [500, 1000, 4000, 31_500])
+@pytest.mark.parametrize("size_bytes", [3 * MIB, 300 * MIB])
+def test_the_verdict_is_on_the_whole_input_however_it_is_cut(chunk_lines: int, size_bytes: int) -> None:
+    sources = [Source(0, "/in/a.gz", size_bytes, "f")]
+    for broken, stops in ((400, False), (1575, False), (1576, True)):
+        entries = cut_up(31_500, broken, chunk_lines, size_bytes)
+        for order in (entries, entries[::-1], random.Random(0).sample(entries, len(entries))):
+            ledger = Ledger(sources, 0.05)
+            if stops:
+                with pytest.raises(ErrorBudgetError, match=r"frac=0\.05 allows: 1,576 bad_json"):
+                    take_all(ledger, order)
+            else:
+                take_all(ledger, order)
+                assert ledger.lines == 31_500
+
+
+def take_all(ledger: Ledger, entries: list[Entry]) -> None:
+    for item in entries:
+        ledger.add(item)
+    ledger.close()
+
+
+def test_a_file_of_another_kind_stops_the_job_early() -> None:
+    ledger = Ledger([Source(0, "/in/a.gz", 300 * MIB, "f")], 0.05)
+    with pytest.raises(ErrorBudgetError, match=r"([\d,]+) of \1 lines"):
+        take_all(ledger, cut_up(1_000_000, 1_000_000, 1000, 300 * MIB))
+    # 5% of twice the million lines that are expected.
+    assert 100_000 <= ledger.lines < 105_000
+
+
+def test_what_is_read_ahead_of_a_chunk_does_not_count_as_read() -> None:
+    # A small file is read as a whole for its first chunk.
+    ledger = Ledger([Source(0, "/in/a.gz", 300_000, "f")], 0.05)
+    ledger.add(entry(0, 0, 1, 4000, rejected={"bad_json": 450}, bytes_read=300_000))
+    ledger.add(entry(0, 1, 4001, 6000, bytes_read=300_000, last=True))
+    assert ledger.close().lines == 10_000
 
 
 def test_a_small_file_over_the_budget_is_caught_at_the_end() -> None:

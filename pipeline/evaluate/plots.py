@@ -40,7 +40,7 @@ def _draw_curve(axes: Any, counts: ScoreCounts, name: str, **style: Any) -> None
     auc = counts.roc_auc()
     if auc is not None:
         fpr, tpr = counts.roc_curve()
-        axes.plot(fpr, tpr, label=f"{auc:.3f}   {name}", solid_joinstyle="round", **style)
+        axes.plot(fpr, tpr, label=f"{auc:.3f}   {figures.plain(name)}", solid_joinstyle="round", **style)
 
 
 def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
@@ -56,10 +56,11 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
     )
     shades = colormaps["Blues"]
     axes.imshow(shares, cmap=shades, vmin=0, vmax=1)
-    _label_cells(axes, counts, shades(shares))
-    ticks = range(len(label_names))
-    axes.set_xticks(ticks, label_names)
-    axes.set_yticks(ticks, label_names)
+    # Long names take room from the cells.
+    size = (8 + 28 / len(counts)) * (1.0 if figures.names_fit(label_names) else 0.7)
+    _label_cells(axes, counts, shades(shares), size)
+    figures.set_names(axes.xaxis, label_names)
+    figures.set_names(axes.yaxis, label_names)
     axes.set_xlabel("Predicted class")
     axes.set_ylabel("True class")
     # White gaps between the cells, so that pale neighbours stay apart.
@@ -71,9 +72,14 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
     return figures.to_png(figure)
 
 
-def _label_cells(axes: Any, counts: npt.NDArray[np.int64], shades: npt.NDArray[np.float64]) -> None:
-    """The share above the count in every cell, as large as the cell allows."""
-    size = 8 + 28 / len(counts)
+def _label_cells(
+    axes: Any, counts: npt.NDArray[np.int64], shades: npt.NDArray[np.float64], size: float
+) -> None:
+    """The share above the count in every cell.
+
+    Args:
+        size: of the share, in points.
+    """
     for row, column in np.ndindex(counts.shape):
         text = {
             "xy": (column, row),

@@ -70,6 +70,8 @@ class Format:
     timestamp: str | None
     """Seconds or milliseconds since 1970, told apart by their size, or a date as 2015-08-31 or 20150831."""
     verified: str | None
+    product: str | None = None
+    """The product, where `asin` is one of its variants (a colour, a size); read only in place of that."""
     mark: str | None = None
     """A field that tells it from a format with the same names."""
     dialect: Dialect = Dialect()
@@ -113,6 +115,7 @@ FORMATS = (
         user_id="user_id",
         timestamp="timestamp",
         verified="verified_purchase",
+        product="parent_asin",
     ),
     Format(
         name="amazon_us_reviews",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import DedupConfig
 from pipeline.ingest.rejects import REJECT_SCHEMA
@@ -45,6 +46,8 @@ BUCKET_SCHEMA = pa.schema(
 """A row on its way to its bucket."""
 
 _HASHES = 2**64
+_REASONS = ("duplicate", "conflicting_stars")
+"""Of a row that is not kept: another of its text is, or none."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Bucket:
     """How many texts came so many times."""
     conflicts: int
     """Texts that came with different stars."""
+    texts_apart: int = 0
+    """Texts that are in more than one split; without deduplication alone."""
 
 
 def bucket_edges(buckets: int) -> list[int]:
@@ -88,7 +93,8 @@ def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
     conflicts = int(np.count_nonzero(_differ(labels if rows["stars"].null_count else stars, starts)))
     groups = Counter(dict(zip(*(v.tolist() for v in np.unique(sizes, return_counts=True)), strict=True)))
     if not dedup.enabled:
-        return Bucket(rows, REJECT_SCHEMA.empty_table(), {}, groups, conflicts)
+        apart = int(np.count_nonzero(_differ(rows["split"].to_numpy(), starts)))
+        return Bucket(rows, REJECT_SCHEMA.empty_table(), {}, groups, conflicts, apart)
     # For each row the one that is kept in its place; -1 where none is.
     keeper = starts.copy()
     for group in np.flatnonzero(_differ(labels, starts)):
@@ -128,31 +134,29 @@ def _rejects(
 ) -> tuple[pa.Table, dict[int, dict[str, int]]]:
     gone = np.flatnonzero(~kept)
     gone = gone[np.lexsort([rows[n].to_numpy()[gone] for n in ("line", "file")])]
-    sources, lines = rows["source"].combine_chunks(), rows["line"].to_numpy()
-    reasons, details = [], []
-    for row in gone:
-        by = int(keeper[row])
-        reasons.append("conflicting_stars" if by < 0 else "duplicate")
-        details.append(
-            "same text in another class elsewhere"
-            if by < 0
-            else f"same text as {sources[by].as_py()}, line {lines[by]}"
-        )
-    rejected: dict[int, Counter[str]] = {}
-    for file, reason in zip(rows["file"].to_numpy()[gone].tolist(), reasons, strict=True):
-        rejected.setdefault(file, Counter())[reason] += 1
+    lines, files = rows["line"].to_numpy(), rows["file"].to_numpy()[gone]
+    conflicting = keeper[gone] < 0
+    reasons = pa.array(_REASONS, pa.string()).take(pa.array(conflicting.astype(np.int8)))
+    # By the column: one text may come so often that its rows fill the bucket.
+    found = pa.array(keeper[gone], mask=conflicting)
+    sources, places = (rows[n].take(found).cast(pa.string()).combine_chunks() for n in ("source", "line"))
+    same = pc.binary_join_element_wise("same text as ", sources, ", line ", places, "")
+    rejected: dict[int, dict[str, int]] = {}
+    for number, reason in enumerate(_REASONS):
+        for file, times in zip(*np.unique(files[conflicting == number], return_counts=True), strict=True):
+            rejected.setdefault(int(file), {})[reason] = int(times)
     table = pa.table(
         {
             "source": rows["source"].take(pa.array(gone)),
             "line": lines[gone],
             "byte_offset": rows["byte_offset"].take(pa.array(gone)),
-            "reason": pa.array(reasons, pa.string()).dictionary_encode(),
-            "detail": pa.array(details, pa.string()),
+            "reason": reasons.dictionary_encode(),
+            "detail": pc.fill_null(same, "same text in another class elsewhere"),
             "raw": pa.nulls(len(gone), pa.binary()),
         },
         schema=REJECT_SCHEMA,
     )
-    return table, {file: dict(counts) for file, counts in rejected.items()}
+    return table, rejected
 
 
 def leak_frac(groups: Counter[int], train_frac: float) -> float:

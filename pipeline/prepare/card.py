@@ -23,7 +23,12 @@ _BARS = 40
 
 
 def make_card(
-    counts: Counts, filled: list[Filled], labels: tuple[str, ...], config: Config, broken: list[str]
+    counts: Counts,
+    filled: list[Filled],
+    labels: tuple[str, ...],
+    config: Config,
+    broken: list[str],
+    rows_without_key: int = 0,
 ) -> dict[str, Any]:
     """All that the card tells, as plain data.
 
@@ -32,6 +37,7 @@ def make_card(
         filled: the accounts of the buckets.
         labels: names of the classes, in order.
         broken: one sentence for each file that could not be read to its end.
+        rows_without_key: rows, duplicates included, with no user or product where the split goes by that.
     """
     about = [bucket.about for bucket in filled]
     lengths = _add(a["lengths"] for a in about)
@@ -64,9 +70,12 @@ def make_card(
         "repeated_rows": sum(size * n for size, n in groups.items()) - sum(groups.values()),
         "most_repeats": max(groups, default=0),
         "texts_with_conflicting_stars": sum(b.conflicts for b in filled),
+        "texts_in_several_splits": sum(a["texts_apart"] for a in about),
         "random_split_leak_frac": leak_frac(groups, config.split.train_frac),
         "first_day": _day(min(times)) if times else None,
         "last_day": _day(max(times)) if times else None,
+        "split_by": config.split.by,
+        "rows_without_key": rows_without_key,
         "broken": broken,
     }
 
@@ -122,6 +131,7 @@ def render_card(card: dict[str, Any]) -> str:
                 _row("all", [sum(card["rows_by_label"][s].values()) for s in SPLITS]),
             ],
         ),
+        *_warnings(card),
         "![Reviews by stars, or by class](card-stars.png)",
         "## Length",
         _table(
@@ -149,13 +159,35 @@ def render_card(card: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _warnings(card: dict[str, Any]) -> list[str]:
+    """Where the splits are not quite what was asked for."""
+    warnings = []
+    if card["rows_without_key"]:
+        warnings.append(
+            f"**Warning:** the split goes by {card['split_by']}, but {card['rows_without_key']:,} reviews,"
+            " repeated ones included, have none; they went by their text."
+        )
+    if card["texts_in_several_splits"]:
+        warnings.append(
+            f"**Warning:** {card['texts_in_several_splits']:,} texts are in more than one split: the"
+            f" split goes by {card['split_by']}, and repeated texts were kept."
+        )
+    return warnings
+
+
 def _row(name: str, counts: list[int]) -> tuple[str, ...]:
     return (name, *(f"{n:,}" for n in counts), f"{sum(counts):,}")
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join("| " + " | ".join(map(_cell, cells)) + " |" for cells in lines)
+
+
+def _cell(text: str) -> str:
+    """Text of a cell, whatever a label holds."""
+    # A backslash before the bar would take away the meaning of the one that is put there.
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def draw_stars(card: dict[str, Any]) -> bytes:
@@ -165,14 +197,19 @@ def draw_stars(card: dict[str, Any]) -> bytes:
     figure, axes = figures.new_figure(f"{what} in each split", f"{card['rows']:,} reviews; shares of a split")
     splits = [s for s in SPLITS if sum(rows[s].values())]
     names = list(rows[SPLITS[0]])
+    lying = not figures.names_fit(names)
     width = 0.8 / max(1, len(splits))
     for index, (split, color) in enumerate(zip(splits, figures.class_colors(3), strict=False)):
         counts = np.array(list(rows[split].values()))
         place = np.arange(len(names)) + (index - (len(splits) - 1) / 2) * width
-        axes.bar(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlabel(what)
-    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+        bars = axes.barh if lying else axes.bar
+        bars(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
+    by_name, by_share = (axes.yaxis, axes.xaxis) if lying else (axes.xaxis, axes.yaxis)
+    figures.set_names(by_name, names)
+    if lying:
+        by_name.set_inverted(True)
+    by_name.set_label_text(what)
+    by_share.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
     axes.legend(frameon=False, labelcolor=figures.INK)
     return figures.to_png(figure)
 
@@ -188,13 +225,15 @@ def draw_lengths(card: dict[str, Any]) -> bytes:
     counts = np.array(list(card["length_histogram"].values()))
     edges = _edges(lengths)
     heights, _ = np.histogram(lengths, edges, weights=counts)
+    # By the token: bars of short lengths hold one or two whole numbers each, and would go up and down.
+    heights = heights / np.diff(edges)
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=figures.COLORS[4], edgecolor="white")
     axes.axvline(card["max_length"], color=figures.COLORS[0], linewidth=1.4)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("Tokens of a review, before the cut")
-    axes.set_ylabel("Reviews")
+    axes.set_ylabel("Reviews of each length")
     return figures.to_png(figure)
 
 

@@ -20,13 +20,15 @@ from pipeline.ingest.text import key_hash, text_hash
 from pipeline.ledger import Entry
 from pipeline.parts import part_name, write_part, write_rejects
 from pipeline.prepare.buckets import BUCKET_SCHEMA
+from pipeline.prepare.keys import KEY_COLUMNS, keys_of
 from pipeline.prepare.split import Boundary, assign, assign_by_time
 from pipeline.storage import locate
 
 ENCODED = "encoded"
 """Folder of the output while prepare runs: rows on their way to their splits."""
 
-_KEY_COLUMNS = {"user": "user_id", "product": "asin"}
+KEYLESS = "rows_without_key"
+"""Count of the rows that have no user, or product, where the split goes by that."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class ChunkEncoder:
         kept = keep_lines(chunk, form, self.recipe)
         rows = self._encode(chunk, kept)
         rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
-        batch = Batch.of(chunk, rows, rejects)
+        batch = Batch.of(chunk, rows, rejects, {KEYLESS: self._count_keyless(kept.rows)})
         output = locate(self.output)
         outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
         if rows.num_rows:
@@ -76,9 +78,12 @@ class ChunkEncoder:
         }
         return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
 
+    def _count_keyless(self, kept: pa.Table) -> int:
+        return keys_of(kept, self.split.by).null_count if self.split.by in KEY_COLUMNS else 0
+
     def _assign(self, chunk: Chunk, kept: pa.Table, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
         if self.split.by == "time":
             return assign_by_time(kept["timestamp"].cast(pa.int64()).to_numpy(), self.split)
-        if self.split.by in _KEY_COLUMNS:
-            hashes = key_hash(kept[_KEY_COLUMNS[self.split.by]].combine_chunks(), hashes)
+        if self.split.by in KEY_COLUMNS:
+            hashes = key_hash(keys_of(kept, self.split.by), hashes)
         return assign(hashes, kept["line"].to_numpy(), chunk.file, self.split, self.boundary)

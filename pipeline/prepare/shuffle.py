@@ -34,9 +34,6 @@ _MOST_BUCKETS = 4096
 _READ_ROWS = 1 << 17
 """Rows that one task reads and sorts."""
 
-_LONGEST = 1 << 13
-"""Texts of more tokens count as of so many in the card."""
-
 
 @dataclass(frozen=True)
 class Shuffle:
@@ -185,13 +182,14 @@ def _describe(bucket: Bucket) -> dict[str, Any]:
 
     Returns:
         classes and stars: rows of each split by label, and by whole stars; lengths: rows by tokens before
-        truncation; num_tokens, truncated, cut_tokens: sums; first_ms, last_ms: of the timestamps.
+        truncation; num_tokens, truncated, cut_tokens: sums; texts_apart: of the bucket; first_ms, last_ms: of
+        the timestamps.
     """
     rows = bucket.rows
     splits, labels = rows["split"].to_numpy(), rows["label"].to_numpy()
     stars = np.nan_to_num(rows["stars"].to_numpy()).astype(np.int64)
     cut = rows["cut_tokens"].to_numpy()
-    lengths = np.minimum(rows["num_tokens"].to_numpy() + cut, _LONGEST)
+    lengths = rows["num_tokens"].to_numpy() + cut
     times = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
     return {
         "classes": {name: _counts(labels[splits == i]) for i, name in enumerate(SPLITS)},
@@ -200,6 +198,7 @@ def _describe(bucket: Bucket) -> dict[str, Any]:
         "num_tokens": int(rows["num_tokens"].to_numpy().sum(dtype=np.int64)),
         "truncated": int(np.count_nonzero(cut)),
         "cut_tokens": int(cut.sum(dtype=np.int64)),
+        "texts_apart": bucket.texts_apart,
         "first_ms": times["min"],
         "last_ms": times["max"],
     }

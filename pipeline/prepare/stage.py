@@ -32,13 +32,19 @@ from pipeline.manifest import (
 )
 from pipeline.outputs import State, begin, check_apart
 from pipeline.prepare.card import make_card, write_card
-from pipeline.prepare.encoding import ENCODED, ChunkEncoder
+from pipeline.prepare.encoding import ENCODED, KEYLESS, ChunkEncoder
+from pipeline.prepare.keys import with_keys
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
 from pipeline.prepare.split import SPLITS, Boundary
 from pipeline.progress import Reporter
 from pipeline.storage import Location, locate
 
+SMALLEST_CHUNK_BYTES = 512 << 10
+"""A chunk costs some 10 ms whatever it holds; smaller ones would make the work of a small machine longer."""
 LARGEST_CHUNK_BYTES = 8 << 20
+_ENCODERS = 16
+"""So many always get several chunks of an input that takes them long; not how many there are, for the files
+of rejects, which are one a chunk, must not depend on the machine."""
 _SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
 _HEAD_CHUNK_BYTES = 1 << 20
 
@@ -75,13 +81,20 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         )
     tokenizer = model.tokenizer_json(directory)
     recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
+    sources = with_keys(sources, config, recipe.parse_options())
     run = Run(
         stage="prepare",
         inputs=[InputFile.of(f) for f in files],
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
+        resolved={"chunk_bytes": config.input.chunk_bytes or _chunk_bytes(sources)},
     )
     return PrepareJob(where, sources, recipe, tokenizer, run, config)
+
+
+def _chunk_bytes(sources: list[Source]) -> int:
+    fitting = choose_chunk_bytes(sources, largest=LARGEST_CHUNK_BYTES, consumers=_ENCODERS)
+    return max(SMALLEST_CHUNK_BYTES, fitting)
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -118,8 +131,7 @@ def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter
     """The first pass: every line encoded, in encoded/, or rejected."""
     pools = resources.plan_prepare(cluster, len(job.sources))
     read = ReadPlan(
-        job.config.input.chunk_bytes
-        or choose_chunk_bytes(job.sources, largest=LARGEST_CHUNK_BYTES, consumers=pools.encoders.size),
+        job.run.resolved["chunk_bytes"],
         job.config.input.max_rows,
         job.config.input.max_line_bytes,
     )
@@ -205,7 +217,7 @@ def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled
     """
     scheme = job.recipe.scheme
     assert scheme is not None
-    card = make_card(counts, filled, scheme.labels, job.config, ledger.broken)
+    card = make_card(counts, filled, scheme.labels, job.config, ledger.broken, ledger.total(KEYLESS))
     splits = {split: sum(card["rows_by_label"][split].values()) for split in SPLITS}
     for split in ("train", "val"):
         if not splits[split]:

@@ -5,9 +5,11 @@ told from text) follow the first 15,000 rows of the 2018 fashion dump; their wor
 """
 
 from pipeline.synth.broken import KINDS
-from pipeline.synth.dump import DumpSpec, WrittenDump, write_dump
+from pipeline.synth.claim import claim
+from pipeline.synth.dump import WrittenDump, write_dump
 from pipeline.synth.formats import FORMATS, fields_2014, fields_2018, fields_2023
 from pipeline.synth.reviews import BLOCK_ROWS, Review, iter_reviews
+from pipeline.synth.shards import DumpSpec
 
 __all__ = [
     "BLOCK_ROWS",
@@ -16,6 +18,7 @@ __all__ = [
     "DumpSpec",
     "Review",
     "WrittenDump",
+    "claim",
     "fields_2014",
     "fields_2018",
     "fields_2023",

@@ -1,67 +1,14 @@
-"""Write synthetic reviews as gzip files of JSON lines, a file at a time or several processes at once."""
+"""Write a synthetic dump, a file at a time or several processes at once."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from isal import isal_zlib
-
-from pipeline.errors import OutputError, SettingError
-from pipeline.objectstore import explain, upload
+from pipeline.errors import SettingError
 from pipeline.storage import Location
-from pipeline.synth.broken import break_line, draw_kinds, kind_name
-from pipeline.synth.formats import FORMATS
-from pipeline.synth.reviews import BLOCK_ROWS, iter_reviews
-
-Progress = Callable[[int], None]
-"""Called with the number of rows written since the last call."""
-
-
-@dataclass(frozen=True)
-class DumpSpec:
-    """What to write.
-
-    Raises:
-        SettingError: rows < 1, shards < 1, shards > rows, seed < 0, a format that does not exist, or a
-            broken_frac outside [0, 1] (the values shown).
-    """
-
-    rows: int
-    """Lines in all, broken ones included."""
-    shards: int = 1
-    seed: int = 0
-    form: str = "2018"
-    """A name in `FORMATS`."""
-    broken_frac: float = 0.0
-    """The chance of a line to be broken, in the mix of `broken.KINDS`."""
-
-    def __post_init__(self) -> None:
-        given = f"rows={self.rows}, shards={self.shards}"
-        if self.rows < 1 or self.shards < 1:
-            raise SettingError(f"{given}: both must be at least 1")
-        if self.shards > self.rows:
-            raise SettingError(f"{given}: a shard holds at least one row; ask for at most {self.rows} shards")
-        if self.seed < 0:
-            raise SettingError(f"seed={self.seed}: must be 0 or more")
-        if self.form not in FORMATS:
-            raise SettingError(f"format={self.form}: unknown; choose one of {', '.join(FORMATS)}")
-        if not 0.0 <= self.broken_frac <= 1.0:
-            raise SettingError(f"broken_frac={self.broken_frac}: must be from 0 to 1")
-
-    def shard_name(self, shard: int) -> str:
-        """The file name of a shard, counted from 0."""
-        return f"reviews-{shard:05d}-of-{self.shards:05d}.json.gz"
-
-    def shard_rows(self, shard: int) -> range:
-        """The rows of a shard; shards differ by one row at most."""
-        return range(shard * self.rows // self.shards, (shard + 1) * self.rows // self.shards)
+from pipeline.synth.shards import DumpSpec, Progress, write_shard
+from pipeline.synth.workers import write_in_processes
 
 
 @dataclass(frozen=True)
@@ -78,12 +25,6 @@ class WrittenDump:
     def broken_rows(self) -> int:
         """Broken lines of all kinds."""
         return sum(self.broken.values())
-
-
-class _Batch(NamedTuple):
-    lines: bytes
-    rows: int
-    broken: Counter[str]
 
 
 def write_dump(
@@ -116,79 +57,8 @@ def write_dump(
     broken: Counter[str] = Counter()
     if min(workers, shards) == 1:
         for shard in range(shards):
-            broken += _write_shard(output, spec, shard, progress)
+            broken += write_shard(output, spec, shard, progress)
     else:
-        broken = _write_in_processes(output, spec, min(workers, shards), progress)
+        broken = write_in_processes(output, spec, min(workers, shards), progress)
     files = [output.child(spec.shard_name(shard)) for shard in range(shards)]
     return WrittenDump(files, rows, dict(sorted(broken.items())))
-
-
-def _write_in_processes(
-    output: Location, spec: DumpSpec, workers: int, progress: Progress | None
-) -> Counter[str]:
-    broken: Counter[str] = Counter()
-    # Not forked: a child of a process with threads can wait for a lock for ever.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        shards = {pool.submit(_write_shard, output, spec, shard): shard for shard in range(spec.shards)}
-        try:
-            for done in as_completed(shards):
-                broken += done.result()
-                if progress:
-                    progress(len(spec.shard_rows(shards[done])))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return broken
-
-
-def _write_shard(
-    output: Location, spec: DumpSpec, shard: int, progress: Progress | None = None
-) -> Counter[str]:
-    """Write one file; returns its broken lines by kind."""
-    broken: Counter[str] = Counter()
-    # A gzip header without name and time.
-    gzip = isal_zlib.compressobj(level=1, wbits=31)
-    with _writing(output.child(spec.shard_name(shard))) as stream:
-        for batch in _batches(spec, spec.shard_rows(shard)):
-            stream.write(gzip.compress(batch.lines))
-            broken += batch.broken
-            if progress:
-                progress(batch.rows)
-        stream.write(gzip.flush())
-    return broken
-
-
-@contextmanager
-def _writing(file: Location) -> Iterator[Any]:
-    """A stream to a file that is there whole or not at all; `write_bytes` would need it in memory."""
-    try:
-        with upload(file.filesystem, file.path) as stream:
-            yield stream
-    except OSError as error:
-        raise OutputError(f"{file.uri}: cannot be written: {explain(error)}") from None
-
-
-def _batches(spec: DumpSpec, rows: range) -> Iterator[_Batch]:
-    """The lines of some rows, a block at a time."""
-    for block in range(rows.start // BLOCK_ROWS, -(-rows.stop // BLOCK_ROWS)):
-        first = block * BLOCK_ROWS
-        yield _encode_rows(spec, block, range(max(rows.start, first), min(rows.stop, first + BLOCK_ROWS)))
-
-
-def _encode_rows(spec: DumpSpec, block: int, rows: range) -> _Batch:
-    encode, fields_of = json.JSONEncoder().encode, FORMATS[spec.form]
-    records = [fields_of(review) for review in iter_reviews(spec.seed, rows.start, rows.stop)]
-    if not spec.broken_frac:
-        return _Batch(("\n".join(map(encode, records)) + "\n").encode("ascii"), len(rows), Counter())
-    kinds, drawn = draw_kinds(spec.seed, block, spec.broken_frac)
-    lines: list[bytes] = []
-    broken: Counter[str] = Counter()
-    for at, fields in enumerate(records, start=rows.start - block * BLOCK_ROWS):
-        kind = kind_name(int(kinds[at]))
-        if kind is None:
-            lines.append(encode(fields).encode("ascii"))
-        else:
-            lines.append(break_line(fields, spec.form, kind, float(drawn[at])))
-            broken[kind] += 1
-    return _Batch(b"\n".join(lines) + b"\n", len(rows), broken)

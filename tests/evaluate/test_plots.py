@@ -87,3 +87,9 @@ def test_importing_loads_no_matplotlib_and_drawing_no_pyplot() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("draw", [draw_roc, draw_confusion])
+def test_names_that_look_like_formulas_are_drawn(draw: object) -> None:
+    names = ["$", "$x_$", r"$\frac{1}$", "a name of a good many words"]
+    assert draw(make(4), names).startswith(b"\x89PNG")  # type: ignore[operator]

@@ -207,7 +207,8 @@ def test_a_synthetic_dump_is_written_to_a_bucket(store: Store, tmp_path: Path) -
     for place in (f"s3://{bucket}/dump", tmp_path / "dump"):
         run(store.env, command("synth", "--rows", 500, "--shards", 2, "--workers", 2, "--output", place))
     files = {f"dump/{p.name}": p.read_bytes() for p in (tmp_path / "dump").iterdir()}
-    assert len(files) == 2
+    assert sorted(files)[0] == "dump/.synth.json"
+    assert len(files) == 3
     assert {key: store.get(bucket, key) for key in store.keys(bucket) if not key.endswith("/")} == files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -97,6 +98,33 @@ def test_a_duplicate_says_where_its_text_stands() -> None:
     ]
     assert bucket.groups == {2: 1}
     assert bucket.conflicts == 0
+
+
+def test_a_reject_says_why_in_order_of_file_and_line() -> None:
+    here = [((1, 1), 0, 7, 5), ((2, 1), 0, 9, 1), ((2, 1), 0, 8, 2), ((1, 1), 0, 3, 5), ((1, 1), 1, 2, 5)]
+    bucket = close_bucket(table(here), DedupConfig(conflict="drop"))
+    rejects = bucket.rejects.select(["source", "line", "reason", "detail"]).to_pylist()
+    assert [tuple(r.values()) for r in rejects] == [
+        ("file 0", 7, "duplicate", "same text as file 0, line 3"),
+        ("file 0", 8, "conflicting_stars", "same text in another class elsewhere"),
+        ("file 0", 9, "conflicting_stars", "same text in another class elsewhere"),
+        ("file 1", 2, "duplicate", "same text as file 0, line 3"),
+    ]
+    assert bucket.rejected == {0: {"duplicate": 1, "conflicting_stars": 2}, 1: {"duplicate": 1}}
+
+
+def test_one_text_that_fills_a_bucket_takes_no_python_string_a_row() -> None:
+    rows = 20_000
+    one = table([((1, 1), 0, 1, 5)])
+    many = one.take(pa.array(np.zeros(rows, np.int64)))
+    many = many.set_column(many.schema.get_field_index("line"), "line", pa.array(np.arange(rows)))
+    tracemalloc.start()
+    bucket = close_bucket(many, DedupConfig())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert bucket.rejects.num_rows == rows - 1
+    # Some columns of NumPy, of 8 bytes each.
+    assert peak / rows < 100
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,11 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import load_config
-from pipeline.errors import SettingError
+from pipeline.errors import InputError, SettingError
+from pipeline.ingest.sources import Source
 from pipeline.manifest import Manifest
 from pipeline.prepare import stage
 from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
 from pipeline.progress import Reporter
+from pipeline.resources import Cluster, Node
+from pipeline.storage import locate
+from pipeline.synth import write_dump
 
 pytestmark = pytest.mark.ray
 
@@ -101,6 +105,26 @@ def test_the_same_bytes_every_time(cluster: Any, tiny_model: Path, dump: Path, t
     assert {o.path for o in first.outputs} == set(digests(tmp_path / "a")) - {"run.json"}
 
 
+def test_the_number_of_cpus_changes_no_byte(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+    write_dump(locate(tmp_path / "in"), rows=9_000, shards=2, broken_frac=0.03)
+    config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16"])
+    for cpus in (1.0, 2.0):
+        job = stage.plan([str(tmp_path / "in")], str(tmp_path / f"out{cpus:g}"), config)
+        stage.prepare(job, Cluster((Node(cpus),)), Reporter())
+    assert digests(tmp_path / "out1") == digests(tmp_path / "out2")
+    assert len(list((tmp_path / "out1" / "rejects").glob("part-*"))) > 2
+    run = json.loads((tmp_path / "out1" / "run.json").read_text())
+    assert run["resolved"] == {"chunk_bytes": 512 << 10}
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "chunk_bytes"),
+    [(1, 512 << 10), (32 << 20, 1536 << 10), (100 << 20, 4800 << 10), (30 << 30, 8 << 20)],
+)
+def test_a_chunk_suits_the_size_of_the_input(size_bytes: int, chunk_bytes: int) -> None:
+    assert stage._chunk_bytes([Source(0, "/in/a.json.gz", size_bytes, "f")]) == chunk_bytes
+
+
 @pytest.mark.parametrize(("by", "key"), [("user", "reviewerID"), ("product", "asin"), ("text", "reviewText")])
 def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
     cluster: Any, tiny_model: Path, tmp_path: Path, by: str, key: str
@@ -129,6 +153,106 @@ def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
     assert {s for group in found.values() for s in group} == {"train", "val", "test"}
 
 
+def splits_by(key: str, output: Path, dumps: dict[str, list[dict[str, Any]]]) -> dict[str, set[str]]:
+    """For each value of a field of the dumps, the splits in which its rows are."""
+    found: dict[str, set[str]] = {}
+    for split in ("train", "val", "test"):
+        for row in rows_of(output, split):
+            found.setdefault(dumps[row["source"]][row["line"] - 1].get(key, ""), set()).add(split)
+    return found
+
+
+EVEN = ("split.train_frac=0.4", "split.val_frac=0.3", "split.test_frac=0.3")
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
+def test_variants_of_a_product_are_in_one_split(
+    cluster: Any, tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    lines = [
+        {
+            "rating": n % 5 + 1,
+            "title": "t",
+            "text": f"shirt {n}",
+            "asin": f"B{n}",
+            "parent_asin": f"P{n % 40}",
+        }
+        for n in range(400)
+    ]
+    file = tmp_path / f"dump.{kind}"
+    if kind == "json":
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    elif kind == "csv":
+        rows = [lines[0].keys(), *(line.values() for line in lines)]
+        file.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(lines), file)
+    manifest = prepare(cluster, tiny_model, [str(file)], tmp_path / "out", "split.by=product", *EVEN)
+    found = splits_by("parent_asin", tmp_path / "out", {str(file): lines})
+    assert all(len(splits) == 1 for splits in found.values())
+    assert len(found) == 40
+    assert manifest.details["rows_without_key"] == 0
+    # Who names the column gets that.
+    sets = ("split.by=product", "input.asin=asin", *EVEN)
+    prepare(cluster, tiny_model, [str(file)], tmp_path / "named", *sets)
+    found = splits_by("parent_asin", tmp_path / "named", {str(file): lines})
+    assert max(len(splits) for splits in found.values()) > 1
+
+
+def test_where_no_product_is_told_from_its_variants_the_split_goes_by_these(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    lines = [{"rating": 5, "title": "t", "text": f"shirt {n}", "asin": f"B{n % 40}"} for n in range(400)]
+    file = write(tmp_path / "in" / "1.json.gz", lines)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=product", *EVEN)
+    found = splits_by("asin", tmp_path / "out", {file: lines})
+    assert all(len(splits) == 1 for splits in found.values())
+    assert manifest.details["rows_without_key"] == 0
+
+
+@pytest.mark.parametrize(("by", "column"), [("user", "user_id"), ("product", "asin")])
+def test_a_split_by_what_no_file_has_is_refused(
+    tiny_model: Path, tmp_path: Path, by: str, column: str
+) -> None:
+    lines = [{"overall": 5.0, "reviewText": f"shirt {n}", "reviewerID": " ", "asin": ""} for n in range(9)]
+    config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16", f"split.by={by}"])
+    bare = write(tmp_path / "in" / "1.json.gz", lines)
+    words = rf"1\.json\.gz: split\.by={by}, but no line .* has a {by}; name the column .*input\.{column}="
+    with pytest.raises(InputError, match=words):
+        stage.plan([bare], str(tmp_path / "out"), config)
+    # Another file has it: what is to be told is told by the card.
+    full = write(tmp_path / "in" / "2.json.gz", [review(1)])
+    assert len(stage.plan([bare, full], str(tmp_path / "out"), config).sources) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_without_a_user_go_by_their_text_and_are_told(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    reviews = [review(n, reviewerID=("", " ", None)[n % 3] if n < 300 else "U1") for n in range(400)]
+    file = write(tmp_path / "in" / "1.json.gz", reviews)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=user", *EVEN)
+    found = splits_by("reviewerID", tmp_path / "out", {file: reviews})
+    assert found[""] == found[" "] == found[None] == {"train", "val", "test"}  # type: ignore[index]
+    assert len(found["U1"]) == 1
+    assert manifest.details["rows_without_key"] == 300
+    warning = "goes by user, but 300 reviews, repeated ones included, have none; they went by their text"
+    assert warning in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_texts_in_several_splits_are_counted_where_they_may_be(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    reviews = [review(n, reviewText=f"shirt number {n % 100}") for n in range(400)]
+    file = write(tmp_path / "in" / "1.json.gz", reviews)
+    sets = ("split.by=user", "dedup.enabled=false", *EVEN)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
+    apart = splits_by("reviewText", tmp_path / "out", {file: reviews})
+    count = sum(len(splits) > 1 for splits in apart.values())
+    assert manifest.details["texts_in_several_splits"] == count > 0
+    assert f"{count} texts are in more than one split" in (tmp_path / "out" / "card.md").read_text()
+
+
 def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n) for n in range(100)]
     del reviews[50]["unixReviewTime"]
@@ -151,16 +275,17 @@ def test_a_cut_in_time_needs_its_dates() -> None:
 
 def test_the_card_tells_what_the_rows_are(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n, reviewText=" ".join(["good"] * (n % 25 + 1) + [str(n)])) for n in range(200)]
+    reviews += [review(n, reviewText=" ".join(["good"] * n)) for n in (9_000, 20_000)]
     file = write(tmp_path / "in" / "1.json.gz", [*reviews, review(0, reviewText=" ")])
     manifest = prepare(cluster, tiny_model, [file], tmp_path / "out")
     rows = [r for s in ("train", "val", "test") for r in rows_of(tmp_path / "out", s)]
     details = manifest.details
     assert details["truncated_rows"] == sum(r["truncated"] for r in rows) > 0
     assert details["tokens"] == sum(r["num_tokens"] for r in rows)
-    assert sum(details["length_histogram"].values()) == 200
+    assert sum(details["length_histogram"].values()) == 202
     whole = sum(int(n) * times for n, times in details["length_histogram"].items())
     assert whole == details["tokens"] + details["cut_tokens"]
-    assert details["length_quantiles"]["1"] == max(map(int, details["length_histogram"]))
+    assert details["length_quantiles"]["1"] == max(map(int, details["length_histogram"])) == 20_002
     page = (tmp_path / "out" / "card.md").read_text()
     assert f"{details['truncated_rows']:,} reviews" in page
     assert "| empty_text | 1 |" in page

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +16,9 @@ import pytest
 from pyarrow import fs as pafs
 
 from pipeline.errors import OutputError, SettingError
-from pipeline.storage import Location, locate
+from pipeline.storage import Location, expand_inputs, locate
 from pipeline.synth import BLOCK_ROWS, FORMATS, DumpSpec, iter_reviews, write_dump
+from pipeline.synth.claim import SPEC_FILE
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,6 +173,106 @@ def test_the_job_says_what_it_wrote(tmp_path: Path) -> None:
     kinds = ", ".join(f"{count} {kind}" for kind, count in other.broken.items())
     assert f"3,000 reviews, {other.broken_rows} of them broken ({kinds}), 2 files" in done.stderr
     assert [(tmp_path / f.name).read_bytes() for f in other.files] == [f.read_bytes() for f in other.files]
+
+
+@pytest.mark.parametrize(
+    ("other", "shown"),
+    [
+        (("--seed", 2), "seed=1 there, 2 now"),
+        (("--seed", 1, "--format", "2014"), "form=2018 there, 2014 now"),
+        (("--seed", 1, "--rows", 21), "rows=20 there, 21 now"),
+        (("--seed", 1, "--broken-frac", 0.5), "broken_frac=0.0 there, 0.5 now"),
+        (("--seed", 1, "--shards", 3), "shards=2 there, 3 now"),
+    ],
+)
+def test_another_dump_in_the_same_directory_is_refused(
+    tmp_path: Path, other: tuple[object, ...], shown: str
+) -> None:
+    assert job("--output", tmp_path, "--rows", 20, "--shards", 2, "--seed", 1).returncode == 0
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    done = job("--output", tmp_path, "--rows", 20, "--shards", 2, *other)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {tmp_path}: holds another dump ({shown}); choose an empty or new --output\n"
+    )
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+    assert job("--output", tmp_path, "--rows", 20, "--shards", 2, "--seed", 1).returncode == 0
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_run_left_is_deleted_and_an_unknown_dump_before_the_new_one(tmp_path: Path) -> None:
+    write_dump(locate(tmp_path), rows=20, shards=2, seed=1)
+    (tmp_path / ".rayview-tmp-1f-reviews-00000-of-00002.json.gz").write_bytes(b"half")
+    done = job("--output", tmp_path, "--rows", 20, "--shards", 2, "--seed", 2)
+    assert "synth: deleted 2 files of an earlier dump, which is not known\n" in done.stderr
+    names = [f"reviews-0000{k}-of-00002.json.gz" for k in range(2)]
+    assert sorted(f.name for f in tmp_path.iterdir()) == [SPEC_FILE, *names]
+    # Of a job that is given the directory, the file beside the dump is no input.
+    assert [f.name for f in expand_inputs([str(tmp_path)])] == names
+
+
+def begin_large_dump(output: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A job whose two workers, of these numbers, are writing shards that take them long."""
+    sizes = ("--rows", "4000000", "--shards", "4", "--workers", "2")
+    command = [sys.executable, "-m", "jobs.synth", "--output", str(output), *sizes]
+    parent = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: len(list(output.glob(".rayview-tmp-*-reviews-*"))) == 2)
+    return parent, children(parent.pid)
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_workers_end_soon_after_their_parent_and_leave_nothing(tmp_path: Path, sent: signal.Signals) -> None:
+    parent, workers = begin_large_dump(tmp_path)
+    try:
+        assert len(workers) >= 2
+        begun = time.monotonic()
+        parent.send_signal(sent)
+        _, said = parent.communicate(timeout=10)
+        if sent != signal.SIGKILL:
+            assert parent.returncode == 1
+            assert said.endswith("synth: interrupted; give the same command again to go on or start afresh\n")
+            assert time.monotonic() - begun < 5
+        wait_until(lambda: not any(map(is_alive, workers)), timeout_s=10)
+    finally:
+        parent.kill()
+        for worker in filter(is_alive, workers):
+            os.kill(worker, signal.SIGKILL)
+    assert [f.name for f in tmp_path.iterdir()] == [SPEC_FILE]
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    sizes = ("--rows", "2000", "--shards", "1")
+    command = [sys.executable, "-m", "jobs.synth", "--output", str(tmp_path), *sizes]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 2
+    assert done.stderr.endswith("json.gz: cannot be written: Error writing bytes to file: File too large\n")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""The data card: the page says what the numbers say, and its pictures can be read whatever the labels are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pipeline import figures
+from pipeline.prepare import card as cards
+from pipeline.prepare.split import SPLITS
+
+ODD = ("$", "$$", "$$$", "a|b", "\\", "\\|", "two\nlines", "x_1^2", "$\\frac{1}$")
+MANY = tuple(f"Sports and outdoors {i}" for i in range(12))
+
+
+def card(labels: tuple[str, ...], lengths: dict[int, int] | None = None) -> dict[str, Any]:
+    lengths = lengths or dict.fromkeys(range(5, 80), 10)
+    rows = sum(lengths.values())
+    counts = {n: k + 1 for k, n in enumerate(labels)}
+    return {
+        "lines": rows + 3,
+        "rows": rows,
+        "rejected": {"duplicate": 2, "bad_json": 1},
+        "rows_by_label": {s: {n: i * k for n, k in counts.items()} for i, s in enumerate(SPLITS, 1)},
+        "rows_by_stars": {s: {str(n): 0 for n in range(1, 6)} for s in SPLITS},
+        "tokens": 1,
+        "length_quantiles": {"0.5": 30, "1": 79},
+        "length_histogram": {str(n): count for n, count in lengths.items()},
+        "max_length": 64,
+        "truncated_rows": 1,
+        "truncated_frac": 0.01,
+        "cut_tokens": 1,
+        "cut_tokens_frac": 0.01,
+        "texts": 9,
+        "repeated_rows": 1,
+        "most_repeats": 2,
+        "texts_with_conflicting_stars": 0,
+        "texts_in_several_splits": 0,
+        "random_split_leak_frac": 0.1,
+        "first_day": None,
+        "last_day": None,
+        "split_by": "text",
+        "rows_without_key": 0,
+        "broken": [],
+    }
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that were drawn, after they were."""
+    found: list[Figure] = []
+    to_png = figures.to_png
+
+    def keep(figure: Figure) -> bytes:
+        found.append(figure)
+        return to_png(figure)
+
+    monkeypatch.setattr(figures, "to_png", keep)
+    return found
+
+
+def overlap(texts: list[Any]) -> bool:
+    boxes = [t.get_window_extent() for t in texts]
+    return any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+
+
+FEW = (("neg", "pos"), tuple("12345"), tuple("abcdefghijkl"))
+LONG = ("x" * 300, "y z " * 90)
+
+
+@pytest.mark.parametrize("labels", [ODD, MANY, *FEW, LONG])
+def test_labels_of_every_kind_are_drawn_apart(labels: tuple[str, ...], drawn: list[Figure]) -> None:
+    assert cards.draw_stars(card(labels)).startswith(b"\x89PNG")
+    (axes,) = drawn[0].axes
+    by_name = axes.yaxis if axes.get_ylabel() == "Classes" else axes.xaxis
+    names = by_name.get_ticklabels()
+    assert [n.get_text() for n in names] == [figures.plain(label) for label in labels]
+    assert not overlap(names)
+    assert all(drawn[0].bbox.contains(*corner) for n in names for corner in n.get_window_extent().corners())
+
+
+def test_a_dollar_sign_is_drawn_as_itself_and_long_names_are_cut() -> None:
+    assert figures.plain("$x$") == r"\$x\$"
+    assert figures.plain("a\x07b") == "a b"
+    lines = figures.plain("word " * 50).split("\n")
+    assert [len(line) <= 24 for line in lines] == [True, True]
+    assert lines[1].endswith("…")
+
+
+def cells(row: str) -> list[str]:
+    """Of a row of a Markdown table, as a reader of Markdown finds them."""
+    found, at = [""], 0
+    while at < len(row):
+        if row[at] == "\\":
+            found[-1] += row[at + 1]
+            at += 1
+        elif row[at] == "|":
+            found.append("")
+        else:
+            found[-1] += row[at]
+        at += 1
+    return [cell.strip() for cell in found[1:-1]]
+
+
+def test_a_label_is_one_cell_of_a_table_whatever_it_holds() -> None:
+    page = cards.render_card(card(ODD))
+    start = page.index("| --- |")
+    table = [cells(line) for line in page[start:].split("\n\n")[0].split("\n")[1:]]
+    assert [row[0] for row in table] == [*(" ".join(n.split()) for n in ODD), "all"]
+    assert all(len(row) == 5 for row in table)
+
+
+def test_lengths_of_an_even_spread_give_bars_of_one_height(drawn: list[Figure]) -> None:
+    cards.draw_lengths(card(("a", "b"), dict.fromkeys(range(3, 1000), 100)))
+    (axes,) = drawn[0].axes
+    heights = [bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]
+    assert np.allclose(heights, 100)
+    assert len(heights) > 25
