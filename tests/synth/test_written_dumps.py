@@ -16,7 +16,8 @@ import pytest
 from pyarrow import fs as pafs
 
 from pipeline.errors import OutputError, SettingError
-from pipeline.storage import Location, expand_inputs, locate
+from pipeline.inputs import expand_inputs
+from pipeline.storage import Location, locate
 from pipeline.synth import BLOCK_ROWS, FORMATS, DumpSpec, iter_reviews, write_dump
 from pipeline.synth.claim import SPEC_FILE
 
