@@ -20,6 +20,7 @@ from pipeline.ingest.formats import Format
 from pipeline.ingest.ipc import from_ipc, to_ipc
 from pipeline.ingest.parquet import read_parquet_chunks
 from pipeline.ingest.sources import Source
+from pipeline.memory import keep_freed_memory
 from pipeline.resources import Pool
 from pipeline.storage import Location, locate
 
@@ -154,6 +155,7 @@ class _Apply:
     """A function as a class, for an actor."""
 
     def __init__(self, function: Callable[[pa.Table], pa.Table]) -> None:
+        keep_freed_memory()
         self._function = function
 
     def __call__(self, table: pa.Table) -> pa.Table:
