@@ -46,6 +46,7 @@ def write_part(
     if temporary:
         bytes_apart = [f"{f.name}.list.element" for f in table.schema if f.type == pa.list_(pa.int32())]
         options |= {"compression": "lz4", "column_encoding": dict.fromkeys(bytes_apart, "BYTE_STREAM_SPLIT")}
+        options["write_statistics"] = False
     else:
         # zstd packs ids by half.
         options["compression"] = "zstd"

@@ -164,6 +164,7 @@ class _Apply:
 
 def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
     """Chunks of some files, in their order, as one-row tables; `max_rows` is counted over all of them."""
+    keep_freed_memory()
     left = plan.max_rows
     for source in sources:
         if left == 0:

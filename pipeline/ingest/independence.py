@@ -159,9 +159,9 @@ class _AddedTokens:
         found = np.zeros(len(pieces), np.bool_)
         for form in self._forms:
             joined = form("\n".join(pieces))
-            regexes = [core.regex for core in self._cores if core.text in joined]
-            if regexes:
-                found |= [any(regex.search(form(piece)) for regex in regexes) for piece in pieces]
+            for core in self._cores:
+                if core.text in joined:
+                    found |= [core.text in (f := form(p)) and bool(core.regex.search(f)) for p in pieces]
         return found
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.ingest.dataset import ReadPlan, read_source
-from pipeline.ingest.formats import Format, ParseOptions
+from pipeline.ingest.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse import parse_chunk
 from pipeline.ingest.sources import Source
 
@@ -30,6 +30,12 @@ def keys_of(rows: pa.Table, by: str) -> pa.Array:
     """(N,) string, the key of each row; null where it has none, or nothing but white space."""
     keys = rows[KEY_COLUMNS[by]].combine_chunks()
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(keys), ""), None, keys)
+
+
+def only_used(form: Format, config: Config) -> Format:
+    """The format without the fields that prepare makes no use of: they are passed over, not read."""
+    used = {KEY_COLUMNS.get(config.split.by), "timestamp", "verified" if config.input.verified_only else None}
+    return replace(form, **dict.fromkeys(set(CARRIED_FIELDS) - used))  # type: ignore[arg-type]
 
 
 def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> list[Source]:

@@ -20,6 +20,7 @@ from pipeline.config import DedupConfig
 from pipeline.errors import AccountingError
 from pipeline.ingest.dataset import table_dataset
 from pipeline.manifest import OutputFile
+from pipeline.memory import keep_freed_memory
 from pipeline.parts import write_part
 from pipeline.prepare.buckets import BUCKET_SCHEMA, ENCODED_SCHEMA, Bucket, bucket_edges, close_bucket
 from pipeline.prepare.split import SPLITS
@@ -133,6 +134,7 @@ def _grouped(parts: list[OutputFile]) -> Iterator[list[OutputFile]]:
 
 def read_parts(uris: list[str]) -> pa.Table:
     """Some parts as one table of BUCKET_SCHEMA."""
+    keep_freed_memory()
     tables = []
     for uri in uris:
         with locate(uri).open_input() as file:
@@ -149,6 +151,7 @@ class _Work:
 
     def close(self, rows: pa.Table) -> pa.Table:
         """Deduplicate a bucket, write its splits and its rejects, and hand on its account."""
+        keep_freed_memory()
         if not rows.num_rows:
             return pa.table({"bucket": pa.array([], pa.string())})
         output = locate(self._plan.output)

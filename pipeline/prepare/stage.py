@@ -33,7 +33,7 @@ from pipeline.manifest import (
 from pipeline.outputs import State, begin, check_apart
 from pipeline.prepare.card import make_card, write_card
 from pipeline.prepare.encoding import ENCODED, KEYLESS, ChunkEncoder
-from pipeline.prepare.keys import with_keys
+from pipeline.prepare.keys import only_used, with_keys
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
 from pipeline.prepare.split import SPLITS, Boundary
 from pipeline.progress import Reporter
@@ -136,7 +136,7 @@ def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter
         job.config.input.max_line_bytes,
     )
     boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
-    forms = {s.number: s.form for s in job.sources}
+    forms = {s.number: only_used(s.form, job.config) for s in job.sources if isinstance(s.form, Format)}
     work = ChunkEncoder(job.output.uri, forms, job.recipe, job.tokenizer, job.config.split, boundary)
     dataset = map_in_actors(read_dataset(job.sources, read, pools.readers), work.encode_chunk, pools.encoders)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)

@@ -28,7 +28,8 @@ from pipeline.ingest.detect import detect_format
 from pipeline.ingest.formats import Format
 from pipeline.ingest.labels import label_scheme
 from pipeline.ingest.rejects import ERRORS, FILTERS, reject_table
-from pipeline.ingest.rows import Recipe, keep_lines
+from pipeline.ingest.rows import Kept, Recipe, keep_lines
+from pipeline.ingest.text import clean
 from pipeline.storage import locate
 from tests.ingest.test_detect import KNOWN
 
@@ -157,11 +158,25 @@ def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
             assert reason in ERRORS + FILTERS
             assert whole[place:].startswith(raw)
         kept.places.offsets(kept.rows["line"].to_numpy())
+        if form.dialect.syntax == "json":
+            check_rows(kept, form)
         number, line_number = number + 1, line_number + chunk.lines
         offset += len(chunk.raw) + chunk.skipped_bytes
     assert chunk.last
     assert offset == len(whole)
     return line_number - 1
+
+
+def check_rows(kept: Kept, form: Format) -> None:
+    """Each row holds what its own line does; where that is plain, by the standard library's reader."""
+    for row in kept.rows.to_pylist():
+        record = json.loads(kept.places.find(row["line"])[1])
+        texts = [record[f] for f in form.text if record.get(f) is not None]
+        if not all(isinstance(t, str) and t.isprintable() for t in texts):
+            continue
+        assert row["text"] == clean(pa.array([" ".join(texts)]), unescape_html=True)[0].as_py()
+        if isinstance(record[form.stars], float | int):
+            assert row["stars"] == record[form.stars]
 
 
 def all_pieces(stored: bytes) -> list[bytes]:
