@@ -52,7 +52,7 @@ def write_part(
         options["compression"] = "zstd"
     pq.write_table(table, sink, row_group_size=row_group_rows or max(1, table.num_rows), **options)
     data = sink.getbuffer()
-    directory.child(name).write_bytes(data)
+    directory.child(name).write_bytes(data, durable=not temporary)
     return OutputFile(path=name, rows=table.num_rows, bytes=len(data))
 
 

@@ -143,17 +143,19 @@ class Location:
             except OSError as error:
                 raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 
-    def write_bytes(self, data: bytes | memoryview) -> None:
+    def write_bytes(self, data: bytes | memoryview, *, durable: bool = True) -> None:
         """Write a whole file in one piece: under its name there is the old content or all of the new.
 
         Local: a temporary name, flushed to disk, then renamed. Object store: one upload, visible at its end.
 
+        Args:
+            durable: whether it must outlast a loss of power; else it is not flushed to disk.
         Raises:
             OutputError: it cannot be written.
         """
         try:
             if self.is_local:
-                _write_local(Path(self.path), data)
+                _write_local(Path(self.path), data, durable)
             else:
                 with upload(self.filesystem, self.path) as file:
                     file.write(data)
@@ -256,14 +258,15 @@ def check_writable(directory: Location) -> None:
         ) from None
 
 
-def _write_local(path: Path, data: bytes | memoryview) -> None:
+def _write_local(path: Path, data: bytes | memoryview, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{objectstore.TEMPORARY_MARK}{uuid.uuid4().hex}-{path.name}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

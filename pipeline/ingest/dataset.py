@@ -24,6 +24,10 @@ from pipeline.memory import keep_freed_memory
 from pipeline.resources import Pool
 from pipeline.storage import Location, locate
 
+_READ_AHEAD = 16
+"""Chunks that a reader may have read before the driver, which looks for them ten times a second, takes them.
+By Ray Data's default, 2, a reader hands on no more than 20 chunks a second, whatever the number of encoders."""
+
 _IN_FLIGHT = 4
 """Chunks that an encoder of `map_in_actors` has before it: those of 0.1 s of work and more."""
 
@@ -72,8 +76,13 @@ def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
     else each file has a task of its own.
     """
     groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
-    # One byte: a block is handed on with its first row, so a chunk never waits for the next.
-    return _from_tasks([partial(read_group, group, plan) for group in groups], pool, target_max_block_size=1)
+    return _from_tasks(
+        [partial(read_group, group, plan) for group in groups],
+        pool,
+        # One byte: a block is handed on with its first row, so a chunk never waits for the next.
+        target_max_block_size=1,
+        _max_num_blocks_in_streaming_gen_buffer=_READ_AHEAD,
+    )
 
 
 def table_dataset(function: Callable[[Any], pa.Table], arguments: Iterable[Any], pool: Pool) -> Any:

@@ -47,9 +47,8 @@ class PieceRules:
     one_word_each: bool
     """Whether the tokenizer takes each piece of ASCII letters and digits for one word, unless it may touch
     an added token."""
-    begins_word: BoolArray | None
-    """(V,) for each id whether a word of ASCII letters and digits begins with it, and none goes on with it;
-    None where that cannot be told from an id."""
+    plain_forms: dict[int, str]
+    """What the normalizer makes of each ASCII letter and digit; as for `str.translate`."""
     may_touch_added_token: Judge
     """For (W,) pieces: whether each may be a part of an added token that reaches over several pieces."""
 
@@ -81,8 +80,8 @@ def piece_rules(tokenizer_json: str, normalize: Normalize) -> PieceRules | None:
     for alone in (finest, ""):
         added = _AddedTokens(parts["added_tokens"], alone, normalize)
         if added.can_be_told:
-            begins_word = _begins_word(parts["model"])
-            return PieceRules(alone, *affixes, not added.within_pieces, begins_word, added.judge)
+            forms = {ord(c): normalize(c) for c in string.ascii_letters + string.digits}
+            return PieceRules(alone, *affixes, not added.within_pieces, forms, added.judge)
     return None
 
 
@@ -93,19 +92,6 @@ def _sequence(part: dict[str, Any] | None, members: str) -> list[dict[str, Any]]
     if part["type"] != "Sequence":
         return [part]
     return [inner for member in part[members] for inner in _sequence(member, members)]
-
-
-def _begins_word(model: dict[str, Any]) -> BoolArray | None:
-    """See PieceRules. WordPiece marks what goes on with a word, as ##ing; a word itself holds no mark."""
-    mark = model.get("continuing_subword_prefix") or ""
-    if model["type"] != "WordPiece" or not mark.strip(string.ascii_letters + string.digits):
-        return None
-    if model["unk_token"].startswith(mark):
-        return None
-    ids = model["vocab"]
-    begins = np.zeros(max(ids.values()) + 1, np.bool_)
-    begins[[i for token, i in ids.items() if not token.startswith(mark)]] = True
-    return begins
 
 
 def _affixes(processor: dict[str, Any] | None) -> tuple[tuple[int, ...], tuple[int, ...]] | None:

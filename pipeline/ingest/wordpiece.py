@@ -23,8 +23,6 @@ CACHE_BYTES = 64 << 20
 """Memory that the words of an encoder may take; those of one call come on top of it. It holds about 330,000
 words; a million synthetic reviews have 125,000."""
 
-_JOINED_WORDS = 1000
-
 _WORD_BYTES = 130
 """What a word takes besides its characters and ids: its places in the dictionary and in three arrays."""
 
@@ -170,16 +168,10 @@ class WordCache:
         return np.concatenate([easy_ids, ids]), np.concatenate([easy_lengths, lengths])
 
     def _encode_easy(self, words: list[str]) -> tuple[npt.NDArray[np.int32], IntArray]:
-        """As `_encode`. Many go as one text, in less than half the time."""
-        if self._rules.begins_word is None:
-            # The slower call numbers the ids by word.
-            joined = self._tokenizer.encode(" ".join(words), add_special_tokens=False)
-            return np.array(joined.ids, np.int32), np.bincount(
-                np.array(joined.word_ids, np.int64), minlength=len(words)
-            )
-        texts = [" ".join(words[i : i + _JOINED_WORDS]) for i in range(0, len(words), _JOINED_WORDS)]
-        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ids = np.fromiter(chain.from_iterable(text.ids for text in encoded), np.int32)
-        starts = np.flatnonzero(self._rules.begins_word[ids])
-        assert len(starts) == len(words)
-        return ids, np.diff(starts, append=len(ids))
+        """As `_encode`. The tokenizer's model alone is asked for each word, in half the time."""
+        if not words:
+            return np.empty(0, np.int32), np.empty(0, np.int64)
+        normal = " ".join(words).translate(self._rules.plain_forms).split(" ")
+        tokens = list(map(self._tokenizer.model.tokenize, normal))
+        lengths = np.fromiter(map(len, tokens), np.int64, len(words))
+        return np.fromiter((t.id for word in tokens for t in word), np.int32, int(lengths.sum())), lengths

@@ -26,12 +26,16 @@ class CountingTokenizer:
         self._tokenizer = Tokenizer.from_str(KIND)
         self._tokenizer.no_padding()
 
-    def encode(self, text: str, add_special_tokens: bool) -> Any:
-        self.asked += text.split()
-        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    @property
+    def model(self) -> Any:
+        return self
+
+    def tokenize(self, word: str) -> Any:
+        self.asked.append(word)
+        return self._tokenizer.model.tokenize(word)
 
     def encode_batch_fast(self, words: list[str], add_special_tokens: bool) -> Any:
-        self.asked += [word for joined in words for word in joined.split(" ")]
+        self.asked += words
         return self._tokenizer.encode_batch_fast(words, add_special_tokens=add_special_tokens)
 
 
