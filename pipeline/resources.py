@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config import ClusterConfig, TrainConfig
@@ -109,7 +109,20 @@ def plan_prepare(cluster: Cluster, files: int) -> PreparePlan:
         files: input files, each read by one reader at a time.
     """
     readers = _fill(cluster.cpus / 8, most=files)
-    return PreparePlan(readers, _fill(cluster.cpus - readers.all_cpus, rounds_up=True))
+    encoders = _fill(cluster.cpus - readers.all_cpus, rounds_up=True)
+    # Encoders stay to the end, so what they leave is all there is for a reader.
+    room = _room(cluster, encoders, cluster.cpus - encoders.all_cpus)
+    return PreparePlan(replace(readers, cpus=_share(min(readers.cpus, room))), encoders)
+
+
+def _room(cluster: Cluster, actors: Pool, rest: float) -> float:
+    """CPUs that are surely free on some node beside all actors of a pool, where they leave `rest` in all.
+
+    Actors of less than a CPU may leave a little free on each node and a whole CPU on none. Some node has the
+    mean or more, wherever they are, so what fits into the mean fits somewhere.
+    """
+    whole = len(cluster.nodes) == 1 or actors.cpus == 1
+    return math.inf if whole else rest / len(cluster.nodes)
 
 
 def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> ScorePlan:
@@ -125,10 +138,7 @@ def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> S
         SettingError: far more actors than there is for them.
     """
     scorers, rest = _plan_scorers(cluster, num_actors)
-    # Actors of less than a CPU may leave a little free on each node and a whole CPU on none. Some node has
-    # the mean or more, wherever they are, so what fits into the mean fits somewhere.
-    whole = len(cluster.nodes) == 1 or scorers.cpus == 1
-    room = math.inf if whole else rest / len(cluster.nodes)
+    room = _room(cluster, scorers, rest)
     readers = _fill(rest / 8, most=files, largest=room / 8)
     writers = _fill(rest / 8, largest=room / 8)
     encoders = _fill(rest - readers.all_cpus - writers.all_cpus, largest=room * 3 / 4)

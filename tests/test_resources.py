@@ -197,6 +197,16 @@ def test_wherever_ray_puts_actors_and_readers_the_others_find_room(
     assert place(free, plan.writers, how)
 
 
+@settings(max_examples=1000, deadline=None)
+@given(cluster=clusters, files=files, how=st.sampled_from(["first", "emptiest", "fullest"]))
+def test_wherever_ray_puts_encoders_a_reader_finds_room(cluster: Cluster, files: int, how: str) -> None:
+    plan = plan_prepare(cluster, files)
+    free = [[n.cpus, *[1.0] * int(n.gpus)] for n in cluster.nodes]
+    # Encoders are actors, which stay to the end.
+    assert all(place(free, plan.encoders, how) for _ in range(plan.encoders.size))
+    assert place(free, plan.readers, how)
+
+
 def test_actors_beyond_all_reason_are_refused() -> None:
     assert plan_score(Cluster((Node(2.0),)), 1, 200).scorers.size == 200
     with pytest.raises(SettingError, match=r"score\.num_actors=201, but the cluster has 2 CPUs"):

@@ -25,8 +25,8 @@ from pipeline.resources import Pool
 from pipeline.storage import Location, locate
 
 _READ_AHEAD = 16
-"""Chunks that a reader may have read before the driver, which looks for them ten times a second, takes them.
-By Ray Data's default, 2, a reader hands on no more than 20 chunks a second, whatever the number of encoders."""
+"""Chunks that a reader may be ahead of the driver, which looks for them ten times a second: by Ray Data's
+default, 2, a reader hands on no more than 20 chunks a second, however many encoders wait."""
 
 _IN_FLIGHT = 4
 """Chunks that an encoder of `map_in_actors` has before it: those of 0.1 s of work and more."""

@@ -170,7 +170,7 @@ def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
 def check_rows(kept: Kept, form: Format) -> None:
     """Each row holds what its own line does; where that is plain, by the standard library's reader."""
     for row in kept.rows.to_pylist():
-        record = json.loads(kept.places.find(row["line"])[1])
+        record = json.loads(kept.places.find(row["line"])[1].decode(errors="replace"))
         texts = [record[f] for f in form.text if record.get(f) is not None]
         if not all(isinstance(t, str) and t.isprintable() for t in texts):
             continue
