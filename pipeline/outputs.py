@@ -15,7 +15,8 @@ from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.storage import Location, check_writable
 
 _WRITES = {
-    "prepare": r"(train|val|test|encoded)/part-[\d-]+\.parquet|rejects/(part|duplicates)-[\d-]+\.parquet"
+    "prepare": r"(train|val|test|encoded|removed)/part-[\d-]+\.parquet|removed/range-\d+\.parquet"
+    r"|rejects/(part|duplicates)-[\d-]+\.parquet"
     r"|card[\w-]*\.(md|png|json|html)",
     # What a tokenizer is saved as depends on its kind.
     "train": r"checkpoints/.+|model\.safetensors|(config|rayview)\.json|tokenizer[\w.-]*|spiece\.model"

@@ -76,13 +76,14 @@ def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
     else each file has a task of its own.
     """
     groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
-    return _from_tasks(
-        [partial(read_group, group, plan) for group in groups],
-        pool,
-        # One byte: a block is handed on with its first row, so a chunk never waits for the next.
-        target_max_block_size=1,
-        _max_num_blocks_in_streaming_gen_buffer=_READ_AHEAD,
-    )
+    return task_dataset([partial(read_group, group, plan) for group in groups], pool)
+
+
+def task_dataset(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool) -> Any:
+    """A Ray dataset whose blocks are the tables that some functions yield, each handed on at once."""
+    # One byte: a block is handed on with its first row, and never waits for the next.
+    settings = {"target_max_block_size": 1, "_max_num_blocks_in_streaming_gen_buffer": _READ_AHEAD}
+    return _from_tasks(tasks, pool, **settings)
 
 
 def table_dataset(function: Callable[[Any], pa.Table], arguments: Iterable[Any], pool: Pool) -> Any:
@@ -122,7 +123,10 @@ def _from_tasks(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, *
     try:
         # The dataset takes a copy of the context with it.
         return ray.data.read_datasource(
-            Tasks(), num_cpus=pool.cpus, concurrency=pool.size, override_num_blocks=len(tasks)
+            Tasks(),
+            num_cpus=pool.cpus,
+            concurrency=min(pool.size, len(tasks)),
+            override_num_blocks=len(tasks),
         )
     finally:
         _set(context, before)
@@ -134,7 +138,7 @@ def _set(context: Any, settings: Mapping[str, Any]) -> None:
 
 
 def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **options: Any) -> Any:
-    """Apply a function, or a class in an actor pool, to each chunk's row by itself."""
+    """Apply a function, or a class in an actor pool, to each chunk's row by itself, or to each block."""
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     if isinstance(function, type):
@@ -143,8 +147,9 @@ def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **o
         options["compute"] = TaskPoolStrategy(size=pool.size)
     if pool.gpus:
         options["num_gpus"] = pool.gpus
+    options.setdefault("batch_size", 1)
     return dataset.map_batches(
-        function, batch_size=1, batch_format="pyarrow", num_cpus=pool.cpus, zero_copy_batch=True, **options
+        function, batch_format="pyarrow", num_cpus=pool.cpus, zero_copy_batch=True, **options
     )
 
 

@@ -63,9 +63,3 @@ class Places:
             return None, row_as_json(self._chunk, index)
         start, end = int(self._starts[index]), int(self._starts[index + 1])
         return start, self._chunk.raw[start:end].removesuffix(b"\n")
-
-    def offsets(self, lines: npt.NDArray[np.int64]) -> pa.Array:
-        """(N,) int64: where some records begin in the decompressed file; null where they have no place."""
-        if self._chunk.byte_offset is None:
-            return pa.nulls(len(lines), pa.int64())
-        return pa.array(self._chunk.byte_offset + self._starts[lines - self._chunk.first_line], pa.int64())

@@ -72,7 +72,6 @@ class Kept:
     """Of columns.ROW_SCHEMA, with clean text that is not empty, and a `label` column (int32) where the
     recipe has a scheme."""
     rejected: list[RejectedLine]
-    places: Places
 
 
 def keep_lines(chunk: Chunk, form: Format, recipe: Recipe) -> Kept:
@@ -100,7 +99,7 @@ def keep_lines(chunk: Chunk, form: Format, recipe: Recipe) -> Kept:
     if scheme is not None:
         rows = rows.append_column("label", pa.array(drops.labels(scheme), pa.int32()))
     kept = drops.kept
-    return Kept(rows if kept.all() else rows.filter(pa.array(kept)), drops.rejected, drops.places)
+    return Kept(rows if kept.all() else rows.filter(pa.array(kept)), drops.rejected)
 
 
 class _Drops:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import DedupConfig
-from pipeline.ingest.rejects import REJECT_SCHEMA
+from pipeline.prepare.removed import REMOVED_SCHEMA
 
 ENCODED_SCHEMA = pa.schema(
     [
@@ -40,7 +40,6 @@ BUCKET_SCHEMA = pa.schema(
         ("timestamp", pa.timestamp("ms", tz="UTC")),
         ("split", pa.int8()),
         ("file", pa.int32()),
-        ("byte_offset", pa.int64()),
     ]
 )
 """A row on its way to its bucket."""
@@ -56,8 +55,8 @@ class Bucket:
 
     rows: pa.Table
     """Of BUCKET_SCHEMA, in order of their hashes."""
-    rejects: pa.Table
-    """Of REJECT_SCHEMA, in order of file and line; without the line itself, which is a good one."""
+    removed: pa.Table
+    """Of REMOVED_SCHEMA, in order of file and line."""
     rejected: dict[int, dict[str, int]]
     """Rejects by reason, for each file."""
     groups: Counter[int]
@@ -94,7 +93,7 @@ def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
     groups = Counter(dict(zip(*(v.tolist() for v in np.unique(sizes, return_counts=True)), strict=True)))
     if not dedup.enabled:
         apart = int(np.count_nonzero(_differ(rows["split"].to_numpy(), starts)))
-        return Bucket(rows, REJECT_SCHEMA.empty_table(), {}, groups, conflicts, apart)
+        return Bucket(rows, REMOVED_SCHEMA.empty_table(), {}, groups, conflicts, apart)
     # For each row the one that is kept in its place; -1 where none is.
     keeper = starts.copy()
     for group in np.flatnonzero(_differ(labels, starts)):
@@ -102,8 +101,8 @@ def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
         keeper[group] = -1 if dedup.conflict == "drop" else starts[group] + _first_of_commonest(span)
     keeper = np.repeat(keeper, sizes)
     kept = keeper == np.arange(rows.num_rows)
-    rejects, rejected = _rejects(rows, kept, keeper)
-    return Bucket(rows.filter(pa.array(kept)), rejects, rejected, groups, conflicts)
+    removed, rejected = _removed(rows, kept, keeper)
+    return Bucket(rows.filter(pa.array(kept)), removed, rejected, groups, conflicts)
 
 
 def _in_order(rows: pa.Table) -> pa.Table:
@@ -129,7 +128,7 @@ def _first_of_commonest(labels: npt.NDArray[np.int32]) -> int:
     return int(commonest.min()) if len(found) else 0
 
 
-def _rejects(
+def _removed(
     rows: pa.Table, kept: npt.NDArray[np.bool_], keeper: npt.NDArray[np.int64]
 ) -> tuple[pa.Table, dict[int, dict[str, int]]]:
     gone = np.flatnonzero(~kept)
@@ -147,14 +146,12 @@ def _rejects(
             rejected.setdefault(int(file), {})[reason] = int(times)
     table = pa.table(
         {
-            "source": rows["source"].take(pa.array(gone)),
+            "file": files,
             "line": lines[gone],
-            "byte_offset": rows["byte_offset"].take(pa.array(gone)),
             "reason": reasons.dictionary_encode(),
             "detail": pc.fill_null(same, "same text in another class elsewhere"),
-            "raw": pa.nulls(len(gone), pa.binary()),
         },
-        schema=REJECT_SCHEMA,
+        schema=REMOVED_SCHEMA,
     )
     return table, rejected
 

@@ -15,7 +15,7 @@ from pipeline.ingest.dataset import Batch, to_chunk
 from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.formats import Format
 from pipeline.ingest.rejects import reject_table
-from pipeline.ingest.rows import Kept, Recipe, keep_lines
+from pipeline.ingest.rows import Recipe, keep_lines
 from pipeline.ingest.text import key_hash, text_hash
 from pipeline.ledger import Entry
 from pipeline.parts import part_name, write_part, write_rejects
@@ -47,7 +47,7 @@ class ChunkEncoder:
         """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
         chunk = to_chunk(table)
         kept = keep_lines(chunk, self.forms[chunk.file], self.recipe)
-        rows = self._encode(chunk, kept)
+        rows = self._encode(chunk, kept.rows)
         rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
         batch = Batch.of(chunk, rows, rejects, {KEYLESS: self._count_keyless(kept.rows)})
         output = locate(self.output)
@@ -57,12 +57,11 @@ class ChunkEncoder:
             outputs.append(write_part(output, name, rows, temporary=True))
         return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
 
-    def _encode(self, chunk: Chunk, found: Kept) -> pa.Table:
+    def _encode(self, chunk: Chunk, kept: pa.Table) -> pa.Table:
         """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
-        kept = found.rows
         texts = kept["text"].combine_chunks()
         encoded = load_encoder(self.tokenizer, self.recipe.max_length)(texts)
-        hashes, lines = text_hash(texts), kept["line"].to_numpy()
+        hashes = text_hash(texts)
         columns = {
             "source": repeated(chunk.source, kept.num_rows),
             "line": kept["line"],
@@ -72,7 +71,6 @@ class ChunkEncoder:
             **{name: encoded[name] for name in encoded.column_names},
             "split": self._assign(chunk, kept, hashes[:, 0]),
             "file": np.full(kept.num_rows, chunk.file, np.int32),
-            "byte_offset": found.places.offsets(lines),
         }
         return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
 

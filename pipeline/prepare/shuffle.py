@@ -23,6 +23,7 @@ from pipeline.manifest import OutputFile
 from pipeline.memory import keep_freed_memory
 from pipeline.parts import write_part
 from pipeline.prepare.buckets import BUCKET_SCHEMA, ENCODED_SCHEMA, Bucket, bucket_edges, close_bucket
+from pipeline.prepare.removed import REMOVED
 from pipeline.prepare.split import SPLITS
 from pipeline.progress import Reporter
 from pipeline.resources import Pool
@@ -60,6 +61,8 @@ class Filled:
     number: int
     rows: int
     outputs: list[OutputFile]
+    removed: OutputFile | None
+    """Temporary: the rows that are not kept."""
     kept: dict[int, int]
     """Rows that are kept, for each file of the input."""
     rejected: dict[int, dict[str, int]]
@@ -72,13 +75,17 @@ class Filled:
 
     def to_json(self) -> str:
         """As JSON, for a column of a dataset."""
-        return json.dumps(asdict(self) | {"outputs": [o.model_dump() for o in self.outputs]})
+        removed = self.removed.model_dump() if self.removed else None
+        return json.dumps(
+            asdict(self) | {"outputs": [o.model_dump() for o in self.outputs], "removed": removed}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Filled:
         """The account that `to_json` wrote."""
         data = json.loads(text)
         data["outputs"] = [OutputFile(**o) for o in data["outputs"]]
+        data["removed"] = OutputFile(**data["removed"]) if data["removed"] else None
         for name in ("kept", "rejected", "groups"):
             data[name] = {int(key): value for key, value in data[name].items()}
         return cls(**data)
@@ -150,7 +157,7 @@ class _Work:
         self._edges = np.array(bucket_edges(plan.buckets), np.int64)
 
     def close(self, rows: pa.Table) -> pa.Table:
-        """Deduplicate a bucket, write its splits and its rejects, and hand on its account."""
+        """Deduplicate a bucket, write its splits and what was taken out, and hand on its account."""
         keep_freed_memory()
         if not rows.num_rows:
             return pa.table({"bucket": pa.array([], pa.string())})
@@ -158,9 +165,10 @@ class _Work:
         number = int(np.searchsorted(self._edges, rows["text_hash"][0].as_py(), side="right"))
         bucket = close_bucket(rows, self._plan.dedup)
         name = f"part-{number:05d}.parquet"
+        removed = None
+        if bucket.removed.num_rows:
+            removed = write_part(output, f"{REMOVED}/{name}", bucket.removed, temporary=True)
         outputs = []
-        if bucket.rejects.num_rows:
-            outputs.append(write_part(output, f"rejects/duplicates-{number:05d}.parquet", bucket.rejects))
         for index, split in enumerate(SPLITS):
             part = bucket.rows.filter(pc.equal(bucket.rows["split"], index)).select(ENCODED_SCHEMA.names)
             if part.num_rows:
@@ -171,6 +179,7 @@ class _Work:
             number,
             bucket.rows.num_rows,
             outputs,
+            removed,
             {int(file): n for file, n in _counts(bucket.rows["file"].to_numpy()).items()},
             bucket.rejected,
             dict(bucket.groups),

@@ -1,7 +1,8 @@
-"""The prepare stage: dumps → data/{train,val,test}, in two passes.
+"""The prepare stage: dumps → data/{train,val,test}, in three passes.
 
 The first encodes, one task a chunk, and knows what was wrong with which line. The second brings equal
-texts together, keeps one of each, and leaves the rows in an order that depends on their texts alone.
+texts together, keeps one of each, and leaves the rows in an order that depends on their texts alone. The
+third, where rows were not kept, writes their lines to rejects/.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pipeline.manifest import (
     FileCounts,
     InputFile,
     Manifest,
+    OutputFile,
     Run,
     read_manifest,
     write_manifest,
@@ -34,6 +36,7 @@ from pipeline.outputs import State, begin, check_apart
 from pipeline.prepare.card import make_card, write_card
 from pipeline.prepare.encoding import ENCODED, KEYLESS, ChunkEncoder
 from pipeline.prepare.keys import only_used, with_keys
+from pipeline.prepare.removed import REMOVED, Ranges, Restore, restore_lines
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
 from pipeline.prepare.split import SPLITS, Boundary
 from pipeline.progress import Reporter
@@ -122,7 +125,10 @@ def prepare(
     ledger, counts = encode_dumps(job, cluster, reporter)
     filled = _shuffle(job, cluster, ledger, reporter)
     job.output.child(ENCODED).delete_tree()
-    manifest = _finish(job, ledger, _with_duplicates(counts, filled, job.sources), filled, start)
+    rejects = _restore(job, cluster, counts, filled, reporter)
+    job.output.child(REMOVED).delete_tree()
+    counts = _with_duplicates(counts, filled, job.sources)
+    manifest = _finish(job, ledger, counts, filled, rejects, start)
     write_manifest(job.output, manifest)
     return manifest
 
@@ -130,11 +136,7 @@ def prepare(
 def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
     """The first pass: every line encoded, in encoded/, or rejected."""
     pools = resources.plan_prepare(cluster, len(job.sources))
-    read = ReadPlan(
-        job.run.resolved["chunk_bytes"],
-        job.config.input.max_rows,
-        job.config.input.max_line_bytes,
-    )
+    read = _read_plan(job)
     boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
     forms = {s.number: only_used(s.form, job.config) for s in job.sources if isinstance(s.form, Format)}
     work = ChunkEncoder(job.output.uri, forms, job.recipe, job.tokenizer, job.config.split, boundary)
@@ -149,6 +151,27 @@ def _shuffle(job: PrepareJob, cluster: resources.Cluster, ledger: Ledger, report
     parts = [o for o in ledger.outputs() if o.path.startswith(f"{ENCODED}/")]
     plan = Shuffle.of(job.output.uri, job.config.dedup, sum(p.rows or 0 for p in parts))
     return shuffle(parts, job.output.uri, plan, resources.plan_tasks(cluster), reporter)
+
+
+def _restore(
+    job: PrepareJob, cluster: resources.Cluster, counts: Counts, filled: list[Filled], reporter: Reporter
+) -> list[OutputFile]:
+    """The third pass: the rows that the second took out, with their lines, to rejects/."""
+    read = [counts.files[s.uri].lines if s.uri in counts.files else 0 for s in job.sources]
+    files = {file for bucket in filled for file in bucket.rejected}
+    work = Restore(job.output.uri, _read_plan(job), job.recipe.parse_options(), Ranges.of(read))
+    return restore_lines(
+        [bucket.removed for bucket in filled if bucket.removed],
+        [s for s in job.sources if s.number in files],
+        work,
+        resources.plan_tasks(cluster),
+        reporter,
+    )
+
+
+def _read_plan(job: PrepareJob) -> ReadPlan:
+    config = job.config.input
+    return ReadPlan(job.run.resolved["chunk_bytes"], config.max_rows, config.max_line_bytes)
 
 
 def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]) -> Counts:
@@ -209,9 +232,18 @@ def find_boundary(
     )
 
 
-def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled], start: float) -> Manifest:
+def _finish(
+    job: PrepareJob,
+    ledger: Ledger,
+    counts: Counts,
+    filled: list[Filled],
+    rejects: list[OutputFile],
+    start: float,
+) -> Manifest:
     """Write the card, and make the manifest.
 
+    Args:
+        rejects: files of the rows that the second pass took out.
     Raises:
         InputError: train or val has no row.
     """
@@ -226,7 +258,7 @@ def _finish(job: PrepareJob, ledger: Ledger, counts: Counts, filled: list[Filled
                 f" {_share_setting(job.config.split, split)}"
             )
     outputs = [o for o in ledger.outputs() if not o.path.startswith(f"{ENCODED}/")]
-    outputs += [output for bucket in filled for output in bucket.outputs]
+    outputs += [output for bucket in filled for output in bucket.outputs] + rejects
     outputs += write_card(job.output, card)
     return Manifest.of(
         job.run,

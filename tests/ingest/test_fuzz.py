@@ -27,6 +27,7 @@ from pipeline.ingest.compression import BrokenStreamError, decompress
 from pipeline.ingest.detect import detect_format
 from pipeline.ingest.formats import Format
 from pipeline.ingest.labels import label_scheme
+from pipeline.ingest.parse import Places
 from pipeline.ingest.rejects import ERRORS, FILTERS, reject_table
 from pipeline.ingest.rows import Kept, Recipe, keep_lines
 from pipeline.ingest.text import clean
@@ -157,9 +158,12 @@ def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
         ):
             assert reason in ERRORS + FILTERS
             assert whole[place:].startswith(raw)
-        kept.places.offsets(kept.rows["line"].to_numpy())
+        places = Places(chunk, form, RECIPE.parse_options())
+        for line in kept.rows["line"].to_pylist():
+            place, raw = places.find(line)
+            assert whole[offset + place :].startswith(raw)
         if form.dialect.syntax == "json":
-            check_rows(kept, form)
+            check_rows(kept, places, form)
         number, line_number = number + 1, line_number + chunk.lines
         offset += len(chunk.raw) + chunk.skipped_bytes
     assert chunk.last
@@ -167,10 +171,10 @@ def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
     return line_number - 1
 
 
-def check_rows(kept: Kept, form: Format) -> None:
+def check_rows(kept: Kept, places: Places, form: Format) -> None:
     """Each row holds what its own line does; where that is plain, by the standard library's reader."""
     for row in kept.rows.to_pylist():
-        record = json.loads(kept.places.find(row["line"])[1].decode(errors="replace"))
+        record = json.loads(places.find(row["line"])[1].decode(errors="replace"))
         texts = [record[f] for f in form.text if record.get(f) is not None]
         if not all(isinstance(t, str) and t.isprintable() for t in texts):
             continue
