@@ -47,6 +47,7 @@ def run_stage(
     from pipeline import resources
     from pipeline.outputs import State, check_output
     from pipeline.score import stage
+    from pipeline.score.bill import describe_bill
 
     plan = stage.plan(inputs, model, output, config)
     state = check_output(plan.output, plan.run, overwrite=overwrite)
@@ -66,6 +67,8 @@ def run_stage(
     assert counts is not None
     warn_of_broken(job, manifest)
     done = where(manifest, plan.output)
+    if bill := manifest.details["bill"]:
+        job.reporter.say(f"score: {describe_bill(bill)}")
     job.reporter.say(f"score: {counts.lines:,} lines → {counts.rows:,} scored{rejected(manifest)}; {done}")
     return manifest
 

@@ -221,7 +221,17 @@ class ScoreConfig(Section):
     """Actors that hold the model; by default one a GPU, or as many as the CPUs carry."""
     precision: Precision = "auto"
     batch_tokens: Annotated[int, Field(ge=64)] | None = None
-    """Padded tokens in one forward pass; by default 4,096 on a CPU and 65,536 on a GPU."""
+    """Padded tokens in one forward pass; by default 4,096 on a CPU and 65,536 on a GPU, or what a long job
+    finds to be fastest."""
+    compile: bool | None = None
+    """torch.compile the model; by default only on a GPU, in a long job, if that is faster."""
+
+
+class CostConfig(Section):
+    """For the bill at the end of a job."""
+
+    per_device_hour: Annotated[float, Field(gt=0)] | None = None
+    """What an hour of a GPU costs, or of a machine where none is used, in any currency."""
 
 
 class ClusterConfig(Section):
@@ -247,6 +257,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     score: ScoreConfig = ScoreConfig()
     cluster: ClusterConfig = ClusterConfig()
+    cost: CostConfig = CostConfig()
 
     def section(self, *names: str) -> dict[str, Any]:
         """The named sections as plain data, for a manifest."""

@@ -48,10 +48,12 @@ class Entry:
     """For each error that lines were rejected for, the first of them: source, line, detail, beginning."""
     outputs: list[OutputFile]
     counts: dict[str, Any]
+    took: dict[str, float] = field(default_factory=dict)
+    """See dataset.Batch; empty where it was not this job that did it."""
 
     @classmethod
     def of(cls, batch: Batch, outputs: list[OutputFile]) -> Entry:
-        """The entry of a batch whose output files are these."""
+        """The entry of a batch whose output files are these; what it took left out."""
         rejected, examples = _count(batch.rejects)
         meta = {
             n: getattr(batch, n)
@@ -224,6 +226,10 @@ class Ledger:
     def total(self, name: str) -> Any:
         """The sum of a count over all chunks."""
         return sum(entry.counts.get(name, 0) for entry in self.entries.values())
+
+    def took(self, name: str) -> float:
+        """The sum, over the chunks that this job did, of what they took."""
+        return sum(entry.took.get(name, 0.0) for entry in self.entries.values())
 
     def close(self, *, all_files: bool = True) -> Counts:
         """Check that everything is accounted for, and sum it up.

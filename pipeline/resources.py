@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import ClusterConfig, TrainConfig
 from pipeline.errors import ClusterError, SettingError
@@ -76,6 +78,10 @@ class Cluster:
     def gpus(self) -> float:
         """GPUs of all nodes."""
         return sum(n.gpus for n in self.nodes)
+
+    def gpus_of(self, pool: Pool) -> float:
+        """GPUs that a pool takes; members that share one count once."""
+        return min(self.gpus, pool.size * pool.gpus)
 
     def __str__(self) -> str:
         nodes = "1 node" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes"
@@ -240,6 +246,14 @@ def connect(config: ClusterConfig) -> Cluster:
         raise ClusterError("the Ray cluster has no node with CPUs to run on; start one with ray start")
     types = {key.partition(":")[2] for n in nodes for key in n if key.startswith("accelerator_type:")}
     return Cluster(usable, tuple(sorted(types)))
+
+
+def run_once(pool: Pool, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns on a worker that has the share of a member of a pool; raises what it raises."""
+    import ray
+
+    task = ray.remote(function).options(num_cpus=pool.cpus, num_gpus=pool.gpus)
+    return ray.get(task.remote(*arguments))
 
 
 def check_shared(locations: list[Location], cluster: Cluster, config: ClusterConfig) -> None:

@@ -195,11 +195,13 @@ def test_an_interrupted_score_goes_on_to_the_same_rows(
     parts = sorted((tmp_path / "s").glob("part-*.parquet"))
     assert len(parts) > 2
     kept = {p: p.stat().st_mtime_ns for p in parts[1:]}
+    lost = parts[0].read_bytes()
     (tmp_path / "s" / "manifest.json").unlink()
     parts[0].unlink()
     score_stage.score(plan, cluster, Reporter())
     assert read_scores(tmp_path / "s").equals(whole)
     assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
+    assert parts[0].read_bytes() == lost
 
 
 def test_metrics_are_scikit_learn_s(outputs: Outputs) -> None:

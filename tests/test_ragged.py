@@ -52,6 +52,16 @@ def test_slices_and_chunked_columns_hold_the_same_rows(rows: list[list[int]], da
         assert found == rows
 
 
+@settings(max_examples=200, deadline=None)
+@given(rows=st.lists(st.lists(st.integers(0, 2), max_size=4), max_size=40), cut=st.integers(0, 5))
+def test_each_row_is_found_once_among_the_distinct_ones(rows: list[list[int]], cut: int) -> None:
+    distinct, which = Ragged.of(column([[7] * 3] * cut + rows).slice(cut)).distinct()
+    bounds = zip(distinct.offsets, distinct.offsets[1:], strict=False)
+    found = [distinct.values[a:b].tolist() for a, b in bounds]
+    assert found == list(map(list, dict.fromkeys(map(tuple, rows))))
+    assert [found[i] for i in which] == rows
+
+
 def test_no_rows() -> None:
     empty = pa.chunked_array([], pa.list_(pa.int32()))
     assert len(Ragged.of(empty).lengths) == 0

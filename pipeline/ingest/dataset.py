@@ -59,6 +59,8 @@ class Batch:
     rejects: pa.Table | None
     counts: dict[str, Any] = field(default_factory=dict)
     """Sums over the rows, by name; plain data."""
+    took: dict[str, float] = field(default_factory=dict)
+    """What it took, as seconds by step: other at every attempt, so not for the output."""
 
     @classmethod
     def of(
@@ -232,7 +234,7 @@ def to_chunk(table: pa.Table) -> Chunk:
 def batch_table(batch: Batch) -> pa.Table:
     """A batch as a one-row table, to hand on."""
     columns: dict[str, Any] = {name: [getattr(batch, name)] for name in _BATCH_META}
-    columns["counts"] = [json.dumps(batch.counts)]
+    columns |= {name: [json.dumps(getattr(batch, name))] for name in ("counts", "took")}
     columns["rows"] = _binary(to_ipc(batch.rows))
     columns["rejects"] = _binary(None if batch.rejects is None else to_ipc(batch.rejects))
     return pa.table(columns)
@@ -246,6 +248,7 @@ def to_batch(table: pa.Table) -> Batch:
     return Batch(
         **meta,
         counts=json.loads(table["counts"][0].as_py()),
+        took=json.loads(table["took"][0].as_py()),
         rows=from_ipc(table["rows"][0].as_buffer()),
         rejects=from_ipc(rejects.as_buffer()) if rejects.is_valid else None,
     )

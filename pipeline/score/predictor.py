@@ -10,26 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.copies import local_copy
-from pipeline.errors import ModelError
 from pipeline.ingest.dataset import batch_table, to_batch
-from pipeline.model import ModelCard, fingerprint_model, load_classifier, pad_token_id
-from pipeline.ragged import Ragged, padded_width, to_tensors, token_budget_batches
-from pipeline.storage import locate
+from pipeline.model import ModelCard
+from pipeline.ragged import Ragged
+from pipeline.score.forward import ForwardOptions, load_forward
 
 
 @dataclass(frozen=True)
 class PredictorOptions:
     """What an actor needs; plain data. The same options and rows give the same probabilities."""
 
-    model: str
-    """URI of the model directory."""
-    fingerprint: str
-    """What `model.fingerprint_model` said of it when the job began."""
+    forward: ForwardOptions
     card: ModelCard
-    precision: str
     batch_tokens: int
-    threads: int
 
 
 class Predictor:
@@ -39,49 +32,36 @@ class Predictor:
         """Load the model.
 
         Raises:
-            ModelError: it is another one by now; two models never mix in one output.
+            ModelError: it is another one by now.
         """
-        import torch
-
-        torch.set_num_threads(options.threads)
         self._options = options
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        directory = local_copy(locate(options.model))
-        if fingerprint_model(locate(directory)) != options.fingerprint:
-            raise ModelError(f"{options.model}: was written anew since the job began; give the command again")
-        self._model = load_classifier(directory).eval().to(self._device)
-        self._pad_id = pad_token_id(self._model)
+        self._forward = load_forward(options.forward)
+        self._idle_since: float | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """A batch's rows with label, score and probabilities in place of their token ids."""
+        """A batch's rows with label, score and probabilities in place of their token ids.
+
+        What it cost goes with it: see bill.py.
+        """
         start = time.monotonic()
         batch = to_batch(table)
         ids = Ragged.of(batch.rows["input_ids"])
-        longest = self._options.card.max_length
-        batches = token_budget_batches(ids.lengths, self._options.batch_tokens, longest)
-        probabilities = self._probabilities(ids, batches)
-        padded = sum(padded_width(int(ids.lengths[b[0]]), longest) * len(b) for b in batches)
-        counts = batch.counts | {"tokens": int(ids.offsets[-1] - ids.offsets[0]), "padded_tokens": padded}
-        counts["forward_s"] = time.monotonic() - start
-        rows = score_columns(batch.rows.drop_columns(["input_ids"]), probabilities, self._options.card)
-        return batch_table(replace(batch, rows=rows, counts=counts))
-
-    def _probabilities(self, ids: Ragged, batches: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
-        """(N, C) float32, rows sum to 1."""
-        import torch
-
+        # Within the chunk alone: what a chunk yields must not depend on another.
+        distinct, which = ids.distinct()
+        scored = self._forward(distinct, self._options.batch_tokens)
         card = self._options.card
-        out = torch.empty((len(ids.lengths), len(card.labels)), dtype=torch.float32)
-        bfloat16 = self._options.precision == "bfloat16"
-        with (
-            torch.inference_mode(),
-            torch.autocast(self._device, dtype=torch.bfloat16, enabled=bfloat16),
-        ):
-            for rows in batches:
-                inputs = to_tensors(*ids.pad(rows, self._pad_id, card.max_length), self._device)
-                logits = self._model(**inputs).logits.float()
-                out[torch.from_numpy(rows)] = logits.softmax(1).cpu()
-        return np.asarray(out.numpy(), np.float32)
+        rows = score_columns(batch.rows.drop_columns(["input_ids"]), scored.probabilities[which], card)
+        counts = batch.counts | {
+            "tokens": int(ids.lengths.sum()),
+            "repeated_rows": len(which) - len(distinct.lengths),
+            "scored_tokens": int(distinct.lengths.sum()),
+            "padded_tokens": scored.padded_tokens,
+            "flops": self._forward.flops(distinct.lengths),
+        }
+        waited = 0.0 if self._idle_since is None else start - self._idle_since
+        self._idle_since = time.monotonic()
+        took = {"forward_s": self._idle_since - start, "wait_s": waited, "halvings": scored.halvings}
+        return batch_table(replace(batch, rows=rows, counts=counts, took=batch.took | took))
 
 
 def score_columns(rows: pa.Table, probabilities: npt.NDArray[np.float32], card: ModelCard) -> pa.Table:

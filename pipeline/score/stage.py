@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import pyarrow as pa
 
 from pipeline import resources
 from pipeline.config import Config, InputConfig, digest
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError
-from pipeline.ingest.columns import repeated
-from pipeline.ingest.dataset import (
-    Batch,
-    ReadPlan,
-    batch_table,
-    map_batches,
-    read_dataset,
-    to_batch,
-    to_chunk,
-)
-from pipeline.ingest.encode import load_encoder
-from pipeline.ingest.formats import ENCODED, Format
-from pipeline.ingest.ipc import from_ipc
+from pipeline.ingest.dataset import ReadPlan, map_batches, read_dataset
 from pipeline.ingest.labels import WORDS
-from pipeline.ingest.rejects import reject_table
-from pipeline.ingest.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
+from pipeline.ingest.rows import Recipe
 from pipeline.ingest.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
 from pipeline.inputs import expand_inputs
-from pipeline.ledger import Entry, Ledger
+from pipeline.ledger import Ledger
 from pipeline.manifest import (
     MANIFEST_FILE,
     Counts,
@@ -43,15 +28,20 @@ from pipeline.manifest import (
     write_manifest,
 )
 from pipeline.model import ModelCard, fingerprint_model, read_card, tokenizer_json
-from pipeline.outputs import State, begin, check_apart
-from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
+from pipeline.outputs import State, begin, check_apart, check_output
 from pipeline.progress import Reporter
+from pipeline.score.bill import make_bill
+from pipeline.score.calibrate import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
+from pipeline.score.chunks import ChunkWork
+from pipeline.score.forward import ForwardOptions
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import committed_entries
 from pipeline.storage import Location, locate
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
-BATCH_TOKENS = {"cpu": 4096, "gpu": 65536}
+
+LONG_BYTES = {"cpu": 16 << 20, "gpu": 1 << 30}
+"""From so many bytes of input on, a job takes minutes, and some seconds to try what is fastest pay."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob
         model_fingerprint=fingerprint_model(where),
         settings={
             "input": input_config.model_dump(mode="json", exclude={"max_rejected_frac", "strict"}),
-            "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens"}),
+            "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
         },
     )
     recipe = Recipe(
@@ -149,10 +139,17 @@ def find_input(
 
 
 def score(
-    job: ScoreJob, cluster: resources.Cluster, reporter: Reporter, *, overwrite: bool = False
+    job: ScoreJob,
+    cluster: resources.Cluster,
+    reporter: Reporter,
+    *,
+    overwrite: bool = False,
+    predictor: type = Predictor,
 ) -> Manifest:
     """Run the job on a cluster that is connected. Chunks that are scored already are not scored again.
 
+    Args:
+        predictor: the class in the actors; another one in place of the model, for a measurement.
     Returns:
         The manifest, also where the same job was finished before.
     Raises:
@@ -160,9 +157,10 @@ def score(
     """
     start = time.monotonic()
     pools = resources.plan_score(cluster, len(job.sources), job.config.score.num_actors)
-    run = job.run.model_copy(update={"resolved": _resolve(job, cluster, pools)})
-    state = begin(job.output, run, overwrite=overwrite)
-    if state is State.FINISHED:
+    run = job.run
+    if check_output(job.output, run, overwrite=overwrite) is State.FRESH:
+        run = run.model_copy(update={"resolved": _resolve(job, cluster, pools, predictor)})
+    if begin(job.output, run, overwrite=overwrite) is State.FINISHED:
         return read_manifest(job.output, "score")
     resolved = read_run(job.output).resolved
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
@@ -172,110 +170,91 @@ def score(
         reporter.say(
             f"score: {len(ledger.entries)} chunks with {ledger.lines:,} lines were done before; going on"
         )
-    dataset = _pipeline(job, run, resolved, pools, ledger)
-    ledger.fill(dataset, reporter, "score")
+    dataset_start = time.monotonic()
+    ledger.fill(_pipeline(job, resolved, pools, ledger, predictor), reporter, "score")
     counts = ledger.close(all_files=job.max_rows is None)
-    manifest = _manifest(job, ledger, counts, resolved, start)
+    price = job.config.cost.per_device_hour
+    bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)
+    manifest = _manifest(job, ledger, counts, resolved, bill, start)
     write_manifest(job.output, manifest)
     return manifest
 
 
-def _resolve(job: ScoreJob, cluster: resources.Cluster, pools: resources.ScorePlan) -> dict[str, Any]:
+def _resolve(
+    job: ScoreJob, cluster: resources.Cluster, pools: resources.ScorePlan, predictor: type
+) -> dict[str, Any]:
     """Values that the settings leave open, chosen once for the life of the output."""
-    device = "gpu" if pools.scorers.gpus else "cpu"
+    config, device = job.config.score, _device(pools)
     chunk_bytes = job.config.input.chunk_bytes or choose_chunk_bytes(
         job.sources, largest=LARGEST_CHUNK_BYTES[device], consumers=pools.scorers.size
     )
-    return {
-        "chunk_bytes": chunk_bytes,
-        "precision": resources.choose_precision(cluster, job.config.score.precision),
-        "batch_tokens": job.config.score.batch_tokens or BATCH_TOKENS[device],
-    }
+    precision = resources.choose_precision(cluster, config.precision)
+    resolved = {"chunk_bytes": chunk_bytes, "precision": precision}
+    if predictor is not Predictor:
+        return resolved | {"batch_tokens": config.batch_tokens or BATCH_TOKENS[device], "compiled": False}
+    long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
+    forward = _forward_options(job, resolved | {"compiled": False}, pools)
+    question = Question(forward, device, config.batch_tokens, config.compile, thorough=long)
+    found = resources.run_once(pools.scorers, _calibrate, question, _chunk_work(job), job.sources)
+    return {**resolved, **found}
+
+
+def _device(pools: resources.ScorePlan) -> str:
+    return "gpu" if pools.scorers.gpus else "cpu"
+
+
+def _calibrate(question: Question, work: ChunkWork, sources: list[Source]) -> dict[str, Any]:
+    """On a worker, with the share of an actor."""
+    return calibrate(question, work.first_rows(sources, SAMPLE_ROWS[question.device]))
+
+
+def _forward_options(
+    job: ScoreJob, resolved: Mapping[str, Any], pools: resources.ScorePlan
+) -> ForwardOptions:
+    return ForwardOptions(
+        job.model.uri,
+        str(job.run.model_fingerprint),
+        job.card.max_length,
+        resolved["precision"],
+        pools.scorers.threads,
+        resolved["compiled"],
+    )
+
+
+def _chunk_work(job: ScoreJob) -> ChunkWork:
+    forms = {s.number: s.form for s in job.sources}
+    run = digest([job.run.settings, job.run.model_fingerprint])
+    return ChunkWork(job.output.uri, forms, job.recipe, job.tokenizer, job.card, run)
 
 
 def _pipeline(
-    job: ScoreJob, run: Run, resolved: dict[str, Any], pools: resources.ScorePlan, ledger: Ledger
+    job: ScoreJob,
+    resolved: Mapping[str, Any],
+    pools: resources.ScorePlan,
+    ledger: Ledger,
+    predictor: type,
 ) -> Any:
     """read → encode → score → write, as a Ray dataset of the chunks' accounts."""
     done: dict[int, set[int]] = {}
     for file, chunk in ledger.entries:
         done.setdefault(file, set()).add(chunk)
     read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done)
-    work = _Work(job, run)
-    model = (job.model.uri, str(job.run.model_fingerprint), job.card)
-    options = PredictorOptions(*model, resolved["precision"], resolved["batch_tokens"], pools.scorers.threads)
+    work = _chunk_work(job)
+    options = PredictorOptions(_forward_options(job, resolved, pools), job.card, resolved["batch_tokens"])
     dataset = read_dataset(job.sources, read, pools.readers)
     dataset = map_batches(dataset, work.encode_chunk, pools.encoders)
-    dataset = map_batches(dataset, Predictor, pools.scorers, fn_constructor_args=[options])
+    dataset = map_batches(dataset, predictor, pools.scorers, fn_constructor_args=[options])
     return map_batches(dataset, work.write_chunk, pools.writers)
 
 
-class _Work:
-    """What a task needs to encode or write a chunk; small, sent to every worker once."""
-
-    def __init__(self, job: ScoreJob, run: Run) -> None:
-        self._output = job.output.uri
-        self._forms = {s.number: s.form for s in job.sources}
-        self._recipe = job.recipe
-        self._tokenizer = job.tokenizer
-        self._card = job.card
-        self._run = digest([run.settings, run.model_fingerprint])
-
-    def encode_chunk(self, table: pa.Table) -> pa.Table:
-        """The rows of a chunk, encoded."""
-        chunk = to_chunk(table)
-        form = self._forms[chunk.file]
-        if form == ENCODED:
-            rows, rejects = _carried_only(from_ipc(chunk.raw), self._card), None
-        else:
-            assert isinstance(form, Format)
-            kept = keep_lines(chunk, form, self._recipe)
-            rows = _encode(kept.rows, chunk.source, self._tokenizer, self._recipe)
-            rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
-        return batch_table(Batch.of(chunk, rows, rejects))
-
-    def write_chunk(self, table: pa.Table) -> pa.Table:
-        """Commit a scored chunk, its rejects first, and hand on its account.
-
-        The part is there also where no row is left: it stands for the chunk.
-        """
-        batch = to_batch(table)
-        output = locate(self._output)
-        outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
-        entry = Entry.of(batch, outputs)
-        metadata = {ENTRY_KEY: entry.to_json().encode(), b"rayview.run": self._run.encode()}
-        part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
-        return pa.table({"entry": [replace(entry, outputs=[*outputs, part]).to_json()]})
-
-
-def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.Table:
-    encoded = load_encoder(tokenizer, recipe.max_length)(rows["text"].combine_chunks())
-    columns = {
-        "source": repeated(source, rows.num_rows),
-        "line": rows["line"],
-        **{name: rows[name] for name in CARRIED},
-        **({TRUE_LABEL: rows["word"]} if recipe.words else {}),
-        **{name: encoded[name] for name in ("input_ids", "num_tokens", "truncated")},
-    }
-    return pa.table(columns)
-
-
-def _carried_only(rows: pa.Table, card: ModelCard) -> pa.Table:
-    """Rows that prepare encoded, with the columns that rows of a dump have; unknown ones are null."""
-    types = {"asin": pa.string(), "user_id": pa.string(), "timestamp": pa.timestamp("ms", tz="UTC")}
-    types["verified"] = pa.bool_()
-    columns = {"source": rows["source"], "line": rows["line"]}
-    columns |= {name: pa.nulls(rows.num_rows, kind) for name, kind in types.items()}
-    columns["stars"] = rows["stars"]
-    if card.scheme == WORDS:
-        columns[TRUE_LABEL] = pa.array(card.labels, pa.string()).take(rows["label"])
-    return pa.table(columns | {n: rows[n] for n in ("input_ids", "num_tokens", "truncated")})
-
-
 def _manifest(
-    job: ScoreJob, ledger: Ledger, counts: Counts, resolved: dict[str, Any], start: float
+    job: ScoreJob,
+    ledger: Ledger,
+    counts: Counts,
+    resolved: dict[str, Any],
+    bill: dict[str, Any],
+    start: float,
 ) -> Manifest:
-    tokens, padded = ledger.total("tokens"), ledger.total("padded_tokens")
     return Manifest.of(
         job.run,
         job.config,
@@ -286,9 +265,8 @@ def _manifest(
             **resolved,
             "labels": job.card.labels,
             "scheme": job.card.scheme,
-            "tokens": tokens,
-            "padding_frac": round(1 - tokens / padded, 4) if padded else 0.0,
-            "forward_s": round(ledger.total("forward_s"), 3),
+            "tokens": ledger.total("tokens"),
+            "bill": bill,
             "formats": {s.uri: s.form_name for s in job.sources},
             "broken": ledger.broken,
         },

@@ -1,0 +1,127 @@
+"""What a job finds out about its device and its model before it begins, on the first rows of its input.
+
+How many tokens a batch should hold, whether compiling pays, and how far the precision is from float32.
+Found once, kept in run.json: a resumed job cuts the same batches, and gets the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.ragged import Ragged
+from pipeline.score.forward import Forward, ForwardOptions, load_forward, read_forward
+
+SAMPLE_ROWS = {"cpu": 256, "gpu": 4096}
+"""Rows that are also scored in float32."""
+
+BATCH_TOKENS = {"cpu": 4096, "gpu": 65536}
+"""Of a batch, where the job is too small to try others."""
+
+_CANDIDATES = {"cpu": (1024, 2048, 4096, 8192), "gpu": (16384, 32768, 65536, 131072)}
+
+_NEAR_BEST = 0.97
+"""The smallest batch is taken whose rate is this near the best: larger ones pad more and hold more memory."""
+
+_COMPILED_GAIN = 1.05
+"""Compiling must make the model so much faster; it takes up to a minute at the start of each actor."""
+
+_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be found out; plain data."""
+
+    forward: ForwardOptions
+    device: str
+    """cpu or gpu."""
+    batch_tokens: int | None
+    """None: to be found."""
+    compiled: bool | None
+    """None: to be found."""
+    thorough: bool
+    """Whether the job is long enough to try what is fastest."""
+
+
+def calibrate(question: Question, input_ids: pa.Array) -> dict[str, Any]:
+    """Answer a question on the device of this process.
+
+    Args:
+        input_ids: (N,) list<int32>, rows of the input.
+    Returns:
+        For run.json: batch_tokens, compiled, against_float32 {rows, labels_changed_frac, max_change}.
+    """
+    ids = Ragged.of(input_ids)
+    budget = question.batch_tokens or BATCH_TOKENS[question.device]
+    found: dict[str, Any] = {"batch_tokens": budget, "compiled": bool(question.compiled)}
+    forward = load_forward(replace(question.forward, compiled=found["compiled"]))
+    if len(ids.lengths) and question.thorough:
+        if question.batch_tokens is None:
+            found["batch_tokens"] = budget = _fastest_budget(forward, ids, question.device)
+        if question.compiled is None and question.device == "gpu":
+            found["compiled"] = _compiling_pays(forward, question.forward, ids, budget)
+    found["against_float32"] = _against_float32(forward, question.forward, ids, budget)
+    return found
+
+
+def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
+    """The tokens in a batch, of several tried, that rows like these are scored fastest with."""
+    rates: dict[int, float] = {}
+    for budget in _CANDIDATES[device]:
+        rates[budget] = _rate(forward, _repeated(ids, 2 * budget), budget)
+    best = max(rates.values())
+    return min(b for b, rate in rates.items() if rate >= _NEAR_BEST * best)
+
+
+def _repeated(ids: Ragged, tokens: int) -> Ragged:
+    """Rows repeated, or the first of them, to so many tokens or a few more."""
+    total = int(ids.lengths.sum())
+    times = -(-tokens // total)
+    lengths = np.tile(ids.lengths, times)
+    rows = int(np.searchsorted(np.cumsum(lengths), tokens)) + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths[:rows])]).astype(np.int64)
+    values = np.tile(ids.values[ids.offsets[0] : ids.offsets[-1]], times)
+    return Ragged(values[: offsets[-1]], offsets)
+
+
+def _rate(forward: Forward, ids: Ragged, budget: int) -> float:
+    """Tokens a second, the best of several: what else the machine does only ever slows it down."""
+    forward(ids, budget)
+    return max(_timed(lambda: forward(ids, budget)) for _ in range(_REPEATS)) * float(ids.lengths.sum())
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """How often a second some work can be done."""
+    start = time.perf_counter()
+    work()
+    return 1 / (time.perf_counter() - start)
+
+
+def _compiling_pays(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> bool:
+    sample = _repeated(ids, 4 * budget)
+    compiled = read_forward(replace(options, compiled=True))
+    return _rate(compiled, sample, budget) >= _COMPILED_GAIN * _rate(forward, sample, budget)
+
+
+def _against_float32(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> dict[str, Any]:
+    """How far the probabilities are from those in float32.
+
+    Returns:
+        rows compared, the share of them with another label, and the largest change of a probability.
+    """
+    rows = len(ids.lengths)
+    if options.precision == "float32" or not rows:
+        return {"rows": rows, "labels_changed_frac": 0.0, "max_change": 0.0}
+    exact = read_forward(replace(options, precision="float32", compiled=False))(ids, budget).probabilities
+    found = forward(ids, budget).probabilities
+    return {
+        "rows": rows,
+        "labels_changed_frac": float((found.argmax(1) != exact.argmax(1)).mean()),
+        "max_change": round(float(np.abs(found - exact).max()), 6),
+    }

@@ -1,0 +1,115 @@
+"""What is done to a chunk before and after the model: encode, and commit what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import pyarrow as pa
+
+from pipeline.ingest.chunks import Chunk
+from pipeline.ingest.columns import repeated
+from pipeline.ingest.dataset import Batch, ReadPlan, batch_table, read_source, to_batch, to_chunk
+from pipeline.ingest.encode import load_encoder
+from pipeline.ingest.formats import ENCODED, Format
+from pipeline.ingest.ipc import from_ipc
+from pipeline.ingest.labels import WORDS
+from pipeline.ingest.rejects import reject_table
+from pipeline.ingest.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
+from pipeline.ingest.sources import Source
+from pipeline.ledger import Entry
+from pipeline.model import ModelCard
+from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
+from pipeline.storage import locate
+
+RUN_KEY = b"rayview.run"
+"""Key in a part's Parquet metadata: which run it is of."""
+
+_SAMPLE_CHUNK_BYTES = 1 << 18
+_SAMPLE_CHUNKS = 32
+
+
+@dataclass(frozen=True)
+class ChunkWork:
+    """What a task needs to encode or write a chunk; plain data."""
+
+    output: str
+    forms: dict[int, Format | str]
+    """The format of each file of the input."""
+    recipe: Recipe
+    tokenizer: str
+    card: ModelCard
+    run: str
+    """Digest of the run that the parts are of."""
+
+    def encode_chunk(self, table: pa.Table) -> pa.Table:
+        """The rows of a chunk, encoded."""
+        start = time.monotonic()
+        batch = self.encode(to_chunk(table))
+        return batch_table(replace(batch, took={"encode_s": time.monotonic() - start}))
+
+    def encode(self, chunk: Chunk) -> Batch:
+        """The rows of a chunk with their token ids, and what was rejected of it."""
+        form = self.forms[chunk.file]
+        if form == ENCODED:
+            rows, rejects = _carried_only(from_ipc(chunk.raw), self.card), None
+        else:
+            assert isinstance(form, Format)
+            kept = keep_lines(chunk, form, self.recipe)
+            rows = _encode(kept.rows, chunk.source, self.tokenizer, self.recipe)
+            rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
+        return Batch.of(chunk, rows, rejects)
+
+    def first_rows(self, sources: Iterable[Source], most: int) -> pa.Array:
+        """(N,) list<int32>: token ids of the first rows of the input; fewer where that has not so many, or
+        begins with long stretches of lines that are none."""
+        found: list[pa.Array] = []
+        read = ReadPlan(_SAMPLE_CHUNK_BYTES, max_line_bytes=self.recipe.max_line_bytes)
+        chunks = (chunk for source in sources for chunk in read_source(source, read))
+        for chunk in islice(chunks, _SAMPLE_CHUNKS):
+            found.append(self.encode(chunk).rows["input_ids"].combine_chunks())
+            if sum(map(len, found)) >= most:
+                break
+        return pa.concat_arrays(found or [pa.array([], pa.list_(pa.int32()))]).slice(0, most)
+
+    def write_chunk(self, table: pa.Table) -> pa.Table:
+        """Commit a scored chunk, its rejects first, and hand on its account.
+
+        The part is there also where no row is left: it stands for the chunk.
+        """
+        start = time.monotonic()
+        batch = to_batch(table)
+        output = locate(self.output)
+        outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
+        entry = Entry.of(batch, outputs)
+        # How long it took is not kept: a second attempt writes the same bytes.
+        metadata = {ENTRY_KEY: entry.to_json().encode(), RUN_KEY: self.run.encode()}
+        part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
+        took = batch.took | {"write_s": time.monotonic() - start}
+        return pa.table({"entry": [replace(entry, outputs=[*outputs, part], took=took).to_json()]})
+
+
+def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.Table:
+    encoded = load_encoder(tokenizer, recipe.max_length)(rows["text"].combine_chunks())
+    columns = {
+        "source": repeated(source, rows.num_rows),
+        "line": rows["line"],
+        **{name: rows[name] for name in CARRIED},
+        **({TRUE_LABEL: rows["word"]} if recipe.words else {}),
+        **{name: encoded[name] for name in ("input_ids", "num_tokens", "truncated")},
+    }
+    return pa.table(columns)
+
+
+def _carried_only(rows: pa.Table, card: ModelCard) -> pa.Table:
+    """Rows that prepare encoded, with the columns that rows of a dump have; unknown ones are null."""
+    types = {"asin": pa.string(), "user_id": pa.string(), "timestamp": pa.timestamp("ms", tz="UTC")}
+    types["verified"] = pa.bool_()
+    columns = {"source": rows["source"], "line": rows["line"]}
+    columns |= {name: pa.nulls(rows.num_rows, kind) for name, kind in types.items()}
+    columns["stars"] = rows["stars"]
+    if card.scheme == WORDS:
+        columns[TRUE_LABEL] = pa.array(card.labels, pa.string()).take(rows["label"])
+    return pa.table(columns | {n: rows[n] for n in ("input_ids", "num_tokens", "truncated")})

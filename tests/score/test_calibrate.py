@@ -1,0 +1,121 @@
+"""What a job finds out about its device before it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.model import load_classifier
+from pipeline.ragged import Ragged
+from pipeline.score import calibrate as module
+from pipeline.score.calibrate import BATCH_TOKENS, Question, calibrate
+from pipeline.score.forward import Forward, ForwardOptions, Scored
+
+OPTIONS = ForwardOptions("m", "f", max_length=30, precision="bfloat16")
+
+
+@pytest.fixture
+def model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """In place of a model directory; which versions of it were asked for."""
+    asked: list[ForwardOptions] = []
+
+    def read(options: ForwardOptions) -> Forward:
+        asked.append(options)
+        return Forward(load_classifier(tiny_model, ["bad", "good"]), options)
+
+    monkeypatch.setattr(module, "load_forward", read)
+    monkeypatch.setattr(module, "read_forward", read)
+    return asked
+
+
+def ids(rows: int) -> pa.Array:
+    numbers = np.random.default_rng(0)
+    found = [numbers.integers(5, 500, n).tolist() for n in numbers.integers(1, 31, rows)]
+    return pa.array(found, pa.list_(pa.int32()))
+
+
+def question(**other: Any) -> Question:
+    values = {"forward": OPTIONS, "device": "cpu", "batch_tokens": None, "compiled": None, "thorough": False}
+    return Question(**values | other)
+
+
+def test_a_short_job_takes_what_is_known_and_measures_its_precision(model: Any) -> None:
+    found = calibrate(question(), ids(100))
+    assert (found["batch_tokens"], found["compiled"]) == (BATCH_TOKENS["cpu"], False)
+    against = found["against_float32"]
+    assert against["rows"] == 100
+    assert 0 < against["max_change"] < 0.05
+    assert 0 <= against["labels_changed_frac"] < 0.2
+    assert [o.precision for o in model] == ["bfloat16", "float32"]
+
+
+def test_float32_is_itself(model: Any) -> None:
+    options = ForwardOptions("m", "f", max_length=30, precision="float32")
+    found = calibrate(question(forward=options), ids(50))
+    assert found["against_float32"] == {"rows": 50, "labels_changed_frac": 0.0, "max_change": 0.0}
+    assert len(model) == 1
+
+
+def test_an_input_without_rows_is_no_trouble(model: Any) -> None:
+    found = calibrate(question(thorough=True), ids(0))
+    assert found["batch_tokens"] == BATCH_TOKENS["cpu"]
+    assert found["against_float32"]["rows"] == 0
+
+
+def test_what_is_asked_for_is_taken(model: Any) -> None:
+    found = calibrate(question(batch_tokens=77, compiled=False, thorough=True), ids(20))
+    assert (found["batch_tokens"], found["compiled"]) == (77, False)
+
+
+class Timed:
+    """A model that takes a fixed time a batch and a token; longer where it is not compiled."""
+
+    def __init__(self, batch_s: float, token_s: float) -> None:
+        self.batch_s, self.token_s, self.now = batch_s, token_s, 0.0
+
+    def __call__(self, ids: Ragged, budget: int) -> Scored:
+        tokens = int(ids.lengths.sum())
+        self.now += self.batch_s * -(-tokens // budget) + self.token_s * tokens
+        return Scored(np.zeros((len(ids.lengths), 2), np.float32), tokens, 0)
+
+
+@pytest.mark.parametrize(
+    ("batch_s", "token_s", "device", "budget"),
+    [
+        (0.0, 1e-4, "cpu", 1024),  # Size makes no difference: the smallest.
+        (1.0, 1e-6, "cpu", 8192),  # Only the number of batches counts.
+        (0.004, 1e-4, "cpu", 2048),  # 2048 is within three hundredths of the best.
+        (1.0, 1e-7, "gpu", 131072),
+    ],
+)
+def test_the_smallest_batch_that_is_near_the_best_is_taken(
+    monkeypatch: pytest.MonkeyPatch, batch_s: float, token_s: float, device: str, budget: int
+) -> None:
+    forward: Any = Timed(batch_s, token_s)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: forward.now)
+    assert module._fastest_budget(forward, Ragged.of(ids(200)), device) == budget
+
+
+@pytest.mark.parametrize(("gain", "pays"), [(1.0, False), (1.04, False), (1.3, True)])
+def test_compiling_must_pay(monkeypatch: pytest.MonkeyPatch, gain: float, pays: bool) -> None:
+    plain: Any = Timed(0, 1e-4)
+    compiled: Any = Timed(0, 1e-4 / gain)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: plain.now + compiled.now)
+    monkeypatch.setattr(module, "read_forward", lambda options: compiled)
+    assert module._compiling_pays(plain, OPTIONS, Ragged.of(ids(50)), 1024) is pays
+
+
+@pytest.mark.parametrize("tokens", [1, 100, 5000])
+def test_rows_are_repeated_to_the_length_asked_for(tokens: int) -> None:
+    sample = Ragged.of(ids(40))
+    found = module._repeated(sample, tokens)
+    assert tokens <= found.lengths.sum() < tokens + 31
+    for row in range(len(found.lengths)):
+        start, stop = sample.offsets[row % 40 : row % 40 + 2]
+        np.testing.assert_array_equal(
+            found.values[found.offsets[row] : found.offsets[row + 1]], sample.values[start:stop]
+        )

@@ -1,0 +1,192 @@
+"""The forward pass in batches, against a plain loop of one row at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.model import fingerprint_model, load_classifier
+from pipeline.ragged import Ragged
+from pipeline.score import forward as module
+from pipeline.score.forward import Forward, ForwardOptions, load_forward
+from pipeline.storage import locate
+
+LABELS = ["bad", "fair", "good"]
+MAX_LENGTH = 30
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_model: Path) -> Any:
+    """In float32, with weights large enough that the classes differ clearly."""
+    import torch
+
+    model = load_classifier(tiny_model, LABELS).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(40)
+    return model
+
+
+def options(**other: Any) -> ForwardOptions:
+    return ForwardOptions(**{"model": "m", "fingerprint": "f", "max_length": MAX_LENGTH} | other)
+
+
+def copy_of(model: Any) -> Any:
+    import copy
+
+    return copy.deepcopy(model)
+
+
+def rows_of(lengths: list[int], seed: int = 0) -> Ragged:
+    numbers = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Ragged(numbers.integers(5, 500, offsets[-1]).astype(np.int32), offsets)
+
+
+def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
+    import torch
+
+    found = []
+    with torch.inference_mode():
+        for start, stop in zip(ids.offsets, ids.offsets[1:], strict=False):
+            row = torch.tensor(ids.values[start:stop].astype(np.int64))[None]
+            found.append(model(input_ids=row).logits.softmax(1).numpy())
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("budget", [1, 64, 200, 100_000])
+def test_batches_give_what_single_rows_do(classifier: Any, budget: int) -> None:
+    ids = rows_of([3, 30, 8, 8, 1, 17, 30, 2, 24, 8, 8, 8])
+    scored = Forward(copy_of(classifier), options(precision="float32"))(ids, budget)
+    np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
+    assert scored.probabilities.dtype == np.float32
+    # Widths are multiples of 8, up to the most that the model is given.
+    alone = sum(min(MAX_LENGTH, -(-n // 8) * 8) for n in ids.lengths)
+    assert scored.padded_tokens >= alone if budget > 1 else scored.padded_tokens == alone
+    assert scored.halvings == 0
+
+
+def test_rows_that_begin_in_mid_array(classifier: Any) -> None:
+    ids = rows_of([5, 9, 12, 4])
+    part = Ragged(ids.values, ids.offsets[1:])
+    forward = Forward(copy_of(classifier), options(precision="float32"))
+    whole = one_by_one(classifier, ids)
+    np.testing.assert_allclose(forward(part, 64).probabilities, whole[1:], atol=1e-5)
+
+
+def test_no_rows(classifier: Any) -> None:
+    scored = Forward(copy_of(classifier), options(precision="float32"))(rows_of([]), 64)
+    assert scored.probabilities.shape == (0, 3)
+    assert scored.padded_tokens == 0
+
+
+def test_bfloat16_is_near_and_its_probabilities_are_fine_grained(classifier: Any) -> None:
+    ids = rows_of([int(n) for n in np.random.default_rng(1).integers(1, 31, 400)])
+    forward = Forward(copy_of(classifier), options(precision="bfloat16"))
+    assert {p.dtype.itemsize for p in forward.model.base_model.parameters()} == {2}
+    found, exact = forward(ids, 256).probabilities, one_by_one(classifier, ids)
+    assert np.abs(found - exact).max() < 0.05
+    # Eight bits of a number near 1 are steps of 1/256.
+    assert len(np.unique(found[:, 0])) > 300
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
+
+
+def test_the_same_rows_give_the_same_bits(classifier: Any) -> None:
+    ids = rows_of([int(n) for n in np.random.default_rng(2).integers(1, 31, 200)])
+    first, second = (
+        Forward(copy_of(classifier), options(precision="bfloat16"))(ids, 128).probabilities for _ in range(2)
+    )
+    assert first.tobytes() == second.tobytes()
+
+
+class Cramped:
+    """A model whose memory holds so many rows at a time."""
+
+    def __init__(self, model: Any, rows: int, error: Exception) -> None:
+        self.model, self.rows, self.error, self.config = model, rows, error, model.config
+
+    def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
+        if len(input_ids) > self.rows:
+            raise self.error
+        return self.model(input_ids=input_ids, attention_mask=attention_mask)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, rows: int) -> None:
+    import torch
+
+    ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"),
+    ):
+        forward = Forward(copy_of(classifier), options(precision="float32"))
+        forward.model = Cramped(forward.model, rows, error)
+        scored = forward(ids, 100_000)
+        np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
+        assert scored.halvings >= 20 // rows - 1
+        assert scored.padded_tokens <= 20 * 30
+        forward.model = Cramped(classifier, 0, error)
+        with pytest.raises(type(error)):
+            forward(ids, 100_000)
+
+
+def test_another_error_of_the_model_is_no_lack_of_memory(classifier: Any) -> None:
+    forward = Forward(copy_of(classifier), options(precision="float32"))
+    forward.model = Cramped(classifier, 1, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        forward(rows_of([4, 4]), 64)
+
+
+def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(classifier: Any) -> None:
+    ids = rows_of([3, 9, 12, 4])
+    forward = Forward(copy_of(classifier), options(precision="float32"))
+    assert forward.mask is not module._plain_mask
+
+    class Strict:
+        def __init__(self, model: Any) -> None:
+            self.model, self.config, self.base_model = model, model.config, model.base_model
+
+        def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
+            if attention_mask is not None and attention_mask.dim() != 2:
+                raise ValueError("wrong shape for attention_mask")
+            return self.model(input_ids=input_ids, attention_mask=attention_mask)
+
+    strict = Strict(classifier)
+    assert module._mask_of(strict, "cpu") is module._plain_mask
+    forward.model, forward.mask = strict, module._plain_mask
+    np.testing.assert_allclose(forward(ids, 64).probabilities, one_by_one(classifier, ids), atol=1e-5)
+
+
+def test_operations_are_counted_by_weights_and_attention(classifier: Any) -> None:
+    forward = Forward(copy_of(classifier), options(precision="float32"))
+    # Two layers of 32: four matrices of 32 x 32 and two of 32 x 64 each, and the pooler's of 32 x 32.
+    weights = 2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32
+    attention = 4 * 2 * 32 * (10 * 10 + 3 * 3)
+    assert forward.flops(np.array([10, 3])) == 2 * weights * 13 + attention
+
+
+def test_a_model_is_read_once_a_process(tiny_model: Path, tmp_path: Path) -> None:
+    from pipeline.errors import ModelError
+
+    load_classifier(tiny_model, LABELS).save_pretrained(tmp_path / "model")
+    for name in ("tokenizer.json",):
+        (tmp_path / "model" / name).write_bytes((tiny_model / name).read_bytes())
+    (tmp_path / "model" / "rayview.json").write_text("{}")
+    said = fingerprint_model(locate(tmp_path / "model"))
+    found = options(model=str(tmp_path / "model"), fingerprint=said, precision="bfloat16")
+    load_forward.cache_clear()
+    assert load_forward(found) is load_forward(found)
+    with pytest.raises(ModelError, match="was written anew since the job began"):
+        load_forward(options(model=str(tmp_path / "model"), fingerprint="other", precision="float32"))
+
+
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_same(classifier: Any) -> None:
+    ids = rows_of([int(n) for n in np.random.default_rng(3).integers(1, 31, 300)])
+    plain = Forward(copy_of(classifier), options(precision="float32"))(ids, 256)
+    compiled = Forward(copy_of(classifier), options(precision="float32", compiled=True))(ids, 256)
+    np.testing.assert_allclose(compiled.probabilities, plain.probabilities, atol=1e-5)
