@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline.storage import locate
 from pipeline.synth import write_dump
 
@@ -28,3 +30,26 @@ def test_encode_compares_on_synthetic_reviews_and_on_a_given_dump(tmp_path: Path
         assert theirs["ratio"] == ours["median"] / theirs["median"]
         assert 0 < theirs["low"] <= theirs["median"] <= theirs["high"]
     assert all(text in done.stdout for entry in expected for text in entry)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bench", "contenders"),
+    [
+        ("score", ["rayview, whole job", "bare", "PyTorch loop", "transformers pipeline", "Ray Data"]),
+        ("train", ["rayview", "transformers Trainer"]),
+        ("scale", ["1 actor", "2 actors", "4 actors", "8 actors", "16 actors"]),
+    ],
+)
+def test_each_contender_runs(tmp_path: Path, bench: str, contenders: list[str]) -> None:
+    command = [sys.executable, "-m", "jobs.bench", bench, "--rounds", "1", "--rows", "1000"]
+    done = subprocess.run([*command, "--json", str(tmp_path / "out.json")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert len(results) == len(contenders)
+    for entry, name in zip(results, contenders, strict=True):
+        assert entry["bench"].startswith(f"{bench}, ")
+        assert entry["contender"].startswith(name)
+        assert entry["unit"] == "rows/s"
+        assert 0 < entry["low"] <= entry["median"] <= entry["high"]
+        assert entry["ratio"] > 0

@@ -53,7 +53,7 @@ def ray_stock(dump: str, output: str) -> float:
             self.tokenizer = AutoTokenizer.from_pretrained(_model())
 
         def __call__(self, batch: Any) -> dict[str, Any]:
-            texts = [_join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
+            texts = [join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
             ids = self.tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
             return {"input_ids": ids, "stars": batch["overall"]}
 
@@ -82,7 +82,7 @@ def hugging_face(dump: str, output: str) -> float:
     tokenizer = AutoTokenizer.from_pretrained(_model())
 
     def tokenize(batch: Any) -> dict[str, Any]:
-        texts = [_join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
+        texts = [join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
         ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
         return {"input_ids": ids, "stars": batch["overall"]}
 
@@ -112,5 +112,6 @@ def _files(dump: str) -> list[str]:
     return sorted(str(f) for f in Path(dump).iterdir())
 
 
-def _join(summary: str | None, text: str | None) -> str:
+def join(summary: str | None, text: str | None) -> str:
+    """Summary and body as one text, as others would join them."""
     return f"{summary or ''} {text or ''}"

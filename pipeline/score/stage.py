@@ -185,18 +185,22 @@ def _resolve(
 ) -> dict[str, Any]:
     """Values that the settings leave open, chosen once for the life of the output."""
     config, device = job.config.score, _device(pools)
-    chunk_bytes = job.config.input.chunk_bytes or choose_chunk_bytes(
-        job.sources, largest=LARGEST_CHUNK_BYTES[device], consumers=pools.scorers.size
-    )
     precision = resources.choose_precision(cluster, config.precision)
-    resolved = {"chunk_bytes": chunk_bytes, "precision": precision}
-    if predictor is not Predictor:
+    resolved = {"chunk_bytes": choose_chunks(job, pools), "precision": precision}
+    if not issubclass(predictor, Predictor):
         return resolved | {"batch_tokens": config.batch_tokens or BATCH_TOKENS[device], "compiled": False}
     long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
     forward = _forward_options(job, resolved | {"compiled": False}, pools)
     question = Question(forward, device, config.batch_tokens, config.compile, thorough=long)
-    found = resources.run_once(pools.scorers, _calibrate, question, _chunk_work(job), job.sources)
+    found = resources.run_once(pools.scorers, _calibrate, question, chunk_work(job), job.sources)
     return {**resolved, **found}
+
+
+def choose_chunks(job: ScoreJob, pools: resources.ScorePlan) -> int:
+    """Bytes of text in a chunk, for a job on so many actors."""
+    return job.config.input.chunk_bytes or choose_chunk_bytes(
+        job.sources, largest=LARGEST_CHUNK_BYTES[_device(pools)], consumers=pools.scorers.size
+    )
 
 
 def _device(pools: resources.ScorePlan) -> str:
@@ -221,7 +225,8 @@ def _forward_options(
     )
 
 
-def _chunk_work(job: ScoreJob) -> ChunkWork:
+def chunk_work(job: ScoreJob) -> ChunkWork:
+    """What tasks need to encode and write the chunks of a job."""
     forms = {s.number: s.form for s in job.sources}
     run = digest([job.run.settings, job.run.model_fingerprint])
     return ChunkWork(job.output.uri, forms, job.recipe, job.tokenizer, job.card, run)
@@ -239,7 +244,7 @@ def _pipeline(
     for file, chunk in ledger.entries:
         done.setdefault(file, set()).add(chunk)
     read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done)
-    work = _chunk_work(job)
+    work = chunk_work(job)
     options = PredictorOptions(_forward_options(job, resolved, pools), job.card, resolved["batch_tokens"])
     dataset = read_dataset(job.sources, read, pools.readers)
     dataset = map_batches(dataset, work.encode_chunk, pools.encoders)

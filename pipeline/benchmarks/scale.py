@@ -1,0 +1,62 @@
+"""How many GPUs one machine keeps busy: scoring with actors that sleep as long as a GPU would compute."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.benchmarks.score import BEGAN, mark_begin
+from pipeline.config import load_config
+from pipeline.ingest.dataset import batch_table, to_batch
+from pipeline.progress import Reporter
+from pipeline.score.predictor import PredictorOptions, score_columns
+
+ROWS_PER_S = 40_000
+"""Of one actor: an H100 with BERT-base, bfloat16, 40 tokens a review."""
+
+_CPUS_A_CORE = 3
+"""Logical CPUs for each core: an actor that sleeps takes a third of them, and none of the core."""
+
+
+class Sleeper:
+    """In place of the model: takes the time of a GPU, and answers with the same for all."""
+
+    def __init__(self, options: PredictorOptions) -> None:
+        self._options = options
+        self._free_at = 0.0
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """See Predictor."""
+        mark_begin()
+        start = time.monotonic()
+        batch = to_batch(table)
+        classes = len(self._options.card.labels)
+        even = np.full((batch.rows.num_rows, classes), 1 / classes, np.float32)
+        rows = score_columns(batch.rows.drop_columns(["input_ids"]), even, self._options.card)
+        # What the process itself needs is a part of what the batch takes, as launching is on a GPU.
+        time.sleep(max(0.0, batch.rows.num_rows / ROWS_PER_S - (time.monotonic() - start)))
+        took = batch.took | {"forward_s": time.monotonic() - start}
+        return batch_table(replace(batch, rows=rows, took=took))
+
+
+def sleeping_actors(dump: str, model: str, output: str, actors: int) -> float:
+    """Score a dump with so many actors; see score.py for what is timed."""
+    from pipeline import resources
+    from pipeline.score import stage
+
+    shutil.rmtree(output, ignore_errors=True)
+    cpus = _CPUS_A_CORE * (os.cpu_count() or 1)
+    config = load_config(None, [f"cluster.num_cpus={cpus}", f"score.num_actors={actors}"])
+    with tempfile.TemporaryDirectory() as work:
+        os.environ[BEGAN] = f"{work}/began"
+        cluster = resources.connect(config.cluster)
+        job = stage.plan([dump], model, output, config)
+        stage.score(job, cluster, Reporter(), predictor=Sleeper)
+        return time.time() - Path(os.environ[BEGAN]).stat().st_mtime

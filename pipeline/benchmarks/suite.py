@@ -1,0 +1,272 @@
+"""What `jobs.bench` runs: each benchmark makes its data, lets its contenders run, and tells the figures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ROWS, _MODEL_ROWS = 1_000_000, 16_000
+_SCALE_ACTORS = (1, 2, 4, 8, 16)
+
+_SHARDS = 8
+"""Files of a dump, so that readers that take a file at a time use all cores."""
+
+Entries = list[dict[str, Any]]
+"""For `jobs.bench --json`: see rounds.results."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a benchmark tells its figures, and how far it is."""
+
+    print: Callable[[str], None]
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the benchmarks are asked for."""
+
+    run_dir: str
+    asked_rows: int | None
+    rounds: int
+    input_file: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Reviews to read, where that is all there is to do."""
+        return self.asked_rows or _ROWS
+
+    @property
+    def model_rows(self) -> int:
+        """Reviews that go through a model."""
+        return self.asked_rows or _MODEL_ROWS
+
+
+def bench_quality(out: Output, options: Options) -> Entries:
+    """The model of a run against the majority class and TF-IDF with logistic regression, same test rows."""
+    from pipeline.evaluate.baseline import compare
+
+    figures = compare(options.run_dir)
+    names = ("accuracy", "weighted_f1", "macro_f1", "mae", "roc_auc_macro")
+    _print_table(out, figures, names)
+    ours = figures["rayview"]
+    return [
+        {
+            "bench": "quality",
+            "contender": contender,
+            "unit": unit,
+            "median": values[unit],
+            "low": values[unit],
+            "high": values[unit],
+            # More than 1 is better for us; for an error that is theirs over ours.
+            "ratio": values[unit] / ours[unit] if unit == "mae" else ours[unit] / values[unit],
+        }
+        for contender, values in figures.items()
+        for unit in names
+    ]
+
+
+def _print_table(out: Output, figures: dict[str, dict[str, float]], names: tuple[str, ...]) -> None:
+    out.print("| | " + " | ".join(names) + " |")
+    out.print("|---|" + "---|" * len(names))
+    for contender, values in figures.items():
+        out.print(f"| {contender} | " + " | ".join(f"{values[n]:.3f}" for n in names) + " |")
+
+
+def bench_memory(out: Output, options: Options) -> Entries:
+    """Memory of prepare on one gz file, and on one a fifth as large: it must not grow with the file."""
+    from pipeline.benchmarks.growth import measure_growth
+
+    with tempfile.TemporaryDirectory() as work:
+        small, large = measure_growth(Path(work), (options.rows // 5, options.rows), [])
+    out.print(f"| peak of the largest, MiB | {small.rows:,} rows | {large.rows:,} rows | growth |")
+    out.print("|---|---|---|---|")
+    results = []
+    for kind, peak in large.peak_bytes.items():
+        before = small.peak_bytes[kind]
+        out.print(f"| {kind} | {before >> 20:,} | {peak >> 20:,} | {peak / before - 1:+.0%} |")
+        results.append(
+            {
+                "bench": "memory",
+                "contender": f"{kind} on {small.rows} rows",
+                "unit": "bytes",
+                "median": peak,
+                "low": peak,
+                "high": peak,
+                "ratio": before / peak,
+            }
+        )
+    out.print(f"prepare took {small.seconds:.0f} s and {large.seconds:.0f} s")
+    return results
+
+
+def bench_encode(out: Output, options: Options) -> Entries:
+    """Rows per second of the encoder and of `encode_batch_fast`, one core each, from an empty cache."""
+    from pipeline.benchmarks.encode import race, read_texts, synthetic_texts
+    from pipeline.benchmarks.rounds import results
+    from pipeline.storage import locate
+
+    with tempfile.TemporaryDirectory() as work:
+        data = {f"{options.rows:,} synthetic reviews": synthetic_texts(Path(work), options.rows)}
+    if options.input_file is not None:
+        data[Path(options.input_file).name] = read_texts(locate(options.input_file))
+    entries = []
+    for name, chunks in data.items():
+        found = results(f"encode, {name}", "rows/s", race(chunks, options.rounds), ours="rayview")
+        entries += _show(out, found)
+    return entries
+
+
+def bench_ingest(out: Output, options: Options) -> Entries:
+    """gz to token ids in Parquet, on all cores: ours, Ray Data's stock pattern, Hugging Face datasets."""
+    from pipeline.benchmarks.rounds import results, run_rounds
+    from pipeline.storage import locate
+    from pipeline.synth import write_dump
+
+    with tempfile.TemporaryDirectory() as work:
+        dump = f"{work}/dump"
+        write_dump(locate(dump), rows=options.rows, shards=_SHARDS, seed=0)
+
+        def call(function: str, **more: Any) -> tuple[str, dict[str, Any]]:
+            return f"pipeline.benchmarks.ingest:{function}", {"dump": dump, "output": f"{work}/out", **more}
+
+        seconds = run_rounds(
+            {
+                "rayview, encoding alone": call("ours", whole=False),
+                "rayview, whole prepare (also deduplicates, splits and shuffles)": call("ours", whole=True),
+                "Ray Data: read_json, map_batches, write_parquet": call("ray_stock"),
+                "Hugging Face datasets": call("hugging_face"),
+            },
+            options.rounds,
+            out.say,
+        )
+    rates = {name: [options.rows / s for s in values] for name, values in seconds.items()}
+    name = f"ingest, {options.rows:,} reviews in {_SHARDS} gz files"
+    return _show(out, results(name, "rows/s", rates, ours="rayview, encoding alone"))
+
+
+def bench_score(out: Output, options: Options) -> Entries:
+    """gz to labels and probabilities, on all cores: ours, what others use, and the bare forward passes."""
+    from pipeline.benchmarks.models import write_model
+    from pipeline.benchmarks.rounds import results, run_rounds
+    from pipeline.benchmarks.score import MAX_LENGTH
+    from pipeline.config import DEFAULT_MODEL
+    from pipeline.ingest.compression import decompress
+    from pipeline.ingest.cutting import LINES
+    from pipeline.storage import locate
+    from pipeline.synth import write_dump
+
+    entries = []
+    with tempfile.TemporaryDirectory() as work:
+        write_model(Path(work, "model"), DEFAULT_MODEL, MAX_LENGTH)
+        dumps = {f"{options.model_rows:,} synthetic reviews": f"{work}/dump"}
+        write_dump(locate(f"{work}/dump"), rows=options.model_rows, shards=_SHARDS, seed=0)
+        if options.input_file is not None:
+            Path(work, "real").mkdir()
+            shutil.copy(options.input_file, f"{work}/real")
+            dumps[Path(options.input_file).name] = f"{work}/real"
+        for name, dump in dumps.items():
+
+            def call(function: str, dump: str = dump) -> tuple[str, dict[str, Any]]:
+                about = {"dump": dump, "model": f"{work}/model", "output": f"{work}/out"}
+                return f"pipeline.benchmarks.score:{function}", about
+
+            contenders = {
+                "rayview, whole job": call("ours"),
+                "bare forward passes, same batches and precision": call("bare"),
+                "PyTorch loop sorted by length, float32": call("sorted_float32"),
+                "transformers pipeline(batch_size=64)": call("pipeline_64"),
+                "Ray Data: read_json, map_batches, float32 padded to 128": call("ray_stock"),
+            }
+            seconds = run_rounds(contenders, options.rounds, out.say)
+            rows = sum(
+                LINES.count(piece) for file in Path(dump).iterdir() for piece in decompress(file.open("rb"))
+            )
+            rates = {n: [rows / s for s in values] for n, values in seconds.items()}
+            found = results(f"score, {name}", "rows/s", rates, ours="rayview, whole job")
+            entries += _show(out, found)
+    return entries
+
+
+def bench_scale(out: Output, options: Options) -> Entries:
+    """Scoring with 1 to 16 actors that sleep as long as a GPU would compute."""
+    from pipeline.benchmarks.models import write_model
+    from pipeline.benchmarks.rounds import results, run_rounds
+    from pipeline.benchmarks.scale import ROWS_PER_S
+    from pipeline.config import DEFAULT_MODEL
+    from pipeline.storage import locate
+    from pipeline.synth import write_dump
+
+    with tempfile.TemporaryDirectory() as work:
+        write_model(Path(work, "model"), DEFAULT_MODEL, 128)
+        write_dump(locate(f"{work}/dump"), rows=options.rows, shards=_SHARDS, seed=0)
+        about = {"dump": f"{work}/dump", "model": f"{work}/model", "output": f"{work}/out"}
+        target = "pipeline.benchmarks.scale:sleeping_actors"
+        calls = {_actors(n): (target, {**about, "actors": n}) for n in _SCALE_ACTORS}
+        seconds = run_rounds(calls, options.rounds, out.say)
+    rates = {name: [options.rows / s for s in values] for name, values in seconds.items()}
+    found = results(f"scale, {options.rows:,} reviews", "rows/s", rates, ours=_actors(1))
+    for entry, actors in zip(found, _SCALE_ACTORS, strict=True):
+        entry["of_linear_frac"] = entry["median"] / (actors * ROWS_PER_S)
+        entry["ratio"] = 1 / entry["ratio"]
+    out.print(f"| actors that take {ROWS_PER_S:,} rows/s each | rows/s | low – high | of linear |")
+    out.print("|---|---|---|---|")
+    for e in found:
+        spread = f"{e['low']:,.0f} – {e['high']:,.0f}"
+        out.print(f"| {e['contender']} | {e['median']:,.0f} | {spread} | {e['of_linear_frac']:.2f} |")
+    return found
+
+
+def _actors(number: int) -> str:
+    return f"{number} actor" if number == 1 else f"{number} actors"
+
+
+def bench_train(out: Output, options: Options) -> Entries:
+    """Fine-tuning steps: `jobs.train` and transformers' Trainer."""
+    from pipeline.benchmarks.rounds import results, run_rounds
+    from pipeline.benchmarks.train import BATCH_ROWS
+    from pipeline.storage import locate
+    from pipeline.synth import write_dump
+
+    steps = max(1, options.model_rows // 10 // BATCH_ROWS)
+    with tempfile.TemporaryDirectory() as work:
+        write_dump(locate(f"{work}/dump"), rows=options.model_rows, shards=_SHARDS, seed=0)
+        prepare = [sys.executable, "-m", "jobs.prepare", f"{work}/dump", "--output", f"{work}/data"]
+        subprocess.run(prepare, check=True, env=os.environ | {"RAY_ADDRESS": "local"}, capture_output=True)
+
+        def call(function: str) -> tuple[str, dict[str, Any]]:
+            about = {"data": f"{work}/data", "output": f"{work}/out", "steps": steps}
+            return f"pipeline.benchmarks.train:{function}", about
+
+        contenders = {"rayview": call("ours"), "transformers Trainer, float32 padded to 128": call("trainer")}
+        seconds = run_rounds(contenders, options.rounds, out.say)
+    rates = {name: [steps * BATCH_ROWS / s for s in values] for name, values in seconds.items()}
+    return _show(out, results(f"train, {steps} steps of {BATCH_ROWS}", "rows/s", rates, ours="rayview"))
+
+
+def _show(out: Output, entries: Entries) -> Entries:
+    from pipeline.benchmarks.rounds import table
+
+    for line in table(entries):
+        out.print(line)
+    return entries
+
+
+BENCHES: dict[str, Callable[[Output, Options], Entries]] = {
+    "quality": bench_quality,
+    "memory": bench_memory,
+    "encode": bench_encode,
+    "ingest": bench_ingest,
+    "score": bench_score,
+    "scale": bench_scale,
+    "train": bench_train,
+}
+"""By the name on the command line."""

@@ -1,0 +1,97 @@
+"""Fine-tuning: `jobs.train`, and transformers' Trainer as its run_classification example uses it.
+
+Both take the same rows of the same prepared data in batches of 32, and are timed from one step to another,
+so the start of processes, the load of the model and validation are left out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+from pipeline.config import load_config
+from pipeline.progress import Reporter
+
+MAX_LENGTH = 128
+BATCH_ROWS = 32
+WARM_STEPS = 10
+"""Steps before the clock starts."""
+
+
+def ours(data: str, output: str, steps: int) -> float:
+    """Seconds for so many steps: a run with them and the warm ones, less one with the warm ones alone."""
+    return _ours(data, output, WARM_STEPS + steps) - _ours(data, output, WARM_STEPS)
+
+
+def _ours(data: str, output: str, steps: int) -> float:
+    from pipeline import resources
+    from pipeline.train import stage
+
+    shutil.rmtree(output, ignore_errors=True)
+    config = load_config(None, [f"train.max_steps={steps}", f"train.global_batch_rows={BATCH_ROWS}"])
+    cluster = resources.connect(config.cluster)
+    job = stage.plan(data, output, config)
+    start = time.monotonic()
+    stage.train(job, cluster, Reporter())
+    return time.monotonic() - start
+
+
+def trainer(data: str, output: str, steps: int) -> float:
+    """transformers' Trainer, every row padded to max_length, float32.
+
+    Source: https://github.com/huggingface/transformers, examples/pytorch/text-classification
+    """
+    from datasets import Dataset
+    from transformers import (
+        AutoModelForSequenceClassification,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    from pipeline.config import Config
+    from pipeline.model import resolve_model
+    from pipeline.train.batches import read_rows
+
+    shutil.rmtree(output, ignore_errors=True)
+    rows: list[dict[str, Any]] = []
+    for part in read_rows(_parts(data)):
+        rows += [_padded(r["input_ids"], r["label"]) for r in part.to_pylist()]
+    model = AutoModelForSequenceClassification.from_pretrained(
+        resolve_model(Config().model.name), num_labels=5
+    )
+    times: list[float] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(time.monotonic())
+
+    arguments = TrainingArguments(
+        output_dir=output,
+        max_steps=WARM_STEPS + steps,
+        per_device_train_batch_size=BATCH_ROWS,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    Trainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), callbacks=[Clock()]).train()
+    return times[-1] - times[WARM_STEPS - 1]
+
+
+def _parts(data: str) -> list[str]:
+    from pipeline.manifest import read_manifest
+    from pipeline.storage import locate
+
+    manifest = read_manifest(locate(data), "prepare")
+    return [locate(data).child(o.path).uri for o in manifest.outputs if o.path.startswith("train/")]
+
+
+def _padded(ids: list[int], label: int) -> dict[str, Any]:
+    padding = [0] * (MAX_LENGTH - len(ids))
+    return {
+        "input_ids": ids + padding,
+        "attention_mask": [1] * len(ids) + padding,
+        "labels": label,
+    }
