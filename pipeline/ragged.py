@@ -43,6 +43,11 @@ class Ragged:
         """(N,) int64: ids in each row."""
         return np.diff(self.offsets)
 
+    def head(self, most: int) -> Ragged:
+        """The first rows."""
+        offsets = self.offsets[: most + 1]
+        return Ragged(self.values[: offsets[-1]], offsets)
+
     def distinct(self) -> tuple[Ragged, IntArray]:
         """Rows that differ, in order of first occurrence, and (N,) which of them each row is."""
         first, last = int(self.offsets[0]), int(self.offsets[-1])

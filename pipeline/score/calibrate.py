@@ -1,7 +1,7 @@
-"""What a job finds out about its device and its model before it begins, on the first rows of its input.
+"""What a long job finds out about its device before it begins, on the first rows of its input.
 
-How many tokens a batch should hold, whether compiling pays, and how far the precision is from float32.
-Found once, kept in run.json: a resumed job cuts the same batches, and gets the same bits.
+How many tokens a batch should hold, and whether compiling pays. Found once, kept in run.json: a resumed job
+cuts the same batches, and gets the same bits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pyarrow as pa
 from pipeline.ragged import Ragged
 from pipeline.score.forward import Forward, ForwardOptions, load_forward, read_forward
 
-SAMPLE_ROWS = {"cpu": 256, "gpu": 4096}
-"""Rows that are also scored in float32."""
+SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
+"""Rows that are tried."""
 
 BATCH_TOKENS = {"cpu": 4096, "gpu": 65536}
 """Of a batch, where the job is too small to try others."""
@@ -45,8 +45,6 @@ class Question:
     """None: to be found."""
     compiled: bool | None
     """None: to be found."""
-    thorough: bool
-    """Whether the job is long enough to try what is fastest."""
 
 
 def calibrate(question: Question, input_ids: pa.Array) -> dict[str, Any]:
@@ -55,19 +53,18 @@ def calibrate(question: Question, input_ids: pa.Array) -> dict[str, Any]:
     Args:
         input_ids: (N,) list<int32>, rows of the input.
     Returns:
-        For run.json: batch_tokens, compiled, against_float32 {rows, labels_changed_frac, max_change}.
+        For run.json: batch_tokens, compiled.
     """
     ids = Ragged.of(input_ids)
+    compiled = bool(question.compiled)
     budget = question.batch_tokens or BATCH_TOKENS[question.device]
-    found: dict[str, Any] = {"batch_tokens": budget, "compiled": bool(question.compiled)}
-    forward = load_forward(replace(question.forward, compiled=found["compiled"]))
-    if len(ids.lengths) and question.thorough:
+    if len(ids.lengths):
+        forward = load_forward(replace(question.forward, compiled=compiled))
         if question.batch_tokens is None:
-            found["batch_tokens"] = budget = _fastest_budget(forward, ids, question.device)
+            budget = _fastest_budget(forward, ids, question.device)
         if question.compiled is None and question.device == "gpu":
-            found["compiled"] = _compiling_pays(forward, question.forward, ids, budget)
-    found["against_float32"] = _against_float32(forward, question.forward, ids, budget)
-    return found
+            compiled = _compiling_pays(forward, question.forward, ids, budget)
+    return {"batch_tokens": budget, "compiled": compiled}
 
 
 def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
@@ -107,21 +104,3 @@ def _compiling_pays(forward: Forward, options: ForwardOptions, ids: Ragged, budg
     sample = _repeated(ids, 4 * budget)
     compiled = read_forward(replace(options, compiled=True))
     return _rate(compiled, sample, budget) >= _COMPILED_GAIN * _rate(forward, sample, budget)
-
-
-def _against_float32(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> dict[str, Any]:
-    """How far the probabilities are from those in float32.
-
-    Returns:
-        rows compared, the share of them with another label, and the largest change of a probability.
-    """
-    rows = len(ids.lengths)
-    if options.precision == "float32" or not rows:
-        return {"rows": rows, "labels_changed_frac": 0.0, "max_change": 0.0}
-    exact = read_forward(replace(options, precision="float32", compiled=False))(ids, budget).probabilities
-    found = forward(ids, budget).probabilities
-    return {
-        "rows": rows,
-        "labels_changed_frac": float((found.argmax(1) != exact.argmax(1)).mean()),
-        "max_change": round(float(np.abs(found - exact).max()), 6),
-    }

@@ -13,7 +13,10 @@ import pyarrow as pa
 from pipeline.ingest.dataset import batch_table, to_batch
 from pipeline.model import ModelCard
 from pipeline.ragged import Ragged
-from pipeline.score.forward import ForwardOptions, load_forward
+from pipeline.score.forward import ForwardOptions, load_forward, read_forward
+
+COMPARED_ROWS = 256
+"""Of the first chunk of a job, the rows that are scored in float32 too."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,31 @@ class Predictor:
             "padded_tokens": scored.padded_tokens,
             "flops": self._forward.flops(distinct.lengths),
         }
+        if (batch.file, batch.chunk) == (0, 0):
+            counts |= self._compare(distinct, scored.probabilities)
         waited = 0.0 if self._idle_since is None else start - self._idle_since
         self._idle_since = time.monotonic()
         took = {"forward_s": self._idle_since - start, "wait_s": waited, "halvings": scored.halvings}
         return batch_table(replace(batch, rows=rows, counts=counts, took=batch.took | took))
+
+    def _compare(self, ids: Ragged, found: npt.NDArray[np.float32]) -> dict[str, Any]:
+        """How far the first rows of the job are from their probabilities in float32.
+
+        Args:
+            found: (N, C), the probabilities of N rows.
+        """
+        options = self._options.forward
+        first = ids.head(COMPARED_ROWS)
+        rows = len(first.lengths)
+        if options.precision == "float32" or not rows:
+            return {}
+        plain = read_forward(replace(options, precision="float32", compiled=False))
+        exact = plain(first, self._options.batch_tokens).probabilities
+        return {
+            "compared_rows": rows,
+            "changed_labels": int((found[:rows].argmax(1) != exact.argmax(1)).sum()),
+            "largest_change": round(float(np.abs(found[:rows] - exact).max()), 6),
+        }
 
 
 def score_columns(rows: pa.Table, probabilities: npt.NDArray[np.float32], card: ModelCard) -> pa.Table:

@@ -187,11 +187,12 @@ def _resolve(
     config, device = job.config.score, _device(pools)
     precision = resources.choose_precision(cluster, config.precision)
     resolved = {"chunk_bytes": choose_chunks(job, pools), "precision": precision}
-    if not issubclass(predictor, Predictor):
-        return resolved | {"batch_tokens": config.batch_tokens or BATCH_TOKENS[device], "compiled": False}
     long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
-    forward = _forward_options(job, resolved | {"compiled": False}, pools)
-    question = Question(forward, device, config.batch_tokens, config.compile, thorough=long)
+    if not long or not issubclass(predictor, Predictor):
+        budget = config.batch_tokens or BATCH_TOKENS[device]
+        return {**resolved, "batch_tokens": budget, "compiled": bool(config.compile)}
+    forward = _forward_options(job, {**resolved, "compiled": False}, pools)
+    question = Question(forward, device, config.batch_tokens, config.compile)
     found = resources.run_once(pools.scorers, _calibrate, question, chunk_work(job), job.sources)
     return {**resolved, **found}
 
@@ -271,8 +272,19 @@ def _manifest(
             "labels": job.card.labels,
             "scheme": job.card.scheme,
             "tokens": ledger.total("tokens"),
+            **_against_float32(ledger, resolved["precision"]),
             "bill": bill,
             "formats": {s.uri: s.form_name for s in job.sources},
             "broken": ledger.broken,
         },
     )
+
+
+def _against_float32(ledger: Ledger, precision: str) -> dict[str, Any]:
+    """What the precision changes, as far as it was compared."""
+    rows = ledger.total("compared_rows")
+    if precision == "float32" or not rows:
+        return {}
+    changed = ledger.total("changed_labels") / rows
+    largest = ledger.total("largest_change")
+    return {"against_float32": {"rows": rows, "labels_changed_frac": changed, "largest_change": largest}}

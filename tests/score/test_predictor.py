@@ -1,0 +1,129 @@
+"""What a scoring actor makes of a chunk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.config import Config
+from pipeline.ingest.dataset import Batch, batch_table, to_batch
+from pipeline.ingest.labels import label_scheme
+from pipeline.model import CARD_FILE, ModelCard, fingerprint_model, load_classifier, save_tokenizer
+from pipeline.score.forward import ForwardOptions, load_forward
+from pipeline.score.predictor import COMPARED_ROWS, Predictor, PredictorOptions
+from pipeline.storage import locate
+
+MAX_LENGTH = 30
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ModelCard]:
+    folder = tmp_path_factory.mktemp("classifier")
+    scheme = label_scheme("stars")
+    card = ModelCard(
+        base_model="tiny",
+        labels=list(scheme.labels),
+        scheme=scheme.name,
+        stars_to_label=scheme.rule(),
+        max_length=MAX_LENGTH,
+        text=None,
+        text_separator=Config().input.text_separator,
+        data_fingerprint="none",
+    )
+    save_tokenizer(tiny_model, folder)
+    load_classifier(tiny_model, card.labels).save_pretrained(folder)
+    (folder / CARD_FILE).write_text(card.model_dump_json())
+    return str(folder), card
+
+
+def predictor(model: tuple[str, ModelCard], precision: str = "bfloat16") -> Predictor:
+    uri, card = model
+    forward = ForwardOptions(uri, fingerprint_model(locate(uri)), MAX_LENGTH, precision)
+    return Predictor(PredictorOptions(forward, card, batch_tokens=256))
+
+
+def chunk(rows: list[list[int]], file: int = 0, number: int = 0) -> Batch:
+    table = {
+        "source": ["a"] * len(rows),
+        "line": pa.array(range(1, len(rows) + 1), pa.int64()),
+        "input_ids": pa.array(rows, pa.list_(pa.int32())),
+        "num_tokens": pa.array([len(r) for r in rows], pa.int32()),
+        "truncated": pa.array([False] * len(rows)),
+    }
+    return Batch(
+        file, "a", number, 1, len(rows), True, None, 9, pa.table(table), None, took={"encode_s": 1.0}
+    )
+
+
+def some_rows(count: int) -> list[list[int]]:
+    numbers = np.random.default_rng(0)
+    return [numbers.integers(5, 500, n).tolist() for n in numbers.integers(1, 31, count)]
+
+
+def score(actor: Predictor, batch: Batch) -> Batch:
+    return to_batch(actor(batch_table(batch)))
+
+
+def test_equal_texts_are_scored_once_and_all_get_the_same(model: tuple[str, ModelCard]) -> None:
+    actor, rows = predictor(model), some_rows(40)
+    once, thrice = score(actor, chunk(rows)), score(actor, chunk([*rows, *rows[::-1], *rows]))
+    names = ["label", "score", *(f"prob_{i}" for i in range(1, 6))]
+    assert once.rows.schema.names == ["source", "line", *names, "num_tokens", "truncated"]
+    for name in names:
+        values = once.rows[name].to_pylist()
+        assert thrice.rows[name].to_pylist() == [*values, *values[::-1], *values]
+    tokens = sum(map(len, rows))
+    assert once.counts["repeated_rows"] == 0
+    assert thrice.counts["repeated_rows"] == 80
+    assert (thrice.counts["tokens"], thrice.counts["scored_tokens"]) == (3 * tokens, tokens)
+    assert thrice.counts["padded_tokens"] == once.counts["padded_tokens"] >= tokens
+    assert thrice.counts["flops"] == once.counts["flops"] > 0
+
+
+def test_time_is_told_beside_the_counts_and_the_first_call_waited_for_nobody(
+    model: tuple[str, ModelCard],
+) -> None:
+    actor = predictor(model)
+    first, second = score(actor, chunk(some_rows(5))), score(actor, chunk(some_rows(5), number=1))
+    assert first.took["wait_s"] == 0 < second.took["wait_s"]
+    assert first.took["encode_s"] == 1.0
+    assert min(first.took["forward_s"], second.took["forward_s"]) > 0
+    # What is kept of a chunk does not depend on the time.
+    assert not {n for n in first.counts if n.endswith("_s")}
+
+
+def test_the_first_rows_of_a_job_are_compared_with_float32(model: tuple[str, ModelCard]) -> None:
+    actor, rows = predictor(model), some_rows(COMPARED_ROWS + 50)
+    counts = score(actor, chunk(rows)).counts
+    assert counts["compared_rows"] == COMPARED_ROWS
+    assert 0 <= counts["changed_labels"] < COMPARED_ROWS / 4
+    assert 0 < counts["largest_change"] < 0.05
+    exact = score(predictor(model, "float32"), chunk(rows))
+    assert "compared_rows" not in exact.counts
+    found = score(actor, chunk(rows)).rows
+    change = max(
+        np.abs(found[n].to_numpy()[:COMPARED_ROWS] - exact.rows[n].to_numpy()[:COMPARED_ROWS]).max()
+        for n in found.schema.names
+        if n.startswith("prob_")
+    )
+    # The batches differ, and with them the last bits.
+    assert counts["largest_change"] == pytest.approx(change, abs=1e-4)
+    for other in (chunk(rows, number=1), chunk(rows, file=1)):
+        assert "compared_rows" not in score(actor, other).counts
+
+
+def test_a_chunk_without_rows(model: tuple[str, ModelCard]) -> None:
+    scored = score(predictor(model), chunk([]))
+    assert scored.rows.num_rows == 0
+    assert "prob_5" in scored.rows.schema.names
+    assert (scored.counts["tokens"], scored.counts["padded_tokens"]) == (0, 0)
+
+
+def test_the_model_is_shared_with_whoever_loaded_it_before(model: tuple[str, ModelCard]) -> None:
+    load_forward.cache_clear()
+    actors: list[Any] = [predictor(model), predictor(model)]
+    assert actors[0]._forward is actors[1]._forward
