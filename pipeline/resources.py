@@ -104,6 +104,10 @@ class ScorePlan:
     encoders: Pool
     scorers: Pool
     writers: Pool
+    stay: bool = False
+    """Whether encoders and writers are actors, with the next chunks at hand, and not tasks. A GPU takes a
+    chunk in less time than Ray Data needs to start a task; beside CPUs that score, fewer processes are worth
+    more. On several nodes actors could take the CPUs that the only GPU's actor needs, and keep them."""
 
 
 def plan_prepare(cluster: Cluster, files: int) -> PreparePlan:
@@ -148,7 +152,8 @@ def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> S
     readers = _fill(rest / 8, most=files, largest=room / 8)
     writers = _fill(rest / 8, largest=room / 8)
     encoders = _fill(rest - readers.all_cpus - writers.all_cpus, largest=room * 3 / 4)
-    return ScorePlan(readers, encoders, scorers, writers)
+    stay = bool(scorers.gpus) and len(cluster.nodes) == 1
+    return ScorePlan(readers, encoders, scorers, writers, stay)
 
 
 def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float]:

@@ -79,6 +79,10 @@ def test_score_never_asks_for_more_than_there_is(cluster: Cluster, files: int, a
     if actors is not None:
         assert plan.scorers.size == actors
     assert bool(plan.scorers.gpus) == bool(cluster.gpus)
+    assert plan.stay == (bool(cluster.gpus) and len(cluster.nodes) == 1)
+    if plan.stay:
+        # All at once, on the one node.
+        assert sum(p.all_cpus for p in pools) <= cluster.cpus + 1e-9
 
 
 @settings(max_examples=500, deadline=None)

@@ -22,7 +22,7 @@ ROWS_PER_S = 40_000
 """Of one actor: an H100 with BERT-base, bfloat16, 40 tokens a review."""
 
 _CPUS_A_CORE = 3
-"""Logical CPUs for each core: an actor that sleeps takes a third of them, and none of the core."""
+"""Logical CPUs for each core: actors reserve up to half of them, and take none while they sleep."""
 
 
 class Sleeper:
@@ -48,14 +48,18 @@ class Sleeper:
 
 def sleeping_actors(dump: str, model: str, output: str, actors: int) -> float:
     """Score a dump with so many actors; see score.py for what is timed."""
+    import ray
+
     from pipeline import resources
     from pipeline.score import stage
 
     shutil.rmtree(output, ignore_errors=True)
-    cpus = _CPUS_A_CORE * (os.cpu_count() or 1)
-    config = load_config(None, [f"cluster.num_cpus={cpus}", f"score.num_actors={actors}"])
+    config = load_config(None, ["score.precision=bfloat16"])
     with tempfile.TemporaryDirectory() as work:
         os.environ[BEGAN] = f"{work}/began"
+        cpus = _CPUS_A_CORE * (os.cpu_count() or 1)
+        # In the plan of the job each actor has a GPU.
+        ray.init(address="local", num_cpus=cpus, num_gpus=actors, log_to_driver=False)
         cluster = resources.connect(config.cluster)
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=Sleeper)

@@ -82,29 +82,32 @@ def _print_table(out: Output, figures: dict[str, dict[str, float]], names: tuple
 
 
 def bench_memory(out: Output, options: Options) -> Entries:
-    """Memory of prepare on one gz file, and on one a fifth as large: it must not grow with the file."""
+    """Memory of prepare and score on one gz file, and on one a fifth as large: it must not grow with it."""
     from pipeline.benchmarks.growth import measure_growth
 
+    rows = (options.rows // 5, options.rows)
     with tempfile.TemporaryDirectory() as work:
-        small, large = measure_growth(Path(work), (options.rows // 5, options.rows), [])
-    out.print(f"| peak of the largest, MiB | {small.rows:,} rows | {large.rows:,} rows | growth |")
+        found = measure_growth(Path(work), rows)
+    out.print(f"| peak of the largest process, MiB | {rows[0]:,} rows | {rows[1]:,} rows | growth |")
     out.print("|---|---|---|---|")
     results = []
-    for kind, peak in large.peak_bytes.items():
-        before = small.peak_bytes[kind]
-        out.print(f"| {kind} | {before >> 20:,} | {peak >> 20:,} | {peak / before - 1:+.0%} |")
-        results.append(
-            {
-                "bench": "memory",
-                "contender": f"{kind} on {small.rows} rows",
-                "unit": "bytes",
-                "median": peak,
-                "low": peak,
-                "high": peak,
-                "ratio": before / peak,
-            }
-        )
-    out.print(f"prepare took {small.seconds:.0f} s and {large.seconds:.0f} s")
+    for small, large in zip(found[::2], found[1::2], strict=True):
+        for kind, peak in large.peak_bytes.items():
+            before = small.peak_bytes[kind]
+            name = f"{small.job}, {kind}"
+            out.print(f"| {name} | {before >> 20:,} | {peak >> 20:,} | {peak / before - 1:+.0%} |")
+            results.append(
+                {
+                    "bench": "memory",
+                    "contender": f"{name} on {small.rows} rows",
+                    "unit": "bytes",
+                    "median": peak,
+                    "low": peak,
+                    "high": peak,
+                    "ratio": before / peak,
+                }
+            )
+        out.say(f"{small.job} took {small.seconds:.0f} s and {large.seconds:.0f} s")
     return results
 
 

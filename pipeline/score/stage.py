@@ -11,7 +11,7 @@ from pipeline import resources
 from pipeline.config import Config, InputConfig, digest
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError
-from pipeline.ingest.dataset import ReadPlan, map_batches, read_dataset
+from pipeline.ingest.dataset import ReadPlan, map_batches, map_in_actors, read_dataset
 from pipeline.ingest.labels import WORDS
 from pipeline.ingest.rows import Recipe
 from pipeline.ingest.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
@@ -247,10 +247,11 @@ def _pipeline(
     read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done)
     work = chunk_work(job)
     options = PredictorOptions(_forward_options(job, resolved, pools), job.card, resolved["batch_tokens"])
+    apply = map_in_actors if pools.stay else map_batches
     dataset = read_dataset(job.sources, read, pools.readers)
-    dataset = map_batches(dataset, work.encode_chunk, pools.encoders)
+    dataset = apply(dataset, work.encode_chunk, pools.encoders)
     dataset = map_batches(dataset, predictor, pools.scorers, fn_constructor_args=[options])
-    return map_batches(dataset, work.write_chunk, pools.writers)
+    return apply(dataset, work.write_chunk, pools.writers)
 
 
 def _manifest(
