@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pipeline.storage import Location
 
 # A developer's running cluster is not the tests' to use; they start their own.
 os.environ["RAY_ADDRESS"] = "local"
@@ -73,6 +76,14 @@ def cluster() -> Iterator[Any]:
 
     yield resources.connect(ClusterConfig(address="local", num_cpus=2))
     ray.shutdown()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Location:
+    """An output directory that is not there yet."""
+    from pipeline.storage import locate
+
+    return locate(tmp_path / "out")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import pytest
 from s3server import Fault, Store, faulty, s3_error
 
 from pipeline.errors import OutputError
-from pipeline.manifest import Manifest, OutputFile, Run, write_manifest
+from pipeline.manifest import OutputFile, Run, write_manifest
 from pipeline.outputs import State, begin, inspect_output
 from pipeline.storage import Location, locate
+from tests.runs import manifest_of
 
 RUN = Run(stage="prepare", inputs=[], model_fingerprint="m1", settings={"seed": 1})
 OTHER = RUN.model_copy(update={"settings": {"seed": 2}})
@@ -25,8 +26,7 @@ def finished(out: Location) -> Location:
     for name in NAMES:
         out.child(name).write_bytes(b"rows")
     outputs = [OutputFile(path=name, bytes=4) for name in NAMES]
-    fields = {"config": {}, "config_digest": "d", "inputs": [], "seconds": 1.0, "environment": {}}
-    write_manifest(out, Manifest(stage="prepare", outputs=outputs, **fields))
+    write_manifest(out, manifest_of(RUN, outputs=outputs))
     return out
 
 
