@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError, OutputError, RayviewError
-from pipeline.manifest import Counts, OutputFile, Run, read_manifest, read_run, write_manifest
+from pipeline.manifest import Counts, OutputFile, Run, read_manifest, read_run, to_json, write_manifest
 from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.outputs import State, begin, check_apart, check_output, inspect_output
 from pipeline.storage import Location, locate
@@ -325,9 +327,13 @@ sys.stdin.read()
 """
 
 
+def hold(out: Location) -> list[str]:
+    """The command of another job that begins in the same directory, and waits there."""
+    return [sys.executable, "-c", HOLD, out.path, RUN.model_dump_json()]
+
+
 def test_two_jobs_do_not_write_to_one_directory(out: Location) -> None:
-    command = [sys.executable, "-c", HOLD, out.path, RUN.model_dump_json()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+    with subprocess.Popen(hold(out), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"begun\n"
         for function in (begin, check_output):
@@ -350,5 +356,30 @@ def test_one_job_may_begin_twice_and_in_a_directory_that_was_replaced(out: Locat
     begin(out, RUN)
     assert begin(out, RUN, overwrite=True) is State.FRESH
     shutil.rmtree(out.path)
+    assert begin(out, RUN) is State.FRESH
+    assert begin(out, RUN) is State.UNFINISHED
+    # The new one is locked as the old one was.
+    other = subprocess.run(hold(out), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT)
+    assert "another job is writing there" in other.stderr
+    assert other.returncode == 1
+
+
+def test_what_another_job_wrote_before_the_lock_was_had_is_seen(
+    out: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_json = to_json(RUN.model_copy(update={"model_fingerprint": "m2"}).model_dump(mode="json"))
+    monkeypatch.setattr("pipeline.outputs._hold", lambda o: o.child("run.json").write_bytes(run_json))
+    with pytest.raises(OutputError, match="holds another run"):
+        begin(out, RUN)
+    assert out.child("run.json").read_bytes() == run_json
+
+
+def test_a_filesystem_that_cannot_lock_a_directory_is_written_to(
+    out: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     assert begin(out, RUN) is State.FRESH
     assert begin(out, RUN) is State.UNFINISHED
