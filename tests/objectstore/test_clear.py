@@ -72,3 +72,20 @@ def test_a_failure_in_mid_deletion_leaves_an_unfinished_directory(
                 assert begin(out, OTHER, overwrite=True) is State.FRESH
             allowed += 1
     assert allowed > len(NAMES)
+
+
+def test_a_file_that_alone_cannot_be_deleted_is_not_left_without_its_run(
+    store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
+        denied = f"{method} {path}" == f"DELETE /{bucket}/out/card.md"
+        return s3_error(403, "AccessDenied") if denied else None
+
+    with faulty(store.url) as (url, proxy):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        out = finished(locate(f"s3://{bucket}/out"))
+        proxy.rule = rule
+        with pytest.raises(OutputError, match=r"card\.md: cannot be deleted: access denied"):
+            begin(out, OTHER, overwrite=True)
+        assert sorted(out.sizes()) == ["card.md", "run.json"]
+        assert inspect_output(out, RUN) is State.UNFINISHED
