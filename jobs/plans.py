@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.progress import format_s
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -27,7 +28,7 @@ def print_plan(
     """Print what a stage would read, run on and write."""
     job.print(f"{stage}: would run on {cluster}")
     for source in sources:
-        job.print(f"  input: {source.uri} ({source.size_bytes:,} bytes, {source.form_name})")
+        job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.form_name})")
     for name, pool in shares.items():
         job.print(f"  {name}: {pool}")
     there = "" if state.value == "fresh" else f" ({state.value})"
@@ -42,10 +43,12 @@ def done_before(job: Session, stage: str, output: Location) -> Manifest:
     return read_manifest(output, stage)
 
 
-def rejected(manifest: Manifest) -> str:
-    """`, 18 empty_text` and so on; empty where nothing was rejected."""
-    rejected = manifest.counts.rejected if manifest.counts else {}
-    return "".join(f", {n:,} {reason}" for reason, n in rejected.items())
+def outcome(manifest: Manifest, kept: str, output: Location) -> str:
+    """What became of the lines of a dump: `score: 20 lines → 18 scored, 2 empty_text; 0:07 → out`."""
+    counts = manifest.counts
+    assert counts is not None
+    ways = ", ".join([kept, *(f"{n:,} {reason}" for reason, n in counts.rejected.items())])
+    return f"{manifest.stage}: {counted(counts.lines, 'line')} → {ways}; {where(manifest, output)}"
 
 
 def warn_of_broken(job: Session, manifest: Manifest) -> None:

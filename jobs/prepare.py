@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
-from jobs.plans import done_before, locations, print_plan, rejected, warn_of_broken, where
+from jobs.plans import done_before, locations, outcome, print_plan, warn_of_broken
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -61,9 +61,7 @@ def run_stage(
     assert counts is not None
     warn_of_broken(job, manifest)
     splits = ", ".join(f"{n:,} {split}" for split, n in counts.splits.items())
-    job.reporter.say(
-        f"prepare: {counts.lines:,} lines → {splits}{rejected(manifest)}; {where(manifest, plan.output)}"
-    )
+    job.reporter.say(outcome(manifest, splits, plan.output))
     return manifest
 
 

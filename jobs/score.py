@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
-from jobs.plans import done_before, locations, print_plan, rejected, warn_of_broken, where
+from jobs.plans import done_before, locations, outcome, print_plan, warn_of_broken
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -66,10 +66,8 @@ def run_stage(
     counts = manifest.counts
     assert counts is not None
     warn_of_broken(job, manifest)
-    done = where(manifest, plan.output)
-    if bill := manifest.details["bill"]:
-        job.reporter.say(f"score: {describe_bill(bill)}")
-    job.reporter.say(f"score: {counts.lines:,} lines → {counts.rows:,} scored{rejected(manifest)}; {done}")
+    job.reporter.say(f"score: {describe_bill(manifest.details['bill'])}")
+    job.reporter.say(outcome(manifest, f"{counts.rows:,} scored", plan.output))
     return manifest
 
 

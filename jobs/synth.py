@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli import Output, run, session
+from pipeline.wording import counted
 
 _FEW_ROWS = 200_000
 """Up to here, starting processes takes longer than it saves."""
@@ -41,7 +42,8 @@ def main(
         where = locate(output)
         deleted = claim(where, spec)
         if deleted:
-            job.reporter.say(f"synth: deleted {len(deleted)} files of an earlier dump, which is not known")
+            files = counted(len(deleted), "file")
+            job.reporter.say(f"synth: deleted {files} of an earlier dump, which is not known")
         with job.reporter.meter("synth") as meter:
 
             def count(more: int) -> None:
@@ -55,7 +57,8 @@ def main(
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in dump.broken.items())
         broken = f", {dump.broken_rows:,} of them broken ({kinds})" if dump.broken else ""
         job.reporter.say(
-            f"synth: {rows:,} reviews{broken}, {len(dump.files)} files, {size:,} bytes → {where.uri}"
+            f"synth: {counted(rows, 'review')}{broken}, {counted(len(dump.files), 'file')},"
+            f" {counted(size, 'byte')} → {where.uri}"
         )
 
 

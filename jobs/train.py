@@ -8,6 +8,7 @@ import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
 from jobs.plans import done_before, print_plan, where
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -59,7 +60,8 @@ def run_stage(
     best = details["history"][details["best_epoch"]]
     done = where(manifest, plan.output)
     job.reporter.say(
-        f"train: {details['steps']:,} steps in {details['precision']}; best epoch {details['best_epoch'] + 1}"
+        f"train: {counted(details['steps'], 'step')} in {details['precision']};"
+        f" best epoch {details['best_epoch'] + 1}"
         f" (val loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.4f}); {done}"
     )
     return manifest

@@ -17,6 +17,7 @@ from pipeline.ingest.rejects import count_errors
 from pipeline.ingest.sources import Source
 from pipeline.manifest import Counts, FileCounts, OutputFile
 from pipeline.progress import Reporter
+from pipeline.wording import counted
 
 _BUDGET_FROM_LINES = 1000
 """Before so many lines there is no telling how many the whole input has."""
@@ -164,13 +165,13 @@ class Ledger:
         """Raise ErrorBudgetError for more errors than `input.max_rejected_frac` allows of so many lines."""
         errors = count_errors(dict(self.rejected))
         if errors > self.max_rejected_frac * lines:
-            counted = [(reason, n) for reason, n in self.rejected.most_common() if count_errors({reason: n})]
+            reasons = [(reason, n) for reason, n in self.rejected.most_common() if count_errors({reason: n})]
             top = "; ".join(
                 f"{n:,} {reason} ({self.examples.get(reason, 'no example')})"
-                for reason, n in counted[:_TOP_REASONS]
+                for reason, n in reasons[:_TOP_REASONS]
             )
             raise ErrorBudgetError(
-                f"{errors:,} of {self.lines:,} lines rejected, more than input.max_rejected_frac="
+                f"{errors:,} of {counted(self.lines, 'line')} rejected, more than input.max_rejected_frac="
                 f"{self.max_rejected_frac:g} allows: {top}"
             )
 

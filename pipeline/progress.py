@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pipeline.wording import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -53,7 +55,7 @@ class Meter:
 
     def line(self) -> str:
         """One line: rows, share, rows/s, time left."""
-        parts = [f"{self.rows:,} rows", f"{self.done_frac:.0%}"]
+        parts = [counted(self.rows, "row"), f"{self.done_frac:.0%}"]
         rate, left = self.rate(), self.left_s()
         if rate is not None:
             parts.append(f"{rate:,.0f} rows/s")

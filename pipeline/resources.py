@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.config import ClusterConfig, TrainConfig
 from pipeline.errors import ClusterError, SettingError
 from pipeline.storage import Location
+from pipeline.wording import counted
 
 _STEP = 1e-4
 """Ray counts CPUs and GPUs in ten-thousandths."""
@@ -84,8 +85,8 @@ class Cluster:
         return min(self.gpus, pool.size * pool.gpus)
 
     def __str__(self) -> str:
-        nodes = "1 node" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes"
-        return f"{nodes}, {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+        parts = ((len(self.nodes), "node"), (self.cpus, "CPU"), (self.gpus, "GPU"))
+        return ", ".join(counted(*part) for part in parts)
 
 
 @dataclass(frozen=True)

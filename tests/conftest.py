@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pipeline.storage import Location
 
 # A developer's running cluster is not the tests' to use; they start their own.
 os.environ["RAY_ADDRESS"] = "local"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Who is started in the background by a script ignores interrupts, and so would the jobs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -73,6 +80,14 @@ def cluster() -> Iterator[Any]:
 
     yield resources.connect(ClusterConfig(address="local", num_cpus=2))
     ray.shutdown()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Location:
+    """An output directory that is not there yet."""
+    from pipeline.storage import locate
+
+    return locate(tmp_path / "out")
 
 
 @pytest.fixture(scope="session")

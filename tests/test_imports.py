@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare", "train", "score", "evaluate")
-BOTTOM = {"pipeline": 0, "pipeline.errors": 0, "pipeline.config": 1}
+BOTTOM = {"pipeline": 0, "pipeline.errors": 0, "pipeline.wording": 0, "pipeline.config": 1}
 BOTTOM |= {"pipeline.objectstore": 1, "pipeline.storage": 2}
 BOTTOM |= {"pipeline.manifest": 3, "pipeline.resources": 3}
 SHARED, LEDGER, STAGE_PART, STAGE, BENCHMARK, JOB = 4, 5, 6, 7, 8, 9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,38 +12,14 @@ from pipeline.manifest import (
     Counts,
     FileCounts,
     InputFile,
-    Manifest,
     OutputFile,
-    Run,
     environment,
     read_manifest,
     read_run,
     write_manifest,
 )
 from pipeline.storage import Location, locate
-
-FILES = [InputFile(path=f"/in/{n}", size_bytes=1, fingerprint=n * 4) for n in "abc"]
-RUN = Run(stage="score", inputs=FILES, model_fingerprint="m1", settings={"score": {"precision": "auto"}})
-
-
-def manifest_of(run: Run, **values: Any) -> Manifest:
-    data: dict[str, Any] = {
-        "config": {},
-        "config_digest": "d",
-        "outputs": [],
-        "seconds": 1.5,
-        "environment": {},
-    }
-    return Manifest(stage=run.stage, inputs=run.inputs, **data | values)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Location:
-    return locate(tmp_path / "out")
-
-
-def listing(where: Location) -> list[str]:
-    return [f.name for f in where.list_files()]
+from tests.runs import RUN, manifest_of
 
 
 def test_reading_says_what_is_wrong(out: Location) -> None:

@@ -46,67 +46,73 @@ def the_line(result: tuple[int, str, str], code: int = 2) -> str:
     return lines[0]
 
 
+def refused(env: dict[str, str], job: str, out: Path, *arguments: object) -> str:
+    """The one line with which a job is refused that was to write to `out`, where nothing must be left."""
+    line = the_line(run(env, job, *arguments, "--output", out))
+    assert not out.exists()
+    return line
+
+
 def test_missing_input(env: dict[str, str], tmp_path: Path) -> None:
-    line = the_line(run(env, "prepare", tmp_path / "no.json.gz", "--output", tmp_path / "out"))
+    line = refused(env, "prepare", tmp_path / "out", tmp_path / "no.json.gz")
     assert line == f"error: {tmp_path}/no.json.gz: no such file or directory"
-    assert not (tmp_path / "out").exists()
 
 
 def test_empty_directory(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    line = the_line(run(env, "prepare", tmp_path / "empty", "--output", tmp_path / "out"))
+    line = refused(env, "prepare", tmp_path / "out", tmp_path / "empty")
     assert "this directory holds no dump" in line
 
 
 def test_pattern_without_a_match(env: dict[str, str], tmp_path: Path) -> None:
-    line = the_line(run(env, "prepare", tmp_path / "*.json.gz", "--output", tmp_path / "out"))
+    line = refused(env, "prepare", tmp_path / "out", tmp_path / "*.json.gz")
     assert "no file matches this pattern" in line
 
 
 def test_empty_file(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
-    line = the_line(run(env, "prepare", tmp_path / "a.json", "--output", tmp_path / "out"))
+    line = refused(env, "prepare", tmp_path / "out", tmp_path / "a.json")
     assert line == f"error: {tmp_path}/a.json: empty file; there is nothing to read"
 
 
 def test_wrong_column(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "input.text=reviewBody")
-    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    line = refused(env, "prepare", tmp_path / "out", dump, *sets)
     assert "input.text=reviewBody, but no line has this field" in line
     assert "reviewText" in line
 
 
 def test_unknown_format_names_the_fields(env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"body": "fine", "rank": 3}\n')
-    line = the_line(run(env, "prepare", tmp_path / "a.json", "--output", tmp_path / "out"))
+    line = refused(env, "prepare", tmp_path / "out", tmp_path / "a.json")
     assert "its fields are body, rank" in line
     assert "--set input.text=" in line
 
 
 def test_unknown_setting(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "train.learning_rat=1")
-    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    line = refused(env, "prepare", tmp_path / "out", dump, *sets)
     assert "unknown setting train.learning_rat; did you mean train.learning_rate?" in line
 
 
 def test_value_that_does_not_fit(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
-    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", "--set", "train.epochs=0"))
+    line = refused(env, "prepare", tmp_path / "out", dump, "--set", "train.epochs=0")
     assert "train.epochs=0" in line
 
 
 def test_missing_config_file(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
-    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", "--config", tmp_path / "no.toml"))
+    line = refused(env, "prepare", tmp_path / "out", dump, "--config", tmp_path / "no.toml")
     assert "no such file" in line
 
 
 def test_unknown_model(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "model.name=nobody/nothing")
-    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    line = refused(env, "prepare", tmp_path / "out", dump, *sets)
     assert "model nobody/nothing:" in line
 
 
 def test_model_directory_that_is_none(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
-    line = the_line(run(env, "score", dump, "--model", tmp_path, "--output", tmp_path / "out"))
+    line = refused(env, "score", tmp_path / "out", dump, "--model", tmp_path)
     assert "no rayview.json there" in line
 
 
@@ -136,13 +142,13 @@ def test_missing_arguments_are_explained(env: dict[str, str]) -> None:
 
 
 def test_data_that_is_not_there(env: dict[str, str], tmp_path: Path) -> None:
-    line = the_line(run(env, "train", "--data", tmp_path / "no", "--output", tmp_path / "out"))
+    line = refused(env, "train", tmp_path / "out", "--data", tmp_path / "no")
     assert "no such directory" in line
 
 
 def test_unreachable_cluster(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.address=127.0.0.1:9")
-    line = the_line(run(env, "prepare", dump, "--output", tmp_path / "out", *sets))
+    line = refused(env, "prepare", tmp_path / "out", dump, *sets)
     assert "127.0.0.1:9" in line
 
 

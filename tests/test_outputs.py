@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -12,39 +14,13 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError, OutputError, RayviewError
-from pipeline.manifest import (
-    Counts,
-    InputFile,
-    Manifest,
-    OutputFile,
-    Run,
-    read_manifest,
-    read_run,
-    write_manifest,
-)
+from pipeline.manifest import Counts, OutputFile, Run, read_manifest, read_run, to_json, write_manifest
 from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.outputs import State, begin, check_apart, check_output, inspect_output
 from pipeline.storage import Location, locate
+from tests.runs import FILES, RUN, manifest_of
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = [InputFile(path=f"/in/{n}", size_bytes=1, fingerprint=n * 4) for n in "abc"]
-RUN = Run(stage="score", inputs=FILES, model_fingerprint="m1", settings={"score": {"precision": "auto"}})
-
-
-def manifest_of(run: Run, **values: Any) -> Manifest:
-    data: dict[str, Any] = {
-        "config": {},
-        "config_digest": "d",
-        "outputs": [],
-        "seconds": 1.5,
-        "environment": {},
-    }
-    return Manifest(stage=run.stage, inputs=run.inputs, **data | values)
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Location:
-    return locate(tmp_path / "out")
 
 
 def listing(where: Location) -> list[str]:
@@ -204,6 +180,15 @@ def finished(out: Location, stage: str) -> Run:
     return run
 
 
+def unfinished(out: Location, stage: str, besides: list[str]) -> Run:
+    """A directory as a killed stage leaves it, and other files in it."""
+    run = finished(out, stage)
+    out.child("manifest.json").delete_file()
+    for name in besides:
+        out.child(name).write_bytes(b"rows")
+    return run
+
+
 class Killed(BaseException):
     """What ends a process in mid-work."""
 
@@ -261,10 +246,7 @@ def test_a_kill_while_a_stage_begins_again_leaves_an_unfinished_directory(
 ) -> None:
     for deletions in range(len(WRITTEN[stage] + LEFT[stage]) + 1):
         out = locate(tmp_path / str(deletions))
-        run = finished(out, stage)
-        out.child("manifest.json").delete_file()
-        for name in LEFT[stage]:
-            out.child(name).write_bytes(b"rows")
+        run = unfinished(out, stage, LEFT[stage])
         with monkeypatch.context() as patch:
             kill_after(patch, deletions, backwards)
             with pytest.raises(Killed):
@@ -291,23 +273,16 @@ def test_nothing_is_deleted_where_a_file_of_somebody_else_lies(out: Location, st
     assert out.sizes() == before
 
 
-def test_a_stage_does_not_begin_again_where_a_file_of_somebody_else_lies(out: Location) -> None:
-    run = finished(out, "prepare")
-    out.child("manifest.json").delete_file()
-    out.child("notes.txt").write_bytes(b"mine")
+@pytest.mark.parametrize("stage", WRITTEN)
+def test_only_scores_and_models_go_on_where_a_file_of_somebody_else_lies(out: Location, stage: str) -> None:
+    run = unfinished(out, stage, ["notes.txt"])
     before = out.sizes()
     for function in (begin, check_output):
-        with pytest.raises(OutputError, match=r"holds notes\.txt, which is not of jobs\.prepare"):
-            function(out, run)
-    assert out.sizes() == before
-
-
-def test_scores_and_models_go_on_whatever_lies_beside(out: Location) -> None:
-    run = finished(out, "score")
-    out.child("manifest.json").delete_file()
-    out.child("notes.txt").write_bytes(b"mine")
-    before = out.sizes()
-    assert begin(out, run) is State.UNFINISHED
+        if stage in ("train", "score"):
+            assert function(out, run) is State.UNFINISHED
+        else:
+            with pytest.raises(OutputError, match=rf"holds notes\.txt, which is not of jobs\.{stage}"):
+                function(out, run)
     assert out.sizes() == before
 
 
@@ -352,9 +327,13 @@ sys.stdin.read()
 """
 
 
+def hold(out: Location) -> list[str]:
+    """The command of another job that begins in the same directory, and waits there."""
+    return [sys.executable, "-c", HOLD, out.path, RUN.model_dump_json()]
+
+
 def test_two_jobs_do_not_write_to_one_directory(out: Location) -> None:
-    command = [sys.executable, "-c", HOLD, out.path, RUN.model_dump_json()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+    with subprocess.Popen(hold(out), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"begun\n"
         for function in (begin, check_output):
@@ -377,5 +356,30 @@ def test_one_job_may_begin_twice_and_in_a_directory_that_was_replaced(out: Locat
     begin(out, RUN)
     assert begin(out, RUN, overwrite=True) is State.FRESH
     shutil.rmtree(out.path)
+    assert begin(out, RUN) is State.FRESH
+    assert begin(out, RUN) is State.UNFINISHED
+    # The new one is locked as the old one was.
+    other = subprocess.run(hold(out), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT)
+    assert "another job is writing there" in other.stderr
+    assert other.returncode == 1
+
+
+def test_what_another_job_wrote_before_the_lock_was_had_is_seen(
+    out: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_json = to_json(RUN.model_copy(update={"model_fingerprint": "m2"}).model_dump(mode="json"))
+    monkeypatch.setattr("pipeline.outputs._hold", lambda o: o.child("run.json").write_bytes(run_json))
+    with pytest.raises(OutputError, match="holds another run"):
+        begin(out, RUN)
+    assert out.child("run.json").read_bytes() == run_json
+
+
+def test_a_filesystem_that_cannot_lock_a_directory_is_written_to(
+    out: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     assert begin(out, RUN) is State.FRESH
     assert begin(out, RUN) is State.UNFINISHED

@@ -49,6 +49,7 @@ def test_a_meter_without_rows_says_that_it_is_starting(clock: Clock) -> None:
 def test_large_numbers_and_a_note_are_shown(clock: Clock) -> None:
     meter = Meter("prepare", clock)
     meter.update(1, 0.0)
+    assert meter.line() == "prepare: 1 row, 0%"
     clock.now += 1
     meter.update(1_234_568, 0.5, "epoch 1")
     assert meter.line() == "prepare: 1,234,568 rows, 50%, 1,234,567 rows/s, 0:01 left, epoch 1"

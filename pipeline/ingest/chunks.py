@@ -15,6 +15,7 @@ from pipeline.ingest.compression import BrokenStreamError, decompress
 from pipeline.ingest.cutting import LINES, Offsets, Rule, cut_records, first_records
 from pipeline.reading import Reading
 from pipeline.storage import Location
+from pipeline.wording import counted
 
 MAX_LINE_BYTES = 1 << 20
 _MOST_RECORDS = 1 << 16
@@ -109,7 +110,8 @@ def _number(stream: Any, source: str, file: int, cutting: Cutting, max_lines: in
             if max_lines is not None and chunk.first_line > max_lines:
                 return
     except BrokenStreamError as error:
-        where = f"{error}, after {offset:,} bytes of text and {chunk.first_line - 1:,} lines"
+        before = counted(chunk.first_line - 1, "line")
+        where = f"{error}, after {counted(offset, 'byte')} of text and {before}"
         yield replace(chunk, raw=b"", lines=0, broken=where, bytes_read=stream.tell(), skipped_bytes=0)
     else:
         if chunk.chunk == 0:

@@ -21,6 +21,7 @@ from pipeline.ingest.ipc import from_ipc, to_ipc
 from pipeline.ingest.rejects import RejectedLine
 from pipeline.objectstore import explain
 from pipeline.storage import Location
+from pipeline.wording import counted
 
 _MAGIC = b"PAR1"
 _MOST_ROWS = 1 << 16
@@ -156,7 +157,7 @@ def _number(tables: Iterator[pa.Table], chunk: Chunk, size: int, total: int) -> 
             yield begun
             begun = replace(begun, chunk=begun.chunk + 1, first_line=rows + 1)
     except _DAMAGE as error:
-        broken = f"Parquet data are damaged after {begun.first_line - 1:,} rows: {_reason(error)}"
+        broken = f"Parquet data are damaged after {counted(begun.first_line - 1, 'row')}: {_reason(error)}"
         yield replace(begun, lines=0, raw=chunk.raw, broken=broken, bytes_read=size)
     else:
         if begun.chunk == 0:

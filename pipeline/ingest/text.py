@@ -55,7 +55,10 @@ def _without_entities(text: str) -> str:
 
 
 def text_hash(texts: pa.Array) -> npt.NDArray[np.int64]:
-    """128-bit xxh3 of each text, blind to case, to white space, and to Unicode's ways to write the same.
+    """128-bit xxh3 of each text in lower case, blind to white space and to Unicode's ways to write the same.
+
+    Each character is lowered by itself (Unicode's simple mapping). That is no case folding: STRASSE and
+    straße differ, as do ΟΔΟΣ and οδος.
 
     Two of a billion different texts get the same hash with a chance of 10⁻²¹: equal hashes are taken
     for equal texts.
@@ -79,7 +82,8 @@ def text_hash(texts: pa.Array) -> npt.NDArray[np.int64]:
 def normal_form(texts: pa.Array) -> pa.Array:
     """(N,) strings, two of which are the same where `text_hash` takes texts for the same.
 
-    NFKC, in lower case, with a blank in place of all white space between words and none around them.
+    NFKC, each character in lower case, with a blank in place of all white space between words and none
+    around them.
     """
     normal = pc.utf8_trim_whitespace(pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC")))
     return pc.binary_join(pc.utf8_split_whitespace(normal), " ")

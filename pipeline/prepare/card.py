@@ -16,6 +16,7 @@ from pipeline.prepare.buckets import leak_frac
 from pipeline.prepare.shuffle import Filled
 from pipeline.prepare.split import SPLITS
 from pipeline.storage import Location
+from pipeline.wording import agree, counted
 
 CARD_FILE = "card.md"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -117,7 +118,7 @@ def render_card(card: dict[str, Any]) -> str:
     """The page, in Markdown."""
     parts = [
         "# Data card",
-        f"{card['lines']:,} lines, {card['rows']:,} reviews kept"
+        f"{counted(card['lines'], 'line')}, {counted(card['rows'], 'review')} kept"
         + (f", written {card['first_day']} to {card['last_day']}." if card["first_day"] else "."),
         *(f"**Not read to its end:** {sentence}" for sentence in card["broken"]),
         "## Splits and classes",
@@ -138,14 +139,10 @@ def render_card(card: dict[str, Any]) -> str:
             ("share of the reviews", *(f"{float(q):.0%}" for q in card["length_quantiles"])),
             [("have at most so many tokens", *(f"{n:,}" for n in card["length_quantiles"].values()))],
         ),
-        f"{card['truncated_rows']:,} reviews ({card['truncated_frac']:.2%}) are longer than the"
-        f" {card['max_length']} tokens that are kept of each; {card['cut_tokens']:,} tokens"
-        f" ({card['cut_tokens_frac']:.2%}) were cut.",
+        _on_length(card),
         "![Reviews by length](card-lengths.png)",
         "## The same text more than once",
-        f"{card['texts']:,} different texts; {card['repeated_rows']:,} reviews repeat one that came before,"
-        f" one text {card['most_repeats']:,} times. {card['texts_with_conflicting_stars']:,} texts came with"
-        " different stars or classes.",
+        _on_repeats(card),
         f"Had the reviews been split at random, {card['random_split_leak_frac']:.1%} of the test rows would"
         " have had their text in the training rows.",
     ]
@@ -162,17 +159,38 @@ def render_card(card: dict[str, Any]) -> str:
 def _warnings(card: dict[str, Any]) -> list[str]:
     """Where the splits are not quite what was asked for."""
     warnings = []
-    if card["rows_without_key"]:
+    keyless, apart = card["rows_without_key"], card["texts_in_several_splits"]
+    if keyless:
         warnings.append(
-            f"**Warning:** the split goes by {card['split_by']}, but {card['rows_without_key']:,} reviews,"
-            " repeated ones included, have none; they went by their text."
+            f"**Warning:** the split goes by {card['split_by']}, but {counted(keyless, 'review')}, repeated"
+            f" ones included, {agree(keyless, 'has none; it went by its', 'have none; they went by their')}"
+            " text."
         )
-    if card["texts_in_several_splits"]:
+    if apart:
         warnings.append(
-            f"**Warning:** {card['texts_in_several_splits']:,} texts are in more than one split: the"
+            f"**Warning:** {counted(apart, 'text')} {agree(apart, 'is', 'are')} in more than one split: the"
             f" split goes by {card['split_by']}, and repeated texts were kept."
         )
     return warnings
+
+
+def _on_length(card: dict[str, Any]) -> str:
+    reviews, tokens = card["truncated_rows"], card["cut_tokens"]
+    return (
+        f"{counted(reviews, 'review')} ({card['truncated_frac']:.2%}) {agree(reviews, 'is', 'are')} longer"
+        f" than the {card['max_length']} tokens that are kept of each; {counted(tokens, 'token')}"
+        f" ({card['cut_tokens_frac']:.2%}) {agree(tokens, 'was', 'were')} cut."
+    )
+
+
+def _on_repeats(card: dict[str, Any]) -> str:
+    repeated, conflicts = card["repeated_rows"], card["texts_with_conflicting_stars"]
+    return (
+        f"{counted(card['texts'], 'different text')}; {counted(repeated, 'review')}"
+        f" {agree(repeated, 'repeats', 'repeat')} one that came before, one text"
+        f" {counted(card['most_repeats'], 'time')}. {counted(conflicts, 'text')} came with different stars or"
+        " classes."
+    )
 
 
 def _row(name: str, counts: list[int]) -> tuple[str, ...]:
@@ -194,7 +212,8 @@ def draw_stars(card: dict[str, Any]) -> bytes:
     """Shares of the stars in each split, side by side; of the classes, where there are no stars."""
     starred = any(sum(counts.values()) for counts in card["rows_by_stars"].values())
     what, rows = ("Stars", card["rows_by_stars"]) if starred else ("Classes", card["rows_by_label"])
-    figure, axes = figures.new_figure(f"{what} in each split", f"{card['rows']:,} reviews; shares of a split")
+    note = f"{counted(card['rows'], 'review')}; shares of a split"
+    figure, axes = figures.new_figure(f"{what} in each split", note)
     splits = [s for s in SPLITS if sum(rows[s].values())]
     names = list(rows[SPLITS[0]])
     lying = not figures.names_fit(names)

@@ -141,7 +141,15 @@ def test_a_break_is_told_by_the_last_chunk_with_lines(tmp_path: Path) -> None:
     assert [bool(c.broken) for c in chunks] == [False] * (len(chunks) - 1) + [True]
     assert all(c.lines for c in chunks)
     told = chunks[-1].broken or ""
-    assert f"after {sum(len(c.raw) for c in chunks):,} bytes of text and" in told
+    lines = sum(c.lines for c in chunks)
+    assert told.endswith(f"after {sum(len(c.raw) for c in chunks):,} bytes of text and {lines:,} lines")
+
+
+def test_one_line_before_a_break_is_told_in_the_singular(tmp_path: Path) -> None:
+    data = gzip.compress(b'{"overall": 5}\n')
+    (tmp_path / "a.gz").write_bytes(data + b"\x1f\x8b\x08\x00" + b"\xff" * 300)
+    chunks = list(read_chunks(locate(tmp_path / "a.gz"), 0, Cutting(1 << 14)))
+    assert (chunks[-1].broken or "").endswith("after 15 bytes of text and 1 line")
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 8), st.booleans())

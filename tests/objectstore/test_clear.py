@@ -8,9 +8,10 @@ import pytest
 from s3server import Fault, Store, faulty, s3_error
 
 from pipeline.errors import OutputError
-from pipeline.manifest import Manifest, OutputFile, Run, write_manifest
+from pipeline.manifest import OutputFile, Run, write_manifest
 from pipeline.outputs import State, begin, inspect_output
 from pipeline.storage import Location, locate
+from tests.runs import manifest_of
 
 RUN = Run(stage="prepare", inputs=[], model_fingerprint="m1", settings={"seed": 1})
 OTHER = RUN.model_copy(update={"settings": {"seed": 2}})
@@ -25,8 +26,7 @@ def finished(out: Location) -> Location:
     for name in NAMES:
         out.child(name).write_bytes(b"rows")
     outputs = [OutputFile(path=name, bytes=4) for name in NAMES]
-    fields = {"config": {}, "config_digest": "d", "inputs": [], "seconds": 1.0, "environment": {}}
-    write_manifest(out, Manifest(stage="prepare", outputs=outputs, **fields))
+    write_manifest(out, manifest_of(RUN, outputs=outputs))
     return out
 
 
@@ -72,3 +72,20 @@ def test_a_failure_in_mid_deletion_leaves_an_unfinished_directory(
                 assert begin(out, OTHER, overwrite=True) is State.FRESH
             allowed += 1
     assert allowed > len(NAMES)
+
+
+def test_a_file_that_alone_cannot_be_deleted_is_not_left_without_its_run(
+    store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
+        denied = f"{method} {path}" == f"DELETE /{bucket}/out/card.md"
+        return s3_error(403, "AccessDenied") if denied else None
+
+    with faulty(store.url) as (url, proxy):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        out = finished(locate(f"s3://{bucket}/out"))
+        proxy.rule = rule
+        with pytest.raises(OutputError, match=r"card\.md: cannot be deleted: access denied"):
+            begin(out, OTHER, overwrite=True)
+        assert sorted(out.sizes()) == ["card.md", "run.json"]
+        assert inspect_output(out, RUN) is State.UNFINISHED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from pipeline import figures
 from pipeline.prepare import card as cards
 from pipeline.prepare.split import SPLITS
+from pipeline.wording import counted
 
 ODD = ("$", "$$", "$$$", "a|b", "\\", "\\|", "two\nlines", "x_1^2", "$\\frac{1}$")
 MANY = tuple(f"Sports and outdoors {i}" for i in range(12))
@@ -111,6 +113,53 @@ def test_a_label_is_one_cell_of_a_table_whatever_it_holds() -> None:
     table = [cells(line) for line in page[start:].split("\n\n")[0].split("\n")[1:]]
     assert [row[0] for row in table] == [*(" ".join(n.split()) for n in ODD), "all"]
     assert all(len(row) == 5 for row in table)
+
+
+def with_all(number: int) -> dict[str, Any]:
+    """A card of which every count is the same."""
+    names = ["lines", "rows", "truncated_rows", "cut_tokens", "texts", "repeated_rows", "most_repeats"]
+    names += ["texts_with_conflicting_stars", "texts_in_several_splits", "rows_without_key"]
+    return card(("a", "b")) | dict.fromkeys(names, number)
+
+
+@pytest.mark.parametrize(
+    ("number", "sentences"),
+    [
+        (
+            1,
+            [
+                "1 line, 1 review kept.",
+                "goes by text, but 1 review, repeated ones included, has none; it went by its text.",
+                "1 text is in more than one split",
+                "1 review (1.00%) is longer than the 64 tokens",
+                "1 token (1.00%) was cut.",
+                "1 different text; 1 review repeats one that came before, one text 1 time."
+                " 1 text came with different stars or classes.",
+            ],
+        ),
+        (
+            1200,
+            [
+                "1,200 lines, 1,200 reviews kept.",
+                "but 1,200 reviews, repeated ones included, have none; they went by their text.",
+                "1,200 texts are in more than one split",
+                "1,200 reviews (1.00%) are longer than the 64 tokens",
+                "1,200 tokens (1.00%) were cut.",
+                "1,200 different texts; 1,200 reviews repeat one that came before, one text 1,200 times."
+                " 1,200 texts came with different stars or classes.",
+            ],
+        ),
+    ],
+)
+def test_what_is_counted_stands_in_the_singular_where_there_is_one(
+    number: int, sentences: list[str], drawn: list[Figure]
+) -> None:
+    page = cards.render_card(with_all(number))
+    assert [s for s in sentences if s not in page] == []
+    assert not re.search(r"\b1 (different )?(lines|reviews|texts|tokens|times|are|were|have)\b", page)
+    cards.draw_stars(with_all(number))
+    (axes,) = drawn[0].axes
+    assert [t.get_text() for t in axes.texts] == [f"{counted(number, 'review')}; shares of a split"]
 
 
 def test_lengths_of_an_even_spread_give_bars_of_one_height(drawn: list[Figure]) -> None:

@@ -230,13 +230,15 @@ def test_rows_without_a_user_go_by_their_text_and_are_told(
     cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     reviews = [review(n, reviewerID=("", " ", None)[n % 3] if n < 300 else "U1") for n in range(400)]
+    reviews += reviews[:20]
     file = write(tmp_path / "in" / "1.json.gz", reviews)
     manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=user", *EVEN)
     found = splits_by("reviewerID", tmp_path / "out", {file: reviews})
     assert found[""] == found[" "] == found[None] == {"train", "val", "test"}  # type: ignore[index]
     assert len(found["U1"]) == 1
-    assert manifest.details["rows_without_key"] == 300
-    warning = "goes by user, but 300 reviews, repeated ones included, have none; they went by their text"
+    assert manifest.details["repeated_rows"] == 20
+    assert manifest.details["rows_without_key"] == 320
+    warning = "goes by user, but 320 reviews, repeated ones included, have none; they went by their text"
     assert warning in (tmp_path / "out" / "card.md").read_text()
 
 

@@ -174,6 +174,8 @@ def test_the_job_says_what_it_wrote(tmp_path: Path) -> None:
     kinds = ", ".join(f"{count} {kind}" for kind, count in other.broken.items())
     assert f"3,000 reviews, {other.broken_rows} of them broken ({kinds}), 2 files" in done.stderr
     assert [(tmp_path / f.name).read_bytes() for f in other.files] == [f.read_bytes() for f in other.files]
+    done = job("--output", tmp_path / "one", "--rows", 1, "--shards", 1)
+    assert "synth: 1 review, 1 file, " in done.stderr
 
 
 @pytest.mark.parametrize(
