@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.objectstore import explain, upload
 
 _SAMPLE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,14 @@ class Location:
 
     def read_bytes(self) -> bytes:
         """The whole content; InputError as `open_input`."""
+        return b"".join(self.read_pieces(None))
+
+    def read_pieces(self, size: int | None = _PIECE_BYTES) -> Iterator[bytes]:
+        """The content, so many bytes at a time, or None for all at once; InputError as `open_input`."""
         with self.open_input() as file:
             try:
-                return bytes(file.read())
+                while piece := file.read(size):
+                    yield piece
             except OSError as error:
                 raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 

@@ -1,0 +1,89 @@
+"""Chunks of a scoring job before and after the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import InputConfig
+from pipeline.ingest.dataset import ReadPlan, batch_table, read_source, to_batch
+from pipeline.ingest.encode import load_encoder
+from pipeline.ingest.rows import Recipe
+from pipeline.ingest.sources import Source, find_sources
+from pipeline.ledger import Entry
+from pipeline.model import ModelCard, tokenizer_json
+from pipeline.parts import ENTRY_KEY
+from pipeline.score.chunks import RUN_KEY, ChunkWork
+from pipeline.storage import locate
+
+CARD = ModelCard(
+    base_model="tiny",
+    labels=["1", "2"],
+    scheme="stars",
+    stars_to_label={},
+    max_length=16,
+    text=None,
+    text_separator=" ",
+    data_fingerprint="none",
+)
+RECIPE = Recipe(" ", max_length=16, verified_only=False, scheme=None)
+
+
+def write(file: Path, rows: int) -> str:
+    lines = [json.dumps({"reviewText": f"shirt number {i}", "overall": 5.0}) for i in range(rows)]
+    # Every third line is no object.
+    lines = [x for i, line in enumerate(lines) for x in ([line, "{"] if i % 2 else [line])]
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Source]:
+    files = [locate(write(tmp_path / f"{i}.json", rows)) for i, rows in enumerate((30, 20))]
+    return find_sources(files, InputConfig(), need_stars=False)
+
+
+@pytest.fixture
+def work(sources: list[Source], tiny_model: Path, tmp_path: Path) -> ChunkWork:
+    forms = {s.number: s.form for s in sources}
+    return ChunkWork(str(tmp_path / "out"), forms, RECIPE, tokenizer_json(tiny_model), CARD, "run 1")
+
+
+@pytest.mark.parametrize("most", [1, 30, 45, 100])
+def test_the_first_rows_go_over_several_files(work: ChunkWork, sources: list[Source], most: int) -> None:
+    texts = [f"shirt number {i}" for rows in (30, 20) for i in range(rows)][:most]
+    expected = load_encoder(work.tokenizer, 16)(pa.array(texts))["input_ids"]
+    assert work.first_rows(sources, most).to_pylist() == expected.to_pylist()
+
+
+def test_there_may_be_no_first_rows(work: ChunkWork) -> None:
+    assert len(work.first_rows([], 10)) == 0
+
+
+def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
+    work: ChunkWork, sources: list[Source], tmp_path: Path
+) -> None:
+    (chunk,) = read_source(sources[0], ReadPlan(1 << 20))
+    scored = replace(work.encode(chunk), counts={"tokens": 7})
+    written = []
+    for seconds in (1.0, 2.0):
+        account = work.write_chunk(batch_table(replace(scored, took={"forward_s": seconds})))
+        entry = Entry.from_json(account["entry"][0].as_py())
+        assert (entry.took["forward_s"], entry.counts) == (seconds, {"tokens": 7})
+        assert entry.took["write_s"] > 0
+        assert [o.path for o in entry.outputs] == [
+            "rejects/part-00000-000000.parquet",
+            "part-00000-000000.parquet",
+        ]
+        written.append([(tmp_path / "out" / o.path).read_bytes() for o in entry.outputs])
+    assert written[0] == written[1]
+    metadata = pq.read_metadata(tmp_path / "out" / "part-00000-000000.parquet").metadata
+    assert metadata[RUN_KEY] == b"run 1"
+    kept = Entry.from_json(metadata[ENTRY_KEY])
+    assert (kept.rows, kept.rejected, kept.took) == (30, {"bad_json": 15}, {})
+    assert to_batch(batch_table(scored)).rows.num_rows == 30
