@@ -58,7 +58,11 @@ def point_metrics(confusion: IntArray) -> dict[str, float]:
 
 
 def mean_absolute_error(confusion: IntArray) -> float:
-    """The mean of |predicted class - true class|; for classes that have an order."""
+    """The mean of |predicted class - true class|; for classes that have an order.
+
+    Args:
+        confusion: (C, C) counts, true classes by predicted ones; at least one row was counted.
+    """
     classes = np.arange(len(confusion))
     distance = np.abs(np.subtract.outer(classes, classes))
     return float((confusion * distance).sum() / confusion.sum())

@@ -30,7 +30,11 @@ class Ragged:
 
     @classmethod
     def of(cls, column: pa.Array | pa.ChunkedArray) -> Ragged:
-        """The rows of a list<int32> column, sharing its memory where it is in one piece."""
+        """The rows of a column, sharing its memory where it is in one piece.
+
+        Args:
+            column: (N,) list<int32>.
+        """
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
         if isinstance(column, pa.ChunkedArray):
@@ -130,7 +134,11 @@ def take_slices(values: npt.NDArray[np.int32], starts: IntArray, lengths: IntArr
 
 
 def slice_positions(starts: IntArray, lengths: IntArray) -> IntArray:
-    """The positions of slices of an array, one slice after the other; see `take_slices`."""
+    """(Σ lengths,) int64: the positions of slices of an array, one slice after the other.
+
+    Args:
+        starts, lengths: (S,) as `take_slices`.
+    """
     ends = np.cumsum(lengths)
     positions = np.repeat(starts - ends + lengths, lengths)
     positions += np.arange(len(positions))

@@ -73,6 +73,12 @@ class _Ahead:
         self._block, self._block_start, self._offset = memoryview(b""), start, 0
 
     def read(self, size: int) -> memoryview:
+        """The next bytes, at most `size` of them; none at the end.
+
+        Raises:
+            OSError: the object cannot be read.
+            InputError: it has been changed since it was opened.
+        """
         if self._offset == len(self._block):
             self._take_next()
         piece = self._block[self._offset : self._offset + size]
@@ -87,9 +93,11 @@ class _Ahead:
         return True
 
     def tell(self) -> int:
+        """The byte that is read next."""
         return self._block_start + self._offset
 
     def close(self) -> None:
+        """Ask for no more blocks."""
         self._pool.shutdown(cancel_futures=True)
 
     def _take_next(self) -> None:

@@ -161,9 +161,9 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
     """The actors that hold the model, and the CPUs for all else."""
     cpus, devices = cluster.cpus, cluster.gpus or cluster.cpus
     if num_actors is not None and num_actors > _ACTORS_PER_DEVICE * devices:
-        kind = "GPUs" if cluster.gpus else "CPUs"
+        there = counted(devices, "GPU" if cluster.gpus else "CPU")
         raise SettingError(
-            f"score.num_actors={num_actors}, but the cluster has {devices:g} {kind}; at most"
+            f"score.num_actors={num_actors}, but the cluster has {there}; at most"
             f" {_ACTORS_PER_DEVICE} actors share one"
         )
     if cluster.gpus:
@@ -199,7 +199,7 @@ def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
         raise SettingError(f"train.use_gpu=true, but the cluster has no GPU ({cluster})")
     size = config.num_workers or (math.floor(cluster.gpus) if use_gpu else len(cluster.nodes))
     if use_gpu and size > cluster.gpus:
-        raise SettingError(f"train.num_workers={size}, but the cluster has {cluster.gpus:g} GPUs")
+        raise SettingError(f"train.num_workers={size}, but the cluster has {counted(cluster.gpus, 'GPU')}")
     if config.global_batch_rows % size:
         raise SettingError(
             f"train.global_batch_rows={config.global_batch_rows} is not divisible by"

@@ -181,7 +181,11 @@ class Location:
             raise OutputError(f"{self.uri}: cannot be deleted: {explain(error)}") from None
 
     def delete_tree(self) -> None:
-        """Delete this directory and all below it; nothing happens where there is none."""
+        """Delete this directory and all below it; nothing happens where there is none.
+
+        Raises:
+            OutputError: that fails.
+        """
         if self.info().type != pafs.FileType.Directory:
             return
         try:

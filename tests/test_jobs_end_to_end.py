@@ -172,17 +172,23 @@ def test_scores_are_those_of_a_plain_loop(outputs: Outputs) -> None:
 def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
     outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
-    tables = []
+    empty = tmp_path / "empty.json"
+    empty.write_text('{"overall": 5.0, "reviewText": " "}\n')
+    inputs, tables = [str(dump), str(empty)], []
     for actors in (1, 2):
         config = outputs.config.replace(score__num_actors=actors)
-        job = score_stage.plan([str(dump)], str(outputs.model), str(tmp_path / str(actors)), config)
+        job = score_stage.plan(inputs, str(outputs.model), str(tmp_path / str(actors)), config)
         score_stage.score(job, cluster, Reporter())
         tables.append(read_scores(tmp_path / str(actors)))
     assert tables[0].equals(tables[1])
     assert tables[0]["asin"].null_count == 0
     manifest = read_manifest(locate(tmp_path / "1"), "score")
     assert manifest.counts is not None
-    assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1200
+    assert manifest.counts.rejected["empty_text"] > 0
+    assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1201
+    # The rejects, which a scored split has none of, are known to be its own too.
+    where = locate(tmp_path / "1")
+    assert check_output(where, read_run(where), overwrite=True) is State.FRESH
 
 
 def test_an_interrupted_score_goes_on_to_the_same_rows(

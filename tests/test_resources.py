@@ -20,6 +20,7 @@ from pipeline.resources import (
     plan_train,
 )
 from pipeline.storage import locate
+from pipeline.wording import counted
 
 one_node = st.builds(
     lambda cpus, gpus: Cluster((Node(float(cpus), float(gpus)),)), st.integers(1, 256), st.integers(0, 16)
@@ -105,7 +106,8 @@ def test_train_workers_fit_on_the_nodes(cluster: Cluster, workers: int | None) -
         num_workers=workers, global_batch_rows=(workers or 1) * 5040 * 11 * 13 * 17 * 19 * 23
     )
     if workers is not None and cluster.gpus and workers > cluster.gpus:
-        with pytest.raises(SettingError, match=rf"num_workers={workers}.*{cluster.gpus:g} GPUs"):
+        there = counted(cluster.gpus, "GPU")
+        with pytest.raises(SettingError, match=rf"num_workers={workers}.*has {there}$"):
             plan_train(cluster, config)
         return
     try:
@@ -215,7 +217,7 @@ def test_actors_beyond_all_reason_are_refused() -> None:
     assert plan_score(Cluster((Node(2.0),)), 1, 200).scorers.size == 200
     with pytest.raises(SettingError, match=r"score\.num_actors=201, but the cluster has 2 CPUs"):
         plan_score(Cluster((Node(2.0),)), 1, 201)
-    with pytest.raises(SettingError, match=r"score\.num_actors=101, but the cluster has 1 GPUs"):
+    with pytest.raises(SettingError, match=r"score\.num_actors=101, but the cluster has 1 GPU;"):
         plan_score(Cluster((Node(64.0, 1.0),)), 1, 101)
 
 

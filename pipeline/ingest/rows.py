@@ -110,6 +110,12 @@ class _Drops:
         self.kept = np.ones(rows.num_rows, np.bool_)
 
     def __call__(self, reason: str, which: npt.NDArray[np.bool_], detail: Callable[[int], str]) -> None:
+        """Drop rows for a reason.
+
+        Args:
+            which: (N,) bool; those that are dropped already keep the reason that they have.
+            detail: what is said of the row with this index.
+        """
         for i in np.flatnonzero(which & self.kept):
             line = self.rows["line"][int(i)].as_py()
             offset, raw = self.places.find(line)
@@ -117,11 +123,13 @@ class _Drops:
         self.kept[which] = False
 
     def text(self, form: Format) -> None:
+        """Drop rows without text."""
         texts = self.rows["text"]
         self("missing_text", _mask(pc.is_null(texts)), lambda _: f"none of {', '.join(form.text)}")
         self("empty_text", _mask(pc.equal(texts, "")), lambda _: "nothing but white space")
 
     def stars(self, form: Format) -> None:
+        """Drop rows with no stars, or others than 1 to 5."""
         stars, words = self._star_values(), self.rows["word"]
 
         def written(i: int) -> str:
@@ -135,6 +143,7 @@ class _Drops:
         )
 
     def words(self, form: Format, scheme: LabelScheme) -> None:
+        """Drop rows with no label, or one that the scheme does not name."""
         words = self.rows["word"]
         self("missing_label", _mask(pc.is_null(words)), lambda _: f"no {form.stars}")
         known = scheme.encode_words(words) != UNLABELLED

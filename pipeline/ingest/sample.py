@@ -237,6 +237,7 @@ class _Reading:
 
     @classmethod
     def of(cls, text: str, delimiter: str, quoted: bool) -> _Reading:
+        """The records of a text, up to the first that cannot be read so."""
         csv.field_size_limit(sys.maxsize)
         reader = csv.reader(
             io.StringIO(text, newline=""),

@@ -58,8 +58,8 @@ def epoch_batches(
         parts: URIs of the Parquet parts of the split.
         batch_rows: rows in a batch; only the last of the epoch is smaller.
     Yields:
-        Some rows, and the numbers of those that make the batch, by falling length. Each row of the split
-        is in exactly one batch.
+        Some rows, and the numbers (B,) of those that make the batch, by falling length. Each row of the
+        split is in exactly one batch.
     """
     rng = np.random.default_rng(derive_seed(seed, "shuffle", epoch))
     order = [parts[i] for i in rng.permutation(len(parts))]
@@ -105,6 +105,12 @@ def my_part(batch: IntArray, rank: int, world: int) -> IntArray:
     """The rows of a global batch that one worker computes: every `world`-th, so lengths are alike.
 
     Rows go by falling length, so worker 0 is never without; another may be in the epoch's last batch.
+
+    Args:
+        batch: (B,) numbers of rows.
+        rank: of the worker, in [0, world).
+    Returns:
+        (B / world,) of them, rounded up or down.
     """
     return batch[rank::world]
 
