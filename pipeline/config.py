@@ -221,7 +221,7 @@ class ScoreConfig(Section):
     """Actors that hold the model; by default one a GPU, or as many as the CPUs carry."""
     precision: Precision = "auto"
     batch_tokens: Annotated[int, Field(ge=64)] | None = None
-    """Padded tokens in one forward pass; by default 4,096 on a CPU and 65,536 on a GPU, or what a long job
+    """Padded tokens in one forward pass; by default 2,048 on a CPU and 65,536 on a GPU, or what a long job
     finds to be fastest."""
     compile: bool | None = None
     """torch.compile the model; by default only on a GPU, in a long job, if that is faster."""

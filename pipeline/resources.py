@@ -139,7 +139,8 @@ def _room(cluster: Cluster, actors: Pool, rest: float) -> float:
 def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> ScorePlan:
     """Share a cluster out between the actors that hold the model and all that keeps them fed.
 
-    Without a GPU the model takes nearly all the time: one CPU in 16, and at least one, is for the rest.
+    Without a GPU the model takes nearly all the time, so each CPU has an actor, though they reserve a little
+    less: one CPU in 16, and at least one, or half of one, is for the rest.
     With GPUs an actor needs half a CPU to one, and every other CPU encodes.
 
     Args:
@@ -174,7 +175,9 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
         scorers = Pool(size, _share(min(1.0, beside_gpu / 2 / per_gpu)), _share(1 / per_gpu))
         return scorers, cpus - scorers.all_cpus
     rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
-    size = num_actors or max(1, math.floor(cpus - rest))
+    # One thread each: two threads wait for each other whenever something else takes a core for a moment, and
+    # what reads and encodes does that all the time.
+    size = num_actors or max(1, math.floor(cpus))
     threads = max(1, min(math.floor(cpus / size), math.floor(max(n.cpus for n in cluster.nodes))))
     return Pool(size, _share(1 / math.ceil(size / (cpus - rest))), threads=threads), rest
 

@@ -20,10 +20,10 @@ from pipeline.score.forward import Forward, ForwardOptions, load_forward, read_f
 SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
 """Rows that are tried."""
 
-BATCH_TOKENS = {"cpu": 4096, "gpu": 65536}
+BATCH_TOKENS = {"cpu": 2048, "gpu": 65536}
 """Of a batch, where the job is too small to try others."""
 
-_CANDIDATES = {"cpu": (1024, 2048, 4096, 8192), "gpu": (16384, 32768, 65536, 131072)}
+_CANDIDATES = {"cpu": (512, 1024, 2048, 4096), "gpu": (16384, 32768, 65536, 131072)}
 
 _NEAR_BEST = 0.97
 """The smallest batch is taken whose rate is this near the best: larger ones pad more and hold more memory."""

@@ -7,9 +7,10 @@ asked back before the last one. So a GPU always has the next batch at hand.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from pipeline.ragged import IntArray, Ragged, padded_width, token_budget_batches
 from pipeline.storage import locate
 
 FloatArray = npt.NDArray[np.float32]
+Result = TypeVar("Result")
 
 _PROBE_IDS = ((1, 2, 3, 4), (4, 3, 2, 1))
 """Rows to see what kind of mask a model takes; any ids do."""
@@ -51,6 +53,21 @@ class Scored:
     """Tokens that went through the model, padding included."""
     halvings: int
     """How often a batch was cut in two because the device's memory did not hold it."""
+
+
+@lru_cache(maxsize=1)
+def _computing_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "computing")
+
+
+def compute(work: Callable[..., Result], *arguments: Any) -> Result:
+    """Do some work on the one thread of this process that computes.
+
+    OpenMP gives each thread that computes a team of its own. Where a process has two teams on the same cores
+    it lets all of them sleep at every turn: Ray, which makes an actor on one thread and calls it on another,
+    lost a fifth of the rate by that.
+    """
+    return _computing_thread().submit(work, *arguments).result()
 
 
 @lru_cache(maxsize=1)

@@ -13,10 +13,10 @@ import pyarrow as pa
 from pipeline.ingest.dataset import batch_table, to_batch
 from pipeline.model import ModelCard
 from pipeline.ragged import Ragged
-from pipeline.score.forward import ForwardOptions, load_forward, read_forward
+from pipeline.score.forward import ForwardOptions, compute, load_forward, read_forward
 
 COMPARED_ROWS = 256
-"""Of the first chunk of a job, the rows that are scored in float32 too."""
+"""So many rows of one chunk of a job are scored in float32 too."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Predictor:
             ModelError: it is another one by now.
         """
         self._options = options
-        self._forward = load_forward(options.forward)
+        self._forward = compute(load_forward, options.forward)
         self._idle_since: float | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -51,7 +51,7 @@ class Predictor:
         ids = Ragged.of(batch.rows["input_ids"])
         # Within the chunk alone: what a chunk yields must not depend on another.
         distinct, which = ids.distinct()
-        scored = self._forward(distinct, self._options.batch_tokens)
+        scored = compute(self._forward, distinct, self._options.batch_tokens)
         card = self._options.card
         rows = score_columns(batch.rows.drop_columns(["input_ids"]), scored.probabilities[which], card)
         counts = batch.counts | {
@@ -61,15 +61,16 @@ class Predictor:
             "padded_tokens": scored.padded_tokens,
             "flops": self._forward.flops(distinct.lengths),
         }
-        if (batch.file, batch.chunk) == (0, 0):
-            counts |= self._compare(distinct, scored.probabilities)
+        # Not the first chunk if there is another: a job that begins shall soon have something to show.
+        if batch.file == 0 and (batch.chunk == 1 or (batch.chunk == 0 and batch.last)):
+            counts |= compute(self._compare, distinct, scored.probabilities)
         waited = 0.0 if self._idle_since is None else start - self._idle_since
         self._idle_since = time.monotonic()
         took = {"forward_s": self._idle_since - start, "wait_s": waited, "halvings": scored.halvings}
         return batch_table(replace(batch, rows=rows, counts=counts, took=batch.took | took))
 
     def _compare(self, ids: Ragged, found: npt.NDArray[np.float32]) -> dict[str, Any]:
-        """How far the first rows of the job are from their probabilities in float32.
+        """How far the first rows of a chunk are from their probabilities in float32.
 
         Args:
             found: (N, C), the probabilities of N rows.

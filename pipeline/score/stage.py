@@ -33,7 +33,7 @@ from pipeline.progress import Reporter
 from pipeline.score.bill import make_bill
 from pipeline.score.calibrate import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
 from pipeline.score.chunks import ChunkWork
-from pipeline.score.forward import ForwardOptions
+from pipeline.score.forward import ForwardOptions, compute
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import committed_entries
 from pipeline.storage import Location, locate
@@ -210,7 +210,7 @@ def _device(pools: resources.ScorePlan) -> str:
 
 def _calibrate(question: Question, work: ChunkWork, sources: list[Source]) -> dict[str, Any]:
     """On a worker, with the share of an actor."""
-    return calibrate(question, work.first_rows(sources, SAMPLE_ROWS[question.device]))
+    return compute(calibrate, question, work.first_rows(sources, SAMPLE_ROWS[question.device]))
 
 
 def _forward_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_time_is_told_beside_the_counts_and_the_first_call_waited_for_nobody(
     assert not {n for n in first.counts if n.endswith("_s")}
 
 
-def test_the_first_rows_of_a_job_are_compared_with_float32(model: tuple[str, ModelCard]) -> None:
+def test_some_rows_of_a_job_are_compared_with_float32(model: tuple[str, ModelCard]) -> None:
     actor, rows = predictor(model), some_rows(COMPARED_ROWS + 50)
     counts = score(actor, chunk(rows)).counts
     assert counts["compared_rows"] == COMPARED_ROWS
@@ -112,7 +113,9 @@ def test_the_first_rows_of_a_job_are_compared_with_float32(model: tuple[str, Mod
     )
     # The batches differ, and with them the last bits.
     assert counts["largest_change"] == pytest.approx(change, abs=1e-4)
-    for other in (chunk(rows, number=1), chunk(rows, file=1)):
+    assert score(actor, chunk(rows, number=1)).counts["compared_rows"] == COMPARED_ROWS
+    # The first chunk is soon done, unless it is the only one.
+    for other in (replace(chunk(rows), last=False), chunk(rows, number=2), chunk(rows, file=1)):
         assert "compared_rows" not in score(actor, other).counts
 
 
