@@ -6,6 +6,8 @@ start of processes, imports and the load of the model are left out for all. All 
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import shutil
 import tempfile
@@ -190,14 +192,30 @@ def sorted_float32(dump: str, model: str, output: str) -> float:
 
 
 def _texts(dump: str) -> Iterator[str]:
-    import gzip
-    import json
-
     for file in _files(dump):
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                yield join(row.get("summary"), row.get("reviewText"))
+        for line in _lines(file):
+            row = json.loads(line)
+            yield join(row.get("summary"), row.get("reviewText"))
+
+
+def count_lines(dump: str) -> int:
+    """Lines of a folder of gz files."""
+    return sum(len(_lines(file)) for file in _files(dump))
+
+
+def write_part_of(dump: str, target: str, parts: int) -> int:
+    """Write the first of so many parts of each file of a folder to another folder; returns its lines."""
+    Path(target).mkdir()
+    for file in _files(dump):
+        lines = _lines(file)
+        first = b"".join(lines[: max(1, len(lines) // parts)])
+        Path(target, Path(file).name).write_bytes(gzip.compress(first))
+    return count_lines(target)
+
+
+def _lines(file: str) -> list[bytes]:
+    with gzip.open(file) as lines:
+        return list(lines)
 
 
 def _files(dump: str) -> list[str]:
