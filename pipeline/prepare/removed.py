@@ -42,7 +42,7 @@ REMOVED_SCHEMA = pa.schema(
     ]
 )
 
-_RANGE_LINES = 1 << 20
+_RANGE_LINES = 1 << 18
 """Lines of the input whose removed rows one process holds at a time."""
 
 _MOST_RANGES = 4096
