@@ -70,8 +70,12 @@ def table(entries: list[dict[str, Any]]) -> list[str]:
     lines = [f"| {entries[0]['bench']} | {unit} | low – high | ours over it |", "|---|---|---|---|"]
     for e in entries:
         spread = f"{e['low']:,.0f} – {e['high']:,.0f}"
-        lines.append(f"| {e['contender']} | {e['median']:,.0f} | {spread} | {e['ratio']:.1f} × |")
+        lines.append(f"| {e['contender']} | {e['median']:,.0f} | {spread} | {_ratio(e['ratio'])} |")
     return lines
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.1f} ×" if value >= 2 else f"{value:.2f} ×"
 
 
 if __name__ == "__main__":
