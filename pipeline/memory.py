@@ -28,3 +28,13 @@ def keep_freed_memory() -> None:
     mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
     # Arrow's own pool gives memory back after 10 ms.
     pa.set_memory_pool(pa.system_memory_pool())
+
+
+def release_freed_memory() -> None:
+    """Give back what this process has freed, also what lies between things that it holds; a few milliseconds.
+
+    For a process that goes on with another kind of work, whose pieces are of other sizes.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

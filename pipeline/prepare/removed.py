@@ -24,7 +24,7 @@ from pipeline.ingest.parse import Places
 from pipeline.ingest.rejects import RejectedLine, reject_table
 from pipeline.ingest.sources import Source
 from pipeline.manifest import OutputFile
-from pipeline.memory import keep_freed_memory
+from pipeline.memory import release_freed_memory
 from pipeline.parts import write_part
 from pipeline.progress import Reporter
 from pipeline.resources import Pool
@@ -42,7 +42,7 @@ REMOVED_SCHEMA = pa.schema(
     ]
 )
 
-_RANGE_LINES = 1 << 18
+_RANGE_LINES = 1 << 16
 """Lines of the input whose removed rows one process holds at a time."""
 
 _MOST_RANGES = 4096
@@ -89,13 +89,13 @@ class Restore:
 
     def load(self, parts: list[str]) -> pa.Table:
         """Some parts of REMOVED_SCHEMA as one table, with a column `place`."""
-        keep_freed_memory()
+        release_freed_memory()
         rows = pa.concat_tables([_read(self.output, name) for name in parts]).unify_dictionaries()
         return rows.append_column("place", pa.array(self.ranges.places(rows)))
 
     def write_range(self, rows: pa.Table) -> pa.Table:
         """Write the rows of a range in order, and hand on which range it is."""
-        keep_freed_memory()
+        release_freed_memory()
         if not rows.num_rows:
             return pa.table({"range": pa.array([], pa.int64())})
         number = rows["place"][0].as_py() // self.ranges.width
@@ -109,7 +109,7 @@ class Restore:
         Args:
             found: the ranges that have rows.
         """
-        keep_freed_memory()
+        release_freed_memory()
         chunks = read_source(source, self.read)
         chunk = next(chunks)
         for number in self.ranges.of_file(source.number):
@@ -131,6 +131,8 @@ class Restore:
                 table = pa.concat_tables(rejects).unify_dictionaries().combine_chunks()
                 name = f"rejects/duplicates-{source.number:05d}-{number:05d}.parquet"
                 written = write_part(locate(self.output), name, table)
+                del table
+                release_freed_memory()
                 yield pa.table({"output": [written.model_dump_json()]})
 
     def _removed(self, file: int, number: int) -> pa.Table:

@@ -20,7 +20,7 @@ from pipeline.config import DedupConfig
 from pipeline.errors import AccountingError
 from pipeline.ingest.dataset import table_dataset
 from pipeline.manifest import OutputFile
-from pipeline.memory import keep_freed_memory
+from pipeline.memory import keep_freed_memory, release_freed_memory
 from pipeline.parts import write_part
 from pipeline.prepare.buckets import BUCKET_SCHEMA, ENCODED_SCHEMA, Bucket, bucket_edges, close_bucket
 from pipeline.prepare.removed import REMOVED
@@ -141,7 +141,7 @@ def _grouped(parts: list[OutputFile]) -> Iterator[list[OutputFile]]:
 
 def read_parts(uris: list[str]) -> pa.Table:
     """Some parts as one table of BUCKET_SCHEMA."""
-    keep_freed_memory()
+    release_freed_memory()
     tables = []
     for uri in uris:
         with locate(uri).open_input() as file:

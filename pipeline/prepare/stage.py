@@ -49,7 +49,7 @@ _ENCODERS = 16
 """So many always get several chunks of an input that takes them long; not how many there are, for the files
 of rejects, which are one a chunk, must not depend on the machine."""
 _SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
-_HEAD_CHUNK_BYTES = 1 << 20
+_SMALL_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ def _restore(
     """The third pass: the rows that the second took out, with their lines, to rejects/."""
     read = [counts.files[s.uri].lines if s.uri in counts.files else 0 for s in job.sources]
     files = {file for bucket in filled for file in bucket.rejected}
-    work = Restore(job.output.uri, _read_plan(job), job.recipe.parse_options(), Ranges.of(read))
+    # Small chunks: what is kept of each would leave holes of its size in the memory of the process.
+    plan = replace(_read_plan(job), chunk_bytes=_SMALL_CHUNK_BYTES)
+    work = Restore(job.output.uri, plan, job.recipe.parse_options(), Ranges.of(read))
     return restore_lines(
         [bucket.removed for bucket in filled if bucket.removed],
         [s for s in job.sources if s.number in files],
@@ -215,7 +217,7 @@ def find_boundary(
     left, lines = config.head_rows, plan.max_rows
     for source in sources:
         assert isinstance(source.form, Format)
-        for chunk in read_source(source, replace(plan, chunk_bytes=_HEAD_CHUNK_BYTES), lines):
+        for chunk in read_source(source, replace(plan, chunk_bytes=_SMALL_CHUNK_BYTES), lines):
             rows = keep_lines(chunk, source.form, recipe).rows
             # One row more must follow: with none left over there is nothing to train on.
             if rows.num_rows > left:
