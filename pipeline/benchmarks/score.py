@@ -1,7 +1,8 @@
 """gz dumps to labels and probabilities: ours, what others use, and the bare forward passes.
 
 Each function scores the dump once and returns the seconds from the first row at the model to the end: the
-start of processes, imports and the load of the model are left out for all. All compute with all cores.
+start of processes, imports and the load of the model are left out for all. All compute on the CPU, with all
+its cores.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ import pyarrow as pa
 from pipeline.benchmarks.ingest import join
 from pipeline.config import load_config
 from pipeline.progress import Reporter
+from pipeline.score.calibrate import BATCH_TOKENS
 from pipeline.score.predictor import Predictor
 
 MAX_LENGTH = 128
+_BATCH_TOKENS = f"score.batch_tokens={BATCH_TOKENS['cpu']}"
+"""Also where the job is long enough to try others, so that the bare passes have the same batches."""
+
 _BATCH_ROWS = 64
 _SORTED_BATCH_ROWS = 32
 BEGAN = "RAYVIEW_BENCHBEGAN"
@@ -36,10 +41,10 @@ def ours(dump: str, model: str, output: str) -> float:
     from pipeline.score import stage
 
     shutil.rmtree(output, ignore_errors=True)
-    config = load_config(None, [])
+    config = load_config(None, [_BATCH_TOKENS])
     with tempfile.TemporaryDirectory() as work:
         os.environ[BEGAN] = f"{work}/began"
-        cluster = resources.connect(config.cluster)
+        cluster = resources.without_gpus(resources.connect(config.cluster))
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=MarkedPredictor)
         return time.time() - Path(os.environ[BEGAN]).stat().st_mtime
@@ -56,9 +61,9 @@ class MarkedPredictor(Predictor):
 
 def mark_begin() -> None:
     """Leave a mark, with the time of the first call in any process."""
-    if not os.path.exists(os.environ[BEGAN]):  # noqa: PTH110
-        with open(os.environ[BEGAN], "a"):  # noqa: PTH123
-            pass
+    mark = Path(os.environ[BEGAN])
+    if not mark.exists():
+        mark.touch()
 
 
 def bare(dump: str, model: str, output: str) -> float:
@@ -87,10 +92,9 @@ def _our_batches(dump: str, model: str) -> tuple[list[tuple[Any, Any]], str]:
     from pipeline.ingest.dataset import ReadPlan, read_source
     from pipeline.ragged import Ragged, token_budget_batches
     from pipeline.score import stage
-    from pipeline.score.calibrate import BATCH_TOKENS
 
-    config = load_config(None, [])
-    cluster = resources.survey(config.cluster)
+    config = load_config(None, [_BATCH_TOKENS])
+    cluster = resources.without_gpus(resources.survey(config.cluster))
     job = stage.plan([dump], model, f"{dump}-unused", config)
     pools = resources.plan_score(cluster, len(job.sources))
     work, batches = stage.chunk_work(job), []

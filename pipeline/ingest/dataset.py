@@ -60,7 +60,7 @@ class Batch:
     counts: dict[str, Any] = field(default_factory=dict)
     """Sums over the rows, by name; plain data."""
     took: dict[str, float] = field(default_factory=dict)
-    """What it took, as seconds by step: other at every attempt, so not for the output."""
+    """What it took, in seconds by step, or when: other at every attempt, so not for the output."""
 
     @classmethod
     def of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -137,7 +137,7 @@ class Restore:
 
     def _removed(self, file: int, number: int) -> pa.Table:
         """Rows of a range that are of one file, in order of line."""
-        rows = _load_range(self.output, number)
+        rows = _read(self.output, _range_name(number)).combine_chunks()
         files = rows["file"].to_numpy()
         first, end = np.searchsorted(files, [file, file + 1]).tolist()
         return rows.slice(first, end - first)
@@ -156,12 +156,6 @@ class Restore:
 
 def _range_name(number: int) -> str:
     return f"{REMOVED}/range-{number:05d}.parquet"
-
-
-@lru_cache(maxsize=1)
-def _load_range(output: str, number: int) -> pa.Table:
-    """A range; held, as the next small file has its lines there too."""
-    return _read(output, _range_name(number)).combine_chunks()
 
 
 def _read(output: str, name: str) -> pa.Table:
@@ -185,19 +179,20 @@ def restore_lines(
     if not rows:
         return []
     found = frozenset(_sort(parts, work, pool))
-    outputs: list[OutputFile] = []
+    # By name: a task that runs twice writes the same file twice.
+    outputs: dict[str, OutputFile] = {}
     done = 0
     dataset = task_dataset([partial(work.read_file, source, found) for source in sources], pool)
     with reporter.meter("rejects") as meter:
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for output in map(OutputFile.model_validate_json, batch["output"].to_pylist()):
-                outputs.append(output)
-                done += output.rows or 0
+                outputs[output.path] = output
+            done = sum(o.rows or 0 for o in outputs.values())
             meter.update(done, done / rows)
             reporter.refresh()
     if done != rows:
         raise AccountingError(f"{work.output}: {rows} rows were duplicates, {done} of them are in rejects/")
-    return sorted(outputs, key=lambda o: o.path)
+    return [outputs[path] for path in sorted(outputs)]
 
 
 def _sort(parts: list[OutputFile], work: Restore, pool: Pool) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pipeline.ledger import Ledger
 from pipeline.resources import Cluster, ScorePlan
 
@@ -32,19 +34,24 @@ def make_bill(
         elapsed_s: from the start of the dataset to its end, processes starting included.
         per_device_hour: price of a GPU, or of a machine where none is used.
     Returns:
-        rows, rows_per_s and tokens_per_s (of the scoring itself, without the start of processes);
-        padding_frac of the tokens that went through the model; repeated_rows and repeated_tokens_frac, which
-        did not have to; busy_s and waited_s by step, over all its members; halvings of batches for lack of
-        memory; peak_frac of the devices' matrix rate, where that is known; devices, device_hours; and
-        price_per_million_rows, where a price is given.
+        rows, rows_per_s and tokens_per_s (from the first row at a model to the last, without the start of
+        processes); padding_frac of the tokens that went through the model; repeated_rows and
+        repeated_tokens_frac, which did not have to; busy_s and waited_s by step, over all its members;
+        halvings of batches for lack of memory; elapsed_s, devices, device_hours; peak_frac of the devices'
+        matrix rate, where that is known; and price_per_million_rows, where a price is given.
     """
     done = [e for e in ledger.entries.values() if e.took]
     rows = sum(e.rows for e in done)
     sums = {n: sum(e.counts.get(n, 0) for e in done) for n in _COUNTS}
-    busy = {n: ledger.took(f"{key}_s") for n, key in _STEPS.items()}
-    waited = ledger.took("wait_s")
+    begun, ended = (np.array([e.took[n] for e in done]) for n in ("scored_from_s", "scored_to_s"))
+    scoring_s = float(ended.max() - begun.min()) if done else 0.0
+    busy = {
+        "encode": ledger.took("encode_s"),
+        "score": float((ended - begun).sum()),
+        "write": ledger.took("write_s"),
+    }
     scorers = pools.scorers
-    scoring_s = (busy["score"] + waited) / scorers.size
+    members = {"encode": pools.encoders.size, "score": scorers.size, "write": pools.writers.size}
     devices = cluster.gpus_of(scorers) or float(len(cluster.nodes))
     device_hours = devices * elapsed_s / 3600
     bill: dict[str, Any] = {
@@ -55,11 +62,7 @@ def make_bill(
         "repeated_rows": sums["repeated_rows"],
         "repeated_tokens_frac": 1 - _over(sums["scored_tokens"], sums["tokens"]) if done else 0.0,
         "busy_s": busy,
-        "waited_s": {
-            "encode": max(0.0, pools.encoders.size * scoring_s - busy["encode"]),
-            "score": waited,
-            "write": max(0.0, pools.writers.size * scoring_s - busy["write"]),
-        },
+        "waited_s": {n: max(0.0, members[n] * scoring_s - busy[n]) for n in members},
         "halvings": int(ledger.took("halvings")),
         "elapsed_s": elapsed_s,
         "devices": devices,
@@ -74,7 +77,6 @@ def make_bill(
 
 
 _COUNTS = ("tokens", "scored_tokens", "padded_tokens", "repeated_rows", "flops")
-_STEPS = {"encode": "encode", "score": "forward", "write": "write"}
 
 
 def _over(part: float, whole: float) -> float:

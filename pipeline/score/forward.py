@@ -105,10 +105,19 @@ class Forward:
             # One graph for batches of any shape.
             self.model.compile(dynamic=True)
 
-    @property
-    def flops(self) -> Callable[[IntArray], float]:
-        """Floating-point operations that rows of (N,) lengths need, without padding; see `_flops_of`."""
-        return _flops_of(self.model)
+    def flops(self, lengths: IntArray) -> float:
+        """Multiplications and additions that rows of (N,) lengths need, without padding.
+
+        Of the matrix products alone: two a weight and token, and in attention four a channel, layer and pair
+        of tokens.
+
+        Source: Kaplan et al. 2020, arXiv:2001.08361, table 1 (forward pass), embeddings left out.
+        """
+        named = self.model.base_model.named_parameters()
+        weights = sum(p.numel() for name, p in named if p.dim() == 2 and "embedding" not in name)
+        config = self.model.config
+        channels = getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0)
+        return float(2 * weights * lengths.sum() + 4 * channels * (lengths * lengths).sum())
 
     def __call__(self, ids: Ragged, batch_tokens: int) -> Scored:
         """The probabilities of N rows.
@@ -248,22 +257,3 @@ def _mask_of(model: Any, device: str) -> Callable[[Any], Any]:
         except (ValueError, RuntimeError, IndexError, TypeError):
             return _plain_mask
     return added if torch.allclose(plain, other, atol=1e-3, rtol=1e-3) else _plain_mask
-
-
-def _flops_of(model: Any) -> Callable[[IntArray], float]:
-    """Multiplications and additions of the matrix products, two a weight and token, and four a channel,
-    layer and pair of tokens in attention.
-
-    Source: Kaplan et al. 2020, arXiv:2001.08361, table 1 (forward pass), embeddings left out.
-    """
-    config = model.config
-    weights = sum(
-        p.numel() for n, p in model.base_model.named_parameters() if p.dim() == 2 and "embedding" not in n
-    )
-    layers = getattr(config, "num_hidden_layers", 0)
-    width = getattr(config, "hidden_size", 0)
-
-    def flops(lengths: IntArray) -> float:
-        return float(2 * weights * lengths.sum() + 4 * layers * width * (lengths * lengths).sum())
-
-    return flops

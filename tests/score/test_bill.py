@@ -31,15 +31,17 @@ def ledger(*chunks: dict[str, Any]) -> Ledger:
 
 
 ONE = {"rows": 900, "tokens": 30_000, "scored_tokens": 24_000, "padded_tokens": 32_000, "repeated_rows": 150}
-TOOK = {"encode_s": 1.0, "forward_s": 6.0, "wait_s": 2.0, "write_s": 0.5, "halvings": 1}
+SHARED = {"encode_s": 1.0, "write_s": 0.5, "halvings": 1}
+TOOK = {"scored_from_s": 100.0, "scored_to_s": 106.0} | SHARED
+LATER = {"scored_from_s": 102.0, "scored_to_s": 108.0} | SHARED
 BEFORE = {"rows": 5000, "tokens": 7, "scored_tokens": 7, "padded_tokens": 7}
 
 
 def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
-    found = ledger(ONE | {"took": TOOK}, ONE | {"took": TOOK}, BEFORE)
+    found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER}, BEFORE)
     bill = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=3.0)
     assert bill["rows"] == 1800
-    # Two actors, each of which worked 6 s and waited 2.
+    # Two actors in 8 s, each of which worked 6 of them: one began later, and one ended earlier.
     assert bill["rows_per_s"] == pytest.approx(1800 / 8)
     assert bill["tokens_per_s"] == pytest.approx(60_000 / 8)
     assert bill["padding_frac"] == pytest.approx(1 - 24 / 32)
@@ -62,13 +64,19 @@ def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
 
 @pytest.mark.parametrize(("size", "share", "devices"), [(2, 1.0, 2), (1, 1.0, 1), (4, 0.5, 2)])
 def test_gpus_are_counted_and_held_against_their_peak(size: int, share: float, devices: int) -> None:
-    took = {"forward_s": 10.0 * size, "wait_s": 0.0}
+    took = {"scored_from_s": 5.0, "scored_to_s": 15.0}
     found = ledger(ONE | {"took": took, "flops": 989e12 * devices * 4})
     bill = make_bill(found, GPU, pools(Pool(size, 1, share)), elapsed_s=36.0, per_device_hour=None)
     assert bill["device_hours"] == pytest.approx(devices / 100)
     assert bill["peak_frac"] == pytest.approx(0.4)
     assert "price_per_million_rows" not in bill
     assert "40% of the device's peak" in describe_bill(bill)
+
+
+def test_actors_that_have_no_chunk_make_the_others_no_faster() -> None:
+    bill = make_bill(ledger(ONE | {"took": TOOK}), CPU, pools(Pool(8, 1)), 10.0, None)
+    assert bill["rows_per_s"] == pytest.approx(900 / 6)
+    assert bill["waited_s"]["score"] == pytest.approx(7 * 6)
 
 
 def test_a_peak_that_is_not_known_is_not_made_up() -> None:

@@ -72,9 +72,9 @@ def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
     scored = replace(work.encode(chunk), counts={"tokens": 7})
     written = []
     for seconds in (1.0, 2.0):
-        account = work.write_chunk(batch_table(replace(scored, took={"forward_s": seconds})))
+        account = work.write_chunk(batch_table(replace(scored, took={"encode_s": seconds})))
         entry = Entry.from_json(account["entry"][0].as_py())
-        assert (entry.took["forward_s"], entry.counts) == (seconds, {"tokens": 7})
+        assert (entry.took["encode_s"], entry.counts) == (seconds, {"tokens": 7})
         assert entry.took["write_s"] > 0
         assert [o.path for o in entry.outputs] == [
             "rejects/part-00000-000000.parquet",
