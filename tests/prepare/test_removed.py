@@ -157,3 +157,18 @@ def test_every_line_has_one_place_in_one_range_of_its_file(lines: list[int], wid
         own = {int(number) for number, (f, _) in zip(numbers, rows, strict=True) if f == file}
         assert own <= {*ranges.of_file(file)}
     assert len(ranges.edges()) >= 1
+
+
+@pytest.mark.ray
+def test_nothing_of_an_earlier_job_is_left_in_the_workers(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    file, lines = tmp_path / "a.json", json_lines()
+    for content in (lines, [*lines[:20], b"{}", *lines[20:]]):
+        file.write_bytes(b"\n".join(content))
+        job = plan(tiny_model, [file], tmp_path / "out", "input.max_rejected_frac=0.5")
+        stage.prepare(job, cluster, Reporter(), overwrite=True)
+        rejects = rejects_of(tmp_path / "out")
+        assert len(rejects) == 40
+        assert [r["raw"] for r in rejects] == [content[r["line"] - 1] for r in rejects]
+        assert [r["line"] for r in rejects] == [n + 1 for n, line in enumerate(content) if line in lines[20:]]
