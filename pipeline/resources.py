@@ -24,6 +24,9 @@ from pipeline.wording import counted
 _STEP = 1e-4
 """Ray counts CPUs and GPUs in ten-thousandths."""
 
+_CALLS_A_GPU = 3
+"""One chunk is on the GPU, one has its results taken from there, and one is made ready for it."""
+
 _ACTORS_PER_DEVICE = 100
 """More of them on one CPU or GPU can only be a slip of the pen."""
 
@@ -43,6 +46,8 @@ class Pool:
     gpus: float = 0.0
     threads: int = 1
     """Threads that a member computes with; above its share where the other pools are mostly idle."""
+    calls: int = 1
+    """Chunks that a member has in hand at once."""
 
     @property
     def all_cpus(self) -> float:
@@ -172,7 +177,8 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
         # An actor runs on one GPU: three on two GPUs get a half each, as two thirds would fit but twice.
         per_gpu = math.ceil(size / cluster.gpus)
         beside_gpu = min(n.cpus / n.gpus for n in cluster.nodes if n.gpus)
-        scorers = Pool(size, _share(min(1.0, beside_gpu / 2 / per_gpu)), _share(1 / per_gpu))
+        cpus_each = _share(min(1.0, beside_gpu / 2 / per_gpu))
+        scorers = Pool(size, cpus_each, _share(1 / per_gpu), calls=_CALLS_A_GPU)
         return scorers, cpus - scorers.all_cpus
     rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
     # One thread each: two threads wait for each other whenever something else takes a core for a moment, and

@@ -41,7 +41,8 @@ class Sleeper:
         rows = score_columns(batch.rows.drop_columns(["input_ids"]), even, self._options.card)
         # What the process itself needs is a part of what the batch takes, as launching is on a GPU.
         time.sleep(max(0.0, batch.rows.num_rows / ROWS_PER_S - (time.time() - start)))
-        took = batch.took | {"scored_from_s": start, "scored_to_s": time.time()}
+        end = time.time()
+        took = batch.took | {"scored_from_s": start, "scored_to_s": end, "score_s": end - start}
         return batch_table(replace(batch, rows=rows, took=took))
 
 

@@ -144,7 +144,8 @@ def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **o
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
     if isinstance(function, type):
-        options.setdefault("compute", ActorPoolStrategy(size=pool.size))
+        calls = {"max_concurrent_calls_per_actor": pool.calls, "enable_true_multi_threading": pool.calls > 1}
+        options.setdefault("compute", ActorPoolStrategy(size=pool.size, **calls))
     else:
         options["compute"] = TaskPoolStrategy(size=pool.size)
     if pool.gpus:

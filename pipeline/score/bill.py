@@ -47,7 +47,7 @@ def make_bill(
     scoring_s = float(ended.max() - begun.min()) if done else 0.0
     busy = {
         "encode": ledger.took("encode_s"),
-        "score": float((ended - begun).sum()),
+        "score": ledger.took("score_s"),
         "write": ledger.took("write_s"),
     }
     scorers = pools.scorers

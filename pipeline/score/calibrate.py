@@ -6,8 +6,6 @@ cuts the same batches, and gets the same bits.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,15 +87,8 @@ def _repeated(ids: Ragged, tokens: int) -> Ragged:
 
 def _rate(forward: Forward, ids: Ragged, budget: int) -> float:
     """Tokens a second, the best of several: what else the machine does only ever slows it down."""
-    forward(ids, budget)
-    return max(_timed(lambda: forward(ids, budget)) for _ in range(_REPEATS)) * float(ids.lengths.sum())
-
-
-def _timed(work: Callable[[], object]) -> float:
-    """How often a second some work can be done."""
-    start = time.perf_counter()
-    work()
-    return 1 / (time.perf_counter() - start)
+    took = [forward(ids, budget).seconds for _ in range(1 + _REPEATS)]
+    return float(ids.lengths.sum()) / min(took[1:])
 
 
 def _compiling_pays(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> bool:

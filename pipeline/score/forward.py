@@ -1,15 +1,17 @@
 """A classifier on its device: rows of token ids in, probabilities out.
 
-Rows reach the device once a chunk, one after the other; batches are cut and padded there, and nothing is
-asked back before the last one. So a GPU always has the next batch at hand.
+Rows reach the device once a chunk, one after the other; batches are cut and padded there, and what they gave
+comes back in one piece, which nobody waits for before it is needed. So a GPU always has the next batch at
+hand, also that of the next chunk.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,16 +45,67 @@ class ForwardOptions:
     compiled: bool = False
 
 
-@dataclass(frozen=True)
 class Scored:
-    """What a forward pass gave, and what it took."""
+    """What a forward pass gave, and what it took; on a GPU it may not have ended yet."""
 
-    probabilities: FloatArray
-    """(N, C); rows sum to 1."""
-    padded_tokens: int
-    """Tokens that went through the model, padding included."""
-    halvings: int
-    """How often a batch was cut in two because the device's memory did not hold it."""
+    def __init__(self, host: Any, order: IntArray, clock: _Clock, padded_tokens: int, halvings: int) -> None:
+        """Take over what will be there when a clock has stopped.
+
+        Args:
+            host: (N, C) float32, in the host's memory.
+            order: (N,) which row of the chunk each is.
+        """
+        self._host, self._order, self._clock = host, order, clock
+        self.padded_tokens = padded_tokens
+        """Tokens that went through the model, padding included."""
+        self.halvings = halvings
+        """How often a batch was cut in two because the device's memory did not hold it."""
+
+    @cached_property
+    def probabilities(self) -> FloatArray:
+        """(N, C); rows sum to 1. Waits for them."""
+        self._clock.wait()
+        found = np.empty(self._host.shape, np.float32)
+        found[self._order] = self._host.numpy()
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """What the device took for them, without what it had to do before. Waits for them."""
+        return self._clock.wait()
+
+
+class _Clock:
+    """Measures the time between two points of what a device has before it."""
+
+    def __init__(self, device: str) -> None:
+        """Start when the device comes to it."""
+        import torch
+
+        self._on_gpu = device != "cpu"
+        self._start = self._mark(torch)
+        self._stop: Any = None
+
+    def stop(self) -> None:
+        """Stop when the device comes to it."""
+        import torch
+
+        self._stop = self._mark(torch)
+
+    def wait(self) -> float:
+        """Wait until the clock has stopped; the seconds that it ran."""
+        if not self._on_gpu:
+            return float(self._stop - self._start)
+        self._stop.synchronize()
+        return float(self._start.elapsed_time(self._stop)) / 1e3
+
+    def _mark(self, torch: Any) -> Any:
+        if not self._on_gpu:
+            return time.monotonic()
+        # Blocking: who waits takes no core meanwhile.
+        event = torch.cuda.Event(enable_timing=True, blocking=True)
+        event.record()
+        return event
 
 
 @lru_cache(maxsize=1)
@@ -120,13 +173,14 @@ class Forward:
         return float(2 * weights * lengths.sum() + 4 * channels * (lengths * lengths).sum())
 
     def __call__(self, ids: Ragged, batch_tokens: int) -> Scored:
-        """The probabilities of N rows.
+        """Hand N rows to the device.
 
         Args:
             batch_tokens: most padded tokens in a batch.
         """
         import torch
 
+        clock = _Clock(self.device)
         batches = token_budget_batches(ids.lengths, batch_tokens, self.max_length)
         order = np.concatenate([np.zeros(0, np.int64), *batches])
         rows = _Rows(ids, order, self)
@@ -146,11 +200,10 @@ class Forward:
                     halvings += 1
                     continue
                 padded += rows.width(start) * (stop - start)
-            classes = self.model.config.num_labels
-            out = np.empty((len(order), classes), np.float32)
-            if found:
-                out[order] = torch.cat(found).cpu().numpy()
-        return Scored(out, padded, halvings)
+            empty = torch.empty((0, self.model.config.num_labels))
+            host = _to_host(torch.cat(found)) if found else empty
+        clock.stop()
+        return Scored(host, order, clock, padded, halvings)
 
 
 def _spans(batches: list[IntArray]) -> list[tuple[int, int]]:
@@ -206,6 +259,15 @@ def _to_device(values: npt.NDArray[Any], device: str) -> Any:
     # A copy: Arrow's memory is read-only, which PyTorch warns of.
     tensor = torch.from_numpy(np.array(values))
     return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _to_host(tensor: Any) -> Any:
+    """A tensor that is in the host's memory once the device has come so far."""
+    import torch
+
+    if tensor.device.type == "cpu":
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def _in_precision(model: Any, precision: str) -> Any:

@@ -63,7 +63,8 @@ class Predictor:
         # Not the first chunk if there is another: a job that begins shall soon have something to show.
         if batch.file == 0 and (batch.chunk == 1 or (batch.chunk == 0 and batch.last)):
             counts |= compute(self._compare, distinct, scored.probabilities)
-        took = {"scored_from_s": start, "scored_to_s": time.time(), "halvings": scored.halvings}
+        took = {"scored_from_s": start, "scored_to_s": time.time()}
+        took |= {"score_s": scored.seconds, "halvings": scored.halvings}
         return batch_table(replace(batch, rows=rows, counts=counts, took=batch.took | took))
 
     def _compare(self, ids: Ragged, found: npt.NDArray[np.float32]) -> dict[str, Any]:

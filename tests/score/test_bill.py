@@ -31,7 +31,7 @@ def ledger(*chunks: dict[str, Any]) -> Ledger:
 
 
 ONE = {"rows": 900, "tokens": 30_000, "scored_tokens": 24_000, "padded_tokens": 32_000, "repeated_rows": 150}
-SHARED = {"encode_s": 1.0, "write_s": 0.5, "halvings": 1}
+SHARED = {"encode_s": 1.0, "score_s": 6.0, "write_s": 0.5, "halvings": 1}
 TOOK = {"scored_from_s": 100.0, "scored_to_s": 106.0} | SHARED
 LATER = {"scored_from_s": 102.0, "scored_to_s": 108.0} | SHARED
 BEFORE = {"rows": 5000, "tokens": 7, "scored_tokens": 7, "padded_tokens": 7}
