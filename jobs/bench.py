@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from jobs.cli import run, session
+
+
+class Device(str, Enum):
+    """What computes."""
+
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 def main(
@@ -34,6 +42,17 @@ def main(
         str | None,
         typer.Option("--input", metavar="FILE", help="A dump for encode and score, besides their own."),
     ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="Where to score; by default on a GPU where there is one.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Model to score with; bert-base-random is BERT-base with random weights, the default on a"
+            " GPU.",
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
@@ -49,7 +68,7 @@ def main(
             if name not in BENCHES:
                 raise SettingError(f"no benchmark {name}; there are {', '.join(BENCHES)}")
         output = Output(job.print, job.reporter.say)
-        options = Options(run_dir, rows, rounds, input_file)
+        options = Options(run_dir, rows, rounds, input_file, device and device.value, model)
         results = [row for name in names for row in BENCHES[name](output, options)]
         if json_file is not None:
             about = environment()

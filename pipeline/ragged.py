@@ -112,6 +112,37 @@ def token_budget_batches(lengths: IntArray, budget: int, max_width: int) -> list
     return batches
 
 
+def packed_batches(lengths: IntArray, budget: int) -> list[IntArray]:
+    """Cut rows into batches of so many ids at most.
+
+    Rows go by falling length, as in `token_budget_batches`; nothing is padded, so a batch may hold rows of
+    any length.
+
+    Args:
+        lengths: (N,) ids in each row.
+        budget: most ids in a batch; a longer row is a batch by itself.
+    Returns:
+        As `token_budget_batches`.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    batches, start, before = [], 0, 0
+    while start < len(order):
+        stop = max(start + 1, int(np.searchsorted(ends, before + budget, side="right")))
+        batches.append(order[start:stop])
+        start, before = stop, int(ends[stop - 1])
+    return batches
+
+
+def to_device(values: npt.NDArray[Any], device: str) -> Any:
+    """An array as a tensor on a device; a GPU may still have to come to it."""
+    import torch
+
+    # A copy: Arrow's memory is read-only, which PyTorch warns of.
+    tensor = torch.from_numpy(np.array(values))
+    return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
 def to_tensors(ids: Any, mask: Any, device: str) -> dict[str, Any]:
     """A padded batch as the model takes it, on its device."""
     import torch

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import DEFAULT_MODEL, Config
 from pipeline.ingest.labels import label_scheme
 from pipeline.model import CARD_FILE, ModelCard, load_classifier, resolve_model, save_tokenizer
+
+RANDOM_BASE = "bert-base-random"
+"""In place of a model's name: BERT-base of random weights, made from its config."""
 
 
 def write_model(directory: Path, name: str, max_length: int) -> None:
     """A model directory as `jobs.train` leaves it, with a head for five stars that was not trained.
 
     Args:
-        name: of the model to start from.
+        name: of the model to start from, or RANDOM_BASE, with the tokenizer of the default model.
     """
     config = Config()
     scheme = label_scheme(config.labels.scheme)
-    base = resolve_model(name)
+    base = resolve_model(DEFAULT_MODEL if name == RANDOM_BASE else name)
     card = ModelCard(
         base_model=name,
         labels=list(scheme.labels),
@@ -30,5 +34,16 @@ def write_model(directory: Path, name: str, max_length: int) -> None:
         data_fingerprint="none",
     )
     save_tokenizer(base, directory)
-    load_classifier(base, list(scheme.labels)).save_pretrained(directory)
+    _classifier(base, name, list(scheme.labels)).save_pretrained(directory)
     (directory / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _classifier(base: Path, name: str, labels: list[str]) -> Any:
+    if name != RANDOM_BASE:
+        return load_classifier(base, labels)
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    # The defaults are those of BERT-base.
+    return BertForSequenceClassification(BertConfig(num_labels=len(labels)))

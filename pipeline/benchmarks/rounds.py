@@ -12,6 +12,9 @@ from typing import Any
 
 from pipeline.errors import RayviewError
 
+_RESULT = "took_s="
+"""What the line of a contender's output begins with that has its result."""
+
 
 def run_rounds(
     calls: Mapping[str, tuple[str, dict[str, Any]]], rounds: int, say: Callable[[str], None]
@@ -38,7 +41,8 @@ def _run(name: str, target: str, arguments: dict[str, Any]) -> float:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RayviewError(f"benchmark: {name} ended with exit code {done.returncode}: {last}")
-    return float(done.stdout.strip().splitlines()[-1])
+    # Ray may have its say at any time.
+    return next(float(line[len(_RESULT) :]) for line in done.stdout.splitlines() if line.startswith(_RESULT))
 
 
 def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) -> list[dict[str, Any]]:
@@ -83,4 +87,4 @@ if __name__ == "__main__":
 
     module, function = sys.argv[1].split(":")
     took = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
-    sys.stdout.write(f"\n{took}\n")
+    sys.stdout.write(f"\n{_RESULT}{took}\n")

@@ -1,14 +1,15 @@
 """gz dumps to labels and probabilities: ours, what others use, and the bare forward passes.
 
 Each function scores the dump once and returns the seconds from the first row at the model to the end: the
-start of processes, imports and the load of the model are left out for all. All compute on the CPU, with all
-its cores.
+start of processes, imports and the load of the model are left out for all. All compute on the same device:
+`cpu`, with all its cores, or `gpu`, of which there is one.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -17,34 +18,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.benchmarks.ingest import join
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
+from pipeline.model import fingerprint_model
 from pipeline.progress import Reporter
+from pipeline.ragged import Ragged, token_budget_batches
+from pipeline.resources import Cluster, Pool
 from pipeline.score.calibrate import BATCH_TOKENS
+from pipeline.score.forward import ForwardOptions, load_forward
 from pipeline.score.predictor import Predictor
+from pipeline.storage import locate
 
 MAX_LENGTH = 128
-_BATCH_TOKENS = f"score.batch_tokens={BATCH_TOKENS['cpu']}"
-"""Also where the job is long enough to try others, so that the bare passes have the same batches."""
-
+_PLACES = {"cpu": "cpu", "gpu": "cuda:0"}
 _BATCH_ROWS = 64
 _SORTED_BATCH_ROWS = 32
 BEGAN = "RAYVIEW_BENCHBEGAN"
 """Environment variable: the file whose time of writing is that of the first row at a model."""
 
 
-def ours(dump: str, model: str, output: str) -> float:
+def _settings(device: str) -> Config:
+    # Also where the job is long enough to try others, so that the bare passes have the same batches.
+    return load_config(None, [f"score.batch_tokens={BATCH_TOKENS[device]}"])
+
+
+def ours(dump: str, model: str, output: str, device: str) -> float:
     """`jobs.score`."""
     from pipeline import resources
     from pipeline.score import stage
 
     shutil.rmtree(output, ignore_errors=True)
-    config = load_config(None, [_BATCH_TOKENS])
+    config = _settings(device)
     with tempfile.TemporaryDirectory() as work:
         os.environ[BEGAN] = f"{work}/began"
-        cluster = resources.without_gpus(resources.connect(config.cluster))
+        cluster = _only(device, resources.connect(config.cluster))
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=MarkedPredictor)
         return time.time() - Path(os.environ[BEGAN]).stat().st_mtime
@@ -66,54 +76,103 @@ def mark_begin() -> None:
         mark.touch()
 
 
-def bare(dump: str, model: str, output: str) -> float:
-    """The forward passes alone, as plain as they can be: the batches that ours makes, padded beforehand, in
-    its precision. No job that computes them so can be faster."""
+def _only(device: str, cluster: Cluster) -> Cluster:
+    from pipeline.resources import without_gpus
+
+    return without_gpus(cluster) if device == "cpu" else cluster
+
+
+def bare(dump: str, model: str, output: str, device: str) -> float:
+    """The forward passes alone as transformers computes them: the batches of `jobs.score` if it padded them,
+    made beforehand, in its precision."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
     del output
     _use_all_cores()
-    batches, precision = _our_batches(dump, model)
-    dtype = getattr(torch, precision)
-    classifier = AutoModelForSequenceClassification.from_pretrained(model, dtype=dtype).eval()
+    chunks, precision, _ = _our_chunks(dump, model, device)
+    batches = [
+        [torch.from_numpy(part) for part in ids.pad(rows, 0, MAX_LENGTH)]
+        for ids in chunks
+        for rows in token_budget_batches(ids.lengths, BATCH_TOKENS[device], MAX_LENGTH)
+    ]
+    place = _PLACES[device]
+    classifier = AutoModelForSequenceClassification.from_pretrained(model, dtype=getattr(torch, precision))
+    classifier = classifier.eval().to(place)
     start = time.monotonic()
     with torch.inference_mode():
-        for ids, mask in batches:
-            classifier(input_ids=ids, attention_mask=mask).logits.float().softmax(1)
+        found = [
+            classifier(input_ids=ids.to(place), attention_mask=mask.to(place)).logits.float().softmax(1)
+            for ids, mask in batches
+        ]
+    torch.cat(found).cpu()
     return time.monotonic() - start
 
 
-def _our_batches(dump: str, model: str) -> tuple[list[tuple[Any, Any]], str]:
-    """The batches of a job on one node, as tensors, and its precision."""
-    import torch
+def forward_alone(dump: str, model: str, output: str, device: str) -> float:
+    """The forward passes of `jobs.score` and nothing else: no job can be faster. One process a scorer."""
+    del output
+    chunks, precision, pool = _our_chunks(dump, model, device)
+    options = ForwardOptions(
+        model, fingerprint_model(locate(model)), MAX_LENGTH, precision, threads=pool.threads
+    )
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(pool.size)
+    shares = [(chunks[i :: pool.size], options, BATCH_TOKENS[device]) for i in range(pool.size)]
+    with context.Pool(pool.size, _keep, (ready,)) as processes:
+        spans = processes.map(_score_chunks, shares, chunksize=1)
+    return max(end for _, end in spans) - min(start for start, _ in spans)
 
+
+_ready: Any = None
+
+
+def _keep(ready: Any) -> None:
+    global _ready
+    _ready = ready
+
+
+def _score_chunks(share: tuple[list[Ragged], ForwardOptions, int]) -> tuple[float, float]:
+    chunks, options, batch_tokens = share
+    forward = load_forward(options)
+    _ready.wait()
+    start = time.time()
+    # As with `jobs.score` on a GPU, the next chunk is handed over before the last one has come back.
+    scored = [forward(ids, batch_tokens) for ids in chunks]
+    for chunk in scored:
+        assert np.isfinite(chunk.probabilities).all()
+    return start, time.time()
+
+
+def _our_chunks(dump: str, model: str, device: str) -> tuple[list[Ragged], str, Pool]:
+    """What goes through the model in a job on one node: its chunks without repeated texts; its precision; and
+    its scorers."""
     from pipeline import resources
     from pipeline.ingest.dataset import ReadPlan, read_source
-    from pipeline.ragged import Ragged, token_budget_batches
     from pipeline.score import stage
 
-    config = load_config(None, [_BATCH_TOKENS])
-    cluster = resources.without_gpus(resources.survey(config.cluster))
+    config = _settings(device)
+    cluster = _only(device, resources.survey(config.cluster))
     job = stage.plan([dump], model, f"{dump}-unused", config)
     pools = resources.plan_score(cluster, len(job.sources))
-    work, batches = stage.chunk_work(job), []
+    work = stage.chunk_work(job)
     read = ReadPlan(stage.choose_chunks(job, pools))
-    for source in job.sources:
-        for chunk in read_source(source, read):
-            ids, _ = Ragged.of(work.encode(chunk).rows["input_ids"]).distinct()
-            for rows in token_budget_batches(ids.lengths, BATCH_TOKENS["cpu"], MAX_LENGTH):
-                found, mask = ids.pad(rows, 0, MAX_LENGTH)
-                batches.append((torch.from_numpy(found), torch.from_numpy(mask)))
-    return batches, resources.choose_precision(cluster, config.score.precision)
+    chunks = [
+        Ragged.of(work.encode(chunk).rows["input_ids"]).distinct()[0]
+        for source in job.sources
+        for chunk in read_source(source, read)
+    ]
+    return chunks, resources.choose_precision(cluster, config.score.precision), pools.scorers
 
 
-def ray_stock(dump: str, model: str, output: str) -> float:
+def ray_stock(dump: str, model: str, output: str, device: str) -> float:
     """Ray Data as its documentation shows batch inference: read_json, a class in map_batches, write_parquet.
 
     Source: https://docs.ray.io/en/latest/data/batch_inference.html
     """
     import ray
+
+    place = _PLACES[device]
 
     class Classifier:
         def __init__(self) -> None:
@@ -121,7 +180,7 @@ def ray_stock(dump: str, model: str, output: str) -> float:
 
             _use_all_cores()
             self.tokenizer = AutoTokenizer.from_pretrained(model)
-            self.model = AutoModelForSequenceClassification.from_pretrained(model).eval()
+            self.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(place)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
             import torch
@@ -132,7 +191,7 @@ def ray_stock(dump: str, model: str, output: str) -> float:
                 texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
             )
             with torch.inference_mode():
-                probabilities = self.model(**inputs).logits.softmax(1).numpy()
+                probabilities = self.model(**inputs.to(place)).logits.softmax(1).cpu().numpy()
             return {"asin": batch["asin"], "label": probabilities.argmax(1), "prob": list(probabilities)}
 
     shutil.rmtree(output, ignore_errors=True)
@@ -142,33 +201,31 @@ def ray_stock(dump: str, model: str, output: str) -> float:
         rows = ray.data.read_json(_files(dump), arrow_open_stream_args={"compression": "gzip"})
         # One actor with all cores; as many as there are cores would wait for ever for a reader.
         pool = ray.data.ActorPoolStrategy(size=1)
-        rows = rows.map_batches(Classifier, batch_size=_BATCH_ROWS, compute=pool)
+        gpus = {"num_gpus": 1} if device == "gpu" else {}
+        rows = rows.map_batches(Classifier, batch_size=_BATCH_ROWS, compute=pool, **gpus)
         rows.write_parquet(output)
         return time.time() - Path(os.environ[BEGAN]).stat().st_mtime
 
 
-def pipeline_64(dump: str, model: str, output: str) -> float:
-    """transformers' pipeline over a dataset, in batches of 64, float32.
+def pipeline_64(dump: str, model: str, output: str, device: str) -> float:
+    """transformers' pipeline over all texts, in batches of 64, float32.
 
     Source: https://huggingface.co/docs/transformers/main_classes/pipelines
     """
-    from datasets import load_dataset
     from transformers import pipeline
 
+    del output
     _use_all_cores()
-    shutil.rmtree(output, ignore_errors=True)
-    rows = load_dataset("json", data_files=_files(dump), split="train", cache_dir=f"{output}/cache")
-    classify = pipeline("text-classification", model=model, device="cpu", top_k=None)
-    texts = (join(row["summary"], row["reviewText"]) for row in rows)
+    classify = pipeline("text-classification", model=model, device=_PLACES[device], top_k=None)
     start = time.monotonic()
     scores = list(
-        classify(texts, batch_size=_BATCH_ROWS, truncation=True, max_length=MAX_LENGTH, padding=True)
+        classify(_texts(dump), batch_size=_BATCH_ROWS, truncation=True, max_length=MAX_LENGTH, padding=True)
     )
     pa.table({"scores": [[s["score"] for s in row] for row in scores]})
     return time.monotonic() - start
 
 
-def sorted_float32(dump: str, model: str, output: str) -> float:
+def sorted_float32(dump: str, model: str, output: str, device: str) -> float:
     """A PyTorch loop as in sentence-transformers' encode: all texts sorted by length, batches of 32, float32.
 
     Source: https://github.com/UKPLab/sentence-transformers, SentenceTransformer.encode
@@ -179,7 +236,8 @@ def sorted_float32(dump: str, model: str, output: str) -> float:
     del output
     _use_all_cores()
     tokenizer = AutoTokenizer.from_pretrained(model)
-    classifier = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    place = _PLACES[device]
+    classifier = AutoModelForSequenceClassification.from_pretrained(model).eval().to(place)
     texts = list(_texts(dump))
     start = time.monotonic()
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
@@ -190,8 +248,8 @@ def sorted_float32(dump: str, model: str, output: str) -> float:
             inputs = tokenizer(
                 batch, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
             )
-            found.append(classifier(**inputs).logits.softmax(1))
-    torch.cat(found)[torch.tensor(order).argsort()].numpy()
+            found.append(classifier(**inputs.to(place)).logits.softmax(1))
+    torch.cat(found).cpu()[torch.tensor(order).argsort()].numpy()
     return time.monotonic() - start
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ROWS, _MODEL_ROWS = 1_000_000, 16_000
+_ROWS, _TRAIN_ROWS = 1_000_000, 16_000
+_SCORE_ROWS = {"cpu": 16_000, "gpu": 1_000_000}
 _SCALE_ACTORS = (1, 2, 4, 8, 16)
-_SCORE_PART = 4
+_SCORE_PART = {"cpu": 4, "gpu": 64}
 """The slower contenders of the benchmark score get the first of so many parts of each file: at a tenth of the
 rate, to score all would take an hour, and tell the same."""
 
@@ -41,6 +42,8 @@ class Options:
     asked_rows: int | None
     rounds: int
     input_file: str | None = None
+    asked_device: str | None = None
+    asked_model: str | None = None
 
     @property
     def rows(self) -> int:
@@ -48,9 +51,25 @@ class Options:
         return self.asked_rows or _ROWS
 
     @property
-    def model_rows(self) -> int:
-        """Reviews that go through a model."""
-        return self.asked_rows or _MODEL_ROWS
+    def score_rows(self) -> int:
+        """Reviews to score."""
+        return self.asked_rows or _SCORE_ROWS[self.device]
+
+    @property
+    def device(self) -> str:
+        """cpu or gpu: the one asked for, or a GPU where this machine has one."""
+        from pipeline.config import ClusterConfig
+        from pipeline.resources import survey
+
+        return self.asked_device or ("gpu" if survey(ClusterConfig()).gpus else "cpu")
+
+    @property
+    def model(self) -> str:
+        """Name of the model that scores: the one asked for, or one that suits the device."""
+        from pipeline.benchmarks.models import RANDOM_BASE
+        from pipeline.config import DEFAULT_MODEL
+
+        return self.asked_model or (RANDOM_BASE if self.device == "gpu" else DEFAULT_MODEL)
 
 
 def bench_quality(out: Output, options: Options) -> Entries:
@@ -160,34 +179,36 @@ def bench_ingest(out: Output, options: Options) -> Entries:
 
 
 def bench_score(out: Output, options: Options) -> Entries:
-    """gz to labels and probabilities, on all cores: ours, what others use, and the bare forward passes."""
+    """gz to labels and probabilities: ours, what others use, and the bare forward passes."""
     from pipeline.benchmarks.models import write_model
     from pipeline.benchmarks.rounds import results, run_rounds
     from pipeline.benchmarks.score import MAX_LENGTH, count_lines, write_part_of
-    from pipeline.config import DEFAULT_MODEL
     from pipeline.storage import locate
     from pipeline.synth import write_dump
 
     entries = []
+    device = options.device
     with tempfile.TemporaryDirectory() as work:
-        write_model(Path(work, "model"), DEFAULT_MODEL, MAX_LENGTH)
-        dumps = {f"{options.model_rows:,} synthetic reviews": f"{work}/dump"}
-        write_dump(locate(f"{work}/dump"), rows=options.model_rows, shards=_SHARDS, seed=0)
+        write_model(Path(work, "model"), options.model, MAX_LENGTH)
+        dumps = {f"{options.score_rows:,} synthetic reviews": f"{work}/dump"}
+        workers = os.cpu_count() or 1
+        write_dump(locate(f"{work}/dump"), rows=options.score_rows, shards=_SHARDS, seed=0, workers=workers)
         if options.input_file is not None:
             Path(work, "real").mkdir()
             shutil.copy(options.input_file, f"{work}/real")
             dumps[Path(options.input_file).name] = f"{work}/real"
         for name, dump in dumps.items():
             part = f"{dump}-part"
-            rows = {dump: count_lines(dump), part: write_part_of(dump, part, _SCORE_PART)}
+            rows = {dump: count_lines(dump), part: write_part_of(dump, part, _SCORE_PART[device])}
             calls = {
                 who: (
                     f"pipeline.benchmarks.score:{function}",
-                    {"dump": what, "model": f"{work}/model", "output": f"{work}/out"},
+                    {"dump": what, "model": f"{work}/model", "output": f"{work}/out", "device": device},
                 )
                 for who, (function, what) in {
                     "rayview, whole job": ("ours", dump),
-                    "bare forward passes, same batches and precision": ("bare", dump),
+                    "its forward passes alone": ("forward_alone", dump),
+                    "transformers' forward passes alone, same precision": ("bare", dump),
                     "PyTorch loop sorted by length, float32": ("sorted_float32", part),
                     "transformers pipeline(batch_size=64)": ("pipeline_64", part),
                     "Ray Data: read_json, map_batches, float32 padded to 128": ("ray_stock", part),
@@ -195,7 +216,8 @@ def bench_score(out: Output, options: Options) -> Entries:
             }
             seconds = run_rounds(calls, options.rounds, out.say)
             rates = {who: [rows[calls[who][1]["dump"]] / s for s in took] for who, took in seconds.items()}
-            found = results(f"score, {name}", "rows/s", rates, ours="rayview, whole job")
+            title = f"score on the {device.upper()}, {name}, {options.model}"
+            found = results(title, "rows/s", rates, ours="rayview, whole job")
             entries += _show(out, found)
     return entries
 
@@ -240,9 +262,10 @@ def bench_train(out: Output, options: Options) -> Entries:
     from pipeline.storage import locate
     from pipeline.synth import write_dump
 
-    steps = max(1, options.model_rows // 10 // BATCH_ROWS)
+    rows = options.asked_rows or _TRAIN_ROWS
+    steps = max(1, rows // 10 // BATCH_ROWS)
     with tempfile.TemporaryDirectory() as work:
-        write_dump(locate(f"{work}/dump"), rows=options.model_rows, shards=_SHARDS, seed=0)
+        write_dump(locate(f"{work}/dump"), rows=rows, shards=_SHARDS, seed=0)
         prepare = [sys.executable, "-m", "jobs.prepare", f"{work}/dump", "--output", f"{work}/data"]
         subprocess.run(prepare, check=True, env=os.environ | {"RAY_ADDRESS": "local"}, capture_output=True)
 

@@ -58,7 +58,7 @@ class Predictor:
             "repeated_rows": len(which) - len(distinct.lengths),
             "scored_tokens": int(distinct.lengths.sum()),
             "padded_tokens": scored.padded_tokens,
-            "flops": self._forward.flops(distinct.lengths),
+            "flops": self._forward.model.flops(distinct.lengths),
         }
         # Not the first chunk if there is another: a job that begins shall soon have something to show.
         if batch.file == 0 and (batch.chunk == 1 or (batch.chunk == 0 and batch.last)):

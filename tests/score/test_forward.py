@@ -11,7 +11,10 @@ import pytest
 from pipeline.model import fingerprint_model, load_classifier
 from pipeline.ragged import Ragged
 from pipeline.score import forward as module
+from pipeline.score import padded
 from pipeline.score.forward import Forward, ForwardOptions, load_forward
+from pipeline.score.packed import PackedModel
+from pipeline.score.padded import PaddedModel
 from pipeline.storage import locate
 
 LABELS = ["bad", "fair", "good"]
@@ -27,6 +30,14 @@ def classifier(tiny_model: Path) -> Any:
     with torch.no_grad():
         model.classifier.weight.mul_(40)
     return model
+
+
+@pytest.fixture(params=["packed", "padded"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to lay rows out; BERT takes the first by itself."""
+    if request.param == "padded":
+        monkeypatch.setattr(module, "packs", lambda model: False)
+    return str(request.param)
 
 
 def options(**other: Any) -> ForwardOptions:
@@ -57,18 +68,24 @@ def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("budget", [1, 64, 200, 100_000])
-def test_batches_give_what_single_rows_do(classifier: Any, budget: int) -> None:
+def test_batches_give_what_single_rows_do(classifier: Any, way: str, budget: int) -> None:
     ids = rows_of([3, 30, 8, 8, 1, 17, 30, 2, 24, 8, 8, 8])
-    scored = Forward(copy_of(classifier), options(precision="float32"))(ids, budget)
+    forward = Forward(copy_of(classifier), options(precision="float32"))
+    assert type(forward.model) is {"packed": PackedModel, "padded": PaddedModel}[way]
+    scored = forward(ids, budget)
     np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
     assert scored.probabilities.dtype == np.float32
+    assert scored.halvings == 0
+    assert scored.seconds > 0
+    if way == "packed":
+        assert scored.padded_tokens == ids.lengths.sum()
+        return
     # Widths are multiples of 8, up to the most that the model is given.
     alone = sum(min(MAX_LENGTH, -(-n // 8) * 8) for n in ids.lengths)
     assert scored.padded_tokens >= alone if budget > 1 else scored.padded_tokens == alone
-    assert scored.halvings == 0
 
 
-def test_rows_that_begin_in_mid_array(classifier: Any) -> None:
+def test_rows_that_begin_in_mid_array(classifier: Any, way: str) -> None:
     ids = rows_of([5, 9, 12, 4])
     part = Ragged(ids.values, ids.offsets[1:])
     forward = Forward(copy_of(classifier), options(precision="float32"))
@@ -76,16 +93,17 @@ def test_rows_that_begin_in_mid_array(classifier: Any) -> None:
     np.testing.assert_allclose(forward(part, 64).probabilities, whole[1:], atol=1e-5)
 
 
-def test_no_rows(classifier: Any) -> None:
+def test_no_rows(classifier: Any, way: str) -> None:
     scored = Forward(copy_of(classifier), options(precision="float32"))(rows_of([]), 64)
     assert scored.probabilities.shape == (0, 3)
     assert scored.padded_tokens == 0
 
 
-def test_bfloat16_is_near_and_its_probabilities_are_fine_grained(classifier: Any) -> None:
+def test_bfloat16_is_near_and_its_probabilities_are_fine_grained(classifier: Any, way: str) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(1).integers(1, 31, 400)])
     forward = Forward(copy_of(classifier), options(precision="bfloat16"))
-    assert {p.dtype.itemsize for p in forward.model.base_model.parameters()} == {2}
+    if isinstance(forward.model, PaddedModel):
+        assert {p.dtype.itemsize for p in forward.model.model.base_model.parameters()} == {2}
     found, exact = forward(ids, 256).probabilities, one_by_one(classifier, ids)
     assert np.abs(found - exact).max() < 0.05
     # Eight bits of a number near 1 are steps of 1/256.
@@ -93,7 +111,7 @@ def test_bfloat16_is_near_and_its_probabilities_are_fine_grained(classifier: Any
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
 
 
-def test_the_same_rows_give_the_same_bits(classifier: Any) -> None:
+def test_the_same_rows_give_the_same_bits(classifier: Any, way: str) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(2).integers(1, 31, 200)])
     first, second = (
         Forward(copy_of(classifier), options(precision="bfloat16"))(ids, 128).probabilities for _ in range(2)
@@ -102,19 +120,27 @@ def test_the_same_rows_give_the_same_bits(classifier: Any) -> None:
 
 
 class Cramped:
-    """A model whose memory holds so many rows at a time."""
+    """A model, of either way, whose memory holds so many rows at a time."""
 
-    def __init__(self, model: Any, rows: int, error: Exception) -> None:
-        self.model, self.rows, self.error, self.config = model, rows, error, model.config
+    def __init__(self, forward: Forward, rows: int, error: Exception) -> None:
+        self.model, self.most, self.error = forward.model, rows, error
+        self.cut = self.model.cut
 
-    def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
-        if len(input_ids) > self.rows:
-            raise self.error
-        return self.model(input_ids=input_ids, attention_mask=attention_mask)
+    def rows(self, ids: Ragged, order: np.ndarray[Any, Any]) -> Any:
+        rows = self.model.rows(ids, order)
+        logits = rows.logits
+
+        def cramped(start: int, stop: int) -> Any:
+            if stop - start > self.most:
+                raise self.error
+            return logits(start, stop)
+
+        rows.logits = cramped  # type: ignore[method-assign]
+        return rows
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
-def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, rows: int) -> None:
+def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, rows: int) -> None:
     import torch
 
     ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
@@ -123,28 +149,33 @@ def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, rows: int)
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"),
     ):
-        forward = Forward(copy_of(classifier), options(precision="float32"))
-        forward.model = Cramped(forward.model, rows, error)
+        forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+        whole = forward.model
+        forward.model = Cramped(forward, rows, error)
         scored = forward(ids, 100_000)
         np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
         assert scored.halvings >= 20 // rows - 1
-        assert scored.padded_tokens <= 20 * 30
-        forward.model = Cramped(classifier, 0, error)
+        assert ids.lengths.sum() <= scored.padded_tokens <= 20 * 30
+        forward.model = whole
+        forward.model = Cramped(forward, 0, error)
         with pytest.raises(type(error)):
             forward(ids, 100_000)
 
 
 def test_another_error_of_the_model_is_no_lack_of_memory(classifier: Any) -> None:
-    forward = Forward(copy_of(classifier), options(precision="float32"))
-    forward.model = Cramped(classifier, 1, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward.model = Cramped(forward, 1, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         forward(rows_of([4, 4]), 64)
 
 
-def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(classifier: Any) -> None:
+def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(
+    classifier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "packs", lambda model: False)
     ids = rows_of([3, 9, 12, 4])
-    forward = Forward(copy_of(classifier), options(precision="float32"))
-    assert forward.mask is not module._plain_mask
+    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    assert forward.model.mask is not padded._plain_mask
 
     class Strict:
         def __init__(self, model: Any) -> None:
@@ -155,18 +186,25 @@ def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(classifier: Any) -
                 raise ValueError("wrong shape for attention_mask")
             return self.model(input_ids=input_ids, attention_mask=attention_mask)
 
-    strict = Strict(classifier)
-    assert module._mask_of(strict, "cpu") is module._plain_mask
-    forward.model, forward.mask = strict, module._plain_mask
+    strict = Strict(forward.model.model)
+    assert padded._mask_of(strict, forward.device) is padded._plain_mask
+    forward.model.model, forward.model.mask = strict, padded._plain_mask
     np.testing.assert_allclose(forward(ids, 64).probabilities, one_by_one(classifier, ids), atol=1e-5)
 
 
-def test_operations_are_counted_by_weights_and_attention(classifier: Any) -> None:
+def test_operations_are_counted_by_weights_and_attention(classifier: Any, way: str) -> None:
     forward = Forward(copy_of(classifier), options(precision="float32"))
     # Two layers of 32: four matrices of 32 x 32 and two of 32 x 64 each, and the pooler's of 32 x 32.
-    weights = 2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32
-    attention = 4 * 2 * 32 * (10 * 10 + 3 * 3)
-    assert forward.flops(np.array([10, 3])) == 2 * weights * 13 + attention
+    layer, pooler = 4 * 32 * 32 + 2 * 32 * 64, 32 * 32
+    lengths = np.array([10, 3])
+    if way == "padded":
+        attention = 4 * 2 * 32 * (10 * 10 + 3 * 3)
+        assert forward.model.flops(lengths) == 2 * (2 * layer + pooler) * 13 + attention
+        return
+    # The last layer makes keys and values of all 13 tokens, and the rest for two of them.
+    first = 2 * layer * 13 + 4 * 32 * (10 * 10 + 3 * 3)
+    last = 2 * (2 * 32 * 32) * 13 + 2 * (layer - 2 * 32 * 32) * 2 + 4 * 32 * 13
+    assert forward.model.flops(lengths) == first + last + 2 * pooler * 2
 
 
 def test_a_model_is_read_once_a_process(tiny_model: Path, tmp_path: Path) -> None:

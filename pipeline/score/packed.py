@@ -1,0 +1,266 @@
+"""BERT over rows that lie one after the other: nothing is padded, and only what is asked for is computed.
+
+transformers' BERT works on rectangles: short rows are filled up, and attention has a mask. Here the matrix
+products go over the tokens of all rows, attention over the rows of one length at a time (on a CPU) or over
+each row by itself (on a GPU, see kernels.py). The classifier reads only the first token of each row, so the
+last layer computes no other.
+
+Source: Devlin et al. 2019, arXiv:1810.04805; as transformers' BertForSequenceClassification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from pipeline.ragged import IntArray, Ragged, packed_batches, to_device
+
+_PROBE_LENGTHS = (7, 7, 5, 2, 1)
+_PROBE_ATOL = 1e-3
+
+
+@dataclass(frozen=True)
+class Rows:
+    """B rows of falling length, one after the other, on the device."""
+
+    ids: Any
+    """(T,) int64: the token ids of all rows."""
+    positions: Any
+    """(T,) int64: the place of each token in its row."""
+    bounds: Any
+    """(B + 1,) int32: where each row begins, and the end of the last."""
+    lengths: IntArray
+    """(B,) int64 in the host's memory."""
+
+
+def packs(model: Any) -> bool:
+    """Whether `PackedBert` computes what a classifier does: a BERT of the usual kind, as a probe confirms."""
+    import torch
+
+    config = model.config
+    if type(model).__name__ != "BertForSequenceClassification" or config.is_decoder:
+        return False
+    if config.hidden_act != "gelu" or next(model.parameters()).device.type != "cpu":
+        return False
+    lengths = np.minimum(_PROBE_LENGTHS, config.max_position_embeddings)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    ids = Ragged((np.arange(bounds[-1]) % config.vocab_size).astype(np.int32), bounds)
+    with torch.inference_mode():
+        rows = [torch.from_numpy(ids.values[a:b].astype(np.int64)) for a, b in pairwise(bounds)]
+        expected = torch.cat([model(input_ids=row[None]).logits for row in rows])
+        packed = PackedModel(model, "float32", "cpu").rows(ids, np.arange(len(lengths)))
+        found = packed.logits(0, len(lengths))
+    return torch.allclose(found, expected, atol=_PROBE_ATOL, rtol=_PROBE_ATOL)
+
+
+class PackedModel:
+    """A classifier that `packs` says yes to, on its device."""
+
+    def __init__(self, model: Any, precision: str, device: str) -> None:
+        """Take copies of its float32 weights; see padded.PaddedModel."""
+        import torch
+
+        self.device = device
+        self.model = PackedBert(model, getattr(torch, precision), device)
+        layers = model.bert.encoder.layer
+        self._layers, self._size = len(layers), model.config.hidden_size
+        self._weights = sum(p.numel() for p in layers[0].parameters() if p.dim() == 2)
+
+    def cut(self, lengths: IntArray, batch_tokens: int) -> list[IntArray]:
+        """See `packed_batches`."""
+        return packed_batches(lengths, batch_tokens)
+
+    def rows(self, ids: Ragged, order: IntArray) -> PackedRows:
+        """Rows in an order of falling length, on the device."""
+        return PackedRows(self, ids, order)
+
+    def flops(self, lengths: IntArray) -> float:
+        """Multiplications and additions for rows of (N,) lengths; see PaddedModel.flops.
+
+        In the last layer all tokens have a key and a value, and only the first of each row has the rest.
+        """
+        tokens, pairs = float(lengths.sum()), float((lengths * lengths).sum())
+        all_but_last = (self._layers - 1) * (2 * self._weights * tokens + 4 * self._size * pairs)
+        keys = 2 * self._size * self._size
+        last = 2 * keys * tokens + 2 * (self._weights - keys) * len(lengths) + 4 * self._size * tokens
+        pooler = 2 * self._size * self._size * len(lengths)
+        return float(all_but_last + last + pooler)
+
+
+class PackedRows:
+    """The rows of a chunk on the device."""
+
+    def __init__(self, model: PackedModel, ids: Ragged, order: IntArray) -> None:
+        """Send them there, and put them in order."""
+        import torch
+
+        self._model = model
+        self._lengths = ids.lengths[order]
+        self._ends = np.concatenate([[0], np.cumsum(self._lengths)])
+        values, starts, lengths, bounds = (
+            to_device(part, model.device)
+            for part in (ids.values, ids.offsets[:-1][order], self._lengths, self._ends)
+        )
+        repeats = {"repeats": lengths, "output_size": int(self._ends[-1])}
+        everywhere = torch.arange(repeats["output_size"], device=model.device)
+        self._positions = everywhere - torch.repeat_interleave(bounds[:-1], **repeats)
+        self._ids = values[torch.repeat_interleave(starts, **repeats) + self._positions].long()
+        self._bounds = bounds.int()
+
+    def tokens(self, start: int, stop: int) -> int:
+        """Ids that some rows make the model compute."""
+        return int(self._ends[stop] - self._ends[start])
+
+    def logits(self, start: int, stop: int) -> Any:
+        """(B, C) float32 on the device."""
+        first, end = int(self._ends[start]), int(self._ends[stop])
+        bounds = self._bounds[start : stop + 1] - first
+        rows = Rows(self._ids[first:end], self._positions[first:end], bounds, self._lengths[start:stop])
+        return self._model.model(rows)
+
+
+class PackedBert:
+    """A BERT classifier in evaluation mode."""
+
+    def __init__(self, model: Any, dtype: Any, device: str = "cpu") -> None:
+        """Take copies of a classifier's weights.
+
+        Args:
+            model: one that `packs` says yes to, in float32.
+            dtype: of the encoder; its head stays in float32: its few operations cost nothing, and
+                probabilities of 8 bits would tie.
+        """
+        import torch
+
+        bert, config = model.bert, model.config
+        self._heads = config.num_attention_heads
+        self._eps = config.layer_norm_eps
+
+        def put(*tensors: Any, as_dtype: Any = dtype) -> Any:
+            joined = torch.cat([t.detach() for t in tensors]) if len(tensors) > 1 else tensors[0].detach()
+            return joined.to(device, as_dtype).contiguous()
+
+        def weights(module: Any, as_dtype: Any = dtype) -> Any:
+            return put(module.weight, as_dtype=as_dtype), put(module.bias, as_dtype=as_dtype)
+
+        embeddings = bert.embeddings
+        self._words = put(embeddings.word_embeddings.weight)
+        self._places = put(embeddings.position_embeddings.weight)
+        self._kind = put(embeddings.token_type_embeddings.weight)[0]
+        self._norm = weights(embeddings.LayerNorm)
+        self._layers = []
+        for layer in bert.encoder.layer:
+            attention, joined = layer.attention.self, layer.attention.output
+            parts = (attention.query, attention.key, attention.value)
+            self._layers.append(
+                SimpleNamespace(
+                    attention=(put(*(p.weight for p in parts)), put(*(p.bias for p in parts))),
+                    joined=weights(joined.dense),
+                    first_norm=weights(joined.LayerNorm),
+                    wide=weights(layer.intermediate.dense),
+                    narrow=weights(layer.output.dense),
+                    second_norm=weights(layer.output.LayerNorm),
+                )
+            )
+        self._pooler = weights(bert.pooler.dense, torch.float32)
+        self._classifier = weights(model.classifier, torch.float32)
+        self._attend, self._add_norm = _operations(dtype, device, config.hidden_size // self._heads)
+
+    def __call__(self, rows: Rows) -> Any:
+        """(B, C) float32: the logits of B rows."""
+        from torch.nn import functional as f
+
+        hidden = self._words[rows.ids] + self._kind + self._places[rows.positions]
+        weight, bias = self._norm
+        hidden = f.layer_norm(hidden, hidden.shape[-1:], weight, bias, self._eps)
+        for layer in self._layers[:-1]:
+            hidden = self._after(layer, self._attention(layer, hidden, rows), hidden)
+        hidden = self._last(self._layers[-1], hidden, rows)
+        pooled = f.linear(hidden.float(), *self._pooler).tanh_()
+        return f.linear(pooled, *self._classifier)
+
+    def _attention(self, layer: Any, hidden: Any, rows: Rows) -> Any:
+        from torch.nn import functional as f
+
+        parts = f.linear(hidden, *layer.attention).view(len(hidden), 3, self._heads, -1)
+        return self._attend(parts[:, 0], parts[:, 1], parts[:, 2], rows, first_only=False)
+
+    def _last(self, layer: Any, hidden: Any, rows: Rows) -> Any:
+        """(B, H): what a layer makes of the first token of each row."""
+        from torch.nn import functional as f
+
+        weight, bias = layer.attention
+        size = hidden.shape[1]
+        first = hidden[rows.bounds[:-1].long()]
+        query = f.linear(first, weight[:size], bias[:size]).view(len(first), self._heads, -1)
+        parts = f.linear(hidden, weight[size:], bias[size:]).view(len(hidden), 2, self._heads, -1)
+        return self._after(layer, self._attend(query, parts[:, 0], parts[:, 1], rows, first_only=True), first)
+
+    def _after(self, layer: Any, attended: Any, hidden: Any) -> Any:
+        """What follows attention, the same for each token."""
+        from torch.nn import functional as f
+
+        attended = f.linear(attended.reshape(hidden.shape), *layer.joined)
+        hidden = self._add_norm(attended, hidden, *layer.first_norm, self._eps)
+        wide = f.gelu(f.linear(hidden, *layer.wide))
+        return self._add_norm(f.linear(wide, *layer.narrow), hidden, *layer.second_norm, self._eps)
+
+
+def _operations(dtype: Any, device: str, head_size: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Attention, and the sum with what went before, normalized: those of kernels.py where they run."""
+    import torch
+
+    fits = head_size >= 16 and head_size & (head_size - 1) == 0
+    if device == "cuda" and dtype == torch.bfloat16 and fits:
+        with suppress(ImportError):
+            from pipeline.score import kernels
+
+            return kernels.attend, kernels.add_norm
+    return attend_by_length, add_norm
+
+
+def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """(T, H): the sum of two, each token's normalized."""
+    from torch.nn import functional as f
+
+    return f.layer_norm(added + hidden, hidden.shape[-1:], weight, bias, eps)
+
+
+def attend_by_length(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) -> Any:
+    """Attention within each row; rows of the same length together.
+
+    Args:
+        query: (T, heads, D); or (B, heads, D), one a row, if `first_only`.
+        key, value: (T, heads, D).
+    Returns:
+        As query.
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    out = torch.empty_like(query, memory_format=torch.contiguous_format)
+    row = token = 0
+    for count, length in _runs(rows.lengths):
+        end = token + count * length
+        asked = slice(row, row + count) if first_only else slice(token, end)
+        q, k, v = (
+            part.view(count, -1, *part.shape[1:]).transpose(1, 2)
+            for part in (query[asked], key[token:end], value[token:end])
+        )
+        found = scaled_dot_product_attention(q, k, v)
+        out[asked].view(count, -1, *query.shape[1:]).copy_(found.transpose(1, 2))
+        row, token = row + count, end
+    return out
+
+
+def _runs(lengths: IntArray) -> list[tuple[int, int]]:
+    """How many rows of one length follow each other, and that length."""
+    starts = np.flatnonzero(np.diff(lengths, prepend=-1))
+    counts = np.diff(starts, append=len(lengths))
+    return list(zip(counts.tolist(), lengths[starts].tolist(), strict=True))

@@ -1,0 +1,112 @@
+"""BERT without padding, against transformers' own, and its GPU operations in Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.ragged import Ragged
+from pipeline.score.packed import PackedModel, packs
+
+
+def bert(**other: Any) -> Any:
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(3)
+    sizes = {"vocab_size": 99, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3}
+    sizes |= {"intermediate_size": 80, "max_position_embeddings": 40, "num_labels": 4}
+    # Weights large enough that each token makes a difference.
+    return BertForSequenceClassification(BertConfig(**sizes | {"initializer_range": 0.3} | other)).eval()
+
+
+def ragged(lengths: list[int]) -> Ragged:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Ragged(np.random.default_rng(0).integers(0, 99, offsets[-1]).astype(np.int32), offsets)
+
+
+def logits_of(model: PackedModel, ids: Ragged, budget: int) -> np.ndarray[Any, Any]:
+    import torch
+
+    batches = model.cut(ids.lengths, budget)
+    order = np.concatenate(batches)
+    rows, found, start = model.rows(ids, order), [], 0
+    with torch.inference_mode():
+        for batch in batches:
+            found.append(rows.logits(start, start + len(batch)).numpy())
+            start += len(batch)
+    out = np.empty((len(order), 4), np.float32)
+    out[order] = np.concatenate(found)
+    return out
+
+
+def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
+    import torch
+
+    rows = [ids.values[a:b].astype(np.int64) for a, b in zip(ids.offsets, ids.offsets[1:], strict=False)]
+    with torch.inference_mode():
+        return np.concatenate([model(input_ids=torch.from_numpy(row)[None]).logits.numpy() for row in rows])
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30), budget=st.integers(1, 300))
+def test_rows_of_any_lengths_give_what_transformers_does(lengths: list[int], budget: int) -> None:
+    model, ids = bert(), ragged(lengths)
+    found = logits_of(PackedModel(model, "float32", "cpu"), ids, budget)
+    np.testing.assert_allclose(found, one_by_one(model, ids), atol=2e-4)
+
+
+def test_bfloat16_is_as_near_as_that_of_transformers() -> None:
+    import torch
+
+    model, ids = bert(), ragged([int(n) for n in np.random.default_rng(1).integers(1, 41, 200)])
+    exact = one_by_one(model, ids)
+    found = logits_of(PackedModel(model, "bfloat16", "cpu"), ids, 512)
+    theirs = one_by_one(model.to(torch.bfloat16).float(), ids)
+    assert 0 < np.abs(found - exact).mean() < 3 * np.abs(theirs - exact).mean()
+
+
+def test_a_bert_of_the_usual_kind_packs() -> None:
+    assert packs(bert())
+    # Too short for the rows of the probe.
+    assert packs(bert(max_position_embeddings=3))
+
+
+@pytest.mark.parametrize("other", [{"hidden_act": "relu"}, {"is_decoder": True}])
+def test_a_bert_of_another_kind_does_not(other: dict[str, Any]) -> None:
+    assert not packs(bert(**other))
+
+
+def test_a_model_of_another_kind_does_not() -> None:
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    config = DistilBertConfig(vocab_size=99, dim=32, n_layers=1, n_heads=2, hidden_dim=32)
+    assert not packs(DistilBertForSequenceClassification(config).eval())
+
+
+def test_a_bert_that_computes_something_else_does_not() -> None:
+    model = bert()
+    model.bert.encoder.layer[1].attention.self.scaling = 0.9
+    assert not packs(model)
+
+
+def test_kernels_in_the_interpreter() -> None:
+    """Triton's kernels, run by its interpreter on the CPU, give what PyTorch's operations do."""
+    pytest.importorskip("triton")
+    file = Path(__file__).with_name("kernels_in_interpreter.py")
+    done = subprocess.run(
+        [sys.executable, str(file)],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["8", "attentions", "4", "sums"]
