@@ -10,8 +10,9 @@ Source: Devlin et al. 2019, arXiv:1810.04805; as transformers' BertForSequenceCl
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
@@ -23,6 +24,11 @@ from pipeline.ragged import IntArray, Ragged, packed_batches, to_device
 
 _PROBE_LENGTHS = (7, 7, 5, 2, 1)
 _PROBE_ATOL = 1e-3
+
+_COMPARED_ATOL = 0.03
+"""Of two operations in bfloat16 on numbers around 1: a few of its last bits."""
+
+Operation = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,9 @@ class PackedBert:
             )
         self._pooler = weights(bert.pooler.dense, torch.float32)
         self._classifier = weights(model.classifier, torch.float32)
-        self._attend, self._add_norm = _operations(dtype, device, config.hidden_size // self._heads)
+        self._attend, self._add_norm = _operations(
+            dtype, device, self._heads, config.hidden_size // self._heads
+        )
 
     def __call__(self, rows: Rows) -> Any:
         """(B, C) float32: the logits of B rows."""
@@ -212,17 +220,44 @@ class PackedBert:
         return self._add_norm(f.linear(wide, *layer.narrow), hidden, *layer.second_norm, self._eps)
 
 
-def _operations(dtype: Any, device: str, head_size: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Attention, and the sum with what went before, normalized: those of kernels.py where they run."""
+def _operations(dtype: Any, device: str, heads: int, size: int) -> tuple[Operation, Operation]:
+    """Attention of so many heads and channels, and `add_norm`: those of kernels.py where they work."""
     import torch
 
-    fits = head_size >= 16 and head_size & (head_size - 1) == 0
-    if device == "cuda" and dtype == torch.bfloat16 and fits:
-        with suppress(ImportError):
-            from pipeline.score import kernels
+    plain = attend_by_length, add_norm
+    if device != "cuda" or dtype != torch.bfloat16 or size < 16 or size & (size - 1):
+        return plain
+    try:
+        from pipeline.score import kernels
 
-            return kernels.attend, kernels.add_norm
-    return attend_by_length, add_norm
+        found = kernels.attend, kernels.add_norm
+        _compare(found, plain, heads, size)
+    except Exception as error:  # noqa: BLE001  Triton raises whatever its compiler, or the system's, does.
+        logging.getLogger(__name__).warning("no Triton here, so the GPU is used less well: %s", error)
+        return plain
+    return found
+
+
+def _compare(found: tuple[Operation, Operation], plain: tuple[Operation, Operation], *shape: int) -> None:
+    """Raise AssertionError unless operations do on a GPU what the plain ones do."""
+    import torch
+
+    lengths = np.array([130, 40, 17, 2], np.int64)
+    bounds = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)).cuda()
+    rows = Rows(None, None, bounds, lengths)
+    make = torch.Generator("cuda").manual_seed(0)
+
+    def some(*dims: int) -> Any:
+        return torch.randn(dims, generator=make, device="cuda", dtype=torch.bfloat16)
+
+    parts, first = some(3, int(bounds[-1]), *shape), some(len(lengths), *shape)
+    for query, first_only in ((parts[0], False), (first, True)):
+        one, other = (a(query, parts[1], parts[2], rows, first_only=first_only) for a, _ in (found, plain))
+        torch.testing.assert_close(one, other, atol=_COMPARED_ATOL, rtol=_COMPARED_ATOL)
+    one, other = (
+        n(first.flatten(1), first.flatten(1), *some(2, math.prod(shape)), 1e-12) for _, n in (found, plain)
+    )
+    torch.testing.assert_close(one, other, atol=_COMPARED_ATOL, rtol=_COMPARED_ATOL)
 
 
 def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
