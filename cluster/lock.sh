@@ -41,7 +41,8 @@ HEADER
 # Written by `make lock` (sh cluster/lock.sh) from the extra `dev` of pyproject.toml; do not edit.
 -r requirements.txt
 HEADER
-    awk 'NR == FNR { seen[$1]; next } !($1 in seen)' "$work/run.txt" "$work/dev.txt"
+    # Triton runs the tests of our kernels, which a CPU build of torch does not bring.
+    awk 'NR == FNR { seen[$1]; next } !($1 in seen) || /^triton==/' "$work/run.txt" "$work/dev.txt"
 } >"$work/requirements-dev.txt"
 
 mv "$work/requirements.txt" "$work/requirements-dev.txt" cluster/

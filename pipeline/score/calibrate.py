@@ -1,17 +1,19 @@
 """What a long job finds out about its device before it begins, on the first rows of its input.
 
-How many tokens a batch should hold, and whether compiling pays. Found once, kept in run.json: a resumed job
-cuts the same batches, and gets the same bits.
+How many tokens a batch should hold, and whether compiling or our own kernels pay. Found once, kept in
+run.json: a resumed job cuts the same batches, and gets the same bits.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.errors import ModelError
 from pipeline.ragged import Ragged
 from pipeline.score.forward import Forward, ForwardOptions, load_forward, read_forward
 from pipeline.score.packed import PackedModel
@@ -27,8 +29,9 @@ _CANDIDATES = {"cpu": (512, 1024, 2048, 4096), "gpu": (16384, 32768, 65536, 1310
 _NEAR_BEST = 0.97
 """The smallest batch is taken whose rate is this near the best: larger ones pad more and hold more memory."""
 
-_COMPILED_GAIN = 1.05
-"""Compiling must make the model so much faster; it takes up to a minute at the start of each actor."""
+_LEAST_GAIN = 1.05
+"""Compiling, which takes a minute or two at the start of each actor, or kernels must make the model so much
+faster."""
 
 _REPEATS = 3
 
@@ -52,20 +55,20 @@ def calibrate(question: Question, input_ids: pa.Array) -> dict[str, Any]:
     Args:
         input_ids: (N,) list<int32>, rows of the input.
     Returns:
-        For run.json: batch_tokens, compiled.
+        For run.json: batch_tokens, compiled, kernels.
     """
     ids = Ragged.of(input_ids)
-    compiled = bool(question.compiled)
+    compiled, kernels = bool(question.compiled), False
     budget = question.batch_tokens or BATCH_TOKENS[question.device]
     if len(ids.lengths):
         forward = load_forward(replace(question.forward, compiled=compiled))
         if question.batch_tokens is None:
             budget = _fastest_budget(forward, ids, question.device)
-        # What a packed model computes is as fast as compiling makes it, without the wait.
-        packed = isinstance(forward.model, PackedModel)
-        if question.compiled is None and question.device == "gpu" and not packed:
-            compiled = _compiling_pays(forward, question.forward, ids, budget)
-    return {"batch_tokens": budget, "compiled": compiled}
+        if question.device == "gpu" and isinstance(forward.model, PackedModel):
+            kernels = _pays(forward, replace(question.forward, kernels=True), ids, budget)
+        elif question.device == "gpu" and question.compiled is None:
+            compiled = _pays(forward, replace(question.forward, compiled=True), ids, budget)
+    return {"batch_tokens": budget, "compiled": compiled, "kernels": kernels}
 
 
 def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
@@ -94,7 +97,12 @@ def _rate(forward: Forward, ids: Ragged, budget: int) -> float:
     return float(ids.lengths.sum()) / min(took[1:])
 
 
-def _compiling_pays(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> bool:
+def _pays(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> bool:
+    """Whether other options make the model enough faster; not, where they do not work."""
     sample = _repeated(ids, 4 * budget)
-    compiled = read_forward(replace(options, compiled=True))
-    return _rate(compiled, sample, budget) >= _COMPILED_GAIN * _rate(forward, sample, budget)
+    try:
+        other = read_forward(options)
+    except ModelError as error:
+        logging.getLogger(__name__).warning("%s", error)
+        return False
+    return _rate(other, sample, budget) >= _LEAST_GAIN * _rate(forward, sample, budget)

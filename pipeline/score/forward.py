@@ -7,6 +7,7 @@ that of the next chunk.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,8 @@ class ForwardOptions:
     """float32 or bfloat16."""
     threads: int = 1
     compiled: bool = False
+    kernels: bool = False
+    """Whether to compute with kernels.py on a GPU."""
 
 
 class Scored:
@@ -150,14 +153,7 @@ class Forward:
         torch.set_num_threads(options.threads)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.classes = model.config.num_labels
-        self.model: PackedModel | PaddedModel
-        model, compiled = model.eval(), options.compiled
-        if not compiled and packs(model):
-            self.model = PackedModel(model, options.precision, self.device)
-        else:
-            self.model = PaddedModel(
-                model, options.precision, self.device, options.max_length, compiled=compiled
-            )
+        self.model = _lay_out(model.eval(), options, self.device)
 
     def __call__(self, ids: Ragged, batch_tokens: int) -> Scored:
         """Hand N rows to the device.
@@ -190,6 +186,17 @@ class Forward:
             host = _to_host(torch.cat(found))
         clock.stop()
         return Scored(host, order, clock, tokens, halvings)
+
+
+def _lay_out(model: Any, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
+    if not options.compiled and packs(model):
+        try:
+            return PackedModel(model, options.precision, device, kernels=options.kernels)
+        except ModelError as error:
+            if options.kernels:
+                raise
+            logging.getLogger(__name__).info("rows are padded: %s", error)
+    return PaddedModel(model, options.precision, device, options.max_length, compiled=options.compiled)
 
 
 def _spans(batches: list[IntArray]) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ import triton.language as tl
 
 if TYPE_CHECKING:
     from pipeline.ragged import IntArray
-    from pipeline.score.packed import Rows
+    from pipeline.score.attention import Rows
 
 _TILES = {16: 1, 32: 2, 64: 4, 128: 8}
 """Tokens of a row that are taken at once, and the warps for them: matrix units multiply no fewer than 16, and
@@ -26,7 +26,7 @@ _NORM_WARPS = 4
 
 
 def attend(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) -> Any:
-    """See packed.attend_by_length; D must be a power of 2, 16 or more.
+    """See attention.attend_by_length; D must be a power of 2, 16 or more.
 
     Source: Dao 2023, arXiv:2307.08691 (softmax without writing down the scores).
     """
@@ -64,7 +64,7 @@ def _by_tile(lengths: IntArray) -> list[tuple[int, int, int, int]]:
 
 
 def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
-    """See packed.add_norm."""
+    """See attention.add_norm."""
     import torch
 
     out = torch.empty_like(hidden)

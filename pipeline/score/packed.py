@@ -1,19 +1,14 @@
 """BERT over rows that lie one after the other: nothing is padded, and only what is asked for is computed.
 
 transformers' BERT works on rectangles: short rows are filled up, and attention has a mask. Here the matrix
-products go over the tokens of all rows, attention over the rows of one length at a time (on a CPU) or over
-each row by itself (on a GPU, see kernels.py). The classifier reads only the first token of each row, so the
-last layer computes no other.
+products go over the tokens of all rows, and attention over each row by itself; see attention.py. The
+classifier reads only the first token of each row, so the last layer computes no other.
 
 Source: Devlin et al. 2019, arXiv:1810.04805; as transformers' BertForSequenceClassification.
 """
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -21,28 +16,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.ragged import IntArray, Ragged, packed_batches, to_device
+from pipeline.score.attention import Operations, Rows, choose_operations
 
 _PROBE_LENGTHS = (7, 7, 5, 2, 1)
 _PROBE_ATOL = 1e-3
-
-_COMPARED_ATOL = 0.03
-"""Of two operations in bfloat16 on numbers around 1: a few of its last bits."""
-
-Operation = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """B rows of falling length, one after the other, on the device."""
-
-    ids: Any
-    """(T,) int64: the token ids of all rows."""
-    positions: Any
-    """(T,) int64: the place of each token in its row."""
-    bounds: Any
-    """(B + 1,) int32: where each row begins, and the end of the last."""
-    lengths: IntArray
-    """(B,) int64 in the host's memory."""
 
 
 def packs(model: Any) -> bool:
@@ -68,12 +45,21 @@ def packs(model: Any) -> bool:
 class PackedModel:
     """A classifier that `packs` says yes to, on its device."""
 
-    def __init__(self, model: Any, precision: str, device: str) -> None:
-        """Take copies of its float32 weights; see padded.PaddedModel."""
+    def __init__(self, model: Any, precision: str, device: str, *, kernels: bool = False) -> None:
+        """Take copies of its float32 weights; see padded.PaddedModel.
+
+        Args:
+            kernels: whether to compute with kernels.py on a GPU.
+        Raises:
+            ModelError: attention for rows of any length, or the kernels, do not work on this GPU.
+        """
         import torch
 
         self.device = device
-        self.model = PackedBert(model, getattr(torch, precision), device)
+        heads = model.config.num_attention_heads
+        size = model.config.hidden_size // heads
+        operations = choose_operations(device, precision, heads, size, kernels=kernels)
+        self.model = PackedBert(model, getattr(torch, precision), device, operations)
         layers = model.bert.encoder.layer
         self._layers, self._size = len(layers), model.config.hidden_size
         self._weights = sum(p.numel() for p in layers[0].parameters() if p.dim() == 2)
@@ -134,7 +120,7 @@ class PackedRows:
 class PackedBert:
     """A BERT classifier in evaluation mode."""
 
-    def __init__(self, model: Any, dtype: Any, device: str = "cpu") -> None:
+    def __init__(self, model: Any, dtype: Any, device: str, operations: Operations) -> None:
         """Take copies of a classifier's weights.
 
         Args:
@@ -176,9 +162,7 @@ class PackedBert:
             )
         self._pooler = weights(bert.pooler.dense, torch.float32)
         self._classifier = weights(model.classifier, torch.float32)
-        self._attend, self._add_norm = _operations(
-            dtype, device, self._heads, config.hidden_size // self._heads
-        )
+        self._attend, self._add_norm = operations.attend, operations.add_norm
 
     def __call__(self, rows: Rows) -> Any:
         """(B, C) float32: the logits of B rows."""
@@ -218,84 +202,3 @@ class PackedBert:
         hidden = self._add_norm(attended, hidden, *layer.first_norm, self._eps)
         wide = f.gelu(f.linear(hidden, *layer.wide))
         return self._add_norm(f.linear(wide, *layer.narrow), hidden, *layer.second_norm, self._eps)
-
-
-def _operations(dtype: Any, device: str, heads: int, size: int) -> tuple[Operation, Operation]:
-    """Attention of so many heads and channels, and `add_norm`: those of kernels.py where they work."""
-    import torch
-
-    plain = attend_by_length, add_norm
-    if device != "cuda" or dtype != torch.bfloat16 or size < 16 or size & (size - 1):
-        return plain
-    try:
-        from pipeline.score import kernels
-
-        found = kernels.attend, kernels.add_norm
-        _compare(found, plain, heads, size)
-    except Exception as error:  # noqa: BLE001  Triton raises whatever its compiler, or the system's, does.
-        logging.getLogger(__name__).warning("no Triton here, so the GPU is used less well: %s", error)
-        return plain
-    return found
-
-
-def _compare(found: tuple[Operation, Operation], plain: tuple[Operation, Operation], *shape: int) -> None:
-    """Raise AssertionError unless operations do on a GPU what the plain ones do."""
-    import torch
-
-    lengths = np.array([130, 40, 17, 2], np.int64)
-    bounds = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)).cuda()
-    rows = Rows(None, None, bounds, lengths)
-    make = torch.Generator("cuda").manual_seed(0)
-
-    def some(*dims: int) -> Any:
-        return torch.randn(dims, generator=make, device="cuda", dtype=torch.bfloat16)
-
-    parts, first = some(3, int(bounds[-1]), *shape), some(len(lengths), *shape)
-    for query, first_only in ((parts[0], False), (first, True)):
-        one, other = (a(query, parts[1], parts[2], rows, first_only=first_only) for a, _ in (found, plain))
-        torch.testing.assert_close(one, other, atol=_COMPARED_ATOL, rtol=_COMPARED_ATOL)
-    one, other = (
-        n(first.flatten(1), first.flatten(1), *some(2, math.prod(shape)), 1e-12) for _, n in (found, plain)
-    )
-    torch.testing.assert_close(one, other, atol=_COMPARED_ATOL, rtol=_COMPARED_ATOL)
-
-
-def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
-    """(T, H): the sum of two, each token's normalized."""
-    from torch.nn import functional as f
-
-    return f.layer_norm(added + hidden, hidden.shape[-1:], weight, bias, eps)
-
-
-def attend_by_length(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) -> Any:
-    """Attention within each row; rows of the same length together.
-
-    Args:
-        query: (T, heads, D); or (B, heads, D), one a row, if `first_only`.
-        key, value: (T, heads, D).
-    Returns:
-        As query.
-    """
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
-    out = torch.empty_like(query, memory_format=torch.contiguous_format)
-    row = token = 0
-    for count, length in _runs(rows.lengths):
-        end = token + count * length
-        asked = slice(row, row + count) if first_only else slice(token, end)
-        q, k, v = (
-            part.view(count, -1, *part.shape[1:]).transpose(1, 2)
-            for part in (query[asked], key[token:end], value[token:end])
-        )
-        found = scaled_dot_product_attention(q, k, v)
-        out[asked].view(count, -1, *query.shape[1:]).copy_(found.transpose(1, 2))
-        row, token = row + count, end
-    return out
-
-
-def _runs(lengths: IntArray) -> list[tuple[int, int]]:
-    """How many rows of one length follow each other, and that length."""
-    starts = np.flatnonzero(np.diff(lengths, prepend=-1))
-    counts = np.diff(starts, append=len(lengths))
-    return list(zip(counts.tolist(), lengths[starts].tolist(), strict=True))

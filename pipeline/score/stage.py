@@ -190,8 +190,13 @@ def _resolve(
     long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
     if not long or not issubclass(predictor, Predictor):
         budget = config.batch_tokens or BATCH_TOKENS[device]
-        return {**resolved, "batch_tokens": budget, "compiled": bool(config.compile)}
-    forward = _forward_options(job, {**resolved, "compiled": False}, pools)
+        return {
+            **resolved,
+            "batch_tokens": budget,
+            "compiled": bool(config.compile),
+            "kernels": False,
+        }
+    forward = _forward_options(job, resolved, pools)
     question = Question(forward, device, config.batch_tokens, config.compile)
     found = resources.run_once(pools.scorers, _calibrate, question, chunk_work(job), job.sources)
     return {**resolved, **found}
@@ -222,7 +227,8 @@ def _forward_options(
         job.card.max_length,
         resolved["precision"],
         pools.scorers.threads,
-        resolved["compiled"],
+        resolved.get("compiled", False),
+        resolved.get("kernels", False),
     )
 
 

@@ -90,7 +90,9 @@ def test_the_closure_is_pinned_as_it_is_installed(project: dict[str, Any], pins:
 
 @pytest.mark.parametrize("file", FILES)
 def test_cuda_is_left_to_torch(pin_files: Pins, file: str) -> None:
-    assert [pin.name for pin in pin_files[file] if CUDA.match(pin.name)] == []
+    # Triton also runs the tests of our kernels, on any machine.
+    expected = {"triton"} if file == "requirements-dev.txt" else set()
+    assert {pin.name for pin in pin_files[file] if CUDA.match(pin.name)} == expected
 
 
 def test_the_weights_are_pinned_apart_from_what_has_dependencies(pin_files: Pins) -> None:

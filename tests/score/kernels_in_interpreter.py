@@ -1,12 +1,12 @@
 """Compares Triton's kernels, run by its interpreter, with PyTorch's operations. Needs TRITON_INTERPRET=1,
-before Triton is imported, so it is a program of its own; see test_packed.py."""
+before Triton is imported, so it is a program of its own; see test_attention.py."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from pipeline.score import kernels, packed
+from pipeline.score import attention, kernels
 
 LENGTHS = np.array([300, 129, 128, 127, 65, 64, 40, 33, 32, 17, 16, 15, 3, 1, 1], np.int64)
 """Around the sizes of tiles, and longer than the largest."""
@@ -15,9 +15,9 @@ LENGTHS = np.array([300, 129, 128, 127, 65, 64, 40, 33, 32, 17, 16, 15, 3, 1, 1]
 TYPES = {torch.float32: 1e-5, torch.float16: 4e-3}
 
 
-def rows_of(lengths: np.ndarray) -> packed.Rows:
+def rows_of(lengths: np.ndarray) -> attention.Rows:
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return packed.Rows(None, None, torch.from_numpy(bounds), lengths)
+    return attention.Rows(None, None, torch.from_numpy(bounds), lengths)
 
 
 def compare_attention() -> int:
@@ -29,7 +29,7 @@ def compare_attention() -> int:
                 query = torch.randn(len(LENGTHS), heads, size).to(dtype) if first_only else parts[:, 0]
                 found, expected = (
                     attend(query, parts[:, 1], parts[:, 2], rows, first_only=first_only)
-                    for attend in (kernels.attend, packed.attend_by_length)
+                    for attend in (kernels.attend, attention.attend_by_length)
                 )
                 torch.testing.assert_close(found, expected, atol=atol, rtol=0)
                 cases += 1
@@ -43,7 +43,7 @@ def compare_sums() -> int:
             added, hidden = torch.randn(2, 9, size).to(dtype)
             weight, bias = torch.randn(2, size).to(dtype)
             found, expected = (
-                f(added, hidden, weight, bias, 1e-12) for f in (kernels.add_norm, packed.add_norm)
+                f(added, hidden, weight, bias, 1e-12) for f in (kernels.add_norm, attention.add_norm)
             )
             torch.testing.assert_close(found, expected, atol=atol, rtol=4e-3)
             cases += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import ModelError
 from pipeline.model import load_classifier
 from pipeline.ragged import Ragged
 from pipeline.score import calibrate as module
 from pipeline.score.calibrate import BATCH_TOKENS, Question, calibrate
 from pipeline.score.forward import Forward, ForwardOptions
+from pipeline.score.packed import PackedModel
+from pipeline.score.padded import PaddedModel
 
 OPTIONS = ForwardOptions("m", "f", max_length=30, precision="bfloat16")
 
@@ -46,7 +50,7 @@ def question(**other: Any) -> Question:
 
 def test_an_input_without_rows_is_no_trouble(model: Any) -> None:
     found = calibrate(question(), ids(0))
-    assert found == {"batch_tokens": BATCH_TOKENS["cpu"], "compiled": False}
+    assert found == {"batch_tokens": BATCH_TOKENS["cpu"], "compiled": False, "kernels": False}
     assert not model
 
 
@@ -54,12 +58,13 @@ def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
     found = calibrate(question(), ids(100))
     assert found["batch_tokens"] in (512, 1024, 2048, 4096)
     assert not found["compiled"]
+    assert not found["kernels"]
     assert model == [OPTIONS]
 
 
 def test_what_is_asked_for_is_taken(model: Any) -> None:
     found = calibrate(question(batch_tokens=77, compiled=True), ids(20))
-    assert found == {"batch_tokens": 77, "compiled": True}
+    assert found == {"batch_tokens": 77, "compiled": True, "kernels": False}
     assert [o.compiled for o in model] == [True]
 
 
@@ -90,12 +95,47 @@ def test_the_smallest_batch_that_is_near_the_best_is_taken(
     assert module._fastest_budget(forward, Ragged.of(ids(200)), device) == budget
 
 
+class Gpu:
+    """Forward passes of a GPU that does not exist, by what they were asked for."""
+
+    def __init__(self, packed: bool, gain: float) -> None:
+        self.packed, self.gain = packed, gain
+        self.asked: list[ForwardOptions] = []
+
+    def __call__(self, options: ForwardOptions) -> Any:
+        self.asked.append(options)
+        forward: Any = Timed(0.0, 1e-6 / (self.gain if options.compiled or options.kernels else 1))
+        forward.model = object.__new__(PackedModel if self.packed and not options.compiled else PaddedModel)
+        return forward
+
+
 @pytest.mark.parametrize(("gain", "pays"), [(1.0, False), (1.04, False), (1.3, True)])
-def test_compiling_must_pay(monkeypatch: pytest.MonkeyPatch, gain: float, pays: bool) -> None:
-    plain: Any = Timed(0, 1e-4)
-    compiled: Any = Timed(0, 1e-4 / gain)
-    monkeypatch.setattr(module, "read_forward", lambda options: compiled)
-    assert module._compiling_pays(plain, OPTIONS, Ragged.of(ids(50)), 1024) is pays
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_a_gpu_may_do_otherwise_must_pay(
+    monkeypatch: pytest.MonkeyPatch, packed: bool, gain: float, pays: bool
+) -> None:
+    gpu = Gpu(packed, gain)
+    monkeypatch.setattr(module, "load_forward", gpu)
+    monkeypatch.setattr(module, "read_forward", gpu)
+    found = calibrate(question(device="gpu"), ids(100))
+    assert (found["compiled"], found["kernels"]) == (pays and not packed, pays and packed)
+    assert gpu.asked == [
+        OPTIONS,
+        replace(OPTIONS, kernels=True) if packed else replace(OPTIONS, compiled=True),
+    ]
+    # What is asked for is not tried.
+    gpu.asked.clear()
+    assert calibrate(question(device="gpu", compiled=True), ids(100))["compiled"]
+    assert gpu.asked == [replace(OPTIONS, compiled=True)]
+
+
+def test_kernels_that_do_not_work_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(options: ForwardOptions) -> Any:
+        raise ModelError("rayview's kernels: do not work on this GPU (no C compiler)")
+
+    monkeypatch.setattr(module, "load_forward", Gpu(True, 2.0))
+    monkeypatch.setattr(module, "read_forward", broken)
+    assert not calibrate(question(device="gpu"), ids(100))["kernels"]
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 5000])

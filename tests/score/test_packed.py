@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import ModelError
 from pipeline.ragged import Ragged
+from pipeline.score import attention, forward
+from pipeline.score.attention import (
+    BY_LENGTH,
+    Operations,
+    add_norm,
+    attend_by_length,
+    check_operations,
+)
+from pipeline.score.forward import ForwardOptions
 from pipeline.score.packed import PackedModel, packs
 
 
@@ -100,7 +111,6 @@ def test_a_bert_that_computes_something_else_does_not() -> None:
 
 def test_kernels_in_the_interpreter() -> None:
     """Triton's kernels, run by its interpreter on the CPU, give what PyTorch's operations do."""
-    pytest.importorskip("triton")
     file = Path(__file__).with_name("kernels_in_interpreter.py")
     done = subprocess.run(
         [sys.executable, str(file)],
@@ -110,3 +120,43 @@ def test_kernels_in_the_interpreter() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["8", "attentions", "4", "sums"]
+
+
+def test_operations_are_held_against_the_plain_ones() -> None:
+    check_operations(BY_LENGTH, "cpu", "bfloat16", 3, 16)
+
+    def other_scale(query: Any, *arguments: Any, **options: Any) -> Any:
+        return attend_by_length(query * 1.2, *arguments, **options)
+
+    def last_only(*arguments: Any, first_only: bool) -> Any:
+        return attend_by_length(*arguments, first_only=first_only) * (1.1 if first_only else 1)
+
+    def no_bias(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
+        return add_norm(added, hidden, weight, 0 * bias, eps)
+
+    for wrong in (
+        Operations(other_scale, add_norm),
+        Operations(last_only, add_norm),
+        Operations(attend_by_length, no_bias),
+    ):
+        with pytest.raises(AssertionError, match="not close"):
+            check_operations(wrong, "cpu", "bfloat16", 3, 16)
+
+
+def test_what_does_not_work_on_a_gpu_is_told_or_done_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no kernel image is available\nfor this device")
+
+    monkeypatch.setattr(attention, "check_operations", broken)
+    monkeypatch.setattr(forward, "PaddedModel", lambda *_, **__: "padded")
+    options = ForwardOptions("m", "f", 30, "bfloat16")
+    with caplog.at_level("INFO"):
+        assert forward._lay_out(bert(), options, "cuda") == "padded"
+    assert "rows are padded: attention for rows of any length: do not work on this GPU" in caplog.text
+    said = r"^rayview's kernels: do not work on this GPU \((RuntimeError|ModuleNotFoundError): [^\n]*\)$"
+    with pytest.raises(ModelError, match=said):
+        forward._lay_out(bert(), replace(options, kernels=True), "cuda")
+    # In float32 there is none to be tried.
+    assert forward._lay_out(bert(), replace(options, precision="float32"), "cuda") == "padded"
