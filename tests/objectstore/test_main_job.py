@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -158,8 +159,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint(outputs: Outputs, options
     try:
         wait_for_checkpoint(outputs, process)
     finally:
+        started = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait()
+        # A worker that has not noticed yet may make another checkpoint.
+        psutil.wait_procs(started, timeout=60)
     assert "cut/manifest.json" not in store.keys(bucket)
     # The history tells whether the second run began anew.
     for key in store.keys(bucket, "cut/checkpoints/"):
