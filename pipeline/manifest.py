@@ -99,6 +99,11 @@ class Run(_Record):
     resolved: dict[str, Any] = {}
     """Values that `settings` left open, chosen once and kept for a resume."""
 
+    @property
+    def key(self) -> str:
+        """A short name for what scores a row: settings and model, whatever the input is."""
+        return digest([self.settings, self.model_fingerprint])
+
     def differences(self, other: Run) -> list[str]:
         """One line for each thing in which two runs would give different output, `resolved` aside."""
         mine, theirs = _flat(self._identity()), _flat(other._identity())

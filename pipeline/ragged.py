@@ -85,6 +85,20 @@ class Ragged:
         return ids, mask.astype(np.int64)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """B rows of falling length, one after the other, on the device."""
+
+    ids: Any
+    """(T,) int64: the token ids of all rows."""
+    positions: Any
+    """(T,) int64: the place of each token in its row."""
+    bounds: Any
+    """(B + 1,) int32: where each row begins, and the end of the last."""
+    lengths: IntArray
+    """(B,) int64 in the host's memory."""
+
+
 def padded_width(length: int, max_width: int) -> int:
     """The next multiple of WIDTH_STEP, but not above `max_width`, the most that the model takes."""
     return max(1, length, min(max_width, -(-length // WIDTH_STEP) * WIDTH_STEP))

@@ -36,7 +36,17 @@ def test_encode_compares_on_synthetic_reviews_and_on_a_given_dump(tmp_path: Path
 @pytest.mark.parametrize(
     ("bench", "contenders"),
     [
-        ("score", ["rayview, whole job", "bare", "PyTorch loop", "transformers pipeline", "Ray Data"]),
+        (
+            "score",
+            [
+                "rayview, whole job",
+                "its forward passes alone",
+                "transformers' forward passes alone",
+                "PyTorch loop",
+                "transformers pipeline",
+                "Ray Data",
+            ],
+        ),
         ("train", ["rayview", "transformers Trainer"]),
         ("scale", ["1 actor", "2 actors", "4 actors", "8 actors", "16 actors"]),
     ],

@@ -141,6 +141,6 @@ def test_encoding_loads_neither_torch_nor_transformers() -> None:
     assert loaded & {"torch", "transformers", "ray"} == set()
 
 
-@pytest.mark.parametrize("job", ["prepare", "train", "score", "evaluate", "run", "synth"])
+@pytest.mark.parametrize("job", ["prepare", "train", "score", "evaluate", "run", "verify", "synth"])
 def test_a_job_is_imported_without_the_libraries_that_it_needs_later(job: str) -> None:
     assert loaded_after(f"import jobs.{job}") & (HEAVY | {"pyarrow", "numpy"}) == set()

@@ -23,6 +23,7 @@ from pipeline.outputs import State, check_output
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
 from pipeline.score import stage as score_stage
+from pipeline.score.verify import verify
 from pipeline.storage import locate
 from pipeline.train import stage as train_stage
 
@@ -186,6 +187,8 @@ def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
     assert manifest.counts is not None
     assert manifest.counts.rejected["empty_text"] > 0
     assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1201
+    for actors in (1, 2):
+        assert verify(locate(tmp_path / str(actors))).faults == {}
     # The rejects, which a scored split has none of, are known to be its own too.
     where = locate(tmp_path / "1")
     assert check_output(where, read_run(where), overwrite=True) is State.FRESH
@@ -208,6 +211,7 @@ def test_an_interrupted_score_goes_on_to_the_same_rows(
     assert read_scores(tmp_path / "s").equals(whole)
     assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
     assert parts[0].read_bytes() == lost
+    assert verify(locate(tmp_path / "s")).faults == {}
 
 
 def test_metrics_are_scikit_learn_s(outputs: Outputs) -> None:

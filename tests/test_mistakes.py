@@ -146,13 +146,18 @@ def test_data_that_is_not_there(env: dict[str, str], tmp_path: Path) -> None:
     assert "no such directory" in line
 
 
+def test_verifying_what_is_no_output(env: dict[str, str], tmp_path: Path) -> None:
+    line = the_line(run(env, "verify", tmp_path))
+    assert line == f"error: {tmp_path}: no run.json there; it is not an output of rayview"
+
+
 def test_unreachable_cluster(env: dict[str, str], tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.address=127.0.0.1:9")
     line = refused(env, "prepare", tmp_path / "out", dump, *sets)
     assert "127.0.0.1:9" in line
 
 
-@pytest.mark.parametrize("job", ["prepare", "train", "score", "evaluate", "run", "synth"])
+@pytest.mark.parametrize("job", ["prepare", "train", "score", "evaluate", "run", "verify", "synth"])
 def test_help_answers_at_once_and_loads_nothing_heavy(env: dict[str, str], job: str) -> None:
     code = (
         f"import sys; sys.argv=['{job}', '--help']; import runpy\n"
@@ -163,7 +168,7 @@ def test_help_answers_at_once_and_loads_nothing_heavy(env: dict[str, str], job: 
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--output" in done.stdout
+    assert ("SCORES_DIR" if job == "verify" else "--output") in done.stdout
 
 
 @pytest.mark.ray

@@ -216,7 +216,7 @@ def bench_score(out: Output, options: Options) -> Entries:
             }
             seconds = run_rounds(calls, options.rounds, out.say)
             rates = {who: [rows[calls[who][1]["dump"]] / s for s in took] for who, took in seconds.items()}
-            title = f"score on the {device.upper()}, {name}, {options.model}"
+            title = f"score, {name}, {options.model} on the {device.upper()}"
             found = results(title, "rows/s", rates, ours="rayview, whole job")
             entries += _show(out, found)
     return entries

@@ -14,25 +14,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ModelError
-from pipeline.ragged import IntArray
+from pipeline.ragged import IntArray, Rows
 
 _COMPARED_LENGTHS = (130, 40, 17, 2)
 _COMPARED_ATOL = 0.03
 """Of numbers around 1 in bfloat16: a few of its last bits."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """B rows of falling length, one after the other, on the device."""
-
-    ids: Any
-    """(T,) int64: the token ids of all rows."""
-    positions: Any
-    """(T,) int64: the place of each token in its row."""
-    bounds: Any
-    """(B + 1,) int32: where each row begins, and the end of the last."""
-    lengths: IntArray
-    """(B,) int64 in the host's memory."""
 
 
 @dataclass(frozen=True)

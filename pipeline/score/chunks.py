@@ -25,7 +25,13 @@ from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
 from pipeline.storage import locate
 
 RUN_KEY = b"rayview.run"
-"""Key in a part's Parquet metadata: which run it is of."""
+"""Key in a part's Parquet metadata: which run it is of, see Run.key."""
+
+MODEL_KEY = b"rayview.model"
+"""Key of the fingerprint of the model."""
+
+SOURCE_KEY = b"rayview.source"
+"""Key of the URI of the input file."""
 
 _SAMPLE_CHUNK_BYTES = 1 << 18
 _SAMPLE_CHUNKS = 32
@@ -42,7 +48,9 @@ class ChunkWork:
     tokenizer: str
     card: ModelCard
     run: str
-    """Digest of the run that the parts are of."""
+    """Of which run the parts are, see Run.key."""
+    model: str
+    """Fingerprint of the model."""
 
     def encode_chunk(self, table: pa.Table) -> pa.Table:
         """The rows of a chunk, encoded."""
@@ -85,7 +93,12 @@ class ChunkWork:
         outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
         entry = Entry.of(batch, outputs)
         # How long it took is not kept: a second attempt writes the same bytes.
-        metadata = {ENTRY_KEY: entry.to_json().encode(), RUN_KEY: self.run.encode()}
+        metadata = {
+            ENTRY_KEY: entry.to_json().encode(),
+            RUN_KEY: self.run.encode(),
+            MODEL_KEY: self.model.encode(),
+            SOURCE_KEY: batch.source.encode(),
+        }
         part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
         took = batch.took | {"write_s": time.monotonic() - start}
         return pa.table({"entry": [replace(entry, outputs=[*outputs, part], took=took).to_json()]})

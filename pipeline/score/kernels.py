@@ -15,8 +15,7 @@ import triton
 import triton.language as tl
 
 if TYPE_CHECKING:
-    from pipeline.ragged import IntArray
-    from pipeline.score.attention import Rows
+    from pipeline.ragged import IntArray, Rows
 
 _TILES = {16: 1, 32: 2, 64: 4, 128: 8}
 """Tokens of a row that are taken at once, and the warps for them: matrix units multiply no fewer than 16, and

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.ragged import IntArray, Ragged, packed_batches, to_device
-from pipeline.score.attention import Operations, Rows, choose_operations
+from pipeline.ragged import IntArray, Ragged, Rows, packed_batches, to_device
+from pipeline.score.attention import Operations, choose_operations
 
 _PROBE_LENGTHS = (7, 7, 5, 2, 1)
 _PROBE_ATOL = 1e-3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import resources
-from pipeline.config import Config, InputConfig, digest
+from pipeline.config import Config, InputConfig
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError
 from pipeline.ingest.dataset import ReadPlan, map_batches, map_in_actors, read_dataset
@@ -235,8 +235,15 @@ def _forward_options(
 def chunk_work(job: ScoreJob) -> ChunkWork:
     """What tasks need to encode and write the chunks of a job."""
     forms = {s.number: s.form for s in job.sources}
-    run = digest([job.run.settings, job.run.model_fingerprint])
-    return ChunkWork(job.output.uri, forms, job.recipe, job.tokenizer, job.card, run)
+    return ChunkWork(
+        job.output.uri,
+        forms,
+        job.recipe,
+        job.tokenizer,
+        job.card,
+        job.run.key,
+        str(job.run.model_fingerprint),
+    )
 
 
 def _pipeline(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from pipeline.ragged import Rows
 from pipeline.score import attention, kernels
 
 LENGTHS = np.array([300, 129, 128, 127, 65, 64, 40, 33, 32, 17, 16, 15, 3, 1, 1], np.int64)
@@ -15,9 +16,9 @@ LENGTHS = np.array([300, 129, 128, 127, 65, 64, 40, 33, 32, 17, 16, 15, 3, 1, 1]
 TYPES = {torch.float32: 1e-5, torch.float16: 4e-3}
 
 
-def rows_of(lengths: np.ndarray) -> attention.Rows:
+def rows_of(lengths: np.ndarray) -> Rows:
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return attention.Rows(None, None, torch.from_numpy(bounds), lengths)
+    return Rows(None, None, torch.from_numpy(bounds), lengths)
 
 
 def compare_attention() -> int:

@@ -1,0 +1,263 @@
+"""Proof from its parts alone that a scores directory is complete, unmixed and unchanged.
+
+Nothing but the directory is read: not the dumps, not the model. What each part says of its chunk must add up,
+for every file of the input, from its first line to the end that the last part states.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from pipeline.errors import InputError
+from pipeline.ledger import Entry
+from pipeline.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
+from pipeline.objectstore import TEMPORARY_MARK
+from pipeline.parts import ENTRY_KEY, Part, check_part, part_name
+from pipeline.score.chunks import MODEL_KEY, RUN_KEY, SOURCE_KEY
+from pipeline.storage import Location
+
+_PART = re.compile(r"(rejects/)?part-(\d{5,})-(\d{6,})\.parquet")
+_THREADS = 16
+_BATCH = 1024
+
+
+@dataclass
+class FileAccount:
+    """What became of one file of the input."""
+
+    source: str
+    chunks: int = 0
+    lines: int = 0
+    rows: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    broken: str | None = None
+    """Why the file could not be read to its end, if so."""
+
+
+@dataclass
+class Verdict:
+    """What `verify` found."""
+
+    run: Run
+    files: list[FileAccount]
+    faults: dict[str, str]
+    """By the name of a file in the directory, what is wrong with it; none: the directory is proved."""
+
+    @property
+    def parts(self) -> int:
+        """Scores parts that are as they were written."""
+        return sum(file.chunks for file in self.files)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What a scores part says of its chunk, as far as it is needed; there may be a million of them."""
+
+    chunk: int
+    first_line: int
+    lines: int
+    last: bool
+    rows: int
+    rejected: dict[str, int]
+    broken: str | None
+    rejects: tuple[str, int, int] | None
+    """Name, rows and bytes of the file with its rejected lines."""
+
+
+class _FaultError(ValueError):
+    """Something is wrong with a part."""
+
+
+def verify(directory: Location) -> Verdict:
+    """Read a scores directory, and hold all that is in it against each other.
+
+    Raises:
+        InputError: it is not a scores directory, or cannot be read.
+    """
+    run = read_run(directory)
+    if run.stage != "score":
+        raise InputError(
+            f"{directory.uri}: holds the output of jobs.{run.stage}; verify takes one of jobs.score"
+        )
+    sizes = directory.sizes()
+    faults = dict(_strays(sizes))
+    names = [n for n in sorted(sizes) if _PART.fullmatch(n)]
+    claims: list[list[_Claim]] = [[] for _ in run.inputs]
+    found: dict[str, tuple[int, int]] = {}
+    for name, part in _read_all(directory, names):
+        try:
+            if isinstance(part, ValueError):
+                raise part
+            if not name.startswith("rejects/"):
+                of, claim = _claim(name, part, run)
+                claims[of].append(claim)
+            found[name] = (part.rows, part.bytes)
+        except ValueError as fault:
+            faults[name] = str(fault)
+    files = []
+    for number, file in enumerate(run.inputs):
+        of_file = sorted(claims[number], key=lambda claim: claim.chunk)
+        files.append(_sum_up(file.path, of_file))
+        # Of files behind the first `input.max_rows` lines there is nothing.
+        if run.settings["input"].get("max_rows") is None or any(claims[number:]):
+            _add(faults, _gaps(number, file.path, of_file, faults))
+    _add(faults, _rejects_faults(found, claims))
+    _add(faults, _manifest_faults(directory, found, files))
+    return Verdict(run, files, faults)
+
+
+def _add(faults: dict[str, str], more: Iterable[tuple[str, str]]) -> None:
+    """Add faults of files of which none is known yet: one that is damaged need not be missed as well."""
+    for name, text in list(more):
+        faults.setdefault(name, text)
+
+
+def _strays(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in sorted(names):
+        if TEMPORARY_MARK in name:
+            yield name, "a temporary file, which a job left that was cut off; delete it"
+        elif name not in (RUN_FILE, MANIFEST_FILE) and not _PART.fullmatch(name):
+            yield name, "no file of jobs.score; move it away"
+
+
+def _read_all(directory: Location, names: list[str]) -> Iterator[tuple[str, Part | ValueError]]:
+    """Some parts by their names, or what is wrong with them; a batch of them in memory at a time."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(names), _BATCH):
+            batch = names[start : start + _BATCH]
+            yield from zip(batch, pool.map(lambda name: _read(directory, name), batch), strict=True)
+
+
+def _read(directory: Location, name: str) -> Part | ValueError:
+    try:
+        return check_part(directory.child(name))
+    except ValueError as error:
+        return error
+
+
+def _claim(name: str, part: Part, run: Run) -> tuple[int, _Claim]:
+    """The number of the file that a scores part is of, and what it says.
+
+    Raises:
+        _FaultError: that is not what belongs under this name.
+    """
+    try:
+        entry = Entry.from_json(part.metadata[ENTRY_KEY])
+        of_run, model, source = (part.metadata[key].decode() for key in (RUN_KEY, MODEL_KEY, SOURCE_KEY))
+    except (KeyError, ValueError, TypeError):
+        raise _FaultError("does not say which chunk it is of") from None
+    own_name = part_name(entry.file, entry.chunk)
+    rejected = sum(entry.rejected.values())
+    if name != own_name:
+        raise _FaultError(f"was written as {own_name}: renamed, or a copy")
+    if model != run.model_fingerprint:
+        raise _FaultError(f"was scored by another model, {model}; the directory's is {run.model_fingerprint}")
+    if of_run != run.key:
+        raise _FaultError("is of another run, with other settings")
+    if entry.file >= len(run.inputs) or source != run.inputs[entry.file].path:
+        raise _FaultError(f"is of {source}, which is not the file of the input with that number")
+    if entry.rows != part.rows or entry.lines != part.rows + rejected:
+        raise _FaultError(f"{entry.lines} lines in, {part.rows} rows and {rejected} rejected lines out")
+    rejects = next(((o.path, o.rows or 0, o.bytes) for o in entry.outputs), None)
+    if (rejects[1] if rejects else 0) != rejected:
+        raise _FaultError(f"{rejected} lines were rejected, {rejects[1] if rejects else 0} kept in rejects/")
+    return entry.file, _Claim(
+        entry.chunk,
+        entry.first_line,
+        entry.lines,
+        entry.last,
+        entry.rows,
+        entry.rejected,
+        entry.broken,
+        rejects,
+    )
+
+
+def _sum_up(source: str, claims: list[_Claim]) -> FileAccount:
+    account = FileAccount(source)
+    for claim in claims:
+        account.chunks += 1
+        account.lines += claim.lines
+        account.rows += claim.rows
+        account.rejected.update(claim.rejected)
+        account.broken = account.broken or claim.broken
+    return account
+
+
+def _gaps(
+    file: int, source: str, claims: list[_Claim], faults: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """What is missing of a file, or too much, by the chunks' numbers and lines and the mark of the last.
+
+    Args:
+        claims: in the order of their chunks.
+        faults: what is known already.
+    """
+    number, line, ended = 0, 1, False
+    for claim in claims:
+        name = part_name(file, claim.chunk)
+        missing = [part_name(file, n) for n in range(number, claim.chunk)]
+        yield from _missing([n for n in missing if n not in faults], source)
+        if not missing and claim.first_line != line:
+            yield name, f"begins with line {claim.first_line} of {source}, but line {line} comes next"
+        if ended:
+            yield name, f"comes after the end of {source}"
+        ended = ended or claim.last
+        number, line = claim.chunk + 1, claim.first_line + claim.lines
+    if not ended:
+        yield part_name(file, number), f"missing, and with it the end of {source}"
+
+
+def _missing(names: list[str], source: str) -> Iterator[tuple[str, str]]:
+    if names:
+        yield names[0], f"missing, of {source}" + (f"; and so on to {names[-1]}" if len(names) > 1 else "")
+
+
+def _rejects_faults(
+    found: Mapping[str, tuple[int, int]], claims: Iterable[Iterable[_Claim]]
+) -> Iterator[tuple[str, str]]:
+    """Files of rejected lines that are not as the parts of their chunks say."""
+    told = [claim.rejects for of_file in claims for claim in of_file if claim.rejects is not None]
+    expected = {name: (rows, size) for name, rows, size in told}
+    present = {name for name in found if name.startswith("rejects/")}
+    for name in sorted(expected.keys() | present):
+        if name not in present:
+            yield name, "missing"
+        elif name not in expected:
+            yield name, "belongs to no part that is there"
+        elif found[name] != expected[name]:
+            yield name, "is not the one that was written with the part of its chunk"
+
+
+def _manifest_faults(
+    directory: Location, found: Mapping[str, tuple[int, int]], files: Iterable[FileAccount]
+) -> Iterator[tuple[str, str]]:
+    if not directory.child(MANIFEST_FILE).exists():
+        yield MANIFEST_FILE, "missing: the job is not finished; give its command again"
+        return
+    try:
+        manifest = read_manifest(directory, "score")
+    except InputError as error:
+        yield MANIFEST_FILE, str(error)
+        return
+    listed = {o.path: (o.rows or 0, o.bytes) for o in manifest.outputs}
+    for name in sorted(listed.keys() | found.keys()):
+        if name not in found:
+            yield name, f"missing, but in {MANIFEST_FILE}"
+        elif name not in listed:
+            yield name, f"not in {MANIFEST_FILE}"
+        elif listed[name] != found[name]:
+            yield name, f"is not the one that {MANIFEST_FILE} tells of"
+    counts = manifest.counts.files if manifest.counts is not None else {}
+    for file in files:
+        told = counts.get(file.source, FileCounts(lines=0, rows=0))
+        if (told.lines, told.rows, Counter(told.rejected)) != (file.lines, file.rows, file.rejected):
+            yield (
+                MANIFEST_FILE,
+                f"tells of {told.lines} lines of {file.source} and {told.rows} rows, its parts of"
+                f" {file.lines} and {file.rows}",
+            )

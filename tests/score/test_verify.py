@@ -1,0 +1,297 @@
+"""Faults of a scores directory, made by hand one at a time: each must be found, and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.ingest.dataset import Batch, batch_table
+from pipeline.ingest.rejects import RejectedLine, reject_table
+from pipeline.ingest.sources import Source
+from pipeline.ledger import Entry, Ledger
+from pipeline.manifest import InputFile, Manifest, Run, to_json, write_manifest
+from pipeline.score.chunks import ChunkWork
+from pipeline.score.verify import verify
+from pipeline.storage import locate
+
+ROOT = Path(__file__).resolve().parents[2]
+LINES = 10
+CHUNKS = {0: 3, 1: 2}
+RUN = Run(
+    stage="score",
+    inputs=[InputFile(path=f"/in/{n}", size_bytes=1, fingerprint=n) for n in "ab"],
+    model_fingerprint="model 1",
+    settings={"input": {"max_rows": None}},
+)
+PART, MIDDLE, LAST = (f"part-00000-00000{i}.parquet" for i in range(3))
+
+
+def write_chunk(folder: Path, file: int, number: int, run: Run = RUN, **other: Any) -> Entry:
+    """A chunk of ten lines; those of odd number have a rejected line."""
+    rejected = number % 2
+    source = run.inputs[file].path
+    first = number * LINES + 1
+    lines = pa.array(range(first, first + LINES - rejected), pa.int64())
+    rejects = [RejectedLine(first + LINES - 1, 0, "empty_text", "", b"{}")] if rejected else []
+    last = number == CHUNKS[file] - 1
+    batch = Batch(
+        file,
+        source,
+        number,
+        first,
+        LINES,
+        last,
+        None,
+        9,
+        pa.table({"line": lines, "score": pa.array([0.5] * len(lines), pa.float32())}),
+        reject_table(source, 0, rejects) if rejects else None,
+    )
+    none: Any = None
+    work = ChunkWork(str(folder), {}, none, "", none, run.key, str(run.model_fingerprint))
+    return Entry.from_json(work.write_chunk(batch_table(replace(batch, **other)))["entry"][0].as_py())
+
+
+def write_scores(folder: Path, run: Run = RUN) -> None:
+    sources = [Source(i, file.path, 1, "f") for i, file in enumerate(run.inputs)]
+    ledger = Ledger(sources, 1.0)
+    for file, chunks in CHUNKS.items():
+        for number in range(chunks):
+            ledger.add(write_chunk(folder, file, number, run))
+    (folder / "run.json").write_bytes(to_json(run.model_dump(mode="json")))
+    counts = ledger.close()
+    write_manifest(locate(folder), Manifest.of(run, Config(), 0.0, outputs=ledger.outputs(), counts=counts))
+
+
+@pytest.fixture
+def scores(tmp_path: Path) -> Path:
+    folder = tmp_path / "scores"
+    folder.mkdir()
+    write_scores(folder)
+    return folder
+
+
+def test_a_whole_directory_is_proved_and_its_lines_are_told(scores: Path) -> None:
+    verdict = verify(locate(scores))
+    assert verdict.faults == {}
+    assert verdict.parts == 5
+    a, b = verdict.files
+    assert (a.source, a.chunks, a.lines, a.rows, dict(a.rejected)) == ("/in/a", 3, 30, 29, {"empty_text": 1})
+    assert (b.source, b.chunks, b.lines, b.rows, dict(b.rejected)) == ("/in/b", 2, 20, 19, {"empty_text": 1})
+
+
+def flip(file: Path, place: int) -> None:
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
+def edit(file: Path) -> None:
+    """Another score in a row, written with everything else as it was, the seal too."""
+    table, metadata = pq.read_table(file), pq.read_metadata(file).metadata
+    values = [0.9, *table["score"].to_pylist()[1:]]
+    table = table.set_column(1, "score", pa.array(values, pa.float32()))
+    with pq.ParquetWriter(file, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({k: v for k, v in metadata.items() if k.startswith(b"rayview")})
+
+
+def other_settings(folder: Path) -> None:
+    write_chunk(folder, 0, 1, RUN.model_copy(update={"settings": {"score": {"precision": "float32"}}}))
+
+
+def other_model(folder: Path) -> None:
+    write_chunk(folder, 0, 1, RUN.model_copy(update={"model_fingerprint": "model 2"}))
+
+
+def other_input(folder: Path) -> None:
+    inputs = [RUN.inputs[0].model_copy(update={"path": "/in/z"}), RUN.inputs[1]]
+    write_chunk(folder, 0, 1, RUN.model_copy(update={"inputs": inputs}))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
+    "deleted": (lambda d: (d / MIDDLE).unlink(), {MIDDLE: "missing, of /in/a"}),
+    "first deleted": (lambda d: (d / PART).unlink(), {PART: "missing, of /in/a"}),
+    "end deleted": (lambda d: (d / LAST).unlink(), {LAST: "missing, and with it the end of /in/a"}),
+    "all of a file deleted": (
+        lambda d: [p.unlink() for p in d.glob("part-00001-*")],
+        {"part-00001-000000.parquet": "missing, and with it the end of /in/b"},
+    ),
+    "doubled": (
+        lambda d: shutil.copy(d / MIDDLE, d / "part-00000-000003.parquet"),
+        {"part-00000-000003.parquet": f"was written as {MIDDLE}: renamed, or a copy"},
+    ),
+    "renamed": (
+        lambda d: (d / LAST).rename(d / "part-00000-000007.parquet"),
+        {"part-00000-000007.parquet": f"was written as {LAST}: renamed", LAST: "the end of /in/a"},
+    ),
+    "two exchanged": (
+        lambda d: (
+            (d / MIDDLE).rename(d / "x"),
+            (d / PART).rename(d / MIDDLE),
+            (d / "x").rename(d / PART),
+        ),
+        {PART: f"was written as {MIDDLE}", MIDDLE: f"was written as {PART}"},
+    ),
+    "cut": (
+        lambda d: (d / MIDDLE).write_bytes((d / MIDDLE).read_bytes()[:-40]),
+        {MIDDLE: "not a whole Parquet file"},
+    ),
+    "emptied": (lambda d: (d / MIDDLE).write_bytes(b""), {MIDDLE: "not a whole Parquet file"}),
+    "a bit of its data": (lambda d: flip(d / MIDDLE, 60), {MIDDLE: "the checksum differs"}),
+    "edited": (lambda d: edit(d / MIDDLE), {MIDDLE: "the checksum differs"}),
+    "not ours": (
+        lambda d: pq.write_table(pa.table({"line": [1]}), d / MIDDLE),
+        {MIDDLE: "has no checksum; rayview did not write it"},
+    ),
+    "of other settings": (other_settings, {MIDDLE: "is of another run, with other settings"}),
+    "of another model": (
+        other_model,
+        {MIDDLE: "was scored by another model, model 2; the directory's is model 1"},
+    ),
+    "of another input": (other_input, {MIDDLE: "is of /in/z, which is not the file"}),
+    "more than its lines": (
+        lambda d: write_chunk(d, 0, 1, lines=11),
+        {MIDDLE: "11 lines in, 9 rows and 1 rejected lines out"},
+    ),
+    "other lines": (
+        lambda d: write_chunk(d, 0, 1, first_line=12),
+        {
+            MIDDLE: "begins with line 12 of /in/a, but line 11 comes next",
+            LAST: "begins with line 21 of /in/a, but line 22 comes next",
+        },
+    ),
+    "an end in the middle": (
+        lambda d: write_chunk(d, 0, 1, last=True),
+        {LAST: "comes after the end of /in/a"},
+    ),
+    "no end": (
+        lambda d: write_chunk(d, 0, 2, last=False),
+        {"part-00000-000003.parquet": "missing, and with it the end"},
+    ),
+    "rejects deleted": (lambda d: (d / "rejects" / MIDDLE).unlink(), {f"rejects/{MIDDLE}": "missing"}),
+    "rejects cut": (
+        lambda d: flip(d / "rejects" / MIDDLE, 30),
+        {f"rejects/{MIDDLE}": "the checksum differs"},
+    ),
+    "rejects of another": (
+        lambda d: shutil.copy(d / "rejects" / "part-00001-000001.parquet", d / "rejects" / PART),
+        {f"rejects/{PART}": "belongs to no part that is there"},
+    ),
+    "a stray file": (lambda d: (d / "notes.txt").write_text("x"), {"notes.txt": "no file of jobs.score"}),
+    "a stray copy": (
+        lambda d: shutil.copy(d / PART, d / "part-00000-000000 (1).parquet"),
+        {"part-00000-000000 (1).parquet": "no file of jobs.score"},
+    ),
+    "a temporary": (
+        lambda d: (d / ".rayview-tmp-0f-part-00000-000001.parquet").write_bytes(b"PAR1"),
+        {".rayview-tmp-0f-part-00000-000001.parquet": "a temporary file"},
+    ),
+    "unfinished": (
+        lambda d: (d / "manifest.json").unlink(),
+        {"manifest.json": "missing: the job is not finished"},
+    ),
+    "a manifest of nothing": (
+        lambda d: (d / "manifest.json").write_text("{}"),
+        {"manifest.json": "damaged; not a manifest of rayview"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_each_fault_is_found_and_named_once(scores: Path, name: str) -> None:
+    damage, expected = DAMAGE[name]
+    damage(scores)
+    faults = verify(locate(scores)).faults
+    # What the manifest says differs as well, and rejects that a lost part told of are no one's.
+    for file, text in faults.items():
+        assert file in expected or "manifest.json" in f"{file} {text}" or "belongs to no part" in text
+    for file, text in expected.items():
+        assert text in faults[file]
+
+
+def command(scores: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.verify", str(scores)], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_the_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
+    done = command(scores)
+    ledger = ["/in/a: 30 lines → 29 scored, 1 empty_text", "/in/b: 20 lines → 19 scored, 1 empty_text"]
+    assert (done.returncode, done.stdout.splitlines()) == (0, ledger)
+    said = f"verify: 5 parts of model model 1, whole and unchanged: {scores}"
+    assert done.stderr.splitlines() == [said]
+    (scores / LAST).unlink()
+    (scores / "notes.txt").write_text("x")
+    done = command(scores)
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[2:] == [
+        "fault: notes.txt: no file of jobs.score; move it away",
+        f"fault: {LAST}: missing, and with it the end of /in/a",
+        "fault: manifest.json: tells of 30 lines of /in/a and 29 rows, its parts of 20 and 19",
+    ]
+    assert done.stderr.splitlines() == [f"error: {scores}: 3 faults; see above"]
+
+
+def test_every_byte_of_a_part_counts(scores: Path) -> None:
+    file = scores / MIDDLE
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        flip(file, place)
+        assert MIDDLE in verify(locate(scores)).faults, place
+        file.write_bytes(whole)
+
+
+def test_counts_that_the_manifest_has_otherwise(scores: Path) -> None:
+    manifest = json.loads((scores / "manifest.json").read_text())
+    manifest["counts"]["files"]["/in/b"] |= {"lines": 21, "rows": 20}
+    (scores / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(locate(scores)).faults == {
+        "manifest.json": "tells of 21 lines of /in/b and 20 rows, its parts of 20 and 19"
+    }
+
+
+def test_files_behind_the_first_rows_need_not_be_there(tmp_path: Path) -> None:
+    run = RUN.model_copy(update={"settings": {"input": {"max_rows": 30}}})
+    write_scores(tmp_path, run)
+    for file in tmp_path.rglob("part-00001-*"):
+        file.unlink()
+    faults = verify(locate(tmp_path)).faults
+    assert faults
+    assert all("manifest.json" in f"{n} {text}" for n, text in faults.items())
+
+
+def test_chunks_are_taken_by_number_not_by_name(tmp_path: Path) -> None:
+    """Up to a million chunks of a file, names sort as numbers."""
+    run = RUN.model_copy(update={"inputs": RUN.inputs[:1]})
+    write_chunk(tmp_path, 0, 999_999, run, rejects=None, lines=9)
+    write_chunk(tmp_path, 0, 1_000_000, run, first_line=10_000_000, last=True)
+    (tmp_path / "run.json").write_bytes(to_json(run.model_dump(mode="json")))
+    assert set(verify(locate(tmp_path)).faults) == {PART, "manifest.json"}
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (None, "no run.json there; it is not an output of rayview"),
+        ("prepare", "holds the output of jobs.prepare; verify takes one of jobs.score"),
+    ],
+)
+def test_another_directory_is_refused(tmp_path: Path, run: str | None, said: str) -> None:
+    if run is not None:
+        other = RUN.model_copy(update={"stage": run})
+        (tmp_path / "run.json").write_bytes(to_json(other.model_dump(mode="json")))
+    with pytest.raises(InputError, match=said):
+        verify(locate(tmp_path))
