@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ragged import WIDTH_STEP, Ragged, padded_width, take_slices, to_tensors, token_budget_batches
+from pipeline.ragged import (
+    WIDTH_STEP,
+    Ragged,
+    packed_batches,
+    padded_width,
+    take_slices,
+    to_tensors,
+    token_budget_batches,
+)
 
 rows_of_ids = st.lists(st.lists(st.integers(1, 30_000), max_size=40), min_size=1, max_size=30)
 
@@ -85,6 +95,19 @@ def test_batches_hold_each_row_once_and_stay_within_the_budget(
         assert len(batch) == 1 or width * len(batch) <= budget
     falling = [array[i] for b in batches for i in b]
     assert falling == sorted(falling, reverse=True)
+
+
+@settings(max_examples=500, deadline=None)
+@given(lengths=st.lists(st.integers(1, 200), max_size=100), budget=st.integers(1, 5000))
+def test_batches_without_padding_are_as_full_as_whole_rows_make_them(lengths: list[int], budget: int) -> None:
+    array = np.array(lengths, np.int64)
+    batches = packed_batches(array, budget)
+    rows = [i for b in batches for i in b.tolist()]
+    assert rows == sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    for batch in batches:
+        assert len(batch) == 1 or array[batch].sum() <= budget
+    for batch, following in pairwise(batches):
+        assert array[batch].sum() + array[following[0]] > budget
 
 
 def test_batches_are_as_large_as_the_budget_lets_them() -> None:

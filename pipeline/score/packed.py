@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.model import pad_token_id
 from pipeline.ragged import IntArray, Ragged, Rows, packed_batches, to_device
 from pipeline.score.attention import Operations, choose_operations
 
@@ -56,6 +57,7 @@ class PackedModel:
         import torch
 
         self.device = device
+        self.pad_id = pad_token_id(model)
         heads = model.config.num_attention_heads
         size = model.config.hidden_size // heads
         operations = choose_operations(device, precision, heads, size, kernels=kernels)
@@ -66,7 +68,7 @@ class PackedModel:
 
     def cut(self, lengths: IntArray, batch_tokens: int) -> list[IntArray]:
         """See `packed_batches`."""
-        return packed_batches(lengths, batch_tokens)
+        return packed_batches(np.maximum(lengths, 1), batch_tokens)
 
     def rows(self, ids: Ragged, order: IntArray) -> PackedRows:
         """Rows in an order of falling length, on the device."""
@@ -93,11 +95,14 @@ class PackedRows:
         import torch
 
         self._model = model
-        self._lengths = ids.lengths[order]
+        # A row without ids gets one of padding, as it would in a padded batch.
+        lengths = ids.lengths[order]
+        starts = np.where(lengths, ids.offsets[:-1][order], len(ids.values))
+        values = np.append(ids.values, np.int32(model.pad_id))
+        self._lengths = np.maximum(lengths, 1)
         self._ends = np.concatenate([[0], np.cumsum(self._lengths)])
         values, starts, lengths, bounds = (
-            to_device(part, model.device)
-            for part in (ids.values, ids.offsets[:-1][order], self._lengths, self._ends)
+            to_device(part, model.device) for part in (values, starts, self._lengths, self._ends)
         )
         repeats = {"repeats": lengths, "output_size": int(self._ends[-1])}
         everywhere = torch.arange(repeats["output_size"], device=model.device)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,10 +27,10 @@ from pipeline.score.attention import (
 )
 from pipeline.score.forward import ForwardOptions
 from pipeline.score.packed import PackedModel, packs
+from pipeline.score.padded import PaddedModel
 
 
 def bert(**other: Any) -> Any:
-    import torch
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(3)
@@ -45,8 +46,6 @@ def ragged(lengths: list[int]) -> Ragged:
 
 
 def logits_of(model: PackedModel, ids: Ragged, budget: int) -> np.ndarray[Any, Any]:
-    import torch
-
     batches = model.cut(ids.lengths, budget)
     order = np.concatenate(batches)
     rows, found, start = model.rows(ids, order), [], 0
@@ -60,8 +59,6 @@ def logits_of(model: PackedModel, ids: Ragged, budget: int) -> np.ndarray[Any, A
 
 
 def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
-    import torch
-
     rows = [ids.values[a:b].astype(np.int64) for a, b in zip(ids.offsets, ids.offsets[1:], strict=False)]
     with torch.inference_mode():
         return np.concatenate([model(input_ids=torch.from_numpy(row)[None]).logits.numpy() for row in rows])
@@ -75,9 +72,20 @@ def test_rows_of_any_lengths_give_what_transformers_does(lengths: list[int], bud
     np.testing.assert_allclose(found, one_by_one(model, ids), atol=2e-4)
 
 
-def test_bfloat16_is_as_near_as_that_of_transformers() -> None:
-    import torch
+def test_rows_without_ids_are_scored_as_in_padded_batches() -> None:
+    model, ids = bert(), ragged([0, 5, 0, 3, 0])
+    packed = PackedModel(model, "float32", "cpu")
+    found = logits_of(packed, ids, 4)
+    padded = PaddedModel(model, "float32", "cpu", 40, compiled=False)
+    (order,) = padded.cut(ids.lengths, 1000)
+    rows = padded.rows(ids, order)
+    with torch.inference_mode():
+        # Each by itself: among longer rows one without any id would be a mean over all padding.
+        theirs = np.concatenate([rows.logits(i, i + 1).numpy() for i in range(5)])
+    np.testing.assert_allclose(found[order], theirs, atol=2e-4)
 
+
+def test_bfloat16_is_as_near_as_that_of_transformers() -> None:
     model, ids = bert(), ragged([int(n) for n in np.random.default_rng(1).integers(1, 41, 200)])
     exact = one_by_one(model, ids)
     found = logits_of(PackedModel(model, "bfloat16", "cpu"), ids, 512)
