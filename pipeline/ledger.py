@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -150,6 +150,10 @@ class Ledger:
         self._join(entry.file)
         if self.lines >= _BUDGET_FROM_LINES:
             self.check_budget(max(self.lines, _BUDGET_MARGIN * self._expected_lines()))
+
+    def expect(self, read: Mapping[int, int]) -> None:
+        """Take note of how many bytes of each file earlier jobs have read; their chunks are added later."""
+        self._read.update(read)
 
     def fill(self, dataset: Any, reporter: Reporter, what: str) -> None:
         """Run a dataset of accounts (column `entry`), and take in each as soon as its output is written."""

@@ -99,13 +99,13 @@ class Location:
         names = sorted(self._list(recursive=recursive))
         return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self, *, recursive: bool = True) -> dict[str, int]:
         """Bytes of every file below this directory, by its name from here; unfinished temporaries too.
 
         Raises:
             InputError: as `list_files`.
         """
-        return self._list(recursive=True)
+        return self._list(recursive=recursive)
 
     def _list(self, *, recursive: bool) -> dict[str, int]:
         selector = pafs.FileSelector(self.path, recursive=recursive, allow_not_found=True)

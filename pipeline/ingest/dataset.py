@@ -7,8 +7,8 @@ two chunks, nor drop one that has no rows, nor split one over two calls.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -39,7 +39,7 @@ class ReadPlan:
     chunk_bytes: int
     max_rows: int | None = None
     max_line_bytes: int = MAX_LINE_BYTES
-    done: Mapping[int, Collection[int]] = field(default_factory=dict)
+    done: Mapping[int, Container[int]] = field(default_factory=dict)
     """Chunks that need not be handed on, by file number."""
 
 
@@ -78,7 +78,12 @@ def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
     else each file has a task of its own.
     """
     groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
-    return task_dataset([partial(read_group, group, plan) for group in groups], pool)
+    return task_dataset([partial(read_group, group, _plan_of(plan, group)) for group in groups], pool)
+
+
+def _plan_of(plan: ReadPlan, group: Iterable[Source]) -> ReadPlan:
+    """A plan with what is done of a group alone: it goes to the group's task."""
+    return replace(plan, done={s.number: plan.done[s.number] for s in group if s.number in plan.done})
 
 
 def task_dataset(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool) -> Any:

@@ -1,33 +1,99 @@
-"""What a scores directory holds already."""
+"""What a scores directory holds already: by the names of its parts, and what the parts say themselves."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.errors import OutputError
 from pipeline.ledger import Entry
 from pipeline.manifest import OutputFile
 from pipeline.objectstore import explain, is_from_store
-from pipeline.parts import ENTRY_KEY
+from pipeline.parts import ENTRY_KEY, part_name
+from pipeline.ragged import IntArray
 from pipeline.storage import Location
 
-_PART = re.compile(r"part-\d{5,}-\d{6,}\.parquet")
+_PART = re.compile(r"part-(\d{5,})-(\d{6,})\.parquet")
 _THREADS = 16
+_BATCH = 1024
 
 
-def committed_entries(output: Location) -> list[Entry]:
-    """The accounts of all chunks whose part is in the directory, from the parts' own metadata.
+@dataclass(frozen=True)
+class Committed:
+    """The chunks of one file whose parts are there."""
+
+    numbers: IntArray
+    """(N,) int64, rising."""
+    joined: int
+    """So many of them follow each other from the first chunk on."""
+    ended: bool
+    """Whether those are all chunks of the file."""
+    bytes_read: int
+    """Of the stored file, up to the last of those."""
+
+    @property
+    def done(self) -> Done:
+        """What a reader needs to know of it."""
+        return Done(self.joined, frozenset(self.numbers[self.joined :].tolist()))
+
+
+@dataclass(frozen=True)
+class Done:
+    """Numbers of chunks that need not be done again: all below one, and some others."""
+
+    below: int
+    others: frozenset[int]
+
+    def __contains__(self, chunk: object) -> bool:
+        return isinstance(chunk, int) and (chunk < self.below or chunk in self.others)
+
+
+def find_committed(output: Location) -> dict[int, Committed]:
+    """What of each file is done, by its number.
+
+    Of a file only one part is opened, the last of those that follow each other, so a million parts take
+    seconds.
+
+    Raises:
+        OutputError: that part cannot be read, or was not written by the scoring job.
+    """
+    found = [m.groups() for name in output.sizes(recursive=False) if (m := _PART.fullmatch(name))]
+    # (N, 2): file and chunk.
+    pairs = np.array(found, np.int64).reshape(-1, 2)
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    files, starts = np.unique(pairs[:, 0], return_index=True)
+    chunks = dict(zip(files.tolist(), np.split(pairs[:, 1], starts[1:]), strict=True)) if len(files) else {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(chunks, pool.map(lambda item: _of_file(output, *item), chunks.items()), strict=True))
+
+
+def _of_file(output: Location, file: int, numbers: IntArray) -> Committed:
+    joined = int((numbers == np.arange(len(numbers))).sum())
+    if not joined:
+        return Committed(numbers, 0, False, 0)
+    last = _read_entry(output.child(part_name(file, joined - 1)))
+    return Committed(numbers, joined, last.last, last.bytes_read)
+
+
+def committed_entries(output: Location, committed: dict[int, Committed]) -> Iterator[Entry]:
+    """The accounts of chunks whose parts are there, from the parts' own metadata.
 
     Raises:
         OutputError: a part that cannot be read or was not written by the scoring job.
     """
-    parts = [f for f in output.list_files(recursive=False) if _PART.fullmatch(f.name)]
+    names = [part_name(file, n) for file, of_file in committed.items() for n in of_file.numbers.tolist()]
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(_read_entry, parts))
+        for batch in _batches(names):
+            yield from pool.map(lambda name: _read_entry(output.child(name)), batch)
+
+
+def _batches(names: list[str]) -> Iterable[list[str]]:
+    return (names[i : i + _BATCH] for i in range(0, len(names), _BATCH))
 
 
 def _read_entry(part: Location) -> Entry:

@@ -35,8 +35,9 @@ from pipeline.score.calibrate import BATCH_TOKENS, SAMPLE_ROWS, Question, calibr
 from pipeline.score.chunks import ChunkWork
 from pipeline.score.forward import ForwardOptions, compute
 from pipeline.score.predictor import Predictor, PredictorOptions
-from pipeline.score.resume import committed_entries
+from pipeline.score.resume import Committed, committed_entries, find_committed
 from pipeline.storage import Location, locate
+from pipeline.wording import counted
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 
@@ -164,14 +165,18 @@ def score(
         return read_manifest(job.output, "score")
     resolved = read_run(job.output).resolved
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
-    for entry in committed_entries(job.output):
-        ledger.add(entry)
-    if ledger.entries:
-        reporter.say(
-            f"score: {len(ledger.entries)} chunks with {ledger.lines:,} lines were done before; going on"
-        )
+    committed = find_committed(job.output)
+    if committed:
+        chunks = sum(len(c.numbers) for c in committed.values())
+        reporter.say(f"score: {counted(chunks, 'chunk')} done before; going on")
+        ledger.expect({file: c.bytes_read for file, c in committed.items()})
     dataset_start = time.monotonic()
-    ledger.fill(_pipeline(job, resolved, pools, ledger, predictor), reporter, "score")
+    sources = _unfinished(job, committed)
+    if sources:
+        ledger.fill(_pipeline(job, sources, resolved, pools, committed, predictor), reporter, "score")
+    # Their accounts are needed for the sums alone, and a million of them take minutes.
+    for entry in committed_entries(job.output, committed):
+        ledger.add(entry)
     counts = ledger.close(all_files=job.max_rows is None)
     price = job.config.cost.per_device_hour
     bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)
@@ -246,22 +251,28 @@ def chunk_work(job: ScoreJob) -> ChunkWork:
     )
 
 
+def _unfinished(job: ScoreJob, committed: Mapping[int, Committed]) -> list[Source]:
+    """The files that must be read. Where lines are counted over all of them, that is each."""
+    if job.max_rows is not None:
+        return job.sources
+    return [s for s in job.sources if s.number not in committed or not committed[s.number].ended]
+
+
 def _pipeline(
     job: ScoreJob,
+    sources: list[Source],
     resolved: Mapping[str, Any],
     pools: resources.ScorePlan,
-    ledger: Ledger,
+    committed: Mapping[int, Committed],
     predictor: type,
 ) -> Any:
     """read → encode → score → write, as a Ray dataset of the chunks' accounts."""
-    done: dict[int, set[int]] = {}
-    for file, chunk in ledger.entries:
-        done.setdefault(file, set()).add(chunk)
+    done = {file: c.done for file, c in committed.items()}
     read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done)
     work = chunk_work(job)
     options = PredictorOptions(_forward_options(job, resolved, pools), job.card, resolved["batch_tokens"])
     apply = map_in_actors if pools.stay else map_batches
-    dataset = read_dataset(job.sources, read, pools.readers)
+    dataset = read_dataset(sources, read, pools.readers)
     dataset = apply(dataset, work.encode_chunk, pools.encoders)
     dataset = map_batches(dataset, predictor, pools.scorers, fn_constructor_args=[options])
     return apply(dataset, work.write_chunk, pools.writers)

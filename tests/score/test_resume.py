@@ -1,0 +1,106 @@
+"""What is done of a job, by the parts that are there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.errors import OutputError
+from pipeline.ingest.sources import Source
+from pipeline.parts import part_name
+from pipeline.score.resume import Done, committed_entries, find_committed
+from pipeline.score.stage import _unfinished
+from pipeline.storage import locate
+from tests.score.written import CHUNKS, LAST, MIDDLE, PART, write_chunk
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_whole_directory(scores: Path) -> None:
+    found = find_committed(locate(scores))
+    assert {f: c.numbers.tolist() for f, c in found.items()} == {0: [0, 1, 2], 1: [0, 1]}
+    assert all((c.ended, c.joined) == (True, CHUNKS[f]) for f, c in found.items())
+    assert all(c.bytes_read == 9 for c in found.values())
+    entries = list(committed_entries(locate(scores), found))
+    assert [(e.file, e.chunk) for e in entries] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    assert [o.path for e in entries[:2] for o in e.outputs] == [PART, f"rejects/{MIDDLE}", MIDDLE]
+
+
+@pytest.mark.parametrize(
+    ("gone", "joined", "ended"), [([0], 0, False), ([1], 1, False), ([2], 2, False), ([0, 2], 0, False)]
+)
+def test_a_file_with_gaps_goes_on(scores: Path, gone: list[int], joined: int, ended: bool) -> None:
+    for number in gone:
+        (scores / part_name(0, number)).unlink()
+    found = find_committed(locate(scores))[0]
+    assert (found.joined, found.ended) == (joined, ended)
+    done = found.done
+    assert [n in done for n in range(5)] == [n < 3 and n not in gone for n in range(5)]
+
+
+def test_nothing_is_done_where_nothing_is(tmp_path: Path) -> None:
+    assert find_committed(locate(tmp_path)) == {}
+
+
+def test_only_unfinished_files_are_read(scores: Path) -> None:
+    sources = [Source(i, f"/in/{n}", 1, "f") for i, n in enumerate("abc")]
+    job: Any = SimpleNamespace(sources=sources, max_rows=None)
+    assert _unfinished(job, find_committed(locate(scores))) == sources[2:]
+    (scores / LAST).unlink()
+    assert _unfinished(job, find_committed(locate(scores))) == [sources[0], sources[2]]
+    # Where lines are counted over all files, those before must be counted again.
+    job = SimpleNamespace(sources=sources, max_rows=7)
+    assert _unfinished(job, find_committed(locate(scores))) == sources
+
+
+def test_of_each_file_one_part_is_opened(scores: Path) -> None:
+    (scores / PART).write_bytes(b"not opened")
+    found = find_committed(locate(scores))
+    assert found[0].ended
+    # It is when its account is needed.
+    with pytest.raises(OutputError, match=f"{PART}: not a whole part of this job; delete it and give the"):
+        list(committed_entries(locate(scores), found))
+    (scores / LAST).write_bytes(b"opened")
+    with pytest.raises(OutputError, match=LAST):
+        find_committed(locate(scores))
+
+
+def test_done_is_a_number_below_or_one_of_others() -> None:
+    done = Done(3, frozenset({5, 8}))
+    assert [n for n in range(10) if n in done] == [0, 1, 2, 5, 8]
+
+
+PLAN = """
+import json, resource, sys, time
+from pipeline.score.resume import find_committed
+from pipeline.storage import locate
+
+before = time.monotonic()
+found = find_committed(locate(sys.argv[1]))
+done = [c.done.below for c in found.values()]
+took_s = time.monotonic() - before
+peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([done, [c.ended for c in found.values()], took_s, peak_kib]))
+"""
+
+
+@pytest.mark.slow
+def test_a_million_parts_are_planned_in_a_minute_and_a_gibibyte(tmp_path: Path) -> None:
+    chunks = 500_000
+    for file in range(2):
+        # All but the last are never opened.
+        for number in range(chunks - 1):
+            (tmp_path / part_name(file, number)).touch()
+        write_chunk(tmp_path, file, chunks - 1, last=file == 0)
+    plan = [sys.executable, "-c", PLAN, str(tmp_path)]
+    done = subprocess.run(plan, cwd=ROOT, capture_output=True, text=True, check=True)
+    below, ended, took_s, peak_kib = json.loads(done.stdout)
+    assert (below, ended) == ([chunks, chunks], [True, False])
+    assert took_s < 60
+    assert peak_kib < 1 << 20

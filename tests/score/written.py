@@ -1,0 +1,64 @@
+"""A scores directory of two files without a model: what the tests of parts, resume and verify start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import Config
+from pipeline.ingest.dataset import Batch, batch_table
+from pipeline.ingest.rejects import RejectedLine, reject_table
+from pipeline.ingest.sources import Source
+from pipeline.ledger import Entry, Ledger
+from pipeline.manifest import InputFile, Manifest, Run, to_json, write_manifest
+from pipeline.score.chunks import ChunkWork
+from pipeline.storage import locate
+
+LINES = 10
+CHUNKS = {0: 3, 1: 2}
+RUN = Run(
+    stage="score",
+    inputs=[InputFile(path=f"/in/{n}", size_bytes=1, fingerprint=n) for n in "ab"],
+    model_fingerprint="model 1",
+    settings={"input": {"max_rows": None}},
+)
+PART, MIDDLE, LAST = (f"part-00000-00000{i}.parquet" for i in range(3))
+
+
+def write_chunk(folder: Path, file: int, number: int, run: Run = RUN, **other: Any) -> Entry:
+    """A chunk of ten lines; those of odd number have a rejected line."""
+    rejected = number % 2
+    source = run.inputs[file].path
+    first = number * LINES + 1
+    lines = pa.array(range(first, first + LINES - rejected), pa.int64())
+    rejects = [RejectedLine(first + LINES - 1, 0, "empty_text", "", b"{}")] if rejected else []
+    last = number == CHUNKS[file] - 1
+    batch = Batch(
+        file,
+        source,
+        number,
+        first,
+        LINES,
+        last,
+        None,
+        9,
+        pa.table({"line": lines, "score": pa.array([0.5] * len(lines), pa.float32())}),
+        reject_table(source, 0, rejects) if rejects else None,
+    )
+    none: Any = None
+    work = ChunkWork(str(folder), {}, none, "", none, run.key, str(run.model_fingerprint))
+    return Entry.from_json(work.write_chunk(batch_table(replace(batch, **other)))["entry"][0].as_py())
+
+
+def write_scores(folder: Path, run: Run = RUN) -> None:
+    sources = [Source(i, file.path, 1, "f") for i, file in enumerate(run.inputs)]
+    ledger = Ledger(sources, 1.0)
+    for file, chunks in CHUNKS.items():
+        for number in range(chunks):
+            ledger.add(write_chunk(folder, file, number, run))
+    (folder / "run.json").write_bytes(to_json(run.model_dump(mode="json")))
+    counts = ledger.close()
+    write_manifest(locate(folder), Manifest.of(run, Config(), 0.0, outputs=ledger.outputs(), counts=counts))
