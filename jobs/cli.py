@@ -98,6 +98,7 @@ def session(name: str) -> Iterator[Session]:
             _let_go(error)
         finally:
             _leave_ray()
+            _release_outputs()
     if code:
         raise SystemExit(code)
 
@@ -196,6 +197,12 @@ def _leave_ray() -> None:
     ray: Any = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
+
+
+def _release_outputs() -> None:
+    outputs: Any = sys.modules.get("pipeline.outputs")
+    if outputs is not None:
+        outputs.release_outputs()
 
 
 def run(main: Callable[..., None]) -> None:

@@ -24,6 +24,9 @@ def main(
     strict: Strict = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add INPUTs to a finished output, which has all others of them.")
+    ] = False,
 ) -> None:
     """Score review dumps, or a split of prepared data, with a trained model."""
     with session("score") as job:
@@ -37,11 +40,19 @@ def main(
             load_config(config, sets or (), input__strict=strict or None),
             dry_run,
             overwrite,
+            extend,
         )
 
 
 def run_stage(
-    job: Session, inputs: list[str], model: str, output: str, config: Config, dry_run: bool, overwrite: bool
+    job: Session,
+    inputs: list[str],
+    model: str,
+    output: str,
+    config: Config,
+    dry_run: bool,
+    overwrite: bool,
+    extend: bool = False,
 ) -> Manifest | None:
     """Run the score stage, or print its plan."""
     from pipeline import resources
@@ -49,8 +60,8 @@ def run_stage(
     from pipeline.score import stage
     from pipeline.score.bill import describe_bill
 
-    plan = stage.plan(inputs, model, output, config)
-    state = check_output(plan.output, plan.run, overwrite=overwrite)
+    plan = stage.plan(inputs, model, output, config, extend=extend)
+    state = check_output(plan.output, plan.run, overwrite=overwrite, extend=extend)
     if dry_run:
         cluster = resources.survey(config.cluster)
         pools = resources.plan_score(cluster, len(plan.sources), config.score.num_actors)
@@ -62,7 +73,7 @@ def run_stage(
         return done_before(job, "score", plan.output)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.model, *locations(plan.sources)], cluster, config.cluster)
-    manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite)
+    manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite, extend=extend)
     counts = manifest.counts
     assert counts is not None
     warn_of_broken(job, manifest)

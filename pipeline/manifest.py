@@ -112,6 +112,13 @@ class Run(_Record):
             f"{n}: {mine.get(n)} there, {theirs.get(n)} now" for n in names if mine.get(n) != theirs.get(n)
         ]
 
+    def common_with(self, later: Run) -> Run:
+        """`later` without the inputs that come after those of this run; `later` itself if it lacks any."""
+        count = len(self.inputs)
+        if [f.path for f in later.inputs[:count]] != [f.path for f in self.inputs]:
+            return later
+        return later.model_copy(update={"inputs": later.inputs[:count]})
+
     def _identity(self) -> dict[str, Any]:
         # Parts are named after the file's number, so the same files in another order are another run.
         inputs = {f.path: f"file {number}, {f.fingerprint}" for number, f in enumerate(self.inputs)}

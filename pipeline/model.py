@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import importlib.util
+import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -126,11 +127,26 @@ def tokenizer_json(directory: Path) -> str:
 
 def model_max_length(directory: Path) -> int | None:
     """The most positions that the model has, from its config; None where it does not say."""
-    import json
-
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    value = config.get("max_position_embeddings")
+    value = _config(directory).get("max_position_embeddings")
     return int(value) if value else None
+
+
+def check_vocabulary(directory: Path, tokenizer: str) -> None:
+    """Raise ModelError if a tokenizer, as of `tokenizer_json`, makes ids that the model does not know."""
+    from tokenizers import Tokenizer
+
+    size = _config(directory).get("vocab_size")
+    largest = max(Tokenizer.from_str(tokenizer).get_vocab().values(), default=0)
+    if size and largest >= int(size):
+        raise ModelError(
+            f"model {directory}: its tokenizer makes ids up to {largest}, but its weights are for {size} of"
+            " them, from 0; the two do not belong together"
+        )
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return dict(config)
 
 
 def load_classifier(directory: Path, labels: list[str] | None = None, *, seed: int = 0) -> Any:

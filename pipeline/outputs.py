@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 from pipeline.errors import OutputError
+from pipeline.lease import LEASE_FILE, Lease
 from pipeline.manifest import MANIFEST_FILE, RUN_FILE, Run, lacking, read_manifest, read_run, to_json
 from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.storage import Location, check_writable
@@ -39,6 +40,9 @@ _THREADS = 16
 _held: dict[str, int] = {}
 """Open handles of the local directories that this process has locked, by path."""
 
+_leases: dict[str, Lease] = {}
+"""What it holds in object stores, by URI."""
+
 
 class State(Enum):
     """What `begin` found in an output directory."""
@@ -46,6 +50,7 @@ class State(Enum):
     FRESH = "fresh"
     UNFINISHED = "unfinished"
     FINISHED = "finished"
+    EXTENDED = "finished, with more inputs now"
 
 
 def check_apart(output: Location, reads: Iterable[Location]) -> None:
@@ -58,9 +63,11 @@ def check_apart(output: Location, reads: Iterable[Location]) -> None:
             )
 
 
-def inspect_output(output: Location, run: Run) -> State:
+def inspect_output(output: Location, run: Run, *, extend: bool = False) -> State:
     """What is in an output directory; changes nothing.
 
+    Args:
+        extend: whether the run may have more inputs than the one that is there.
     Raises:
         OutputError: it holds something else: files that are not ours, or the output of a different run,
             the differences named; or it is finished, but something of it is gone or changed.
@@ -73,7 +80,9 @@ def inspect_output(output: Location, run: Run) -> State:
                 f"{output.uri}: exists and was not written by rayview; choose an empty or new --output"
             )
         return State.FRESH
-    differences = read_run(output).differences(run)
+    there = read_run(output)
+    now = there.common_with(run) if extend else run
+    differences = there.differences(now)
     if differences:
         shown = "; ".join(differences[:5]) + (
             f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
@@ -81,15 +90,27 @@ def inspect_output(output: Location, run: Run) -> State:
         raise OutputError(
             f"{output.uri}: exists and holds another run ({shown}); choose another --output, or --overwrite"
         )
-    if not output.child(MANIFEST_FILE).exists():
+    finished = output.child(MANIFEST_FILE).exists()
+    if finished:
+        manifest = read_manifest(output, run.stage)
+        # Else it was broken off just when inputs were added.
+        finished = manifest.inputs == there.inputs
+    if len(now.inputs) < len(run.inputs):
+        if not finished:
+            raise OutputError(
+                f"{output.uri}: inputs can be added to what is finished only; give the command without the"
+                " new ones first"
+            )
+        return State.EXTENDED
+    if not finished:
         return State.UNFINISHED
-    lack = lacking(output, read_manifest(output, run.stage).outputs)
+    lack = lacking(output, manifest.outputs)
     if lack:
         raise OutputError(f"{output.uri}: was finished, but {lack}; give --overwrite to write it anew")
     return State.FINISHED
 
 
-def check_output(output: Location, run: Run, *, overwrite: bool = False) -> State:
+def check_output(output: Location, run: Run, *, overwrite: bool = False, extend: bool = False) -> State:
     """What `begin` would return; changes nothing.
 
     Raises:
@@ -99,7 +120,7 @@ def check_output(output: Location, run: Run, *, overwrite: bool = False) -> Stat
     if overwrite and output.child(RUN_FILE).exists():
         state = State.UNFINISHED
     else:
-        state = inspect_output(output, run)
+        state = inspect_output(output, run, extend=extend)
         overwrite = run.stage not in _GO_ON
     if state is State.FINISHED:
         return state
@@ -128,13 +149,14 @@ def _is_ours(name: str, stage: str) -> bool:
     return own or re.fullmatch(_WRITES[stage], name) is not None
 
 
-def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
+def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool = False) -> State:
     """Claim an output directory: write run.json unless the same run has begun there before.
 
     What an interrupted job left is deleted where its stage cannot go on from it.
 
     Args:
         overwrite: delete what an earlier rayview run left there, whatever run that was.
+        extend: add inputs to a run that is finished there, if the rest of it is the same.
     Returns:
         FRESH also where something was deleted.
     Raises:
@@ -142,15 +164,33 @@ def begin(output: Location, run: Run, *, overwrite: bool = False) -> State:
     """
     if output.is_local:
         # In a store the first write tells as much; a probe would leave a mark of a directory behind.
-        if check_output(output, run, overwrite=overwrite) is State.FINISHED:
+        if check_output(output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
             return State.FINISHED
         check_writable(output)
         _hold(output)
-    state = check_output(output, run, overwrite=overwrite)
+    elif output.uri not in _leases:
+        if check_output(output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
+            return State.FINISHED
+        _leases[output.uri] = Lease.take(output)
+    state = check_output(output, run, overwrite=overwrite, extend=extend)
     if state is State.FRESH:
         clear(output)
-        output.child(RUN_FILE).write_bytes(to_json(run.model_dump(mode="json")))
+        _write_run(output, run)
+    if state is State.EXTENDED:
+        # In this order: what is broken off in between counts as unfinished, and has its new inputs.
+        _write_run(output, run.model_copy(update={"resolved": read_run(output).resolved}))
+        output.child(MANIFEST_FILE).delete_file()
     return state
+
+
+def release_outputs() -> None:
+    """Let other jobs write to the directories in object stores that this process has begun to write to."""
+    while _leases:
+        _leases.popitem()[1].release()
+
+
+def _write_run(output: Location, run: Run) -> None:
+    output.child(RUN_FILE).write_bytes(to_json(run.model_dump(mode="json")))
 
 
 def _hold(output: Location) -> None:
@@ -192,7 +232,7 @@ def clear(output: Location) -> None:
 
     The manifest goes first and run.json last: broken off at any point, it leaves an unfinished directory.
     """
-    names = output.sizes()
+    names = output.sizes().keys() - {LEASE_FILE}
     for name in _FIRST:
         if name in names:
             output.child(name).delete_file()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from pipeline.objectstore import explain, upload
 
 _SAMPLE_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 24
+
+_PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
+"""Between two attempts to write a file to a disk; a minute in all."""
 
 
 @dataclass(frozen=True)
@@ -150,19 +155,21 @@ class Location:
             except OSError as error:
                 raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 
-    def write_bytes(self, data: bytes | memoryview, *, durable: bool = True) -> None:
+    def write_bytes(self, data: bytes | memoryview, *, durable: bool = True, patient: bool = False) -> None:
         """Write a whole file in one piece: under its name there is the old content or all of the new.
 
         Local: a temporary name, flushed to disk, then renamed. Object store: one upload, visible at its end.
 
         Args:
             durable: whether it must outlast a loss of power; else it is not flushed to disk.
+            patient: whether to try for a minute what fails, as a disk that is full may not stay so. The
+                clients of object stores do that anyway.
         Raises:
             OutputError: it cannot be written.
         """
         try:
             if self.is_local:
-                _write_local(Path(self.path), data, durable)
+                _write_local(Path(self.path), data, durable, _PAUSES_S if patient else ())
             else:
                 with upload(self.filesystem, self.path) as file:
                     file.write(data)
@@ -269,7 +276,19 @@ def check_writable(directory: Location) -> None:
         ) from None
 
 
-def _write_local(path: Path, data: bytes | memoryview, durable: bool) -> None:
+def _write_local(path: Path, data: bytes | memoryview, durable: bool, pauses_s: Iterable[float] = ()) -> None:
+    for pause_s in pauses_s:
+        try:
+            _write_once(path, data, durable)
+        except OSError:
+            # Many writers that failed together must not try again together.
+            time.sleep(pause_s * random.uniform(0.5, 1.5))
+        else:
+            return
+    _write_once(path, data, durable)
+
+
+def _write_once(path: Path, data: bytes | memoryview, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{objectstore.TEMPORARY_MARK}{uuid.uuid4().hex}-{path.name}")
     try:

@@ -96,3 +96,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the folder of real review files is not here")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def untrained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of a classifier of five stars, on the tiny BERT, that was not trained."""
+    from pipeline.benchmarks.models import write_model
+
+    folder = tmp_path_factory.mktemp("classifier")
+    write_model(folder, str(tiny_model), 30)
+    return str(folder)

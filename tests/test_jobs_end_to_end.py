@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import raised_in_worker
 from pipeline.config import Config, load_config
-from pipeline.errors import ModelError, OutputError
+from pipeline.errors import ModelError, OutputError, SettingError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare
 from pipeline.manifest import read_manifest, read_run
@@ -212,6 +213,45 @@ def test_an_interrupted_score_goes_on_to_the_same_rows(
     assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
     assert parts[0].read_bytes() == lost
     assert verify(locate(tmp_path / "s")).faults == {}
+
+
+def test_files_are_added_to_finished_scores(
+    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
+) -> None:
+    """The new ones sort before the others; what was done stays as it is, and is not done again."""
+    folder, first = tmp_path / "dump", sorted(dump.iterdir())[0]
+    folder.mkdir()
+    shutil.copy(first, folder / "b.json.gz")
+    out, config = str(tmp_path / "s"), outputs.config
+
+    def score(extend: bool) -> None:
+        plan = score_stage.plan([str(folder)], str(outputs.model), out, config, extend=extend)
+        score_stage.score(plan, cluster, Reporter(), extend=extend)
+
+    score(False)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
+    shutil.copy(first, folder / "a.json.gz")
+    with pytest.raises(OutputError, match=r"a\.json\.gz: None there"):
+        score(False)
+    score(True)
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
+    assert {n: after[n] for n in before} == before
+    assert len(after) == 2 * len(before)
+    verdict = verify(locate(out))
+    assert verdict.faults == {}
+    assert [Path(f.source).name for f in verdict.files] == ["b.json.gz", "a.json.gz"]
+    assert verdict.files[0].lines == verdict.files[1].lines > 0
+    scores = read_scores(tmp_path / "s")
+    names = ["line", "asin", "label", "score"]
+    one, other = (scores.filter(pc.equal(scores["source"], f.source)) for f in verdict.files)
+    assert one.select(names).equals(other.select(names))
+    score(True)
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")} == after
+    # Where lines are counted over all files, more files would mean other lines.
+    with pytest.raises(SettingError, match=r"input\.max_rows=9 does not go with --extend"):
+        score_stage.plan(
+            [str(folder)], str(outputs.model), out, config.replace(input__max_rows=9), extend=True
+        )
 
 
 def test_metrics_are_scikit_learn_s(outputs: Outputs) -> None:

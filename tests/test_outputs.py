@@ -84,6 +84,75 @@ def test_another_run_is_refused_and_the_differences_named(
     assert read_run(out) == RUN
 
 
+def finish(out: Location, run: Run) -> None:
+    begin(out, run)
+    write_manifest(out, manifest_of(run))
+
+
+MORE = RUN.model_copy(
+    update={"inputs": [*FILES, FILES[0].model_copy(update={"path": "/in/d"})], "resolved": {"x": 2}}
+)
+
+
+def test_inputs_are_added_to_what_is_finished(out: Location) -> None:
+    finish(out, RUN.model_copy(update={"resolved": {"x": 1}}))
+    with pytest.raises(OutputError, match=r"holds another run \(inputs\./in/d: None there, file 3, aaaa now"):
+        begin(out, MORE)
+    assert check_output(out, MORE, extend=True) is State.EXTENDED
+    assert read_run(out).inputs == FILES
+    assert begin(out, MORE, extend=True) is State.EXTENDED
+    assert listing(out) == ["run.json"]
+    assert (read_run(out).inputs, read_run(out).resolved) == (MORE.inputs, {"x": 1})
+    # From now on it is a run like any other.
+    for extend in (True, False):
+        assert begin(out, MORE, extend=extend) is State.UNFINISHED
+    write_manifest(out, manifest_of(MORE))
+    for extend in (True, False):
+        assert begin(out, MORE, extend=extend) is State.FINISHED
+
+
+def test_inputs_are_not_added_to_what_is_not_finished(out: Location) -> None:
+    begin(out, RUN)
+    with pytest.raises(OutputError, match="added to what is finished only; give the command without the new"):
+        begin(out, MORE, extend=True)
+    assert read_run(out) == RUN
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_fingerprint": "m2"}, "model: m1 there, m2 now"),
+        ({"inputs": MORE.inputs[1:]}, "inputs./in/a: file 0, aaaa there, None now"),
+        ({"inputs": [MORE.inputs[3], *FILES]}, "inputs./in/a: file 0, aaaa there, file 1, aaaa now"),
+        (
+            {"inputs": [FILES[0].model_copy(update={"fingerprint": "zzzz"}), *MORE.inputs[1:]]},
+            r"inputs./in/a: file 0, aaaa there, file 0, zzzz now\)",
+        ),
+    ],
+)
+def test_nothing_but_inputs_may_be_added(out: Location, change: dict[str, Any], words: str) -> None:
+    finish(out, RUN)
+    with pytest.raises(OutputError, match=words):
+        begin(out, MORE.model_copy(update=change), extend=True)
+    assert begin(out, RUN) is State.FINISHED
+
+
+def test_adding_inputs_may_break_off_in_between(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(out, RUN)
+
+    def broken(_: Location) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "delete_file", broken)
+        with pytest.raises(KeyboardInterrupt):
+            begin(out, MORE, extend=True)
+    # The old manifest is there, but is not that of this run.
+    assert listing(out) == ["manifest.json", "run.json"]
+    for extend in (True, False):
+        assert check_output(out, MORE, extend=extend) is State.UNFINISHED
+
+
 def test_many_differences_are_counted(out: Location) -> None:
     begin(out, RUN)
     other = RUN.model_copy(update={"settings": {f"s{i}": i for i in range(7)}})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pyarrow import fs as pafs
 
+from pipeline import storage
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, OutputError
 from pipeline.inputs import expand_inputs
@@ -241,6 +242,33 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(
     assert [p.name for p in tmp_path.iterdir()] == ([] if before is None else ["a"])
     if before is not None:
         assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("failures", "written"), [(1, True), (7, True), (8, False)])
+def test_a_patient_write_tries_again_for_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, written: bool
+) -> None:
+    plain, opened, pauses = Path.open, [0], list[float]()
+
+    def full_for_a_while(self: Path, *arguments: Any, **options: Any) -> Any:
+        opened[0] += 1
+        file = plain(self, *arguments, **options)
+        return FailingFile(file) if opened[0] <= failures else file
+
+    file = locate(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.time, "sleep", pauses.append)
+        patch.setattr(Path, "open", full_for_a_while)
+        if written:
+            file.write_bytes(b"content", patient=True)
+        else:
+            with pytest.raises(OutputError, match=r"/a: cannot be written: No space left on device$"):
+                file.write_bytes(b"content", patient=True)
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([b"content"] if written else [])
+    # Twice as long each time, give or take a half, and never the same twice.
+    assert len(pauses) == min(failures, 7)
+    assert all(0.5 <= p / usual <= 1.5 for p, usual in zip(pauses, storage._PAUSES_S, strict=False))
+    assert len({p / usual for p, usual in zip(pauses, storage._PAUSES_S, strict=False)}) == len(pauses)
 
 
 def test_a_write_that_is_interrupted_before_the_rename_leaves_the_old_content(

@@ -27,7 +27,7 @@ def parse_chunk(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.T
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes
         detail = too_long(size, options.max_line_bytes)
-        return _no_rows(), [RejectedLine(chunk.first_line, 0, "line_too_long", detail, chunk.raw)]
+        return no_rows(), [RejectedLine(chunk.first_line, 0, "line_too_long", detail, chunk.raw)]
     if form.dialect.syntax == "parquet":
         return parse_parquet(chunk, form, options)
     if form.dialect.syntax == "csv":
@@ -35,7 +35,8 @@ def parse_chunk(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.T
     return parse_lines(chunk, form, options)
 
 
-def _no_rows() -> pa.Table:
+def no_rows() -> pa.Table:
+    """An empty table of columns.ROW_SCHEMA."""
     return row_table([], [], False, **{name: [] for name in (*CARRIED_FIELDS, "stars")})
 
 

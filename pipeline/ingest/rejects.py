@@ -27,6 +27,8 @@ ERRORS = (
     "stars_out_of_range",
     "missing_label",
     "unknown_label",
+    "model_failed",
+    "worker_died",
 )
 """Something is wrong with the line; counts towards `input.max_rejected_frac`."""
 
@@ -60,7 +62,8 @@ class RejectedLine(NamedTuple):
     """Of its first byte, within the chunk that it was found in; None where rows have no such place."""
     reason: str
     detail: str
-    raw: bytes
+    raw: bytes | None
+    """None where the line is not at hand."""
 
 
 def reject_table(source: str, chunk_offset: int | None, lines: Iterable[RejectedLine]) -> pa.Table:
@@ -81,7 +84,7 @@ def reject_table(source: str, chunk_offset: int | None, lines: Iterable[Rejected
             "byte_offset": pa.array(offsets, pa.int64()),
             "reason": pa.array([r.reason for r in ordered], pa.string()).dictionary_encode(),
             "detail": [r.detail for r in ordered],
-            "raw": pa.array([r.raw[:RAW_BYTES] for r in ordered], pa.binary()),
+            "raw": pa.array([r.raw and r.raw[:RAW_BYTES] for r in ordered], pa.binary()),
         },
         schema=REJECT_SCHEMA,
     )

@@ -16,12 +16,14 @@ from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.formats import ENCODED, Format
 from pipeline.ingest.ipc import from_ipc
 from pipeline.ingest.labels import WORDS
-from pipeline.ingest.rejects import reject_table
+from pipeline.ingest.parse import Places, no_rows
+from pipeline.ingest.rejects import RejectedLine, reject_table
 from pipeline.ingest.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
 from pipeline.ingest.sources import Source
 from pipeline.ledger import Entry
 from pipeline.model import ModelCard
 from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
+from pipeline.score.attempts import MOST_DEATHS, attempt, said_of
 from pipeline.storage import locate
 
 RUN_KEY = b"rayview.run"
@@ -55,7 +57,12 @@ class ChunkWork:
     def encode_chunk(self, table: pa.Table) -> pa.Table:
         """The rows of a chunk, encoded."""
         start = time.monotonic()
-        batch = self.encode(to_chunk(table))
+        chunk = to_chunk(table)
+        with attempt("encode", chunk.file, chunk.chunk) as deaths:
+            if deaths >= MOST_DEATHS and self.forms[chunk.file] != ENCODED:
+                batch = self._set_aside(chunk, said_of(deaths, "encode"))
+            else:
+                batch = self.encode(chunk)
         return batch_table(replace(batch, took={"encode_s": time.monotonic() - start}))
 
     def encode(self, chunk: Chunk) -> Batch:
@@ -69,6 +76,17 @@ class ChunkWork:
             rows = _encode(kept.rows, chunk.source, self.tokenizer, self.recipe)
             rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
         return Batch.of(chunk, rows, rejects)
+
+    def _set_aside(self, chunk: Chunk, why: str) -> Batch:
+        """A chunk whose lines are all rejected."""
+        form = self.forms[chunk.file]
+        assert isinstance(form, Format)
+        places = Places(chunk, form, self.recipe.parse_options())
+        lines = range(chunk.first_line, chunk.first_line + chunk.lines)
+        found = ((line, *places.find(line)) for line in lines)
+        rejected = [RejectedLine(line, offset, "worker_died", why, raw) for line, offset, raw in found]
+        rows = _encode(no_rows(), chunk.source, self.tokenizer, self.recipe)
+        return Batch.of(chunk, rows, reject_table(chunk.source, chunk.byte_offset, rejected))
 
     def first_rows(self, sources: Iterable[Source], most: int) -> pa.Array:
         """(N,) list<int32>: token ids of the first rows of the input; fewer where that has not so many, or
@@ -90,6 +108,8 @@ class ChunkWork:
         start = time.monotonic()
         batch = to_batch(table)
         output = locate(self.output)
+        if batch.rejects is not None and batch.rejects["raw"].null_count:
+            batch = replace(batch, rejects=self._with_lines(batch, batch.rejects))
         outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
         entry = Entry.of(batch, outputs)
         # How long it took is not kept: a second attempt writes the same bytes.
@@ -102,6 +122,42 @@ class ChunkWork:
         part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
         took = batch.took | {"write_s": time.monotonic() - start}
         return pa.table({"entry": [replace(entry, outputs=[*outputs, part], took=took).to_json()]})
+
+    def _with_lines(self, batch: Batch, rejects: pa.Table) -> pa.Table:
+        """Rejected lines, those that only the model's step rejected with what stands in the dump.
+
+        That step has no more than their numbers; so the file is read once more, up to them.
+        """
+        form = self.forms[batch.file]
+        if not isinstance(form, Format):
+            # Rows that prepare encoded; their lines are not in this input.
+            return rejects
+        rows = rejects.to_pylist()
+        wanted = sorted(row["line"] for row in rows if row["raw"] is None)
+        source = Source(batch.file, batch.source, 0, form)
+        found = self._find_lines(source, form, wanted)
+        lines = []
+        for row in rows:
+            offset, raw = found.get(row["line"], (row["byte_offset"], row["raw"]))
+            lines.append(RejectedLine(row["line"], offset, row["reason"], row["detail"], raw))
+        return reject_table(batch.source, 0, lines)
+
+    def _find_lines(
+        self, source: Source, form: Format, wanted: list[int]
+    ) -> dict[int, tuple[int | None, bytes]]:
+        """Offset in the file and content of some lines, by their numbers, which rise."""
+        found: dict[int, tuple[int | None, bytes]] = {}
+        options = self.recipe.parse_options()
+        for chunk in read_source(source, ReadPlan(_SAMPLE_CHUNK_BYTES, None, options.max_line_bytes)):
+            places = Places(chunk, form, options)
+            while len(found) < len(wanted) and wanted[len(found)] < chunk.first_line + chunk.lines:
+                line = wanted[len(found)]
+                offset, raw = places.find(line)
+                at = None if offset is None or chunk.byte_offset is None else chunk.byte_offset + offset
+                found[line] = at, raw
+            if len(found) == len(wanted):
+                break
+        return found
 
 
 def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.Table:

@@ -8,6 +8,7 @@ that of the next chunk.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ from pipeline.storage import locate
 FloatArray = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
+_SHOWN = 200
+"""So many characters of an error are kept."""
+
 
 @dataclass(frozen=True)
 class ForwardOptions:
@@ -47,17 +51,30 @@ class ForwardOptions:
     """Whether to compute with kernels.py on a GPU."""
 
 
+class BrokenDeviceError(Exception):
+    """A GPU that answers this process with errors from now on, whatever it is asked."""
+
+
 class Scored:
     """What a forward pass gave, and what it took; on a GPU it may not have ended yet."""
 
-    def __init__(self, host: Any, order: IntArray, clock: _Clock, padded_tokens: int, halvings: int) -> None:
+    def __init__(
+        self,
+        host: Any,
+        order: IntArray,
+        clock: _Clock,
+        padded_tokens: int,
+        halvings: int,
+        errors: dict[int, str],
+    ) -> None:
         """Take over what will be there when a clock has stopped.
 
         Args:
             host: (N, C) float32, in the host's memory.
             order: (N,) which row of the chunk each is.
+            errors: by place in that order, why the model failed on a row.
         """
-        self._host, self._order, self._clock = host, order, clock
+        self._host, self._order, self._clock, self._errors = host, order, clock, errors
         self.padded_tokens = padded_tokens
         """Tokens that went through the model, padding included."""
         self.halvings = halvings
@@ -65,11 +82,22 @@ class Scored:
 
     @cached_property
     def probabilities(self) -> FloatArray:
-        """(N, C); rows sum to 1. Waits for them."""
+        """(N, C); rows sum to 1, but those of `failures` hold numbers without a meaning. Waits for them.
+
+        Raises:
+            BrokenDeviceError: the GPU failed.
+        """
         self._clock.wait()
         found = np.empty(self._host.shape, np.float32)
         found[self._order] = self._host.numpy()
         return found
+
+    @cached_property
+    def failures(self) -> dict[int, str]:
+        """The rows that the model failed on, and why. Waits for them."""
+        finite = np.isfinite(self.probabilities).all(1)
+        found = dict.fromkeys(np.flatnonzero(~finite).tolist(), "its probabilities are no numbers")
+        return found | {int(self._order[place]): why for place, why in self._errors.items()}
 
     @property
     def seconds(self) -> float:
@@ -98,7 +126,10 @@ class _Clock:
         """Wait until the clock has stopped; the seconds that it ran."""
         if not self._on_gpu:
             return float(self._stop - self._start)
-        self._stop.synchronize()
+        try:
+            self._stop.synchronize()
+        except RuntimeError as error:
+            raise BrokenDeviceError(_first_line(error)) from None
         return float(self._start.elapsed_time(self._stop)) / 1e3
 
     def _mark(self, torch: Any) -> Any:
@@ -158,8 +189,12 @@ class Forward:
     def __call__(self, ids: Ragged, batch_tokens: int) -> Scored:
         """Hand N rows to the device.
 
+        A batch that the model fails on is halved, down to the rows that make it fail.
+
         Args:
             batch_tokens: most tokens in a batch, padding included.
+        Raises:
+            BrokenDeviceError: the GPU failed.
         """
         import torch
 
@@ -167,7 +202,7 @@ class Forward:
         batches = self.model.cut(ids.lengths, batch_tokens)
         order = np.concatenate([np.zeros(0, np.int64), *batches])
         rows = self.model.rows(ids, order)
-        tokens, halvings = 0, 0
+        tokens, halvings, errors = 0, 0, dict[int, str]()
         found = [torch.empty((0, self.classes), device=self.device)]
         spans = _spans(batches)
         with torch.inference_mode():
@@ -175,17 +210,21 @@ class Forward:
                 start, stop = spans.pop()
                 try:
                     found.append(rows.logits(start, stop).softmax(1))
-                except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                    if not _is_out_of_memory(error) or stop - start == 1:
-                        raise
+                except Exception as error:  # noqa: BLE001  A model may raise whatever it likes.
+                    if _is_broken_device(error):
+                        raise BrokenDeviceError(_first_line(error)) from None
+                    if stop - start == 1:
+                        errors[start] = _first_line(error)
+                        found.append(torch.full((1, self.classes), torch.nan, device=self.device))
+                        continue
                     middle = (start + stop) // 2
                     spans += [(middle, stop), (start, middle)]
-                    halvings += 1
+                    halvings += _is_out_of_memory(error)
                     continue
                 tokens += rows.tokens(start, stop)
             host = _to_host(torch.cat(found))
         clock.stop()
-        return Scored(host, order, clock, tokens, halvings)
+        return Scored(host, order, clock, tokens, halvings, errors)
 
 
 def _lay_out(model: Any, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
@@ -208,9 +247,19 @@ def _spans(batches: list[IntArray]) -> list[tuple[int, int]]:
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
-    # PyTorch's allocator on a CPU has no class of its own for this.
-    said = "can't allocate memory" in str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or said
+    # PyTorch's allocator on a CPU has no class of its own for this, nor has CUDA's driver.
+    said = re.search("can't allocate memory|out of memory", str(error))
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or said is not None
+
+
+def _is_broken_device(error: BaseException) -> bool:
+    # Other calls of CUDA fail with the same error from then on, but for a lack of memory.
+    return "CUDA error" in str(error) and not _is_out_of_memory(error)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}"[:_SHOWN].removesuffix(": ")
 
 
 def _to_host(tensor: Any) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.ingest.dataset import batch_table, to_batch
+from pipeline.ingest.dataset import Batch, batch_table, to_batch
+from pipeline.ingest.rejects import RejectedLine, reject_table
 from pipeline.model import ModelCard
 from pipeline.ragged import Ragged
-from pipeline.score.forward import ForwardOptions, compute, load_forward, read_forward
+from pipeline.score.attempts import MOST_DEATHS, attempt, said_of
+from pipeline.score.forward import (
+    BrokenDeviceError,
+    ForwardOptions,
+    compute,
+    load_forward,
+    read_forward,
+)
 
 COMPARED_ROWS = 256
 """So many rows of one chunk of a job are scored in float32 too."""
@@ -45,14 +56,30 @@ class Predictor:
 
         What it cost goes with it: see bill.py.
         """
-        start = time.time()
         batch = to_batch(table)
+        with attempt("score", batch.file, batch.chunk) as deaths:
+            if deaths >= MOST_DEATHS:
+                return batch_table(self._set_aside(batch, said_of(deaths, "score")))
+            try:
+                return batch_table(self._score(batch))
+            except BrokenDeviceError as error:
+                # Ray starts another process, and that gets the chunk again.
+                logging.getLogger(__name__).error("chunk %d of %s: %s", batch.chunk, batch.source, error)
+                os._exit(1)
+
+    def _score(self, batch: Batch) -> Batch:
+        start = time.time()
         ids = Ragged.of(batch.rows["input_ids"])
         # Within the chunk alone: what a chunk yields must not depend on another.
         distinct, which = ids.distinct()
         scored = compute(self._forward, distinct, self._options.batch_tokens)
         card = self._options.card
         rows = score_columns(batch.rows.drop_columns(["input_ids"]), scored.probabilities[which], card)
+        rejects = batch.rejects
+        if scored.failures:
+            failed = {row: scored.failures[i] for row, i in enumerate(which.tolist()) if i in scored.failures}
+            rejects = add_rejects(rejects, batch, "model_failed", failed)
+            rows = rows.take([row for row in range(rows.num_rows) if row not in failed])
         counts = batch.counts | {
             "tokens": int(ids.lengths.sum()),
             "repeated_rows": len(which) - len(distinct.lengths),
@@ -65,7 +92,16 @@ class Predictor:
             counts |= compute(self._compare, distinct, scored.probabilities)
         took = {"scored_from_s": start, "scored_to_s": time.time()}
         took |= {"score_s": scored.seconds, "halvings": scored.halvings}
-        return batch_table(replace(batch, rows=rows, counts=counts, took=batch.took | took))
+        return replace(batch, rows=rows, rejects=rejects, counts=counts, took=batch.took | took)
+
+    def _set_aside(self, batch: Batch, why: str) -> Batch:
+        """A batch none of whose rows is scored."""
+        details = dict.fromkeys(range(batch.rows.num_rows), why)
+        rejects = add_rejects(batch.rejects, batch, "worker_died", details)
+        none = np.empty((0, len(self._options.card.labels)), np.float32)
+        rows = score_columns(batch.rows.slice(0, 0).drop_columns(["input_ids"]), none, self._options.card)
+        took = dict.fromkeys(("scored_from_s", "scored_to_s"), time.time())
+        return replace(batch, rows=rows, rejects=rejects, took=batch.took | took)
 
     def _compare(self, ids: Ragged, found: npt.NDArray[np.float32]) -> dict[str, Any]:
         """How far the first rows of a chunk are from their probabilities in float32.
@@ -80,11 +116,27 @@ class Predictor:
             return {}
         plain = read_forward(replace(options, precision="float32", compiled=False, kernels=False))
         exact = plain(first, self._options.batch_tokens).probabilities
+        both = np.isfinite(found[:rows]).all(1) & np.isfinite(exact).all(1)
+        found, exact = found[:rows][both], exact[both]
         return {
-            "compared_rows": rows,
-            "changed_labels": int((found[:rows].argmax(1) != exact.argmax(1)).sum()),
-            "largest_change": round(float(np.abs(found[:rows] - exact).max()), 6),
+            "compared_rows": len(found),
+            "changed_labels": int((found.argmax(1) != exact.argmax(1)).sum()),
+            "largest_change": round(float(np.abs(found - exact).max(initial=0)), 6),
         }
+
+
+def add_rejects(rejects: pa.Table | None, batch: Batch, reason: str, details: Mapping[int, str]) -> pa.Table:
+    """Rejected lines of a batch, and some of its rows; where those stand in the dump is looked up later.
+
+    Args:
+        details: by the number of a row in the batch.
+    """
+    lines = batch.rows["line"].take(list(details)).to_pylist()
+    more = [
+        RejectedLine(line, None, reason, why, None) for line, why in zip(lines, details.values(), strict=True)
+    ]
+    table = reject_table(batch.source, None, more)
+    return table if rejects is None else pa.concat_tables([rejects, table]).sort_by("line")
 
 
 def score_columns(rows: pa.Table, probabilities: npt.NDArray[np.float32], card: ModelCard) -> pa.Table:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline import resources
 from pipeline.config import Config, InputConfig
 from pipeline.copies import local_copy
-from pipeline.errors import InputError, ModelError
+from pipeline.errors import InputError, ModelError, SettingError
 from pipeline.ingest.dataset import ReadPlan, map_batches, map_in_actors, read_dataset
 from pipeline.ingest.labels import WORDS
 from pipeline.ingest.rows import Recipe
@@ -19,6 +19,7 @@ from pipeline.inputs import expand_inputs
 from pipeline.ledger import Ledger
 from pipeline.manifest import (
     MANIFEST_FILE,
+    RUN_FILE,
     Counts,
     InputFile,
     Manifest,
@@ -27,7 +28,7 @@ from pipeline.manifest import (
     read_run,
     write_manifest,
 )
-from pipeline.model import ModelCard, fingerprint_model, read_card, tokenizer_json
+from pipeline.model import ModelCard, check_vocabulary, fingerprint_model, read_card, tokenizer_json
 from pipeline.outputs import State, begin, check_apart, check_output
 from pipeline.progress import Reporter
 from pipeline.score.bill import make_bill
@@ -61,20 +62,24 @@ class ScoreJob:
     """Lines to score at most, counted over the files."""
 
 
-def plan(inputs: list[str], model: str, output: str, config: Config) -> ScoreJob:
+def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: bool = False) -> ScoreJob:
     """Look at inputs, model and output; write nothing.
 
     The text is made as the model was trained: its max_length and separator, and its columns unless
     `input.text` names those of another dump.
 
+    Args:
+        extend: whether to keep the order of the inputs that the output has, and add new ones behind them.
     Raises:
         UserError: any of them does not fit, see errors.py.
     """
     where, to = locate(model), locate(output)
     card = read_card(where)
     tokenizer = tokenizer_json(local_copy(where))
+    check_vocabulary(local_copy(where), tokenizer)
     input_config = _input_config(inputs, config.input, card)
-    files, sources = find_input(inputs, input_config, [to])
+    before = _inputs_before(to, input_config) if extend else []
+    files, sources = find_input(inputs, input_config, [to], before)
     check_apart(to, [*files, where])
     if is_split(inputs):
         _check_tokenizer(locate(inputs[0]).parent, where)
@@ -124,10 +129,21 @@ def _check_tokenizer(data: Location, model: Location) -> None:
         )
 
 
+def _inputs_before(output: Location, config: InputConfig) -> list[str]:
+    """URIs of the inputs that an output has, in their order: parts are named after their numbers."""
+    if config.max_rows is not None:
+        raise SettingError(f"input.max_rows={config.max_rows} does not go with --extend; leave one out")
+    return [file.path for file in read_run(output).inputs] if output.child(RUN_FILE).exists() else []
+
+
 def find_input(
-    inputs: list[str], config: InputConfig, outputs: Collection[Location]
+    inputs: list[str], config: InputConfig, outputs: Collection[Location], before: Sequence[str] = ()
 ) -> tuple[list[Location], list[Source]]:
-    """The input as files: those of a split of prepared data, by its manifest, or dumps; none in `outputs`."""
+    """The input as files: those of a split of prepared data, by its manifest, or dumps; none in `outputs`.
+
+    Args:
+        before: URIs of files that come first, in this order, if they are among them.
+    """
     if is_split(inputs):
         split = locate(inputs[0])
         manifest = read_manifest(split.parent, "prepare")
@@ -135,7 +151,8 @@ def find_input(
         if not files:
             raise InputError(f"{split.uri}: this split has no rows")
         return files, encoded_sources(files)
-    files = expand_inputs(inputs, outputs)
+    places = {uri: number for number, uri in enumerate(before)}
+    files = sorted(expand_inputs(inputs, outputs), key=lambda f: places.get(f.uri, len(places)))
     return files, find_sources(files, config, need_stars=False)
 
 
@@ -145,11 +162,13 @@ def score(
     reporter: Reporter,
     *,
     overwrite: bool = False,
+    extend: bool = False,
     predictor: type = Predictor,
 ) -> Manifest:
     """Run the job on a cluster that is connected. Chunks that are scored already are not scored again.
 
     Args:
+        extend: see outputs.begin; the job must be planned so.
         predictor: the class in the actors; another one in place of the model, for a measurement.
     Returns:
         The manifest, also where the same job was finished before.
@@ -159,9 +178,9 @@ def score(
     start = time.monotonic()
     pools = resources.plan_score(cluster, len(job.sources), job.config.score.num_actors)
     run = job.run
-    if check_output(job.output, run, overwrite=overwrite) is State.FRESH:
+    if check_output(job.output, run, overwrite=overwrite, extend=extend) is State.FRESH:
         run = run.model_copy(update={"resolved": _resolve(job, cluster, pools, predictor)})
-    if begin(job.output, run, overwrite=overwrite) is State.FINISHED:
+    if begin(job.output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
         return read_manifest(job.output, "score")
     resolved = read_run(job.output).resolved
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)

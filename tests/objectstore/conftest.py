@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from s3server import Store, environment, s3_client
 
-from pipeline import objectstore
+from pipeline import objectstore, outputs
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +35,5 @@ def bucket(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, value)
     objectstore.connect.cache_clear()
     yield store.new_bucket()
+    outputs.release_outputs()
     objectstore.connect.cache_clear()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.model import ModelCard, read_card
+from pipeline.storage import locate
 from tests.score.written import write_scores
 
 
@@ -16,3 +18,9 @@ def scores(tmp_path: Path) -> Path:
     folder.mkdir()
     write_scores(folder)
     return folder
+
+
+@pytest.fixture
+def model(untrained: str) -> tuple[str, ModelCard]:
+    """A directory with a classifier that was not trained, and its card."""
+    return untrained, read_card(locate(untrained))

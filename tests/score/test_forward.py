@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.model import fingerprint_model, load_classifier
 from pipeline.ragged import Ragged
 from pipeline.score import forward as module
 from pipeline.score import padded
-from pipeline.score.forward import Forward, ForwardOptions, load_forward
+from pipeline.score.forward import BrokenDeviceError, Forward, ForwardOptions, load_forward
 from pipeline.score.packed import PackedModel
 from pipeline.score.padded import PaddedModel
 from pipeline.storage import locate
@@ -24,8 +25,6 @@ MAX_LENGTH = 30
 @pytest.fixture(scope="module")
 def classifier(tiny_model: Path) -> Any:
     """In float32, with weights large enough that the classes differ clearly."""
-    import torch
-
     model = load_classifier(tiny_model, LABELS).eval()
     with torch.no_grad():
         model.classifier.weight.mul_(40)
@@ -57,8 +56,6 @@ def rows_of(lengths: list[int], seed: int = 0) -> Ragged:
 
 
 def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
-    import torch
-
     found = []
     with torch.inference_mode():
         for start, stop in zip(ids.offsets, ids.offsets[1:], strict=False):
@@ -141,8 +138,6 @@ class Cramped:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
 def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, rows: int) -> None:
-    import torch
-
     ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
     for error in (
         torch.OutOfMemoryError("CUDA out of memory"),
@@ -150,23 +145,69 @@ def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, 
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"),
     ):
         forward: Any = Forward(copy_of(classifier), options(precision="float32"))
-        whole = forward.model
         forward.model = Cramped(forward, rows, error)
         scored = forward(ids, 100_000)
         np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
         assert scored.halvings >= 20 // rows - 1
         assert ids.lengths.sum() <= scored.padded_tokens <= 20 * 30
-        forward.model = whole
-        forward.model = Cramped(forward, 0, error)
-        with pytest.raises(type(error)):
-            forward(ids, 100_000)
+        assert scored.failures == {}
 
 
-def test_another_error_of_the_model_is_no_lack_of_memory(classifier: Any) -> None:
+class Picky:
+    """A model, of either way, that fails on rows with a certain id in them."""
+
+    def __init__(self, forward: Forward, bad: int, error: Exception) -> None:
+        self.model, self.bad, self.error = forward.model, bad, error
+        self.cut = self.model.cut
+
+    def rows(self, ids: Ragged, order: np.ndarray[Any, Any]) -> Any:
+        rows = self.model.rows(ids, order)
+        logits = rows.logits
+
+        def picky(start: int, stop: int) -> Any:
+            asked = (ids.values[a:b] for a, b in zip(ids.offsets[order], ids.offsets[order + 1], strict=True))
+            if any(self.bad in row for row in list(asked)[start:stop]):
+                raise self.error
+            return logits(start, stop)
+
+        rows.logits = picky  # type: ignore[method-assign]
+        return rows
+
+
+@pytest.mark.parametrize("bad_rows", [[3], [0, 19], list(range(20))])
+def test_rows_that_make_the_model_fail_cost_no_others(classifier: Any, way: str, bad_rows: list[int]) -> None:
+    ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
+    good = [row for row in range(20) if row not in bad_rows]
     forward: Any = Forward(copy_of(classifier), options(precision="float32"))
-    forward.model = Cramped(forward, 1, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        forward(rows_of([4, 4]), 64)
+    ids.values[ids.values == 499] = 498
+    for row in bad_rows:
+        ids.values[ids.offsets[row + 1] - 1] = 499
+    expected = one_by_one(classifier, ids)
+    forward.model = Picky(forward, 499, IndexError("index out of range in self\nand more"))
+    scored = forward(ids, 100_000)
+    np.testing.assert_allclose(scored.probabilities[good], expected[good], atol=1e-5)
+    assert scored.failures == dict.fromkeys(bad_rows, "IndexError: index out of range in self")
+    assert scored.halvings == 0
+
+
+def test_probabilities_that_are_no_numbers_are_failures(classifier: Any, way: str) -> None:
+    model = copy_of(classifier)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight[7] = torch.nan
+    ids = rows_of([4, 9, 4])
+    ids.values[:] = np.where(ids.values == 7, 8, ids.values)
+    ids.values[5] = 7
+    scored = Forward(model, options(precision="float32"))(ids, 100_000)
+    assert scored.failures == {1: "its probabilities are no numbers"}
+
+
+def test_a_gpu_that_is_broken_is_no_fault_of_a_row(classifier: Any) -> None:
+    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward.model = Picky(forward, 499, RuntimeError("CUDA error: device-side assert triggered\nCompile"))
+    ids = rows_of([4, 4])
+    ids.values[0] = 499
+    with pytest.raises(BrokenDeviceError, match=r"CUDA error: device-side assert triggered$"):
+        forward(ids, 64)
 
 
 def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.config import Config
 from pipeline.ingest.dataset import Batch, batch_table, to_batch
-from pipeline.ingest.labels import label_scheme
-from pipeline.model import CARD_FILE, ModelCard, fingerprint_model, load_classifier, save_tokenizer
-from pipeline.score.forward import ForwardOptions, load_forward
+from pipeline.ingest.rejects import RejectedLine, reject_table
+from pipeline.model import ModelCard, fingerprint_model
+from pipeline.ragged import Ragged
+from pipeline.score import predictor as module
+from pipeline.score.forward import BrokenDeviceError, ForwardOptions, load_forward
 from pipeline.score.predictor import COMPARED_ROWS, Predictor, PredictorOptions
 from pipeline.storage import locate
 
 MAX_LENGTH = 30
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ModelCard]:
-    folder = tmp_path_factory.mktemp("classifier")
-    scheme = label_scheme("stars")
-    card = ModelCard(
-        base_model="tiny",
-        labels=list(scheme.labels),
-        scheme=scheme.name,
-        stars_to_label=scheme.rule(),
-        max_length=MAX_LENGTH,
-        text=None,
-        text_separator=Config().input.text_separator,
-        data_fingerprint="none",
-    )
-    save_tokenizer(tiny_model, folder)
-    load_classifier(tiny_model, card.labels).save_pretrained(folder)
-    (folder / CARD_FILE).write_text(card.model_dump_json())
-    return str(folder), card
 
 
 def predictor(model: tuple[str, ModelCard], precision: str = "bfloat16") -> Predictor:
@@ -115,6 +97,78 @@ def test_some_rows_of_a_job_are_compared_with_float32(model: tuple[str, ModelCar
     # The first chunk is soon done, unless it is the only one.
     for other in (replace(chunk(rows), last=False), chunk(rows, number=2), chunk(rows, file=1)):
         assert "compared_rows" not in score(actor, other).counts
+
+
+class Failing:
+    """In place of a model's rows: fails on those with a certain id, and gives the rest even odds."""
+
+    def __init__(self, forward: Any, bad: int) -> None:
+        self.forward, self.bad, self.model = forward, bad, forward.model
+
+    def __call__(self, ids: Ragged, batch_tokens: int) -> Any:
+        scored = self.forward(ids, batch_tokens)
+        rows = zip(ids.offsets, ids.offsets[1:], strict=False)
+        bad = [i for i, (a, b) in enumerate(rows) if self.bad in ids.values[a:b]]
+        scored.failures = dict.fromkeys(bad, "IndexError: index out of range in self")
+        return scored
+
+
+def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard]) -> None:
+    actor, rows = predictor(model), some_rows(30)
+    whole = score(actor, chunk(rows)).rows
+    rows[4][0] = rows[11][0] = 499
+    # Equal texts fail together.
+    rows[20] = rows[4]
+    actor._forward = Failing(actor._forward, 499)
+    before = reject_table("a", 0, [RejectedLine(31, 5, "bad_json", "", b"{")])
+    found = score(actor, replace(chunk(rows), lines=31, rejects=before))
+    good = [i for i in range(30) if i not in (4, 11, 20)]
+    assert found.rows["line"].to_pylist() == [i + 1 for i in good]
+    # The batches differ, and with them the last bits.
+    np.testing.assert_allclose(found.rows["score"], whole["score"].to_numpy()[good], atol=0.01)
+    assert found.rows.schema == whole.schema
+    assert found.rejects is not None
+    rejects = found.rejects.select(["line", "byte_offset", "reason", "detail", "raw"]).to_pylist()
+    said = {"byte_offset": None, "reason": "model_failed", "detail": "IndexError: index out of range in self"}
+    assert rejects[:3] == [{"line": n, **said, "raw": None} for n in (5, 12, 21)]
+    assert rejects[3] == {"line": 31, "byte_offset": 5, "reason": "bad_json", "detail": "", "raw": b"{"}
+
+
+def test_a_chunk_that_processes_died_over_is_set_aside(
+    model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def third(*_: Any) -> Iterator[int]:
+        yield 3
+
+    actor = predictor(model)
+    schema = score(actor, chunk(some_rows(5))).rows.schema
+    monkeypatch.setattr(module, "attempt", third)
+    actor._forward = None  # Not called.
+    found = score(actor, chunk(some_rows(5)))
+    assert (found.rows.num_rows, found.rows.schema) == (0, schema)
+    assert found.rejects is not None
+    assert found.rejects["line"].to_pylist() == [1, 2, 3, 4, 5]
+    assert set(found.rejects["reason"].to_pylist()) == {"worker_died"}
+    assert found.rejects["detail"][0].as_py() == "3 processes died when they were to score this chunk"
+    assert found.took.keys() == {"encode_s", "scored_from_s", "scored_to_s"}
+
+
+def test_a_broken_gpu_ends_the_process(model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise BrokenDeviceError("CUDA error: device-side assert triggered")
+
+    class EndedError(Exception):
+        pass
+
+    def end(code: int) -> None:
+        raise EndedError(code)
+
+    actor: Any = predictor(model)
+    actor._forward = broken
+    monkeypatch.setattr(module.os, "_exit", end)
+    with pytest.raises(EndedError, match="1"):
+        score(actor, chunk(some_rows(5)))
 
 
 def test_a_chunk_without_rows(model: tuple[str, ModelCard]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import InputConfig
-from pipeline.ingest.dataset import ReadPlan, batch_table, read_source, to_batch
+from pipeline.ingest.dataset import ReadPlan, _chunk_table, batch_table, read_source, to_batch
 from pipeline.ingest.encode import load_encoder
 from pipeline.ingest.rows import Recipe
 from pipeline.ingest.sources import Source, find_sources
 from pipeline.ledger import Entry
 from pipeline.model import ModelCard, tokenizer_json
 from pipeline.parts import ENTRY_KEY
+from pipeline.score import chunks as module
 from pipeline.score.chunks import RUN_KEY, ChunkWork
+from pipeline.score.predictor import add_rejects
 from pipeline.storage import locate
 
 CARD = ModelCard(
@@ -89,3 +93,47 @@ def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
     kept = Entry.from_json(metadata[ENTRY_KEY])
     assert (kept.rows, kept.rejected, kept.took) == (30, {"bad_json": 15}, {})
     assert to_batch(batch_table(scored)).rows.num_rows == 30
+
+
+def test_lines_that_the_model_failed_on_are_kept_as_they_stand_in_the_dump(
+    work: ChunkWork, sources: list[Source], tmp_path: Path
+) -> None:
+    (chunk,) = read_source(sources[1], ReadPlan(1 << 20))
+    batch = work.encode(chunk)
+    raw = (tmp_path / "1.json").read_bytes()
+    lines = raw.splitlines(keepends=True)
+    assert batch.rows["line"][3].as_py() == 5
+    rows = batch.rows.take([0, 1, 2, *range(5, batch.rows.num_rows)])
+    rejects = add_rejects(batch.rejects, batch, "model_failed", {3: "why", 4: "why not"})
+    entry = Entry.from_json(
+        work.write_chunk(batch_table(replace(batch, rows=rows, rejects=rejects)))["entry"][0].as_py()
+    )
+    assert entry.rejected["model_failed"] == 2
+    assert entry.lines == entry.rows + sum(entry.rejected.values())
+    kept = pq.read_table(tmp_path / "out" / "rejects" / "part-00001-000000.parquet").to_pylist()
+    assert [r["line"] for r in kept] == sorted(r["line"] for r in kept)
+    failed = [r for r in kept if r["reason"] == "model_failed"]
+    assert [r["detail"] for r in failed] == ["why", "why not"]
+    for reject in kept:
+        line = lines[reject["line"] - 1].rstrip(b"\n")
+        assert (reject["raw"], raw[reject["byte_offset"] :].startswith(line)) == (line, True)
+
+
+def test_a_chunk_that_processes_died_over_is_set_aside_whole(
+    work: ChunkWork, sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def attempt(step: str, file: int, number: int) -> Iterator[int]:
+        assert (step, file, number) == ("encode", 0, 0)
+        yield 3
+
+    (chunk,) = read_source(sources[0], ReadPlan(1 << 20))
+    whole = work.encode(chunk)
+    monkeypatch.setattr(module, "attempt", attempt)
+    batch = to_batch(work.encode_chunk(_chunk_table(chunk)))
+    assert (batch.rows.num_rows, batch.rows.schema) == (0, whole.rows.schema)
+    assert batch.rejects is not None
+    raw = (tmp_path / "0.json").read_bytes()
+    assert b"".join(r + b"\n" for r in batch.rejects["raw"].to_pylist()) == raw
+    assert set(batch.rejects["reason"].to_pylist()) == {"worker_died"}
+    assert batch.rejects.num_rows == chunk.lines

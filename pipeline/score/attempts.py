@@ -1,0 +1,45 @@
+"""How often a chunk was taken up by a process that died over it.
+
+Ray starts a process anew that died, and gives it the same work again, for ever. So each attempt at a chunk is
+noted before it begins, where it outlives the process: in the table of Ray's own server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MOST_DEATHS = 3
+"""A chunk that so many processes died over is set aside."""
+
+_NAMESPACE = "rayview"
+
+
+@contextmanager
+def attempt(step: str, file: int, chunk: int) -> Iterator[int]:
+    """Note that a chunk is begun, for as long as the block lasts.
+
+    Yields:
+        How many processes have died over it in this step of the job.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        # In a test, or a trial: nobody would begin again.
+        yield 0
+        return
+    from ray.experimental import internal_kv as table
+
+    job = ray.get_runtime_context().get_job_id()
+    key = f"{job}/{step}/{file}/{chunk}"
+    died = int(table._internal_kv_get(key, namespace=_NAMESPACE) or 0)
+    table._internal_kv_put(key, str(died + 1), namespace=_NAMESPACE)
+    try:
+        yield died
+    finally:
+        table._internal_kv_del(key, namespace=_NAMESPACE)
+
+
+def said_of(deaths: int, step: str) -> str:
+    """Why a chunk is set aside."""
+    return f"{deaths} processes died when they were to {step} this chunk"

@@ -1,0 +1,38 @@
+"""Scores a dump as `jobs.score` does, and notes each chunk that reaches the model: for test_kills.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from jobs.cli import session
+from pipeline.config import load_config
+from pipeline.ingest.dataset import Batch
+from pipeline.score import stage
+from pipeline.score.predictor import Predictor
+
+TRACE = "RAYVIEW_CHAOSTRACE"
+"""Environment variable: the file with a line for each chunk that was begun."""
+
+
+class Traced(Predictor):
+    """One that leaves a line behind for each chunk."""
+
+    def _score(self, batch: Batch) -> Batch:
+        # One write of a few bytes to the end of a file is whole, whoever else writes.
+        with Path(os.environ[TRACE]).open("a") as trace:
+            trace.write(f"{batch.file} {batch.chunk}\n")
+        return super()._score(batch)
+
+
+def main(dump: str, model: str, output: str, sets: list[str]) -> None:
+    """As `jobs.score DUMP --model MODEL --output OUTPUT --set …`."""
+    with session("score") as job:
+        config = load_config(None, sets)
+        plan = stage.plan([dump], model, output, config)
+        stage.score(plan, job.connect(config), job.reporter, predictor=Traced)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], sys.argv[4:])

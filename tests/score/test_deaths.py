@@ -1,0 +1,55 @@
+"""Processes that die over a chunk, whenever it comes: the job ends, and has all other chunks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import load_config
+from pipeline.progress import Reporter
+from pipeline.score import stage
+from pipeline.score.chunks import ChunkWork
+from pipeline.score.predictor import Predictor
+from pipeline.score.verify import verify
+from pipeline.storage import locate
+from tests.score.deadly import BAD_CHUNK, DeadlyPredictor, DeadlyWork
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.mark.parametrize("step", ["encode", "score"])
+def test_one_chunk_is_set_aside_and_no_other(
+    untrained: str,
+    dump: Path,
+    cluster: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    sets = ["input.chunk_bytes=65536", "score.precision=float32", "input.max_rejected_frac=0.9"]
+    job = stage.plan([str(dump)], untrained, str(tmp_path / "s"), load_config(None, sets))
+    predictor = Predictor
+    if step == "encode":
+        plain = stage.chunk_work
+
+        def deadly(job: Any) -> ChunkWork:
+            return DeadlyWork(**plain(job).__dict__)
+
+        monkeypatch.setattr(stage, "chunk_work", deadly)
+    else:
+        predictor = DeadlyPredictor
+    manifest = stage.score(job, cluster, Reporter(), predictor=predictor)
+    counts = manifest.counts
+    assert counts is not None
+    assert verify(locate(tmp_path / "s")).faults == {}
+    rejects = pq.read_table(tmp_path / "s" / "rejects" / f"part-00000-{BAD_CHUNK:06d}.parquet").to_pylist()
+    died = [r for r in rejects if r["reason"] == "worker_died"]
+    assert counts.rejected["worker_died"] == len(died) > 0
+    assert {r["detail"] for r in died} == {f"3 processes died when they were to {step} this chunk"}
+    assert all(r["raw"].startswith(b"{") and r["byte_offset"] > 0 for r in died)
+    part = pq.read_table(tmp_path / "s" / f"part-00000-{BAD_CHUNK:06d}.parquet")
+    assert part.num_rows == 0
+    assert part.schema.names == pq.read_schema(tmp_path / "s" / "part-00000-000000.parquet").names
