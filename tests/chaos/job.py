@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from jobs.cli import session
@@ -15,6 +16,8 @@ from pipeline.score.predictor import Predictor
 TRACE = "RAYVIEW_CHAOSTRACE"
 """Environment variable: the file with a line for each chunk that was begun."""
 
+_CHUNK_S = 0.4
+
 
 class Traced(Predictor):
     """One that leaves a line behind for each chunk."""
@@ -23,6 +26,8 @@ class Traced(Predictor):
         # One write of a few bytes to the end of a file is whole, whoever else writes.
         with Path(os.environ[TRACE]).open("a") as trace:
             trace.write(f"{batch.file} {batch.chunk}\n")
+        # As long as a chunk of a real job takes, so that there is something to kill.
+        time.sleep(_CHUNK_S)
         return super()._score(batch)
 
 

@@ -1,4 +1,7 @@
-"""Kills processes of a scoring job at random, and starts it again until it is done."""
+"""Kills processes of a scoring job at random, and starts it again until it is done.
+
+Which processes, and when, follows from a seed; what the machine makes of it does not.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.manifest import read_manifest
@@ -26,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SETS = ["input.chunk_bytes=65536", "score.precision=float32"]
 MOST_STARTS = 12
 LONGEST_S = 120
+AT_WORK_FRAC = 0.75
 
 VICTIMS = {
     "driver": r"tests\.chaos\.job",
@@ -53,6 +58,9 @@ def rows_of(scores: Path) -> pa.Table:
     parts = [o.path for o in manifest.outputs if "/" not in o.path]
     table = pa.concat_tables([pq.read_table(scores / path) for path in parts])
     table = table.set_column(0, "source", table["source"].cast(pa.string()))
+    # Some broken lines have stars that are no number, which equal nothing.
+    stars = pc.if_else(pc.is_nan(table["stars"]), -1, table["stars"])
+    table = table.set_column(table.schema.get_field_index("stars"), "stars", stars)
     return table.sort_by([("source", "ascending"), ("line", "ascending")])
 
 
@@ -71,7 +79,11 @@ def run_to_the_end(dump: Path, model: str, folder: Path, seed: int | None) -> Ou
             try:
                 # The later ones are left alone more often, so that there is an end.
                 kills = 0 if seed is None else dice.choice([0, 1, 1, 2, 3][: max(1, 6 - found.starts)])
+                before = size_of(trace)
                 for _ in range(kills):
+                    # Most of them while rows are scored, some while all that is started for it.
+                    if dice.random() < AT_WORK_FRAC:
+                        wait_for(process, lambda before=before: size_of(trace) > before)
                     kill_one(process, dice, found.kills)
                 code = process.wait(LONGEST_S)
             finally:
@@ -82,17 +94,31 @@ def run_to_the_end(dump: Path, model: str, folder: Path, seed: int | None) -> Ou
 
 def kill_one(process: subprocess.Popen[bytes], dice: random.Random, kills: Counter[str]) -> None:
     """After a random time, kill a random one of the processes of a job that are at work."""
-    time.sleep(dice.uniform(0.5, 12))
+    time.sleep(dice.uniform(0.1, 4))
     kind = dice.choice(list(VICTIMS))
-    deadline = time.monotonic() + 5
-    while process.poll() is None and time.monotonic() < deadline:
+
+    def kill() -> bool:
         found = [p for p in processes_of(process) if re.search(VICTIMS[kind], title(p))]
-        if found:
-            with suppress(psutil.NoSuchProcess):
-                dice.choice(found).kill()
-                kills[kind] += 1
-            return
+        if not found:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            dice.choice(found).kill()
+            kills[kind] += 1
+        return True
+
+    wait_for(process, kill, at_most_s=5)
+
+
+def wait_for(process: subprocess.Popen[bytes], what: Callable[[], bool], at_most_s: float = 60) -> None:
+    """Until something is so, or a process has ended, or it takes too long."""
+    deadline = time.monotonic() + at_most_s
+    while process.poll() is None and time.monotonic() < deadline and not what():
         time.sleep(0.02)
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file that need not be there yet."""
+    return file.stat().st_size if file.exists() else 0
 
 
 def processes_of(process: subprocess.Popen[bytes]) -> Iterator[psutil.Process]:
