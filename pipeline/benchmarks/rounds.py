@@ -7,7 +7,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pipeline.errors import RayviewError
@@ -17,20 +17,31 @@ _RESULT = "took_s="
 
 
 def run_rounds(
-    calls: Mapping[str, tuple[str, dict[str, Any]]], rounds: int, say: Callable[[str], None]
+    calls: Mapping[str, tuple[str, dict[str, Any]]],
+    rounds: int,
+    say: Callable[[str], None],
+    may_fail: Collection[str] = (),
 ) -> dict[str, list[float]]:
     """Run each contender once a round, each time in a process of its own.
 
     Args:
         calls: by contender, `module:function` and its arguments (plain data). The function returns what it
             took in seconds, without the start of its process or of Ray.
+        may_fail: contenders that are left out when they fail, as on a real dump that they cannot read.
     Raises:
-        RayviewError: a contender failed; its last line is shown.
+        RayviewError: another contender failed; its last line is shown.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
-        for name, (target, arguments) in calls.items():
-            seconds[name].append(_run(name, target, arguments))
+        for name in list(seconds):
+            try:
+                seconds[name].append(_run(name, *calls[name]))
+            except RayviewError as error:
+                if name not in may_fail:
+                    raise
+                say(f"left out: {error}")
+                del seconds[name]
+                continue
             say(f"round {number + 1} of {rounds}: {name} took {seconds[name][-1]:.1f} s")
     return seconds
 

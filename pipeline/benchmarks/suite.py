@@ -22,6 +22,8 @@ rate, to score all would take an hour, and tell the same."""
 _SHARDS = 8
 """Files of a dump, so that readers that take a file at a time use all cores."""
 
+_OURS = ("pipeline.benchmarks.score:ours", "pipeline.benchmarks.score:forward_alone")
+
 Entries = list[dict[str, Any]]
 """For `jobs.bench --json`: see rounds.results."""
 
@@ -214,7 +216,8 @@ def bench_score(out: Output, options: Options) -> Entries:
                     "Ray Data: read_json, map_batches, float32 padded to 128": ("ray_stock", part),
                 }.items()
             }
-            seconds = run_rounds(calls, options.rounds, out.say)
+            theirs = [who for who, (target, _) in calls.items() if target not in _OURS]
+            seconds = run_rounds(calls, options.rounds, out.say, theirs if dump.endswith("/real") else ())
             rates = {who: [rows[calls[who][1]["dump"]] / s for s in took] for who, took in seconds.items()}
             title = f"score, {name}, {options.model} on the {device.upper()}"
             found = results(title, "rows/s", rates, ours="rayview, whole job")
