@@ -186,7 +186,10 @@ def ray_stock(dump: str, model: str, output: str, device: str) -> float:
             import torch
 
             mark_begin()
-            texts = [join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
+            # Where no row of a block has a field, the block has none.
+            none = [None] * len(batch["overall"])
+            fields = (batch.get(name, none) for name in ("summary", "reviewText"))
+            texts = [join(summary, text) for summary, text in zip(*fields, strict=True)]
             inputs = self.tokenizer(
                 texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
             )
