@@ -7,6 +7,7 @@ No clock is compared with another, so it does not matter how they go.
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import socket
@@ -39,6 +40,7 @@ class Lease:
         self._owner = uuid.uuid4().hex
         self._beats = 0
         self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     @classmethod
     def take(cls, directory: Location) -> Lease:
@@ -49,16 +51,22 @@ class Lease:
         """
         lease = cls(directory)
         lease._wait_for_silence()
-        lease._write()
+        try:
+            lease._write()
+        except OutputError as error:
+            raise OutputError(str(error).replace(lease._file.uri, directory.uri)) from None
         time.sleep(_RACE_S)
         if lease._owner_there() != lease._owner:
             raise lease._refusal()
-        threading.Thread(target=lease._beat, name="lease", daemon=True).start()
+        lease._thread.start()
         return lease
 
     def release(self) -> None:
         """Let others write there."""
         self._ended.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            # Else what it is writing would come after the deletion.
+            self._thread.join()
         with suppress(RayviewError):
             if self._owner_there() == self._owner:
                 self._file.delete_file()
@@ -111,4 +119,8 @@ class Lease:
             self._beats += 1
             # A store that does not answer for a while must not end the job here.
             with suppress(RayviewError):
+                if self._owner_there() not in (self._owner, None):
+                    # This job was silent for so long that another one took it for dead.
+                    _thread.interrupt_main()
+                    return
                 self._write()

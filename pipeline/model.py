@@ -136,7 +136,10 @@ def check_vocabulary(directory: Path, tokenizer: str) -> None:
     from tokenizers import Tokenizer
 
     size = _config(directory).get("vocab_size")
-    largest = max(Tokenizer.from_str(tokenizer).get_vocab().values(), default=0)
+    try:
+        largest = max(Tokenizer.from_str(tokenizer).get_vocab().values(), default=0)
+    except Exception as error:  # noqa: BLE001  The library raises no narrower one.
+        raise ModelError(f"model {directory}: damaged tokenizer ({_first_line(error)})") from None
     if size and largest >= int(size):
         raise ModelError(
             f"model {directory}: its tokenizer makes ids up to {largest}, but its weights are for {size} of"
@@ -145,8 +148,12 @@ def check_vocabulary(directory: Path, tokenizer: str) -> None:
 
 
 def _config(directory: Path) -> dict[str, Any]:
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    return dict(config)
+    try:
+        return dict(json.loads((directory / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"model {directory}: no config.json, or a damaged one ({_first_line(error)})"
+        ) from None
 
 
 def load_classifier(directory: Path, labels: list[str] | None = None, *, seed: int = 0) -> Any:

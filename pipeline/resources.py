@@ -267,7 +267,8 @@ def run_once(pool: Pool, function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function returns on a worker that has the share of a member of a pool; raises what it raises."""
     import ray
 
-    task = ray.remote(function).options(num_cpus=pool.cpus, num_gpus=pool.gpus)
+    # One call: the process gives back what it holds of the GPU.
+    task = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_calls=1)(function)
     return ray.get(task.remote(*arguments))
 
 

@@ -7,12 +7,15 @@ noted before it begins, where it outlives the process: in the table of Ray's own
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 
 MOST_DEATHS = 3
 """A chunk that so many processes died over is set aside."""
 
 _NAMESPACE = "rayview"
+
+_suspects = Lock()
 
 
 @contextmanager
@@ -33,11 +36,14 @@ def attempt(step: str, file: int, chunk: int) -> Iterator[int]:
     job = ray.get_runtime_context().get_job_id()
     key = f"{job}/{step}/{file}/{chunk}"
     died = int(table._internal_kv_get(key, namespace=_NAMESPACE) or 0)
-    table._internal_kv_put(key, str(died + 1), namespace=_NAMESPACE)
-    try:
-        yield died
-    finally:
-        table._internal_kv_del(key, namespace=_NAMESPACE)
+    # A process may have several chunks in hand. One that may have been a process's death is done alone among
+    # its like, and noted only then: the others that died with it are not counted again.
+    with _suspects if died else nullcontext():
+        table._internal_kv_put(key, str(died + 1), namespace=_NAMESPACE)
+        try:
+            yield died
+        finally:
+            table._internal_kv_del(key, namespace=_NAMESPACE)
 
 
 def said_of(deaths: int, step: str) -> str:

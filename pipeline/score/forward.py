@@ -52,7 +52,7 @@ class ForwardOptions:
 
 
 class BrokenDeviceError(Exception):
-    """A GPU that answers this process with errors from now on, whatever it is asked."""
+    """A GPU that answers this process with errors from now on, or has no memory for a single row."""
 
 
 class Scored:
@@ -196,6 +196,15 @@ class Forward:
         Raises:
             BrokenDeviceError: the GPU failed.
         """
+        try:
+            return self._hand_over(ids, batch_tokens)
+        except Exception as error:
+            # On a GPU an error shows at some later call, whichever that is.
+            if _is_broken_device(error):
+                raise BrokenDeviceError(_first_line(error)) from None
+            raise
+
+    def _hand_over(self, ids: Ragged, batch_tokens: int) -> Scored:
         import torch
 
         clock = _Clock(self.device)
@@ -210,10 +219,13 @@ class Forward:
                 start, stop = spans.pop()
                 try:
                     found.append(rows.logits(start, stop).softmax(1))
-                except Exception as error:  # noqa: BLE001  A model may raise whatever it likes.
+                except Exception as error:
                     if _is_broken_device(error):
-                        raise BrokenDeviceError(_first_line(error)) from None
+                        raise
                     if stop - start == 1:
+                        if _is_out_of_memory(error):
+                            # No fault of the row's: something else holds the memory.
+                            raise BrokenDeviceError(_first_line(error)) from None
                         errors[start] = _first_line(error)
                         found.append(torch.full((1, self.classes), torch.nan, device=self.device))
                         continue
@@ -254,7 +266,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _is_broken_device(error: BaseException) -> bool:
     # Other calls of CUDA fail with the same error from then on, but for a lack of memory.
-    return "CUDA error" in str(error) and not _is_out_of_memory(error)
+    said = re.search(r"CUDA error|Error \[CUDA\]|cuDNN error", str(error))
+    return said is not None and not _is_out_of_memory(error)
 
 
 def _first_line(error: BaseException) -> str:

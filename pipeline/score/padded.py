@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.errors import ModelError
 from pipeline.model import pad_token_id
 from pipeline.ragged import IntArray, Ragged, padded_width, to_device, token_budget_batches
 
@@ -29,6 +30,7 @@ class PaddedModel:
         if compiled:
             # One graph for batches of any shape.
             self.model.compile(dynamic=True)
+            _try_compiled(self.model, device)
 
     def cut(self, lengths: IntArray, batch_tokens: int) -> list[IntArray]:
         """See `token_budget_batches`."""
@@ -89,6 +91,20 @@ class PaddedRows:
     def _width(self, start: int) -> int:
         """Of the batch that begins with a row, which is its longest."""
         return padded_width(int(self._host_lengths[start]), self._model.max_length)
+
+
+def _try_compiled(model: Any, device: str) -> None:
+    """Raise ModelError if a model that is to be compiled cannot be: that shows at its first call."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.tensor(_PROBE_IDS, device=device), attention_mask=None)
+    except Exception as error:  # noqa: BLE001  The compiler, or the system's, raises whatever it likes.
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"torch.compile: does not work here ({type(error).__name__}: {reason}); leave out score.compile"
+        ) from None
 
 
 def _in_precision(model: Any, precision: str) -> Any:

@@ -79,7 +79,8 @@ class Predictor:
         if scored.failures:
             failed = {row: scored.failures[i] for row, i in enumerate(which.tolist()) if i in scored.failures}
             rejects = add_rejects(rejects, batch, "model_failed", failed)
-            rows = rows.take([row for row in range(rows.num_rows) if row not in failed])
+            good = [row for row in range(rows.num_rows) if row not in failed]
+            rows = rows.take(pa.array(good, pa.int64()))
         counts = batch.counts | {
             "tokens": int(ids.lengths.sum()),
             "repeated_rows": len(which) - len(distinct.lengths),
@@ -131,7 +132,7 @@ def add_rejects(rejects: pa.Table | None, batch: Batch, reason: str, details: Ma
     Args:
         details: by the number of a row in the batch.
     """
-    lines = batch.rows["line"].take(list(details)).to_pylist()
+    lines = batch.rows["line"].take(pa.array(list(details), pa.int64())).to_pylist()
     more = [
         RejectedLine(line, None, reason, why, None) for line, why in zip(lines, details.values(), strict=True)
     ]

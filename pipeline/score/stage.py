@@ -189,6 +189,10 @@ def score(
         chunks = sum(len(c.numbers) for c in committed.values())
         reporter.say(f"score: {counted(chunks, 'chunk')} done before; going on")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
+        if ledger.strict:
+            # What is wrong with them must stop the job now, and not at its end.
+            for entry in committed_entries(job.output, committed):
+                ledger.add(entry)
     dataset_start = time.monotonic()
     sources = _unfinished(job, committed)
     if sources:
@@ -211,6 +215,8 @@ def _resolve(
     config, device = job.config.score, _device(pools)
     precision = resources.choose_precision(cluster, config.precision)
     resolved = {"chunk_bytes": choose_chunks(job, pools), "precision": precision}
+    # The order of sums, and so the last bits, depends on it.
+    resolved["threads"] = pools.scorers.threads
     long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
     if not long or not issubclass(predictor, Predictor):
         budget = config.batch_tokens or BATCH_TOKENS[device]
@@ -250,7 +256,7 @@ def _forward_options(
         str(job.run.model_fingerprint),
         job.card.max_length,
         resolved["precision"],
-        pools.scorers.threads,
+        resolved.get("threads", pools.scorers.threads),
         resolved.get("compiled", False),
         resolved.get("kernels", False),
     )

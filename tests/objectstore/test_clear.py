@@ -9,7 +9,7 @@ from s3server import Fault, Store, faulty, s3_error
 
 from pipeline.errors import OutputError
 from pipeline.manifest import OutputFile, Run, write_manifest
-from pipeline.outputs import State, begin, inspect_output
+from pipeline.outputs import State, begin, inspect_output, release_outputs
 from pipeline.storage import Location, locate
 from tests.runs import manifest_of
 
@@ -40,6 +40,7 @@ def test_the_manifest_goes_first_and_run_json_last(
         proxy.requests.clear()
         assert begin(out, OTHER, overwrite=True) is State.FRESH
         deletions = [r for r in proxy.requests if DELETES.match(r)]
+    release_outputs()
     assert deletions[0].startswith(f"DELETE /{bucket}/out/manifest.json")
     assert deletions[-1].startswith(f"DELETE /{bucket}/out/run.json")
     keys = [key for key in store.keys(bucket) if not key.endswith("/")]
@@ -87,5 +88,6 @@ def test_a_file_that_alone_cannot_be_deleted_is_not_left_without_its_run(
         proxy.rule = rule
         with pytest.raises(OutputError, match=r"card\.md: cannot be deleted: access denied"):
             begin(out, OTHER, overwrite=True)
+        release_outputs()
         assert sorted(out.sizes()) == ["card.md", "run.json"]
         assert inspect_output(out, RUN) is State.UNFINISHED

@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from s3server import Store
 
+from pipeline.wording import counted
+
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,7 +145,7 @@ def test_an_interrupted_score_goes_on_from_its_chunks(outputs: Outputs, options:
     out = f"{outputs.uri}/out"
     again = command("score", f"{out}/data/test", "--model", f"{out}/model", "--output", f"{out}/scores")
     said = run(outputs.store.env, again + options)
-    assert f"score: {len(parts) - 1} chunks with " in said
+    assert f"score: {counted(len(parts) - 1, 'chunk')} done before; going on" in said
     after = outputs.versions()
     assert {k: after[k] for k in parts[1:]} == {k: before[k] for k in parts[1:]}
     there, here = outputs.both("scores")

@@ -234,7 +234,7 @@ def test_no_leave_to_write(
     with pytest.raises(OutputError, match="cannot be written: access denied: the credentials"):
         locate(f"s3://{bucket}/out/a").write_bytes(b"x")
     line = the_line(guarded.reader, "prepare", dump, "--output", f"s3://{bucket}/out")
-    assert line.startswith(f"s3://{bucket}/out/run.json: cannot be written: access denied: ")
+    assert line.startswith(f"s3://{bucket}/out: cannot be written: access denied: ")
     guarded.check(False)
     assert store.keys(bucket) == []
 

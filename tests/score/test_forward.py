@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.errors import ModelError
 from pipeline.model import fingerprint_model, load_classifier
 from pipeline.ragged import Ragged
 from pipeline.score import forward as module
@@ -201,6 +202,39 @@ def test_probabilities_that_are_no_numbers_are_failures(classifier: Any, way: st
     assert scored.failures == {1: "its probabilities are no numbers"}
 
 
+def test_a_lack_of_memory_for_one_row_is_no_fault_of_the_row(classifier: Any, way: str) -> None:
+    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward.model = Cramped(forward, 0, MemoryError("no more"))
+    with pytest.raises(BrokenDeviceError, match="MemoryError: no more"):
+        forward(rows_of([4, 4]), 64)
+
+
+@pytest.mark.parametrize(
+    "said", ["CUDA error: an illegal access", "Triton Error [CUDA]: misaligned address", "cuDNN error: X"]
+)
+def test_a_gpu_may_say_so_at_any_call(classifier: Any, said: str) -> None:
+    class Broken:
+        def cut(self, *_: Any) -> Any:
+            raise RuntimeError(said)
+
+    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward.model = Broken()
+    with pytest.raises(BrokenDeviceError, match="RuntimeError: "):
+        forward(rows_of([4, 4]), 64)
+
+
+def test_a_compiler_that_does_not_work_is_told_at_once(
+    classifier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, **_: Any) -> None:
+        self.forward = None
+
+    monkeypatch.setattr(torch.nn.Module, "compile", broken)
+    said = r"^torch\.compile: does not work here \(TypeError: .*\); leave out score\.compile$"
+    with pytest.raises(ModelError, match=said):
+        Forward(copy_of(classifier), options(precision="float32", compiled=True))
+
+
 def test_a_gpu_that_is_broken_is_no_fault_of_a_row(classifier: Any) -> None:
     forward: Any = Forward(copy_of(classifier), options(precision="float32"))
     forward.model = Picky(forward, 499, RuntimeError("CUDA error: device-side assert triggered\nCompile"))
@@ -249,8 +283,6 @@ def test_operations_are_counted_by_weights_and_attention(classifier: Any, way: s
 
 
 def test_a_model_is_read_once_a_process(tiny_model: Path, tmp_path: Path) -> None:
-    from pipeline.errors import ModelError
-
     load_classifier(tiny_model, LABELS).save_pretrained(tmp_path / "model")
     for name in ("tokenizer.json",):
         (tmp_path / "model" / name).write_bytes((tiny_model / name).read_bytes())

@@ -31,11 +31,11 @@ def predictor(model: tuple[str, ModelCard], precision: str = "bfloat16") -> Pred
 
 def chunk(rows: list[list[int]], file: int = 0, number: int = 0) -> Batch:
     table = {
-        "source": ["a"] * len(rows),
+        "source": pa.array(["a"] * len(rows), pa.string()),
         "line": pa.array(range(1, len(rows) + 1), pa.int64()),
         "input_ids": pa.array(rows, pa.list_(pa.int32())),
         "num_tokens": pa.array([len(r) for r in rows], pa.int32()),
-        "truncated": pa.array([False] * len(rows)),
+        "truncated": pa.array([False] * len(rows), pa.bool_()),
     }
     return Batch(
         file, "a", number, 1, len(rows), True, None, 9, pa.table(table), None, took={"encode_s": 1.0}
@@ -134,8 +134,22 @@ def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard])
     assert rejects[3] == {"line": 31, "byte_offset": 5, "reason": "bad_json", "detail": "", "raw": b"{"}
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_chunk_may_have_no_row_that_the_model_takes(model: tuple[str, ModelCard], count: int) -> None:
+    actor, rows = predictor(model), some_rows(count)
+    schema = score(actor, chunk(rows)).rows.schema
+    for row in rows:
+        row[0] = 499
+    actor._forward = Failing(actor._forward, 499)
+    found = score(actor, chunk(rows))
+    assert (found.rows.num_rows, found.rows.schema) == (0, schema)
+    assert found.rejects is not None
+    assert found.rejects.num_rows == count
+
+
+@pytest.mark.parametrize("count", [0, 5])
 def test_a_chunk_that_processes_died_over_is_set_aside(
-    model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch
+    model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     @contextmanager
     def third(*_: Any) -> Iterator[int]:
@@ -145,12 +159,13 @@ def test_a_chunk_that_processes_died_over_is_set_aside(
     schema = score(actor, chunk(some_rows(5))).rows.schema
     monkeypatch.setattr(module, "attempt", third)
     actor._forward = None  # Not called.
-    found = score(actor, chunk(some_rows(5)))
+    found = score(actor, chunk(some_rows(count)))
     assert (found.rows.num_rows, found.rows.schema) == (0, schema)
     assert found.rejects is not None
-    assert found.rejects["line"].to_pylist() == [1, 2, 3, 4, 5]
-    assert set(found.rejects["reason"].to_pylist()) == {"worker_died"}
-    assert found.rejects["detail"][0].as_py() == "3 processes died when they were to score this chunk"
+    assert found.rejects["line"].to_pylist() == list(range(1, count + 1))
+    assert found.rejects["reason"].to_pylist() == ["worker_died"] * count
+    said = "3 processes died when they were to score this chunk"
+    assert found.rejects["detail"].to_pylist() == [said] * count
     assert found.took.keys() == {"encode_s", "scored_from_s", "scored_to_s"}
 
 

@@ -1,0 +1,37 @@
+"""A model directory that does not hold together is told in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ModelError
+from pipeline.model import check_vocabulary, tokenizer_json
+
+
+def test_a_tokenizer_fits_its_weights_or_is_refused(untrained: str, tmp_path: Path) -> None:
+    shutil.copytree(untrained, tmp_path, dirs_exist_ok=True)
+    tokenizer = tokenizer_json(tmp_path)
+    check_vocabulary(tmp_path, tokenizer)
+    config = json.loads((tmp_path / "config.json").read_text())
+    size = config["vocab_size"] - 1
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": size}))
+    with pytest.raises(ModelError, match=f"makes ids up to {size}, but its weights are for {size} of them"):
+        check_vocabulary(tmp_path, tokenizer)
+
+
+def test_damaged_files_of_a_model_are_named(untrained: str, tmp_path: Path) -> None:
+    shutil.copytree(untrained, tmp_path, dirs_exist_ok=True)
+    tokenizer = tokenizer_json(tmp_path)
+    with pytest.raises(ModelError, match="damaged tokenizer"):
+        check_vocabulary(tmp_path, tokenizer[:1000])
+    for content in ('{"vocab_size": ', "[]7"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(ModelError, match=r"no config\.json, or a damaged one"):
+            check_vocabulary(tmp_path, tokenizer)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"no config\.json, or a damaged one"):
+        check_vocabulary(tmp_path, tokenizer)
