@@ -30,6 +30,9 @@ _POLL_S = 0.5
 _RACE_S = 1.0
 """So long after writing the file a job looks whether another one has written it at the same time."""
 
+_LONGEST_END_S = 15.0
+"""A job that ends waits no longer for a store that does not answer."""
+
 
 class Lease:
     """The right to write to a directory, held from `take` to `release` or the end of the process."""
@@ -66,7 +69,7 @@ class Lease:
         self._ended.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             # Else what it is writing would come after the deletion.
-            self._thread.join()
+            self._thread.join(_LONGEST_END_S)
         with suppress(RayviewError):
             if self._owner_there() == self._owner:
                 self._file.delete_file()

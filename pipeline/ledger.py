@@ -151,6 +151,11 @@ class Ledger:
         if self.lines >= _BUDGET_FROM_LINES:
             self.check_budget(max(self.lines, _BUDGET_MARGIN * self._expected_lines()))
 
+    def add_all(self, entries: Iterable[Entry]) -> None:
+        """Take in some chunks; see `add`."""
+        for entry in entries:
+            self.add(entry)
+
     def expect(self, read: Mapping[int, int]) -> None:
         """Take note of how many bytes of each file earlier jobs have read; their chunks are added later."""
         self._read.update(read)

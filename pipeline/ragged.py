@@ -159,12 +159,7 @@ def to_device(values: npt.NDArray[Any], device: str) -> Any:
 
 def to_tensors(ids: Any, mask: Any, device: str) -> dict[str, Any]:
     """A padded batch as the model takes it, on its device."""
-    import torch
-
-    tensors = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-    if device == "cpu":
-        return tensors
-    return {n: t.pin_memory().to(device, non_blocking=True) for n, t in tensors.items()}
+    return {"input_ids": to_device(ids, device), "attention_mask": to_device(mask, device)}
 
 
 def take_slices(values: npt.NDArray[np.int32], starts: IntArray, lengths: IntArray) -> npt.NDArray[np.int32]:

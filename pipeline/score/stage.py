@@ -185,21 +185,20 @@ def score(
     resolved = read_run(job.output).resolved
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     committed = find_committed(job.output)
+    earlier = committed_entries(job.output, committed)
     if committed:
         chunks = sum(len(c.numbers) for c in committed.values())
         reporter.say(f"score: {counted(chunks, 'chunk')} done before; going on")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
         if ledger.strict:
             # What is wrong with them must stop the job now, and not at its end.
-            for entry in committed_entries(job.output, committed):
-                ledger.add(entry)
+            ledger.add_all(earlier)
     dataset_start = time.monotonic()
     sources = _unfinished(job, committed)
     if sources:
         ledger.fill(_pipeline(job, sources, resolved, pools, committed, predictor), reporter, "score")
     # Their accounts are needed for the sums alone, and a million of them take minutes.
-    for entry in committed_entries(job.output, committed):
-        ledger.add(entry)
+    ledger.add_all(earlier)
     counts = ledger.close(all_files=job.max_rows is None)
     price = job.config.cost.per_device_hour
     bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)

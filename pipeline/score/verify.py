@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError
+from pipeline.lease import LEASE_FILE
 from pipeline.ledger import Entry
 from pipeline.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
 from pipeline.objectstore import TEMPORARY_MARK
@@ -103,7 +104,7 @@ def verify(directory: Location) -> Verdict:
         of_file = sorted(claims[number], key=lambda claim: claim.chunk)
         files.append(_sum_up(file.path, of_file))
         # Of files behind the first `input.max_rows` lines there is nothing.
-        if run.settings["input"].get("max_rows") is None or any(claims[number:]):
+        if run.settings.get("input", {}).get("max_rows") is None or any(claims[number:]):
             _add(faults, _gaps(number, file.path, of_file, faults))
     _add(faults, _rejects_faults(found, claims))
     _add(faults, _manifest_faults(directory, found, files))
@@ -118,7 +119,9 @@ def _add(faults: dict[str, str], more: Iterable[tuple[str, str]]) -> None:
 
 def _strays(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in sorted(names):
-        if TEMPORARY_MARK in name:
+        if name == LEASE_FILE:
+            yield name, "a job is at work here, or was cut off; wait for its end, or give its command again"
+        elif TEMPORARY_MARK in name:
             yield name, "a temporary file, which a job left that was cut off; delete it"
         elif name not in (RUN_FILE, MANIFEST_FILE) and not _PART.fullmatch(name):
             yield name, "no file of jobs.score; move it away"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,24 +118,41 @@ def test_the_same_rows_give_the_same_bits(classifier: Any, way: str) -> None:
     assert first.tobytes() == second.tobytes()
 
 
-class Cramped:
-    """A model, of either way, whose memory holds so many rows at a time."""
+class Faulty:
+    """A model, of either way, that fails on some batches."""
 
-    def __init__(self, forward: Forward, rows: int, error: Exception) -> None:
-        self.model, self.most, self.error = forward.model, rows, error
+    def __init__(self, forward: Forward, fails: Callable[[list[Any]], bool], error: Exception) -> None:
+        """Take the place of a model.
+
+        Args:
+            fails: whether it does, by the ids of the rows of a batch.
+        """
+        self.model, self.fails, self.error = forward.model, fails, error
         self.cut = self.model.cut
 
     def rows(self, ids: Ragged, order: np.ndarray[Any, Any]) -> Any:
         rows = self.model.rows(ids, order)
         logits = rows.logits
+        spans = zip(ids.offsets[order].tolist(), ids.offsets[order + 1].tolist(), strict=True)
+        each = [ids.values[a:b] for a, b in spans]
 
-        def cramped(start: int, stop: int) -> Any:
-            if stop - start > self.most:
+        def faulty(start: int, stop: int) -> Any:
+            if self.fails(each[start:stop]):
                 raise self.error
             return logits(start, stop)
 
-        rows.logits = cramped  # type: ignore[method-assign]
+        rows.logits = faulty  # type: ignore[method-assign]
         return rows
+
+
+def cramped(forward: Forward, rows: int, error: Exception) -> Any:
+    """A model whose memory holds so many rows at a time."""
+    return Faulty(forward, lambda batch: len(batch) > rows, error)
+
+
+def picky(forward: Forward, bad: int, error: Exception) -> Any:
+    """A model that fails on rows with a certain id in them."""
+    return Faulty(forward, lambda batch: any(bad in row for row in batch), error)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
@@ -146,33 +164,12 @@ def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, 
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"),
     ):
         forward: Any = Forward(copy_of(classifier), options(precision="float32"))
-        forward.model = Cramped(forward, rows, error)
+        forward.model = cramped(forward, rows, error)
         scored = forward(ids, 100_000)
         np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
         assert scored.halvings >= 20 // rows - 1
         assert ids.lengths.sum() <= scored.padded_tokens <= 20 * 30
         assert scored.failures == {}
-
-
-class Picky:
-    """A model, of either way, that fails on rows with a certain id in them."""
-
-    def __init__(self, forward: Forward, bad: int, error: Exception) -> None:
-        self.model, self.bad, self.error = forward.model, bad, error
-        self.cut = self.model.cut
-
-    def rows(self, ids: Ragged, order: np.ndarray[Any, Any]) -> Any:
-        rows = self.model.rows(ids, order)
-        logits = rows.logits
-
-        def picky(start: int, stop: int) -> Any:
-            asked = (ids.values[a:b] for a, b in zip(ids.offsets[order], ids.offsets[order + 1], strict=True))
-            if any(self.bad in row for row in list(asked)[start:stop]):
-                raise self.error
-            return logits(start, stop)
-
-        rows.logits = picky  # type: ignore[method-assign]
-        return rows
 
 
 @pytest.mark.parametrize("bad_rows", [[3], [0, 19], list(range(20))])
@@ -184,7 +181,7 @@ def test_rows_that_make_the_model_fail_cost_no_others(classifier: Any, way: str,
     for row in bad_rows:
         ids.values[ids.offsets[row + 1] - 1] = 499
     expected = one_by_one(classifier, ids)
-    forward.model = Picky(forward, 499, IndexError("index out of range in self\nand more"))
+    forward.model = picky(forward, 499, IndexError("index out of range in self\nand more"))
     scored = forward(ids, 100_000)
     np.testing.assert_allclose(scored.probabilities[good], expected[good], atol=1e-5)
     assert scored.failures == dict.fromkeys(bad_rows, "IndexError: index out of range in self")
@@ -204,7 +201,7 @@ def test_probabilities_that_are_no_numbers_are_failures(classifier: Any, way: st
 
 def test_a_lack_of_memory_for_one_row_is_no_fault_of_the_row(classifier: Any, way: str) -> None:
     forward: Any = Forward(copy_of(classifier), options(precision="float32"))
-    forward.model = Cramped(forward, 0, MemoryError("no more"))
+    forward.model = cramped(forward, 0, MemoryError("no more"))
     with pytest.raises(BrokenDeviceError, match="MemoryError: no more"):
         forward(rows_of([4, 4]), 64)
 
@@ -237,7 +234,7 @@ def test_a_compiler_that_does_not_work_is_told_at_once(
 
 def test_a_gpu_that_is_broken_is_no_fault_of_a_row(classifier: Any) -> None:
     forward: Any = Forward(copy_of(classifier), options(precision="float32"))
-    forward.model = Picky(forward, 499, RuntimeError("CUDA error: device-side assert triggered\nCompile"))
+    forward.model = picky(forward, 499, RuntimeError("CUDA error: device-side assert triggered\nCompile"))
     ids = rows_of([4, 4])
     ids.values[0] = 499
     with pytest.raises(BrokenDeviceError, match=r"CUDA error: device-side assert triggered$"):
