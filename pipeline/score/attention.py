@@ -1,4 +1,5 @@
-"""Attention for rows that lie one after the other, and the sum that follows it: what packed.py computes with.
+"""What packed.py computes with besides matrix products: attention for rows that lie one after the other, and
+what comes between the products.
 
 There are three kinds: PyTorch's usual attention over the rows of one length at a time, on a CPU; its variant
 for rows of any length, on a GPU; and kernels.py, which a long job takes on a GPU where it is faster.
@@ -29,6 +30,8 @@ class Operations:
     """See attend_by_length."""
     add_norm: Callable[..., Any]
     """See add_norm."""
+    linear_gelu: Callable[..., Any]
+    """See linear_gelu."""
 
 
 def choose_operations(device: str, precision: str, heads: int, size: int, *, kernels: bool) -> Operations:
@@ -44,7 +47,7 @@ def choose_operations(device: str, precision: str, heads: int, size: int, *, ker
     if precision == "float32":
         raise ModelError("attention for rows of any length: a GPU has it in 16 bits only")
     try:
-        found = _of_kernels() if kernels else Operations(_attend_flash, add_norm)
+        found = _of_kernels() if kernels else Operations(_attend_flash, add_norm, linear_gelu)
         check_operations(found, device, precision, heads, size)
     except Exception as error:  # noqa: BLE001  Compilers and drivers raise whatever they like.
         name = "rayview's kernels" if kernels else "attention for rows of any length"
@@ -56,7 +59,7 @@ def choose_operations(device: str, precision: str, heads: int, size: int, *, ker
 def _of_kernels() -> Operations:
     from pipeline.score import kernels
 
-    return Operations(kernels.attend, kernels.add_norm)
+    return Operations(kernels.attend, kernels.add_norm, kernels.linear_gelu)
 
 
 def check_operations(found: Operations, device: str, precision: str, heads: int, size: int) -> None:
@@ -79,6 +82,8 @@ def check_operations(found: Operations, device: str, precision: str, heads: int,
         _compare(found.attend, attend_by_length, *arguments, first_only=first_only)
     channels = math.prod(first.shape[1:])
     _compare(found.add_norm, add_norm, *some(2, 9, channels), *some(2, channels), 1e-12)
+    weight = some(4 * channels, channels) / math.sqrt(channels)
+    _compare(found.linear_gelu, linear_gelu, some(9, channels), weight, some(4 * channels))
 
 
 def _compare(one: Callable[..., Any], other: Callable[..., Any], *arguments: Any, **options: Any) -> None:
@@ -93,6 +98,13 @@ def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any
     from torch.nn import functional as f
 
     return f.layer_norm(added + hidden, hidden.shape[-1:], weight, bias, eps)
+
+
+def linear_gelu(hidden: Any, weight: Any, bias: Any) -> Any:
+    """(T, W): a linear layer of (T, H), and the GELU of it."""
+    from torch.nn import functional as f
+
+    return f.gelu(f.linear(hidden, weight, bias))
 
 
 def attend_by_length(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) -> Any:
@@ -141,4 +153,4 @@ def _attend_flash(query: Any, key: Any, value: Any, rows: Rows, *, first_only: b
     return varlen_attn(query, key, value, each, bounds, 1, longest)
 
 
-BY_LENGTH = Operations(attend_by_length, add_norm)
+BY_LENGTH = Operations(attend_by_length, add_norm, linear_gelu)

@@ -1,8 +1,9 @@
-"""Two operations of a BERT on a GPU, for rows of tokens that lie one after the other.
+"""What a BERT computes on a GPU besides plain matrix products, for rows of tokens one after the other.
 
 PyTorch's attention is made for rows of thousands of tokens; reviews have forty, so most of its work on them
 is thrown away. And PyTorch writes the sum of two tensors down before it normalizes it. Both operations are
 written in Triton here, which comes with PyTorch's CUDA build; without one, this module cannot be imported.
+It also writes what a linear layer gives down before it takes its GELU, which cuBLAS does on the way.
 """
 
 from __future__ import annotations
@@ -73,6 +74,17 @@ def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any
         BLOCK=triton.next_power_of_2(size), num_warps=_NORM_WARPS,
     )  # fmt: skip
     return out
+
+
+def linear_gelu(hidden: Any, weight: Any, bias: Any) -> Any:
+    """See attention.linear_gelu.
+
+    cuBLAS takes the approximation by tanh, which is within 0.0005 of GELU: on an H100, what comes out in 16
+    bits is as near to the float32 result as with the exact one.
+    """
+    import torch
+
+    return torch._addmm_activation(bias, hidden, weight.t(), use_gelu=True)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

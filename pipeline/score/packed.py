@@ -167,7 +167,7 @@ class PackedBert:
             )
         self._pooler = weights(bert.pooler.dense, torch.float32)
         self._classifier = weights(model.classifier, torch.float32)
-        self._attend, self._add_norm = operations.attend, operations.add_norm
+        self._operations = operations
 
     def __call__(self, rows: Rows) -> Any:
         """(B, C) float32: the logits of B rows."""
@@ -186,7 +186,7 @@ class PackedBert:
         from torch.nn import functional as f
 
         parts = f.linear(hidden, *layer.attention).view(len(hidden), 3, self._heads, -1)
-        return self._attend(parts[:, 0], parts[:, 1], parts[:, 2], rows, first_only=False)
+        return self._operations.attend(parts[:, 0], parts[:, 1], parts[:, 2], rows, first_only=False)
 
     def _last(self, layer: Any, hidden: Any, rows: Rows) -> Any:
         """(B, H): what a layer makes of the first token of each row."""
@@ -197,13 +197,16 @@ class PackedBert:
         first = hidden[rows.bounds[:-1].long()]
         query = f.linear(first, weight[:size], bias[:size]).view(len(first), self._heads, -1)
         parts = f.linear(hidden, weight[size:], bias[size:]).view(len(hidden), 2, self._heads, -1)
-        return self._after(layer, self._attend(query, parts[:, 0], parts[:, 1], rows, first_only=True), first)
+        attend = self._operations.attend
+        attended = attend(query, parts[:, 0], parts[:, 1], rows, first_only=True)
+        return self._after(layer, attended, first)
 
     def _after(self, layer: Any, attended: Any, hidden: Any) -> Any:
         """What follows attention, the same for each token."""
         from torch.nn import functional as f
 
+        operations = self._operations
         attended = f.linear(attended.reshape(hidden.shape), *layer.joined)
-        hidden = self._add_norm(attended, hidden, *layer.first_norm, self._eps)
-        wide = f.gelu(f.linear(hidden, *layer.wide))
-        return self._add_norm(f.linear(wide, *layer.narrow), hidden, *layer.second_norm, self._eps)
+        hidden = operations.add_norm(attended, hidden, *layer.first_norm, self._eps)
+        wide = operations.linear_gelu(hidden, *layer.wide)
+        return operations.add_norm(f.linear(wide, *layer.narrow), hidden, *layer.second_norm, self._eps)

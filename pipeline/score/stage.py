@@ -42,7 +42,7 @@ from pipeline.wording import counted
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 
-LONG_BYTES = {"cpu": 16 << 20, "gpu": 1 << 30}
+LONG_BYTES = {"cpu": 16 << 20, "gpu": 256 << 20}
 """From so many bytes of input on, a job takes minutes, and some seconds to try what is fastest pay."""
 
 

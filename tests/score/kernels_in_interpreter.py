@@ -1,4 +1,4 @@
-"""Compares Triton's kernels, run by its interpreter, with PyTorch's operations. Needs TRITON_INTERPRET=1,
+"""Compares kernels.py, Triton's run by its interpreter, with PyTorch's operations. Needs TRITON_INTERPRET=1,
 before Triton is imported, so it is a program of its own; see test_attention.py."""
 
 from __future__ import annotations
@@ -51,6 +51,18 @@ def compare_sums() -> int:
     return cases
 
 
+def compare_linear() -> int:
+    cases = 0
+    for dtype, atol in TYPES.items():
+        for size in (48, 768):
+            hidden, bias = torch.randn(9, size).to(dtype), torch.randn(4 * size).to(dtype)
+            weight = (torch.randn(4 * size, size) * size**-0.5).to(dtype)
+            found, expected = (f(hidden, weight, bias) for f in (kernels.linear_gelu, attention.linear_gelu))
+            torch.testing.assert_close(found, expected, atol=max(atol, 5e-4), rtol=4e-3)
+            cases += 1
+    return cases
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
-    print(compare_attention(), "attentions", compare_sums(), "sums")  # noqa: T201
+    print(compare_attention(), "attentions", compare_sums(), "sums", compare_linear(), "linear")  # noqa: T201

@@ -20,7 +20,6 @@ from pipeline.ragged import Ragged
 from pipeline.score import attention, forward
 from pipeline.score.attention import (
     BY_LENGTH,
-    Operations,
     add_norm,
     attend_by_length,
     check_operations,
@@ -127,7 +126,7 @@ def test_kernels_in_the_interpreter() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["8", "attentions", "4", "sums"]
+    assert done.stdout.split() == ["8", "attentions", "4", "sums", "4", "linear"]
 
 
 def test_operations_are_held_against_the_plain_ones() -> None:
@@ -142,10 +141,14 @@ def test_operations_are_held_against_the_plain_ones() -> None:
     def no_bias(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
         return add_norm(added, hidden, weight, 0 * bias, eps)
 
+    def relu(hidden: Any, weight: Any, bias: Any) -> Any:
+        return torch.relu(hidden @ weight.T + bias)
+
     for wrong in (
-        Operations(other_scale, add_norm),
-        Operations(last_only, add_norm),
-        Operations(attend_by_length, no_bias),
+        replace(BY_LENGTH, attend=other_scale),
+        replace(BY_LENGTH, attend=last_only),
+        replace(BY_LENGTH, add_norm=no_bias),
+        replace(BY_LENGTH, linear_gelu=relu),
     ):
         with pytest.raises(AssertionError, match="not close"):
             check_operations(wrong, "cpu", "bfloat16", 3, 16)
