@@ -174,7 +174,8 @@ def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
 def check_rows(kept: Kept, places: Places, form: Format) -> None:
     """Each row holds what its own line does; where that is plain, by the standard library's reader."""
     for row in kept.rows.to_pylist():
-        record = json.loads(places.find(row["line"])[1].decode(errors="replace"))
+        # Python turns no text of thousands of digits into an integer.
+        record = json.loads(places.find(row["line"])[1].decode(errors="replace"), parse_int=float)
         texts = [record[f] for f in form.text if record.get(f) is not None]
         if not all(isinstance(t, str) and t.isprintable() for t in texts):
             continue
