@@ -24,7 +24,8 @@ def main(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="What to run: quality, memory, encode, ingest, score, scale, train."
+            metavar="NAME...",
+            help="What to run: quality, memory, backlog, encode, ingest, score, scale, train.",
         ),
     ],
     run_dir: Annotated[
@@ -53,6 +54,9 @@ def main(
             " GPU.",
         ),
     ] = None,
+    minutes: Annotated[
+        int, typer.Option(min=1, help="How long the simulated job of the benchmark backlog takes.")
+    ] = 60,
     rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
@@ -68,7 +72,7 @@ def main(
             if name not in BENCHES:
                 raise SettingError(f"no benchmark {name}; there are {', '.join(BENCHES)}")
         output = Output(job.print, job.reporter.say)
-        options = Options(run_dir, rows, rounds, input_file, device and device.value, model)
+        options = Options(run_dir, rows, rounds, input_file, device and device.value, model, minutes)
         results = [row for name in names for row in BENCHES[name](output, options)]
         if json_file is not None:
             about = environment()

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.benchmarks.memory import run_measured
+from pipeline.benchmarks.memory import Sample, run_measured
 from pipeline.benchmarks.models import write_model
 from pipeline.config import DEFAULT_MODEL
 from pipeline.errors import RayviewError
@@ -58,8 +58,13 @@ def _measure(work: Path, job: str, rows: int) -> Growth:
         target = "pipeline.benchmarks.scale:sleeping_actors"
         command = ["pipeline.benchmarks.rounds", target, json.dumps(about)]
     start = time.monotonic()
-    code, peaks = run_measured([sys.executable, "-m", *command], os.environ | {"RAY_ADDRESS": "local"})
+    peaks: dict[str, int] = {}
+
+    def see(sample: Sample) -> None:
+        peaks[sample.kind] = max(peaks.get(sample.kind, 0), sample.own_bytes)
+
+    code = run_measured([sys.executable, "-m", *command], os.environ | {"RAY_ADDRESS": "local"}, see)
     if code:
         raise RayviewError(f"{job} of {rows:,} rows ended with exit code {code}")
     shutil.rmtree(output)
-    return Growth(job, rows, time.monotonic() - start, peaks.by_kind)
+    return Growth(job, rows, time.monotonic() - start, peaks)

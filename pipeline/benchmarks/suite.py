@@ -46,6 +46,8 @@ class Options:
     input_file: str | None = None
     asked_device: str | None = None
     asked_model: str | None = None
+    minutes: int = 60
+    """How long the simulated job of the benchmark backlog takes."""
 
     @property
     def rows(self) -> int:
@@ -132,6 +134,35 @@ def bench_memory(out: Output, options: Options) -> Entries:
                 }
             )
         out.say(f"{small.job} took {small.seconds:.0f} s and {large.seconds:.0f} s")
+    return results
+
+
+def bench_backlog(out: Output, options: Options) -> Entries:
+    """Memory over the course of a long job whose model is slower than all that is before it."""
+    from pipeline.benchmarks.backlog import run_slowly
+
+    with tempfile.TemporaryDirectory() as work:
+        found = run_slowly(Path(work), options.rows, options.minutes)
+    out.print(f"| largest process, MiB, {found.seconds / 60:.0f} minutes | first quarter | last quarter | |")
+    out.print("|---|---|---|---|")
+    results = []
+    for kind, (first, last) in found.peak_bytes.items():
+        out.print(f"| {kind} | {first >> 20:,} | {last >> 20:,} | {last / first - 1:+.0%} |")
+        results.append(
+            {
+                "bench": f"backlog, {options.rows} rows in {options.minutes} minutes",
+                "contender": kind,
+                "unit": "bytes",
+                "median": last,
+                "low": first,
+                "high": last,
+                "ratio": first / last,
+            }
+        )
+    out.print(
+        f"{found.chunks:,} chunks, at most {found.most_waiting:,} of which waited for the model; Ray's object"
+        f" store held at most {found.store_bytes >> 20:,} MiB, and spilled {found.spilled_bytes >> 20:,}."
+    )
     return results
 
 
@@ -293,6 +324,7 @@ def _show(out: Output, entries: Entries) -> Entries:
 BENCHES: dict[str, Callable[[Output, Options], Entries]] = {
     "quality": bench_quality,
     "memory": bench_memory,
+    "backlog": bench_backlog,
     "encode": bench_encode,
     "ingest": bench_ingest,
     "score": bench_score,

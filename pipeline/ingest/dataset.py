@@ -31,6 +31,9 @@ default, 2, a reader hands on no more than 20 chunks a second, however many enco
 _IN_FLIGHT = 4
 """Chunks that an encoder of `map_in_actors` has before it: those of 0.1 s of work and more."""
 
+_WAITING = 8
+"""Chunks for each call of a process that may be in the object store, before it and after it."""
+
 
 @dataclass(frozen=True)
 class ReadPlan:
@@ -171,6 +174,24 @@ def map_in_actors(dataset: Any, function: Callable[[pa.Table], pa.Table], pool: 
 
     compute = ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_IN_FLIGHT)
     return map_batches(dataset, _Apply, pool, compute=compute, fn_constructor_args=[function])
+
+
+def limit_backlog(dataset: Any, chunk_bytes: int, readers: Pool, *others: Pool) -> Any:
+    """Let a dataset keep no more chunks in Ray's object store than its steps need to be busy all the time.
+
+    By Ray Data's default readers go on until half of that is full, of all nodes, however slow a later step.
+
+    Args:
+        others: the pools of the steps after the reading.
+    """
+    from ray.data import ExecutionResources
+
+    # Below this, Ray Data finds that a reader needs more than it may have, and lets it go on without a limit.
+    chunks = 2 * _READ_AHEAD * readers.size
+    chunks += _WAITING * sum(pool.size * pool.calls for pool in others)
+    limits = ExecutionResources.for_limits(object_store_memory=chunks * chunk_bytes)
+    dataset.context.execution_options.resource_limits = limits
+    return dataset
 
 
 class _Apply:

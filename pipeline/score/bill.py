@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.ledger import Ledger
 from pipeline.resources import Cluster, ScorePlan
+
+FloatArray = npt.NDArray[np.float64]
 
 _PEAK_BFLOAT16 = {
     "T4": 65e12,
@@ -37,8 +40,9 @@ def make_bill(
         rows, rows_per_s and tokens_per_s (from the first row at a model to the last, without the start of
         processes); padding_frac of the tokens that went through the model; repeated_rows and
         repeated_tokens_frac, which did not have to; busy_s and waited_s by step, over all its members;
-        halvings of batches for lack of memory; elapsed_s, devices, device_hours; peak_frac of the devices'
-        matrix rate, where that is known; and price_per_million_rows, where a price is given.
+        most_waiting_chunks, encoded and not yet at a model; halvings of batches for lack of memory;
+        elapsed_s, devices, device_hours; peak_frac of the devices' matrix rate, where that is known; and
+        price_per_million_rows, where a price is given.
     """
     done = [e for e in ledger.entries.values() if e.took]
     rows = sum(e.rows for e in done)
@@ -63,6 +67,7 @@ def make_bill(
         "repeated_tokens_frac": 1 - _over(sums["scored_tokens"], sums["tokens"]) if done else 0.0,
         "busy_s": busy,
         "waited_s": {n: max(0.0, members[n] * scoring_s - busy[n]) for n in members},
+        "most_waiting_chunks": _most_waiting(np.array([e.took["encoded_s"] for e in done]), begun),
         "halvings": int(ledger.took("halvings")),
         "elapsed_s": elapsed_s,
         "devices": devices,
@@ -74,6 +79,17 @@ def make_bill(
     if per_device_hour is not None:
         bill["price_per_million_rows"] = 1e6 * _over(device_hours * per_device_hour, rows)
     return {n: _rounded(v) for n, v in bill.items()}
+
+
+def _most_waiting(since: FloatArray, until: FloatArray) -> int:
+    """The most of N things that wait at once.
+
+    Args:
+        since, until: (N,) seconds.
+    """
+    changes = np.concatenate([np.ones(len(since), np.int64), -np.ones(len(until), np.int64)])
+    order = np.argsort(np.concatenate([since, until]), kind="stable")
+    return int(np.cumsum(changes[order]).max(initial=0))
 
 
 _COUNTS = ("tokens", "scored_tokens", "padded_tokens", "repeated_rows", "flops")

@@ -63,7 +63,8 @@ class ChunkWork:
                 batch = self._set_aside(chunk, said_of(deaths, "encode"))
             else:
                 batch = self.encode(chunk)
-        return batch_table(replace(batch, took={"encode_s": time.monotonic() - start}))
+        took = {"encode_s": time.monotonic() - start, "encoded_s": time.time()}
+        return batch_table(replace(batch, took=took))
 
     def encode(self, chunk: Chunk) -> Batch:
         """The rows of a chunk with their token ids, and what was rejected of it."""

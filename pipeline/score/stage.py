@@ -11,7 +11,7 @@ from pipeline import resources
 from pipeline.config import Config, InputConfig
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError, SettingError
-from pipeline.ingest.dataset import ReadPlan, map_batches, map_in_actors, read_dataset
+from pipeline.ingest.dataset import ReadPlan, limit_backlog, map_batches, map_in_actors, read_dataset
 from pipeline.ingest.labels import WORDS
 from pipeline.ingest.rows import Recipe
 from pipeline.ingest.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
@@ -299,7 +299,9 @@ def _pipeline(
     dataset = read_dataset(sources, read, pools.readers)
     dataset = apply(dataset, work.encode_chunk, pools.encoders)
     dataset = map_batches(dataset, predictor, pools.scorers, fn_constructor_args=[options])
-    return apply(dataset, work.write_chunk, pools.writers)
+    dataset = apply(dataset, work.write_chunk, pools.writers)
+    later = pools.encoders, pools.scorers, pools.writers
+    return limit_backlog(dataset, resolved["chunk_bytes"], pools.readers, *later)
 
 
 def _manifest(

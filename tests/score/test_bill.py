@@ -32,8 +32,8 @@ def ledger(*chunks: dict[str, Any]) -> Ledger:
 
 ONE = {"rows": 900, "tokens": 30_000, "scored_tokens": 24_000, "padded_tokens": 32_000, "repeated_rows": 150}
 SHARED = {"encode_s": 1.0, "score_s": 6.0, "write_s": 0.5, "halvings": 1}
-TOOK = {"scored_from_s": 100.0, "scored_to_s": 106.0} | SHARED
-LATER = {"scored_from_s": 102.0, "scored_to_s": 108.0} | SHARED
+TOOK = {"encoded_s": 90.0, "scored_from_s": 100.0, "scored_to_s": 106.0} | SHARED
+LATER = {"encoded_s": 101.0, "scored_from_s": 102.0, "scored_to_s": 108.0} | SHARED
 BEFORE = {"rows": 5000, "tokens": 7, "scored_tokens": 7, "padded_tokens": 7}
 
 
@@ -49,6 +49,7 @@ def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
     assert bill["repeated_tokens_frac"] == pytest.approx(0.2)
     assert bill["busy_s"] == {"encode": 2.0, "score": 12.0, "write": 1.0}
     assert bill["waited_s"] == {"encode": 4 * 8 - 2.0, "score": 4.0, "write": 2 * 8 - 1.0}
+    assert bill["most_waiting_chunks"] == 1
     assert bill["halvings"] == 2
     # Machines, where no GPU is used.
     assert bill["device_hours"] == pytest.approx(2 * 18 / 3600)
@@ -64,7 +65,7 @@ def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
 
 @pytest.mark.parametrize(("size", "share", "devices"), [(2, 1.0, 2), (1, 1.0, 1), (4, 0.5, 2)])
 def test_gpus_are_counted_and_held_against_their_peak(size: int, share: float, devices: int) -> None:
-    took = {"scored_from_s": 5.0, "scored_to_s": 15.0}
+    took = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}
     found = ledger(ONE | {"took": took, "flops": 989e12 * devices * 4})
     bill = make_bill(found, GPU, pools(Pool(size, 1, share)), elapsed_s=36.0, per_device_hour=None)
     assert bill["device_hours"] == pytest.approx(devices / 100)
@@ -91,3 +92,13 @@ def test_a_job_that_had_nothing_to_do_costs_nothing() -> None:
     assert (bill["rows"], bill["rows_per_s"], bill["price_per_million_rows"]) == (0, 0.0, 0.0)
     assert (bill["padding_frac"], bill["repeated_tokens_frac"]) == (0.0, 0.0)
     assert describe_bill(bill).startswith("0 rows/s")
+
+
+def test_how_many_chunks_waited_at_once() -> None:
+    waits = [(1.0, 5.0), (2.0, 6.0), (3.0, 3.5), (4.0, 9.0), (6.0, 7.0), (6.5, 8.0)]
+    chunks = (
+        ONE | {"took": TOOK | {"encoded_s": since, "scored_from_s": until, "scored_to_s": 10.0}}
+        for since, until in waits
+    )
+    bill = make_bill(ledger(*chunks), CPU, pools(Pool(2, 3.5)), 18.0, None)
+    assert bill["most_waiting_chunks"] == 3
