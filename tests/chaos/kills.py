@@ -32,6 +32,9 @@ MOST_STARTS = 12
 LONGEST_S = 120
 AT_WORK_FRAC = 0.75
 
+KILLS = ((1, 2, 3), (0, 1, 2), (0, 1), (0,))
+"""How many there may be at the first start, at the second, and so on: there shall be an end."""
+
 VICTIMS = {
     "driver": r"tests\.chaos\.job",
     "scorer": r"^ray::.*(Traced|Predictor)",
@@ -53,10 +56,13 @@ class Outcome:
     """Chunks that reached the model, those that did so again included."""
 
 
-def rows_of(scores: Path) -> pa.Table:
-    manifest = read_manifest(locate(scores), "score")
+def rows_of(scores: str | Path) -> pa.Table:
+    """All rows of a directory of scores, in the order of the dump."""
+    where = locate(scores)
+    manifest = read_manifest(where, "score")
+    assert manifest is not None
     parts = [o.path for o in manifest.outputs if "/" not in o.path]
-    table = pa.concat_tables([pq.read_table(scores / path) for path in parts])
+    table = pa.concat_tables([pq.read_table(where.child(path).open_input()) for path in parts])
     table = table.set_column(0, "source", table["source"].cast(pa.string()))
     # Some broken lines have stars that are no number, which equal nothing.
     stars = pc.if_else(pc.is_nan(table["stars"]), -1, table["stars"])
@@ -64,12 +70,21 @@ def rows_of(scores: Path) -> pa.Table:
     return table.sort_by([("source", "ascending"), ("line", "ascending")])
 
 
-def run_to_the_end(dump: Path, model: str, folder: Path, seed: int | None) -> Outcome:
-    """Start the job again and again, killing some process of it each time, until it ends well."""
+def run_to_the_end(
+    dump: Path, model: str, folder: Path, seed: int | None, output: str | None = None
+) -> Outcome:
+    """Start the job again and again, killing some process of it each time, until it ends well.
+
+    Args:
+        folder: for logs, and for the scores.
+        seed: None: nothing is killed.
+        output: where the scores go instead.
+    """
     dice, found = random.Random(seed), Outcome()
     trace = folder / "trace"
     env = os.environ | {"RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1", TRACE: str(trace)}
-    command = [sys.executable, "-m", "tests.chaos.job", str(dump), model, str(folder / "scores"), *SETS]
+    scores = output or str(folder / "scores")
+    command = [sys.executable, "-m", "tests.chaos.job", str(dump), model, scores, *SETS]
     code = None
     while code != 0:
         found.starts += 1
@@ -77,8 +92,7 @@ def run_to_the_end(dump: Path, model: str, folder: Path, seed: int | None) -> Ou
         with (folder / f"log-{found.starts}").open("w") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log)
             try:
-                # The later ones are left alone more often, so that there is an end.
-                kills = 0 if seed is None else dice.choice([0, 1, 1, 2, 3][: max(1, 6 - found.starts)])
+                kills = 0 if seed is None else dice.choice(KILLS[min(found.starts, len(KILLS)) - 1])
                 before = size_of(trace)
                 for _ in range(kills):
                     # Most of them while rows are scored, some while all that is started for it.
@@ -93,27 +107,31 @@ def run_to_the_end(dump: Path, model: str, folder: Path, seed: int | None) -> Ou
 
 
 def kill_one(process: subprocess.Popen[bytes], dice: random.Random, kills: Counter[str]) -> None:
-    """After a random time, kill a random one of the processes of a job that are at work."""
+    """After a random time, kill a random one of the processes of a job; a kind that is at work just then."""
     time.sleep(dice.uniform(0.1, 4))
-    kind = dice.choice(list(VICTIMS))
+    kinds = dice.sample(list(VICTIMS), len(VICTIMS))
 
     def kill() -> bool:
-        found = [p for p in processes_of(process) if re.search(VICTIMS[kind], title(p))]
+        found = [p for p in processes_of(process) if re.search(VICTIMS[kinds[0]], title(p))]
         if not found:
             return False
         with suppress(psutil.NoSuchProcess):
             dice.choice(found).kill()
-            kills[kind] += 1
+            kills[kinds[0]] += 1
         return True
 
-    wait_for(process, kill, at_most_s=5)
+    while kinds and process.poll() is None and not wait_for(process, kill, at_most_s=0.7):
+        kinds.pop(0)
 
 
-def wait_for(process: subprocess.Popen[bytes], what: Callable[[], bool], at_most_s: float = 60) -> None:
-    """Until something is so, or a process has ended, or it takes too long."""
+def wait_for(process: subprocess.Popen[bytes], what: Callable[[], bool], at_most_s: float = 60) -> bool:
+    """Whether something comes to be so before a process has ended, and before it takes too long."""
     deadline = time.monotonic() + at_most_s
-    while process.poll() is None and time.monotonic() < deadline and not what():
+    while process.poll() is None and time.monotonic() < deadline:
+        if what():
+            return True
         time.sleep(0.02)
+    return False
 
 
 def size_of(file: Path) -> int:

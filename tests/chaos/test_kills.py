@@ -6,24 +6,62 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import objectstore, outputs
 from pipeline.score.verify import verify
 from pipeline.storage import locate
 from tests.chaos.kills import rows_of, run_to_the_end
+from tests.objectstore.s3server import environment, s3_client
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SEEDS = 25
+SEEDS_ON_S3 = 3
+
+
+def check(
+    dump: Path, model: str, undisturbed: tuple[Path, int], folder: Path, seed: int, output: str | None = None
+) -> None:
+    scores, chunks = undisturbed
+    found = run_to_the_end(dump, model, folder, seed, output)
+    print(  # noqa: T201  Shown by pytest -s: what was survived.
+        f"\nseed {seed}: {found.starts} starts, kills {dict(found.kills)}, {found.begun - chunks} of"
+        f" {chunks} chunks again"
+    )
+    assert found.kills.total() > 0
+    where = output or folder / "scores"
+    assert rows_of(where).equals(rows_of(scores))
+    assert verify(locate(where)).faults == {}
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_job_that_is_killed_over_and_over_ends_with_the_same_rows(
     chaos_dump: Path, untrained: str, undisturbed: tuple[Path, int], tmp_path: Path, seed: int
 ) -> None:
-    scores, chunks = undisturbed
-    found = run_to_the_end(chaos_dump, untrained, tmp_path, seed)
-    print(  # noqa: T201  Shown by pytest -s: what was survived.
-        f"\nseed {seed}: {found.starts} starts, kills {dict(found.kills)}, {found.begun - chunks} of"
-        f" {chunks} chunks again"
-    )
-    assert rows_of(tmp_path / "scores").equals(rows_of(scores))
-    assert verify(locate(tmp_path / "scores")).faults == {}
+    check(chaos_dump, untrained, undisturbed, tmp_path, seed)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS, SEEDS + SEEDS_ON_S3))
+def test_so_does_one_with_its_output_in_a_bucket(
+    chaos_dump: Path,
+    untrained: str,
+    undisturbed: tuple[Path, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    for name, value in environment(url).items():
+        monkeypatch.setenv(name, value)
+    objectstore.connect.cache_clear()
+    try:
+        s3_client(url).create_bucket(Bucket="chaos")
+        check(chaos_dump, untrained, undisturbed, tmp_path, seed, "s3://chaos/scores")
+    finally:
+        outputs.release_outputs()
+        objectstore.connect.cache_clear()
+        server.stop()

@@ -1,10 +1,17 @@
-"""Steps of a scoring job that kill their process over one chunk. Workers import them from here by name."""
+"""Steps of a scoring job that fail, or kill their process. Workers import them from here by name."""
 
 from __future__ import annotations
 
+import errno
 import os
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
 
+import pyarrow as pa
+
+from pipeline import storage
 from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.dataset import Batch
 from pipeline.score.chunks import ChunkWork
@@ -30,3 +37,24 @@ class DeadlyWork(ChunkWork):
         if (chunk.file, chunk.chunk) == (0, BAD_CHUNK):
             os._exit(1)
         return super().encode(chunk)
+
+
+@dataclass(frozen=True)
+class FullDiskWork(ChunkWork):
+    """Finds the disk full: twice for each file, or, once a part is there, for good."""
+
+    for_good: bool = False
+
+    def write_chunk(self, table: pa.Table) -> pa.Table:
+        """See ChunkWork."""
+        write, tries = storage._write_once, Counter[Path]()
+
+        def fail(path: Path, data: bytes, durable: bool) -> None:
+            tries[path] += 1
+            full = any(path.parent.glob("part-*")) if self.for_good else tries[path] <= 2
+            if not full:
+                return write(path, data, durable)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with mock.patch.multiple(storage, _write_once=fail, _PAUSES_S=(0.05, 0.1, 0.2)):
+            return super().write_chunk(table)
