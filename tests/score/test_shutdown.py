@@ -1,0 +1,70 @@
+"""A scoring job that is told to end does so soon, and goes on when the same command is given again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.score.verify import verify
+from pipeline.storage import locate
+from tests.chaos.job import TRACE
+from tests.chaos.kills import ROOT, SETS, rows_of, size_of
+
+pytestmark = pytest.mark.ray
+
+LONGEST_S = 30
+
+
+def start(dump: Path, model: str, folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.chaos.job", str(dump), model, str(folder / "scores"), *SETS]
+    env = os.environ | {"RAY_ADDRESS": "local", TRACE: str(folder / "trace")}
+    return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_parts(process: subprocess.Popen[str], folder: Path) -> None:
+    """Until a chunk is committed, and another is at the model."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        parts = list((folder / "scores").glob("part-*"))
+        if parts and size_of(folder / "trace") > 0:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the job ended, or wrote nothing in time")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_done_is_kept_and_the_rest_follows(
+    dump: Path, untrained: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    job = start(dump, untrained, tmp_path)
+    try:
+        wait_for_parts(job, tmp_path)
+        job.send_signal(number)
+        _, said = job.communicate(timeout=LONGEST_S)
+    finally:
+        job.kill()
+        job.wait()
+    assert job.returncode == 1
+    assert said.splitlines()[-1].startswith("score: interrupted; give the same command again to go on")
+    assert "Traceback" not in said
+    scores = tmp_path / "scores"
+    assert not (scores / "manifest.json").exists()
+    before = {p.name: p.stat().st_mtime_ns for p in scores.glob("part-*")}
+    assert not [p for p in scores.rglob("*") if "tmp" in p.name]
+
+    again = start(dump, untrained, tmp_path)
+    _, said = again.communicate(timeout=120)
+    assert again.returncode == 0, said
+    assert f"{len(before)} chunk" in said
+    after = {p.name: p.stat().st_mtime_ns for p in scores.glob("part-*")}
+    assert before.items() < after.items()
+    lines = rows_of(scores).num_rows
+    ledger = verify(locate(scores))
+    assert ledger.faults == {}
+    assert lines > 1000
