@@ -17,6 +17,7 @@ from pipeline.config import load_config
 from pipeline.manifest import MANIFEST_FILE
 from pipeline.progress import Reporter
 from pipeline.score import stage
+from tests.chaos.job import Traced
 
 MOST_STARTS = 6
 
@@ -38,6 +39,7 @@ class Killer(threading.Thread):
 
 
 def main(dump: str, model: str, output: str, seed: int, sets: list[str]) -> None:
+    import ray
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
@@ -51,11 +53,13 @@ def main(dump: str, model: str, output: str, seed: int, sets: list[str]) -> None
         while not Path(output, MANIFEST_FILE).exists() and starts < MOST_STARTS:
             starts += 1
             try:
-                stage.score(stage.plan([dump], model, output, config), cluster, Reporter())
+                stage.score(stage.plan([dump], model, output, config), cluster, Reporter(), predictor=Traced)
             except Exception as error:  # noqa: BLE001  Whatever a killed node makes of the job.
                 errors.append(f"{type(error).__name__}: {error}"[:300])
     finally:
         killer.ended.set()
+        killer.join()
+        ray.shutdown()
         nodes.shutdown()
     sys.stdout.write("\n" + json.dumps({"starts": starts, "kills": killer.kills, "errors": errors}) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.score.verify import verify
 from pipeline.storage import locate
+from tests.chaos.job import TRACE
 from tests.chaos.kills import ROOT, SETS, rows_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -21,10 +23,12 @@ def test_nodes_are_killed_and_added_while_rows_are_scored(
 ) -> None:
     output = tmp_path / "scores"
     command = [sys.executable, "-m", "tests.chaos.nodes", str(chaos_dump), untrained, str(output), "1", *SETS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    env = os.environ | {TRACE: str(tmp_path / "trace")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    print(f"\n{found}")  # noqa: T201  Shown by pytest -s: what was survived.
+    again = len((tmp_path / "trace").read_text().splitlines()) - undisturbed[1]
+    print(f"\n{found}, {again} of {undisturbed[1]} chunks again")  # noqa: T201  Shown by pytest -s: what was survived.
     assert found["kills"] > 0
     assert rows_of(output).equals(rows_of(undisturbed[0]))
     assert verify(locate(output)).faults == {}
