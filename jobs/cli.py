@@ -90,8 +90,7 @@ def session(name: str) -> Iterator[Session]:
         try:
             yield Session(reporter, stdout)
         except KeyboardInterrupt as interrupt:
-            reporter.say(f"{name}: interrupted; give the same command again to go on or start afresh")
-            code = 1
+            code = _explain_interrupt(name, log, reporter.say)
             _let_go(interrupt)
         except Exception as error:  # noqa: BLE001  The last place where anything can be said.
             code = _explain(error, name, log, reporter.say)
@@ -101,6 +100,18 @@ def session(name: str) -> Iterator[Session]:
             _release_outputs()
     if code:
         raise SystemExit(code)
+
+
+def _explain_interrupt(name: str, log: Path, say: Callable[[str], None]) -> int:
+    """Say how to go on, or who has interrupted; returns the exit code."""
+    try:
+        outputs: Any = sys.modules.get("pipeline.outputs")
+        if outputs is not None:
+            outputs.check_leases()
+    except RayviewError as error:
+        return _explain(error, name, log, say)
+    say(f"{name}: interrupted; give the same command again to go on or start afresh")
+    return 1
 
 
 def _explain(error: Exception, name: str, log: Path, say: Callable[[str], None]) -> int:

@@ -42,6 +42,8 @@ class Lease:
         self._file = directory.child(LEASE_FILE)
         self._owner = uuid.uuid4().hex
         self._beats = 0
+        self.is_lost = False
+        """Whether another job has taken the directory over; then this one has been interrupted."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
@@ -124,6 +126,7 @@ class Lease:
             with suppress(RayviewError):
                 if self._owner_there() not in (self._owner, None):
                     # This job was silent for so long that another one took it for dead.
+                    self.is_lost = True
                     _thread.interrupt_main()
                     return
                 self._write()

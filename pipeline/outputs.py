@@ -183,6 +183,16 @@ def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool =
     return state
 
 
+def check_leases() -> None:
+    """Raise OutputError if another job has taken over a directory in an object store that this one held."""
+    for uri, lease in _leases.items():
+        if lease.is_lost:
+            raise OutputError(
+                f"{uri}: another job is writing there; it took this one for dead, which had not reached the"
+                " store for a while"
+            )
+
+
 def release_outputs() -> None:
     """Let other jobs write to the directories in object stores that this process has begun to write to."""
     while _leases:

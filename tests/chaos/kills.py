@@ -41,7 +41,7 @@ VICTIMS = {
     "encoder": r"^ray::.*encode_chunk",
     "writer": r"^ray::.*write_chunk",
     "reader": r"^ray::.*ReadTasks",
-    "raylet": r"(^|/)raylet\b",
+    "raylet": r"^\S*/raylet( |$)",
 }
 """What is killed, by what its command line looks like while it is at work."""
 

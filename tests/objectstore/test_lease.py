@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from s3server import Store
 
+from jobs.cli import session
 from pipeline import lease as module
 from pipeline.errors import OutputError
 from pipeline.lease import LEASE_FILE, Lease
@@ -75,3 +76,24 @@ def test_a_run_holds_its_directory_until_it_is_let_go(out: Location, store: Stor
     assert [f.name for f in out.list_files()] == ["run.json"]
     assert f"out/{LEASE_FILE}" not in store.keys(bucket)
     assert inspect_output(out, RUN) is State.UNFINISHED
+
+
+def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
+    out: Location, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = json.dumps({"owner": "other", "host": "h", "pid": 2}).encode()
+
+    def job() -> None:
+        with session("score"):
+            begin(out, RUN)
+            out.child(LEASE_FILE).write_bytes(other)
+            time.sleep(10)
+
+    with pytest.raises(SystemExit) as end:
+        job()
+    assert end.value.code == OutputError.exit_code
+    why = "it took this one for dead, which had not reached the store for a while"
+    expected = f"error: {out.uri}: another job is writing there; {why}"
+    assert capfd.readouterr().err.splitlines() == [expected]
+    # That one's right to be there is left to it.
+    assert out.child(LEASE_FILE).read_bytes() == other
