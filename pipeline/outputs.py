@@ -237,6 +237,21 @@ def _lock(output: Location) -> int | None:
     return handle
 
 
+def clear_temporaries(output: Location) -> None:
+    """Delete what writers that were killed have left; to be called when nobody writes any more.
+
+    In a store there is none: what is not whole is not there.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    if not output.is_local:
+        return
+    for name in output.sizes():
+        if TEMPORARY_MARK in name:
+            output.child(name).delete_file()
+
+
 def clear(output: Location) -> None:
     """Delete what a run left in a directory that `check_output` has passed.
 

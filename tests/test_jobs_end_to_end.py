@@ -20,6 +20,7 @@ from pipeline.errors import ModelError, OutputError, SettingError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare
 from pipeline.manifest import read_manifest, read_run
+from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.outputs import State, check_output
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
@@ -208,6 +209,10 @@ def test_an_interrupted_score_goes_on_to_the_same_rows(
     lost = parts[0].read_bytes()
     (tmp_path / "s" / "manifest.json").unlink()
     parts[0].unlink()
+    for folder in (tmp_path / "s", tmp_path / "s" / "rejects"):
+        folder.mkdir(exist_ok=True)
+        # A writer was killed.
+        (folder / f"{TEMPORARY_MARK}0-{parts[0].name}").write_bytes(lost[:100])
     score_stage.score(plan, cluster, Reporter())
     assert read_scores(tmp_path / "s").equals(whole)
     assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept

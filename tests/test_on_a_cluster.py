@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from pipeline.score.verify import verify
+from pipeline.storage import locate
+from tests.chaos.job import TRACE
+from tests.chaos.kills import SETS, size_of
 
 pytestmark = pytest.mark.ray
 
@@ -123,6 +129,42 @@ def test_a_running_cluster_is_joined(head: Head, dump: Path, tiny_model: Path, t
     del env["RAY_AUTH_MODE"]
     again = job(env, "prepare", *arguments, "--overwrite")
     assert again.returncode == 0, again.stderr
+
+
+def test_a_job_that_is_stopped_goes_on_when_it_is_submitted_again(
+    head: Head, dump: Path, untrained: str, tmp_path: Path
+) -> None:
+    scores, trace = tmp_path / "scores", tmp_path / "trace"
+    score = [sys.executable, "-m", "tests.chaos.job", str(dump), untrained, str(scores), *SETS]
+    # Tests are not uploaded with the working directory.
+    script = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(score)}"
+    address = ["--address", f"http://127.0.0.1:{head.dashboard_port}"]
+    about = json.dumps({"env_vars": {TRACE: str(trace)}})
+    submit = [str(RAY), "job", "submit", *address, "--runtime-env-json", about]
+
+    started = [*submit, "--no-wait", "--submission-id", "s1", "--", "bash", "-c", script]
+    first = run_when_ready(started, head.env)
+    assert first.returncode == 0, first.stderr
+    deadline = time.monotonic() + 120
+    while not (size_of(trace) and list(scores.glob("part-*"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+    def ray_job(*arguments: str) -> str:
+        command = [str(RAY), "job", *arguments, *address]
+        done = subprocess.run(command, env=head.env, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert "was stopped" in ray_job("stop", "s1")
+    assert "score: interrupted; give the same command again to go on" in ray_job("logs", "s1")
+    done = len(list(scores.glob("part-*")))
+    assert not (scores / "manifest.json").exists()
+
+    again = run_when_ready([*submit, "--", "bash", "-c", script], head.env)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"{done} chunk" in again.stdout
+    assert verify(locate(scores)).faults == {}
 
 
 def test_local_paths_need_a_shared_folder_on_several_nodes(

@@ -29,7 +29,7 @@ from pipeline.manifest import (
     write_manifest,
 )
 from pipeline.model import ModelCard, check_vocabulary, fingerprint_model, read_card, tokenizer_json
-from pipeline.outputs import State, begin, check_apart, check_output
+from pipeline.outputs import State, begin, check_apart, check_output, clear_temporaries
 from pipeline.progress import Reporter
 from pipeline.score.bill import make_bill
 from pipeline.score.calibrate import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
@@ -203,6 +203,7 @@ def score(
     price = job.config.cost.per_device_hour
     bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)
     manifest = _manifest(job, ledger, counts, resolved, bill, start)
+    clear_temporaries(job.output)
     write_manifest(job.output, manifest)
     return manifest
 
