@@ -16,7 +16,10 @@ from pipeline.score.predictor import Predictor
 TRACE = "RAYVIEW_CHAOSTRACE"
 """Environment variable: the file with a line for each chunk that was begun."""
 
-_CHUNK_S = 0.4
+CHUNK_S = "RAYVIEW_CHAOSCHUNK"
+"""Environment variable: seconds that a chunk takes, as long as one of a real job does."""
+
+_CHUNK_S = "0.6"
 
 
 class Traced(Predictor):
@@ -26,8 +29,7 @@ class Traced(Predictor):
         # One write of a few bytes to the end of a file is whole, whoever else writes.
         with Path(os.environ[TRACE]).open("a") as trace:
             trace.write(f"{batch.file} {batch.chunk}\n")
-        # As long as a chunk of a real job takes, so that there is something to kill.
-        time.sleep(_CHUNK_S)
+        time.sleep(float(os.environ.get(CHUNK_S, _CHUNK_S)))
         return super()._score(batch)
 
 

@@ -115,9 +115,11 @@ def kill_one(process: subprocess.Popen[bytes], dice: random.Random, kills: Count
         found = [p for p in processes_of(process) if re.search(VICTIMS[kinds[0]], title(p))]
         if not found:
             return False
-        with suppress(psutil.NoSuchProcess):
+        try:
             dice.choice(found).kill()
-            kills[kinds[0]] += 1
+        except psutil.NoSuchProcess:
+            return False
+        kills[kinds[0]] += 1
         return True
 
     while kinds and process.poll() is None and not wait_for(process, kill, at_most_s=0.7):

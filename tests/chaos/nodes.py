@@ -31,7 +31,7 @@ class Killer(threading.Thread):
         self.kills, self.ended = 0, threading.Event()
 
     def run(self) -> None:
-        while not self.ended.wait(self.dice.uniform(3, 8)):
+        while not self.ended.wait(self.dice.uniform(2, 5)):
             node = self.workers.pop(self.dice.randrange(len(self.workers)))
             self.nodes.remove_node(node, allow_graceful=False)
             self.kills += 1

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.score.verify import verify
 from pipeline.storage import locate
-from tests.chaos.job import TRACE
+from tests.chaos.job import CHUNK_S, TRACE
 from tests.chaos.kills import ROOT, SETS, rows_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -23,7 +23,7 @@ def test_nodes_are_killed_and_added_while_rows_are_scored(
 ) -> None:
     output = tmp_path / "scores"
     command = [sys.executable, "-m", "tests.chaos.nodes", str(chaos_dump), untrained, str(output), "1", *SETS]
-    env = os.environ | {TRACE: str(tmp_path / "trace")}
+    env = os.environ | {TRACE: str(tmp_path / "trace"), CHUNK_S: "3"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
