@@ -110,7 +110,8 @@ def _explain_interrupt(name: str, log: Path, say: Callable[[str], None]) -> int:
             outputs.check_leases()
     except RayviewError as error:
         return _explain(error, name, log, say)
-    say(f"{name}: interrupted; give the same command again to go on or start afresh")
+    afresh = "without --overwrite to go on" if "--overwrite" in sys.argv else "to go on or start afresh"
+    say(f"{name}: interrupted; give the same command again {afresh}")
     return 1
 
 

@@ -47,7 +47,7 @@ def run_stage(
         job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
         return None
     if state is State.FINISHED:
-        manifest = done_before(job, "evaluate", plan.output)
+        manifest = done_before(job, "evaluate", plan.output, config)
     else:
         cluster = job.connect(config)
         resources.check_shared([plan.output, plan.scores], cluster, config.cluster)

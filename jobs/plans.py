@@ -10,6 +10,7 @@ from pipeline.wording import counted
 if TYPE_CHECKING:
     from jobs.cli import Session
     from pipeline import resources
+    from pipeline.config import Config
     from pipeline.ingest.sources import Source
     from pipeline.manifest import Manifest
     from pipeline.outputs import State
@@ -35,12 +36,19 @@ def print_plan(
     job.print(f"  output: {output.uri}{there}")
 
 
-def done_before(job: Session, stage: str, output: Location) -> Manifest:
-    """Say that there is nothing to do; returns the manifest of when it was done."""
+def done_before(job: Session, stage: str, output: Location, config: Config) -> Manifest:
+    """Say that there is nothing to do; returns the manifest of when it was done.
+
+    Raises:
+        ErrorBudgetError: as many lines were rejected then as may not be now.
+    """
+    from pipeline.ledger import check_finished
     from pipeline.manifest import read_manifest
 
+    manifest = read_manifest(output, stage)
+    check_finished(manifest, config.input.max_rejected_frac, strict=config.input.strict)
     job.reporter.say(f"{stage}: already done → {output.uri}")
-    return read_manifest(output, stage)
+    return manifest
 
 
 def outcome(manifest: Manifest, kept: str, output: Location) -> str:

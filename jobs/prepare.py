@@ -53,7 +53,7 @@ def run_stage(
         print_plan(job, "prepare", plan.sources, cluster, shares, plan.output, state)
         return None
     if state is State.FINISHED:
-        return done_before(job, "prepare", plan.output)
+        return done_before(job, "prepare", plan.output, config)
     cluster = job.connect(config)
     resources.check_shared([plan.output, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.prepare(plan, cluster, job.reporter, overwrite=overwrite)

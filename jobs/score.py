@@ -31,17 +31,17 @@ def main(
     """Score review dumps, or a split of prepared data, with a trained model."""
     with session("score") as job:
         from pipeline.config import load_config
+        from pipeline.errors import SettingError
+        from pipeline.score.stage import is_split
 
-        run_stage(
-            job,
-            inputs,
-            model,
-            output,
-            load_config(config, sets or (), input__strict=strict or None),
-            dry_run,
-            overwrite,
-            extend,
-        )
+        settings = load_config(config, sets or (), input__strict=strict or None)
+        most = settings.input.max_rows
+        if most is not None and is_split(inputs):
+            raise SettingError(
+                f"input.max_rows={most} does not go with {inputs[0]}, a split of prepared data; leave it out,"
+                " or score the dumps"
+            )
+        run_stage(job, inputs, model, output, settings, dry_run, overwrite, extend)
 
 
 def run_stage(
@@ -70,7 +70,7 @@ def run_stage(
         job.print(f"  model: {plan.model.uri}")
         return None
     if state is State.FINISHED:
-        return done_before(job, "score", plan.output)
+        return done_before(job, "score", plan.output, config)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.model, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite, extend=extend)

@@ -52,7 +52,7 @@ def run_stage(
         job.print(f"  rows: {rows}\n  model: {plan.config.model.name}")
         return None
     if state is State.FINISHED:
-        return done_before(job, "train", plan.output)
+        return done_before(job, "train", plan.output, config)
     cluster = job.connect(config)
     resources.check_shared([plan.output, plan.data_location], cluster, config.cluster)
     manifest = stage.train(plan, cluster, job.reporter, overwrite=overwrite)

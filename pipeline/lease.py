@@ -1,4 +1,4 @@
-"""Who is at work in a directory of an object store, where nothing can be locked.
+"""Who is at work in a directory of an object store, or of a network filesystem, where locks do not hold.
 
 A job writes a small file there and changes it every few seconds. Another one that finds such a file watches
 it: if it changes, its owner lives; if it does not for a while, the owner is dead, and the file is taken over.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -127,6 +128,7 @@ class Lease:
                 if self._owner_there() not in (self._owner, None):
                     # This job was silent for so long that another one took it for dead.
                     self.is_lost = True
-                    _thread.interrupt_main()
+                    # Not SIGINT: who was started in the background by a script ignores that.
+                    _thread.interrupt_main(signal.SIGTERM)
                     return
                 self._write()

@@ -15,7 +15,7 @@ from pipeline.errors import AccountingError, ErrorBudgetError
 from pipeline.ingest.dataset import Batch
 from pipeline.ingest.rejects import count_errors
 from pipeline.ingest.sources import Source
-from pipeline.manifest import Counts, FileCounts, OutputFile
+from pipeline.manifest import Counts, FileCounts, Manifest, OutputFile
 from pipeline.progress import Reporter
 from pipeline.wording import counted
 
@@ -264,6 +264,25 @@ class Ledger:
         counts.check("all input files")
         self.check_budget(self.lines)
         return counts
+
+
+def check_finished(manifest: Manifest, max_rejected_frac: float, *, strict: bool) -> None:
+    """Judge a finished output by another budget than it may have been made with.
+
+    Raises:
+        ErrorBudgetError: more lines were rejected than allowed; or any, or a file broke off, if strict.
+    """
+    counts = manifest.counts
+    if counts is None:
+        return
+    ledger = Ledger([], max_rejected_frac, rejected=Counter(counts.rejected), lines=counts.lines)
+    ledger.check_budget(counts.lines)
+    if strict:
+        if errors := count_errors(counts.rejected):
+            lines = counted(errors, "line")
+            raise ErrorBudgetError(f"{lines} rejected; input.strict allows no rejected line")
+        for sentence in manifest.details.get("broken", []):
+            raise ErrorBudgetError(f"{sentence}; input.strict allows no broken file")
 
 
 def _sum_up(entries: Iterable[Entry]) -> FileCounts:

@@ -12,6 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ RUN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
 
 STAGES = ("prepare", "train", "score", "evaluate")
+
+_THREADS = 16
 
 _RUN_KEYS = {"stage", "version", "inputs", "model_fingerprint", "settings", "resolved"}
 """What every run.json has held since the first."""
@@ -48,6 +51,12 @@ class InputFile(_Record):
     def of(cls, file: Location) -> InputFile:
         """Describe a file as it is now."""
         return cls(path=file.uri, size_bytes=file.info().size, fingerprint=fingerprint(file))
+
+
+def describe_files(files: Iterable[Location]) -> list[InputFile]:
+    """Describe files as they are now, several at once: in a store each takes some round trips."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(InputFile.of, files))
 
 
 class OutputFile(_Record):

@@ -11,7 +11,18 @@ from enum import Enum
 
 from pipeline.errors import OutputError
 from pipeline.lease import LEASE_FILE, Lease
-from pipeline.manifest import MANIFEST_FILE, RUN_FILE, Run, lacking, read_manifest, read_run, to_json
+from pipeline.manifest import (
+    MANIFEST_FILE,
+    RUN_FILE,
+    Manifest,
+    Run,
+    lacking,
+    read_manifest,
+    read_run,
+    to_json,
+    write_manifest,
+)
+from pipeline.mounts import is_shared
 from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.storage import Location, check_writable
 
@@ -41,7 +52,7 @@ _held: dict[str, int] = {}
 """Open handles of the local directories that this process has locked, by path."""
 
 _leases: dict[str, Lease] = {}
-"""What it holds in object stores, by URI."""
+"""What it holds in object stores and on network filesystems, by URI."""
 
 
 class State(Enum):
@@ -168,6 +179,8 @@ def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool =
             return State.FINISHED
         check_writable(output)
         _hold(output)
+        if is_shared(output.path) and output.uri not in _leases:
+            _leases[output.uri] = Lease.take(output)
     elif output.uri not in _leases:
         if check_output(output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
             return State.FINISHED
@@ -184,17 +197,17 @@ def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool =
 
 
 def check_leases() -> None:
-    """Raise OutputError if another job has taken over a directory in an object store that this one held."""
+    """Raise OutputError if another job has taken over a directory that this one held a lease of."""
     for uri, lease in _leases.items():
         if lease.is_lost:
             raise OutputError(
                 f"{uri}: another job is writing there; it took this one for dead, which had not reached the"
-                " store for a while"
+                " storage for a while"
             )
 
 
 def release_outputs() -> None:
-    """Let other jobs write to the directories in object stores that this process has begun to write to."""
+    """Let other jobs write to the directories that this process holds a lease of."""
     while _leases:
         _leases.popitem()[1].release()
 
@@ -237,19 +250,26 @@ def _lock(output: Location) -> int | None:
     return handle
 
 
-def clear_temporaries(output: Location) -> None:
-    """Delete what writers that were killed have left; to be called when nobody writes any more.
+def finish(output: Location, manifest: Manifest) -> None:
+    """Write the manifest of a job whose output is whole, and let others write there.
 
-    In a store there is none: what is not whole is not there.
+    Of writers that were killed there may be files that were not whole yet, and rejected lines of a chunk that
+    another attempt has scored: these are deleted first.
 
     Raises:
-        OutputError: one cannot be deleted.
+        OutputError: it cannot be written, or something cannot be deleted; or another job has taken over.
     """
-    if not output.is_local:
-        return
-    for name in output.sizes():
-        if TEMPORARY_MARK in name:
-            output.child(name).delete_file()
+    check_leases()
+    written = {o.path for o in manifest.outputs} | {LEASE_FILE}
+    for name in sorted(output.sizes().keys() - written):
+        left = output.child(name)
+        # Its writer may live after all, and have renamed it.
+        if (TEMPORARY_MARK in name or name.startswith("rejects/")) and left.exists():
+            left.delete_file()
+    write_manifest(output, manifest)
+    lease = _leases.pop(output.uri, None)
+    if lease is not None:
+        lease.release()
 
 
 def clear(output: Location) -> None:

@@ -14,11 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import score as score_job
 from jobs.cli import raised_in_worker
 from pipeline.config import Config, load_config
 from pipeline.errors import ModelError, OutputError, SettingError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare
+from pipeline.ledger import Ledger
 from pipeline.manifest import read_manifest, read_run
 from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.outputs import State, check_output
@@ -197,11 +199,11 @@ def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
 
 
 def test_an_interrupted_score_goes_on_to_the_same_rows(
-    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
+    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = outputs.config
     plan = score_stage.plan([str(dump)], str(outputs.model), str(tmp_path / "s"), config)
-    score_stage.score(plan, cluster, Reporter())
+    manifest = score_stage.score(plan, cluster, Reporter())
     whole = read_scores(tmp_path / "s")
     parts = sorted((tmp_path / "s").glob("part-*.parquet"))
     assert len(parts) > 2
@@ -213,7 +215,16 @@ def test_an_interrupted_score_goes_on_to_the_same_rows(
         folder.mkdir(exist_ok=True)
         # A writer was killed.
         (folder / f"{TEMPORARY_MARK}0-{parts[0].name}").write_bytes(lost[:100])
+    before, fill = [], Ledger.fill
+
+    def watched(self: Ledger, *arguments: Any) -> None:
+        before.append(self.lines)
+        fill(self, *arguments)
+
+    monkeypatch.setattr(Ledger, "fill", watched)
     score_stage.score(plan, cluster, Reporter())
+    # What was rejected then counts from the start towards what may be.
+    assert 0 < before[0] < manifest.counts.lines
     assert read_scores(tmp_path / "s").equals(whole)
     assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
     assert parts[0].read_bytes() == lost
@@ -371,3 +382,13 @@ def test_a_model_that_changes_under_a_job_is_not_used(outputs: Outputs, cluster:
     assert isinstance(known, ModelError)
     assert str(known) == f"{model}: was written anew since the job began; give the command again"
     assert not list((tmp_path / "s").glob("part-*"))
+
+
+def test_a_split_is_scored_whole(outputs: Outputs, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    split = str(outputs.data / "test")
+    with pytest.raises(SystemExit) as end:
+        score_job.main([split], str(outputs.model), str(tmp_path / "s"), sets=["input.max_rows=9"])
+    assert end.value.code == SettingError.exit_code
+    expected = f"error: input.max_rows=9 does not go with {split}, a split of prepared data; leave it out"
+    assert capfd.readouterr().err.startswith(expected)
+    assert not (tmp_path / "s").exists()

@@ -15,8 +15,9 @@ from pipeline.errors import AccountingError, ErrorBudgetError
 from pipeline.ingest.dataset import Batch
 from pipeline.ingest.rejects import RejectedLine, reject_table
 from pipeline.ingest.sources import Source
-from pipeline.ledger import Entry, Ledger
-from pipeline.manifest import OutputFile
+from pipeline.ledger import Entry, Ledger, check_finished
+from pipeline.manifest import Counts, OutputFile
+from tests.runs import RUN, manifest_of
 
 SOURCES = [Source(0, "/in/a.gz", 100, "f"), Source(1, "/in/b.gz", 50, "f")]
 
@@ -276,3 +277,19 @@ def test_every_file_has_an_account_of_its_own() -> None:
     wrong = counts.files["/in/b.gz"].model_copy(update={"rows": 6})
     with pytest.raises(AccountingError, match=r"/in/b\.gz: 7 lines in, but 6 rows and 0 rejected"):
         counts.model_copy(update={"files": counts.files | {"/in/b.gz": wrong}}).check("all")
+
+
+def test_a_finished_output_is_judged_by_the_budget_of_today() -> None:
+    counts = Counts(lines=100, rows=90, rejected={"bad_json": 2, "duplicate": 8})
+    done = manifest_of(RUN, counts=counts, details={"broken": []})
+    check_finished(done, 0.02, strict=False)
+    with pytest.raises(ErrorBudgetError, match=r"2 of 100 lines rejected, more than .*=0\.01 allows"):
+        check_finished(done, 0.01, strict=False)
+    with pytest.raises(ErrorBudgetError, match=r"2 lines rejected; input\.strict allows no rejected line"):
+        check_finished(done, 0.02, strict=True)
+    whole = Counts(lines=98, rows=90, rejected={"duplicate": 8})
+    check_finished(manifest_of(RUN, counts=whole, details={"broken": []}), 0.0, strict=True)
+    broken = manifest_of(RUN, counts=whole, details={"broken": ["/in/a: ends in mid-line"]})
+    with pytest.raises(ErrorBudgetError, match=r"^/in/a: ends in mid-line; input\.strict allows no broken"):
+        check_finished(broken, 0.0, strict=True)
+    check_finished(manifest_of(RUN), 0.0, strict=True)

@@ -13,10 +13,19 @@ from typing import Any
 
 import pytest
 
+from pipeline import outputs as module
 from pipeline.errors import InputError, OutputError, RayviewError
+from pipeline.lease import LEASE_FILE, Lease
 from pipeline.manifest import Counts, OutputFile, Run, read_manifest, read_run, to_json, write_manifest
 from pipeline.objectstore import TEMPORARY_MARK
-from pipeline.outputs import State, begin, check_apart, check_output, inspect_output
+from pipeline.outputs import (
+    State,
+    begin,
+    check_apart,
+    check_output,
+    inspect_output,
+    release_outputs,
+)
 from pipeline.storage import Location, locate
 from tests.runs import FILES, RUN, manifest_of
 
@@ -452,3 +461,31 @@ def test_a_filesystem_that_cannot_lock_a_directory_is_written_to(
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert begin(out, RUN) is State.FRESH
     assert begin(out, RUN) is State.UNFINISHED
+
+
+def test_what_killed_writers_left_is_gone_at_the_end(out: Location) -> None:
+    begin(out, RUN)
+    kept = ["part-00000-000000.parquet", "rejects/part-00000-000000.parquet"]
+    # A chunk was set aside by an attempt that was killed before it wrote the part; the next one scored it.
+    left = [f"{TEMPORARY_MARK}1-part-00000-000001.parquet", "rejects/part-00000-000001.parquet"]
+    left += [f"rejects/{TEMPORARY_MARK}2-part-00000-000001.parquet"]
+    for name in kept + left:
+        out.child(name).write_bytes(b"rows")
+    module.finish(out, manifest_of(RUN, outputs=[OutputFile(path=name, bytes=4) for name in kept]))
+    assert sorted(out.sizes()) == sorted([*kept, "manifest.json", "run.json"])
+    assert inspect_output(out, RUN) is State.FINISHED
+
+
+def test_a_network_filesystem_is_held_by_a_lease_too(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "is_shared", lambda path: True)
+    begin(out, RUN)
+    try:
+        # As a job on another machine sees it, which the lock does not keep out.
+        with pytest.raises(OutputError, match="another job is writing there"):
+            Lease.take(out)
+        assert begin(out, RUN) is State.UNFINISHED
+        module.finish(out, manifest_of(RUN))
+        assert LEASE_FILE not in out.sizes()
+        Lease.take(out).release()
+    finally:
+        release_outputs()

@@ -25,9 +25,8 @@ from pipeline.manifest import (
     OutputFile,
     Run,
     read_manifest,
-    write_manifest,
 )
-from pipeline.outputs import State, begin, check_apart
+from pipeline.outputs import State, begin, check_apart, finish
 from pipeline.progress import Reporter
 from pipeline.storage import Location, locate
 
@@ -107,7 +106,7 @@ def evaluate(
     metrics["rows_without_label"] = seen - tally.rows
     outputs = _write_report(job, tally, metrics)
     manifest = Manifest.of(job.run, job.config, start, outputs=outputs, details={"metrics": metrics})
-    write_manifest(job.output, manifest)
+    finish(job.output, manifest)
     return manifest
 
 

@@ -10,11 +10,14 @@ import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.attempts import MOST_DEATHS, attempt, said_of
+from pipeline.errors import InputError
 from pipeline.ingest.chunks import MAX_LINE_BYTES, Chunk, read_chunks
 from pipeline.ingest.formats import Format
 from pipeline.ingest.ipc import from_ipc, to_ipc
@@ -30,6 +33,9 @@ default, 2, a reader hands on no more than 20 chunks a second, however many enco
 
 _IN_FLIGHT = 4
 """Chunks that an encoder of `map_in_actors` has before it: those of 0.1 s of work and more."""
+
+_LEAST_BYTES = 256 << 20
+"""Of Ray's object store, that a job may take: of small chunks what is made may be larger than the text."""
 
 _WAITING = 8
 """Chunks for each call of a process that may be in the object store, before it and after it."""
@@ -189,7 +195,7 @@ def limit_backlog(dataset: Any, chunk_bytes: int, readers: Pool, *others: Pool) 
     # Below this, Ray Data finds that a reader needs more than it may have, and lets it go on without a limit.
     chunks = 2 * _READ_AHEAD * readers.size
     chunks += _WAITING * sum(pool.size * pool.calls for pool in others)
-    limits = ExecutionResources.for_limits(object_store_memory=chunks * chunk_bytes)
+    limits = ExecutionResources.for_limits(object_store_memory=max(_LEAST_BYTES, chunks * chunk_bytes))
     dataset.context.execution_options.resource_limits = limits
     return dataset
 
@@ -213,11 +219,23 @@ def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
         if left == 0:
             return
         done = plan.done.get(source.number, ())
-        for chunk in read_source(source, plan, left):
+        for chunk in _watched(read_source(source, plan, left), source):
             if left is not None:
                 left -= chunk.lines
             if chunk.chunk not in done:
                 yield _chunk_table(chunk)
+
+
+def _watched(chunks: Iterator[Chunk], source: Source) -> Iterator[Chunk]:
+    """Chunks, each of which ends the job if processes die over reading it again and again."""
+    for number in count():
+        with attempt("read", source.number, number) as deaths:
+            if deaths >= MOST_DEATHS:
+                raise InputError(f"{source.uri}: chunk {number}: {said_of(deaths, 'read')}")
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
 
 
 def read_source(source: Source, plan: ReadPlan, most: int | None = None) -> Iterator[Chunk]:

@@ -25,14 +25,13 @@ from pipeline.ledger import Ledger
 from pipeline.manifest import (
     Counts,
     FileCounts,
-    InputFile,
     Manifest,
     OutputFile,
     Run,
+    describe_files,
     read_manifest,
-    write_manifest,
 )
-from pipeline.outputs import State, begin, check_apart
+from pipeline.outputs import State, begin, check_apart, finish
 from pipeline.prepare.card import make_card, write_card
 from pipeline.prepare.encoding import ENCODED, KEYLESS, ChunkEncoder
 from pipeline.prepare.keys import only_used, with_keys
@@ -87,7 +86,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     sources = with_keys(sources, config, recipe.parse_options())
     run = Run(
         stage="prepare",
-        inputs=[InputFile.of(f) for f in files],
+        inputs=describe_files(files),
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
         resolved={"chunk_bytes": config.input.chunk_bytes or _chunk_bytes(sources)},
@@ -129,7 +128,7 @@ def prepare(
     job.output.child(REMOVED).delete_tree()
     counts = _with_duplicates(counts, filled, job.sources)
     manifest = _finish(job, ledger, counts, filled, rejects, start)
-    write_manifest(job.output, manifest)
+    finish(job.output, manifest)
     return manifest
 
 

@@ -9,6 +9,8 @@ from itertools import islice
 
 import pyarrow as pa
 
+from pipeline.attempts import MOST_DEATHS, attempt, said_of
+from pipeline.errors import InputError, OutputError
 from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.columns import repeated
 from pipeline.ingest.dataset import Batch, ReadPlan, batch_table, read_source, to_batch, to_chunk
@@ -22,18 +24,9 @@ from pipeline.ingest.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
 from pipeline.ingest.sources import Source
 from pipeline.ledger import Entry
 from pipeline.model import ModelCard
-from pipeline.parts import ENTRY_KEY, part_name, write_part, write_rejects
-from pipeline.score.attempts import MOST_DEATHS, attempt, said_of
+from pipeline.parts import part_name, write_part, write_rejects
+from pipeline.score.accounts import account_metadata
 from pipeline.storage import locate
-
-RUN_KEY = b"rayview.run"
-"""Key in a part's Parquet metadata: which run it is of, see Run.key."""
-
-MODEL_KEY = b"rayview.model"
-"""Key of the fingerprint of the model."""
-
-SOURCE_KEY = b"rayview.source"
-"""Key of the URI of the input file."""
 
 _SAMPLE_CHUNK_BYTES = 1 << 18
 _SAMPLE_CHUNKS = 32
@@ -55,11 +48,17 @@ class ChunkWork:
     """Fingerprint of the model."""
 
     def encode_chunk(self, table: pa.Table) -> pa.Table:
-        """The rows of a chunk, encoded."""
+        """The rows of a chunk, encoded.
+
+        Raises:
+            InputError: processes died over it that cannot be set aside, as its lines stand in no dump.
+        """
         start = time.monotonic()
         chunk = to_chunk(table)
         with attempt("encode", chunk.file, chunk.chunk) as deaths:
-            if deaths >= MOST_DEATHS and self.forms[chunk.file] != ENCODED:
+            if deaths >= MOST_DEATHS and self.forms[chunk.file] == ENCODED:
+                raise InputError(f"{chunk.source}: chunk {chunk.chunk}: {said_of(deaths, 'encode')}")
+            if deaths >= MOST_DEATHS:
                 batch = self._set_aside(chunk, said_of(deaths, "encode"))
             else:
                 batch = self.encode(chunk)
@@ -105,21 +104,26 @@ class ChunkWork:
         """Commit a scored chunk, its rejects first, and hand on its account.
 
         The part is there also where no row is left: it stands for the chunk.
+
+        Raises:
+            OutputError: it cannot be written, or processes died over it.
         """
-        start = time.monotonic()
         batch = to_batch(table)
+        with attempt("write", batch.file, batch.chunk) as deaths:
+            if deaths >= MOST_DEATHS:
+                part = locate(self.output).child(part_name(batch.file, batch.chunk))
+                raise OutputError(f"{part.uri}: {said_of(deaths, 'write')}")
+            return self._write(batch)
+
+    def _write(self, batch: Batch) -> pa.Table:
+        start = time.monotonic()
         output = locate(self.output)
         if batch.rejects is not None and batch.rejects["raw"].null_count:
             batch = replace(batch, rejects=self._with_lines(batch, batch.rejects))
         outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
         entry = Entry.of(batch, outputs)
         # How long it took is not kept: a second attempt writes the same bytes.
-        metadata = {
-            ENTRY_KEY: entry.to_json().encode(),
-            RUN_KEY: self.run.encode(),
-            MODEL_KEY: self.model.encode(),
-            SOURCE_KEY: batch.source.encode(),
-        }
+        metadata = account_metadata(entry, self.run, self.model, batch.source)
         part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
         took = batch.took | {"write_s": time.monotonic() - start}
         return pa.table({"entry": [replace(entry, outputs=[*outputs, part], took=took).to_json()]})

@@ -245,7 +245,10 @@ def _lay_out(model: Any, options: ForwardOptions, device: str) -> PackedModel | 
             return PackedModel(model, options.precision, device, kernels=options.kernels)
         except ModelError as error:
             if options.kernels:
-                raise
+                raise ModelError(
+                    f"{error}; run.json says to use them, as they paid where the job began: use such GPUs, or"
+                    " begin again with --overwrite"
+                ) from None
             logging.getLogger(__name__).info("rows are padded: %s", error)
     return PaddedModel(model, options.precision, device, options.max_length, compiled=options.compiled)
 

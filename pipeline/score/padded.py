@@ -103,7 +103,8 @@ def _try_compiled(model: Any, device: str) -> None:
     except Exception as error:  # noqa: BLE001  The compiler, or the system's, raises whatever it likes.
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"torch.compile: does not work here ({type(error).__name__}: {reason}); leave out score.compile"
+            f"torch.compile: does not work here ({type(error).__name__}: {reason}); leave out score.compile,"
+            " or, if only run.json has it, begin again with --overwrite"
         ) from None
 
 

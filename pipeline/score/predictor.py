@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.attempts import MOST_DEATHS, attempt, said_of
 from pipeline.ingest.dataset import Batch, batch_table, to_batch
 from pipeline.ingest.rejects import RejectedLine, reject_table
 from pipeline.model import ModelCard
 from pipeline.ragged import Ragged
-from pipeline.score.attempts import MOST_DEATHS, attempt, said_of
 from pipeline.score.forward import (
     BrokenDeviceError,
     ForwardOptions,

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import OutputError
 from pipeline.ledger import Entry
-from pipeline.manifest import OutputFile
+from pipeline.manifest import OutputFile, Run
 from pipeline.objectstore import explain, is_from_store
-from pipeline.parts import ENTRY_KEY, part_name
+from pipeline.parts import part_name
 from pipeline.ragged import IntArray
+from pipeline.score.accounts import AccountError, read_account
 from pipeline.storage import Location
 
 _PART = re.compile(r"part-(\d{5,})-(\d{6,})\.parquet")
@@ -53,58 +54,64 @@ class Done:
         return isinstance(chunk, int) and (chunk < self.below or chunk in self.others)
 
 
-def find_committed(output: Location) -> dict[int, Committed]:
+def find_committed(output: Location, run: Run) -> dict[int, Committed]:
     """What of each file is done, by its number.
 
     Of a file only one part is opened, the last of those that follow each other, so a million parts take
     seconds.
 
     Raises:
-        OutputError: that part cannot be read, or was not written by the scoring job.
+        OutputError: that part cannot be read, or is not of this run; or a part is of no file of its input.
     """
     found = [m.groups() for name in output.sizes(recursive=False) if (m := _PART.fullmatch(name))]
     # (N, 2): file and chunk.
     pairs = np.array(found, np.int64).reshape(-1, 2)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    if len(pairs) and pairs[-1, 0] >= len(run.inputs):
+        name = part_name(*pairs[-1].tolist())
+        raise OutputError(f"{output.child(name).uri}: there is no such file in the input; move it away")
     files, starts = np.unique(pairs[:, 0], return_index=True)
     chunks = dict(zip(files.tolist(), np.split(pairs[:, 1], starts[1:]), strict=True)) if len(files) else {}
     with ThreadPoolExecutor(_THREADS) as pool:
-        return dict(zip(chunks, pool.map(lambda item: _of_file(output, *item), chunks.items()), strict=True))
+        found_of = pool.map(lambda item: _of_file(output, run, *item), chunks.items())
+        return dict(zip(chunks, found_of, strict=True))
 
 
-def _of_file(output: Location, file: int, numbers: IntArray) -> Committed:
+def _of_file(output: Location, run: Run, file: int, numbers: IntArray) -> Committed:
     joined = int((numbers == np.arange(len(numbers))).sum())
     if not joined:
         return Committed(numbers, 0, False, 0)
-    last = _read_entry(output.child(part_name(file, joined - 1)))
+    last = _read_entry(output.child(part_name(file, joined - 1)), run)
     return Committed(numbers, joined, last.last, last.bytes_read)
 
 
-def committed_entries(output: Location, committed: dict[int, Committed]) -> Iterator[Entry]:
+def committed_entries(output: Location, run: Run, committed: dict[int, Committed]) -> Iterator[Entry]:
     """The accounts of chunks whose parts are there, from the parts' own metadata.
 
     Raises:
-        OutputError: a part that cannot be read or was not written by the scoring job.
+        OutputError: a part that cannot be read or is not of this run.
     """
     names = [part_name(file, n) for file, of_file in committed.items() for n in of_file.numbers.tolist()]
     with ThreadPoolExecutor(_THREADS) as pool:
         for batch in _batches(names):
-            yield from pool.map(lambda name: _read_entry(output.child(name)), batch)
+            yield from pool.map(lambda name: _read_entry(output.child(name), run), batch)
 
 
 def _batches(names: list[str]) -> Iterable[list[str]]:
     return (names[i : i + _BATCH] for i in range(0, len(names), _BATCH))
 
 
-def _read_entry(part: Location) -> Entry:
+def _read_entry(part: Location, run: Run) -> Entry:
     try:
         with part.open_input() as file:
             footer = pq.read_metadata(file)
             size = file.size()
-        entry = Entry.from_json((footer.metadata or {})[ENTRY_KEY])
+        entry = read_account(part.name, footer.metadata or {}, run)
         own = OutputFile(path=part.name, rows=footer.num_rows, bytes=size)
         return replace(entry, outputs=[*entry.outputs, own])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except AccountError as fault:
+        raise OutputError(f"{part.uri}: {fault}; move it away and give the command again") from None
+    except (OSError, ValueError) as error:
         if isinstance(error, OSError) and is_from_store(error):
             raise OutputError(f"{part.uri}: cannot be read: {explain(error)}") from None
         raise OutputError(

@@ -12,6 +12,7 @@ from pipeline.config import Config, InputConfig
 from pipeline.copies import local_copy
 from pipeline.errors import InputError, ModelError, SettingError
 from pipeline.ingest.dataset import ReadPlan, limit_backlog, map_batches, map_in_actors, read_dataset
+from pipeline.ingest.formats import ENCODED
 from pipeline.ingest.labels import WORDS
 from pipeline.ingest.rows import Recipe
 from pipeline.ingest.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
@@ -21,15 +22,14 @@ from pipeline.manifest import (
     MANIFEST_FILE,
     RUN_FILE,
     Counts,
-    InputFile,
     Manifest,
     Run,
+    describe_files,
     read_manifest,
     read_run,
-    write_manifest,
 )
 from pipeline.model import ModelCard, check_vocabulary, fingerprint_model, read_card, tokenizer_json
-from pipeline.outputs import State, begin, check_apart, check_output, clear_temporaries
+from pipeline.outputs import State, begin, check_apart, check_output, finish
 from pipeline.progress import Reporter
 from pipeline.score.bill import make_bill
 from pipeline.score.calibrate import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
@@ -41,6 +41,9 @@ from pipeline.storage import Location, locate
 from pipeline.wording import counted
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
+
+_FEW_CHUNKS = 20_000
+"""Accounts of so many chunks of earlier jobs are read in seconds."""
 
 LONG_BYTES = {"cpu": 16 << 20, "gpu": 256 << 20}
 """From so many bytes of input on, a job takes minutes, and some seconds to try what is fastest pay."""
@@ -85,7 +88,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         _check_tokenizer(locate(inputs[0]).parent, where)
     run = Run(
         stage="score",
-        inputs=[InputFile.of(f) for f in files],
+        inputs=describe_files(files),
         model_fingerprint=fingerprint_model(where),
         settings={
             "input": input_config.model_dump(mode="json", exclude={"max_rejected_frac", "strict"}),
@@ -184,27 +187,26 @@ def score(
         return read_manifest(job.output, "score")
     resolved = read_run(job.output).resolved
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
-    committed = find_committed(job.output)
-    earlier = committed_entries(job.output, committed)
+    committed = find_committed(job.output, run)
+    earlier = committed_entries(job.output, run, committed)
     if committed:
         chunks = sum(len(c.numbers) for c in committed.values())
         reporter.say(f"score: {counted(chunks, 'chunk')} done before; going on")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
-        if ledger.strict:
+        if ledger.strict or chunks <= _FEW_CHUNKS:
             # What is wrong with them must stop the job now, and not at its end.
             ledger.add_all(earlier)
     dataset_start = time.monotonic()
     sources = _unfinished(job, committed)
     if sources:
         ledger.fill(_pipeline(job, sources, resolved, pools, committed, predictor), reporter, "score")
-    # Their accounts are needed for the sums alone, and a million of them take minutes.
+    # For the sums alone a million of them are read, which takes minutes.
     ledger.add_all(earlier)
     counts = ledger.close(all_files=job.max_rows is None)
     price = job.config.cost.per_device_hour
     bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)
     manifest = _manifest(job, ledger, counts, resolved, bill, start)
-    clear_temporaries(job.output)
-    write_manifest(job.output, manifest)
+    finish(job.output, manifest)
     return manifest
 
 
@@ -301,6 +303,9 @@ def _pipeline(
     dataset = apply(dataset, work.encode_chunk, pools.encoders)
     dataset = map_batches(dataset, predictor, pools.scorers, fn_constructor_args=[options])
     dataset = apply(dataset, work.write_chunk, pools.writers)
+    if any(source.form == ENCODED for source in sources):
+        # Their chunks are as large as prepare made them; and one split is not endless.
+        return dataset
     later = pools.encoders, pools.scorers, pools.writers
     return limit_backlog(dataset, resolved["chunk_bytes"], pools.readers, *later)
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError
 from pipeline.lease import LEASE_FILE
-from pipeline.ledger import Entry
 from pipeline.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
 from pipeline.objectstore import TEMPORARY_MARK
-from pipeline.parts import ENTRY_KEY, Part, check_part, part_name
-from pipeline.score.chunks import MODEL_KEY, RUN_KEY, SOURCE_KEY
+from pipeline.parts import Part, check_part, part_name
+from pipeline.score.accounts import AccountError, read_account
 from pipeline.storage import Location
 
 _PART = re.compile(r"(rejects/)?part-(\d{5,})-(\d{6,})\.parquet")
@@ -69,10 +68,6 @@ class _Claim:
     """Name, rows and bytes of the file with its rejected lines."""
 
 
-class _FaultError(ValueError):
-    """Something is wrong with a part."""
-
-
 def verify(directory: Location) -> Verdict:
     """Read a scores directory, and hold all that is in it against each other.
 
@@ -117,9 +112,12 @@ def _add(faults: dict[str, str], more: Iterable[tuple[str, str]]) -> None:
         faults.setdefault(name, text)
 
 
-def _strays(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _strays(names: Collection[str]) -> Iterator[tuple[str, str]]:
+    finished = MANIFEST_FILE in names
     for name in sorted(names):
-        if name == LEASE_FILE:
+        if name == LEASE_FILE and finished:
+            yield name, "a job is at its end here, or was cut off there; if there is none, delete it"
+        elif name == LEASE_FILE:
             yield name, "a job is at work here, or was cut off; wait for its end, or give its command again"
         elif TEMPORARY_MARK in name:
             yield name, "a temporary file, which a job left that was cut off; delete it"
@@ -146,28 +144,15 @@ def _claim(name: str, part: Part, run: Run) -> tuple[int, _Claim]:
     """The number of the file that a scores part is of, and what it says.
 
     Raises:
-        _FaultError: that is not what belongs under this name.
+        AccountError: that is not what belongs under this name.
     """
-    try:
-        entry = Entry.from_json(part.metadata[ENTRY_KEY])
-        of_run, model, source = (part.metadata[key].decode() for key in (RUN_KEY, MODEL_KEY, SOURCE_KEY))
-    except (KeyError, ValueError, TypeError):
-        raise _FaultError("does not say which chunk it is of") from None
-    own_name = part_name(entry.file, entry.chunk)
+    entry = read_account(name, part.metadata, run)
     rejected = sum(entry.rejected.values())
-    if name != own_name:
-        raise _FaultError(f"was written as {own_name}: renamed, or a copy")
-    if model != run.model_fingerprint:
-        raise _FaultError(f"was scored by another model, {model}; the directory's is {run.model_fingerprint}")
-    if of_run != run.key:
-        raise _FaultError("is of another run, with other settings")
-    if entry.file >= len(run.inputs) or source != run.inputs[entry.file].path:
-        raise _FaultError(f"is of {source}, which is not the file of the input with that number")
     if entry.rows != part.rows or entry.lines != part.rows + rejected:
-        raise _FaultError(f"{entry.lines} lines in, {part.rows} rows and {rejected} rejected lines out")
+        raise AccountError(f"{entry.lines} lines in, {part.rows} rows and {rejected} rejected lines out")
     rejects = next(((o.path, o.rows or 0, o.bytes) for o in entry.outputs), None)
     if (rejects[1] if rejects else 0) != rejected:
-        raise _FaultError(f"{rejected} lines were rejected, {rejects[1] if rejects else 0} kept in rejects/")
+        raise AccountError(f"{rejected} lines were rejected, {rejects[1] if rejects else 0} kept in rejects/")
     return entry.file, _Claim(
         entry.chunk,
         entry.first_line,

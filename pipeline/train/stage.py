@@ -19,7 +19,6 @@ from pipeline.manifest import (
     OutputFile,
     Run,
     read_manifest,
-    write_manifest,
 )
 from pipeline.model import (
     CARD_FILE,
@@ -29,7 +28,7 @@ from pipeline.model import (
     save_tokenizer,
     tokenizer_json,
 )
-from pipeline.outputs import State, begin, check_apart
+from pipeline.outputs import State, begin, check_apart, finish
 from pipeline.progress import Reporter
 from pipeline.storage import Location, locate
 from pipeline.train.loop import BEST_DIRECTORY, TrainState, TrainTask, train_worker
@@ -145,7 +144,7 @@ def train(
         state = TrainState(**json.loads((Path(directory) / "state.json").read_text(encoding="utf-8")))
         outputs = _write_model(job, Path(directory) / BEST_DIRECTORY)
     manifest = _manifest(job, task, pool, state, outputs, start)
-    write_manifest(job.output, manifest)
+    finish(job.output, manifest)
     job.output.child(CHECKPOINTS).delete_tree()
     return manifest
 

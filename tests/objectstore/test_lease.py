@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 
@@ -81,6 +82,8 @@ def test_a_run_holds_its_directory_until_it_is_let_go(out: Location, store: Stor
 def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
     out: Location, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    # As with a job that a script has started in the background.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     other = json.dumps({"owner": "other", "host": "h", "pid": 2}).encode()
 
     def job() -> None:
@@ -89,10 +92,13 @@ def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
             out.child(LEASE_FILE).write_bytes(other)
             time.sleep(10)
 
-    with pytest.raises(SystemExit) as end:
-        job()
+    try:
+        with pytest.raises(SystemExit) as end:
+            job()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert end.value.code == OutputError.exit_code
-    why = "it took this one for dead, which had not reached the store for a while"
+    why = "it took this one for dead, which had not reached the storage for a while"
     expected = f"error: {out.uri}: another job is writing there; {why}"
     assert capfd.readouterr().err.splitlines() == [expected]
     # That one's right to be there is left to it.

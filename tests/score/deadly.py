@@ -40,6 +40,16 @@ class DeadlyWork(ChunkWork):
 
 
 @dataclass(frozen=True)
+class DeadlyWriting(ChunkWork):
+    """Dies when it is to write one chunk."""
+
+    def _write(self, batch: Batch) -> pa.Table:
+        if (batch.file, batch.chunk) == (0, BAD_CHUNK):
+            os._exit(1)
+        return super()._write(batch)
+
+
+@dataclass(frozen=True)
 class FullDiskWork(ChunkWork):
     """Finds the disk full: twice for each file, or, once a part is there, for good."""
 

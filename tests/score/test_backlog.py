@@ -26,9 +26,9 @@ def test_readers_wait_for_a_slow_model(
     untrained: str, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limited: bool
 ) -> None:
     write_dump(locate(tmp_path / "dump"), rows=ROWS, shards=1, seed=0)
-    if not limited:
-        # That the test would see it: by Ray Data's default, they read everything.
-        monkeypatch.setattr(dataset, "_WAITING", 1 << 20)
+    # That the test would see it: with the least that is allowed, they read everything.
+    if limited:
+        monkeypatch.setattr(dataset, "_LEAST_BYTES", 0)
     sets = ["input.chunk_bytes=65536", "score.precision=float32"]
     job = stage.plan([str(tmp_path / "dump")], untrained, str(tmp_path / "s"), load_config(None, sets))
     manifest = stage.score(job, cluster, Reporter(), predictor=SlowPredictor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,17 +18,17 @@ from pipeline.parts import part_name
 from pipeline.score.resume import Done, committed_entries, find_committed
 from pipeline.score.stage import _unfinished
 from pipeline.storage import locate
-from tests.score.written import CHUNKS, LAST, MIDDLE, PART, write_chunk
+from tests.score.written import CHUNKS, LAST, MIDDLE, PART, RUN, write_chunk
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_whole_directory(scores: Path) -> None:
-    found = find_committed(locate(scores))
+    found = find_committed(locate(scores), RUN)
     assert {f: c.numbers.tolist() for f, c in found.items()} == {0: [0, 1, 2], 1: [0, 1]}
     assert all((c.ended, c.joined) == (True, CHUNKS[f]) for f, c in found.items())
     assert all(c.bytes_read == 9 for c in found.values())
-    entries = list(committed_entries(locate(scores), found))
+    entries = list(committed_entries(locate(scores), RUN, found))
     assert [(e.file, e.chunk) for e in entries] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     assert [o.path for e in entries[:2] for o in e.outputs] == [PART, f"rejects/{MIDDLE}", MIDDLE]
 
@@ -38,37 +39,65 @@ def test_a_whole_directory(scores: Path) -> None:
 def test_a_file_with_gaps_goes_on(scores: Path, gone: list[int], joined: int, ended: bool) -> None:
     for number in gone:
         (scores / part_name(0, number)).unlink()
-    found = find_committed(locate(scores))[0]
+    found = find_committed(locate(scores), RUN)[0]
     assert (found.joined, found.ended) == (joined, ended)
     done = found.done
     assert [n in done for n in range(5)] == [n < 3 and n not in gone for n in range(5)]
 
 
 def test_nothing_is_done_where_nothing_is(tmp_path: Path) -> None:
-    assert find_committed(locate(tmp_path)) == {}
+    assert find_committed(locate(tmp_path), RUN) == {}
 
 
 def test_only_unfinished_files_are_read(scores: Path) -> None:
     sources = [Source(i, f"/in/{n}", 1, "f") for i, n in enumerate("abc")]
     job: Any = SimpleNamespace(sources=sources, max_rows=None)
-    assert _unfinished(job, find_committed(locate(scores))) == sources[2:]
+    assert _unfinished(job, find_committed(locate(scores), RUN)) == sources[2:]
     (scores / LAST).unlink()
-    assert _unfinished(job, find_committed(locate(scores))) == [sources[0], sources[2]]
+    assert _unfinished(job, find_committed(locate(scores), RUN)) == [sources[0], sources[2]]
     # Where lines are counted over all files, those before must be counted again.
     job = SimpleNamespace(sources=sources, max_rows=7)
-    assert _unfinished(job, find_committed(locate(scores))) == sources
+    assert _unfinished(job, find_committed(locate(scores), RUN)) == sources
 
 
 def test_of_each_file_one_part_is_opened(scores: Path) -> None:
     (scores / PART).write_bytes(b"not opened")
-    found = find_committed(locate(scores))
+    found = find_committed(locate(scores), RUN)
     assert found[0].ended
     # It is when its account is needed.
     with pytest.raises(OutputError, match=f"{PART}: not a whole part of this job; delete it and give the"):
-        list(committed_entries(locate(scores), found))
+        list(committed_entries(locate(scores), RUN, found))
     (scores / LAST).write_bytes(b"opened")
     with pytest.raises(OutputError, match=LAST):
-        find_committed(locate(scores))
+        find_committed(locate(scores), RUN)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"settings": {"input": {"max_rows": 7}}}, "is of another run, with other settings"),
+        ({"model_fingerprint": "model 2"}, "was scored by another model, model 2; the"),
+    ],
+)
+def test_a_part_of_another_run_is_not_taken_for_done(scores: Path, other: dict[str, Any], words: str) -> None:
+    another = RUN.model_copy(update=other)
+    write_chunk(scores, 0, 1, run=another)
+    found = find_committed(locate(scores), RUN)
+    with pytest.raises(OutputError, match=f"{MIDDLE}: {words}.*; move it away and give the command again"):
+        list(committed_entries(locate(scores), RUN, found))
+    write_chunk(scores, 0, 2, run=another)
+    with pytest.raises(OutputError, match=f"{LAST}: {words}"):
+        find_committed(locate(scores), RUN)
+
+
+def test_a_part_under_another_name_is_not_taken_for_done(scores: Path) -> None:
+    shutil.copy(scores / PART, scores / MIDDLE)
+    with pytest.raises(OutputError, match=f"{MIDDLE}: was written as {PART}: renamed, or a copy; move it"):
+        list(committed_entries(locate(scores), RUN, find_committed(locate(scores), RUN)))
+    stray = part_name(7, 0)
+    shutil.copy(scores / PART, scores / stray)
+    with pytest.raises(OutputError, match=f"{stray}: there is no such file in the input; move it away"):
+        find_committed(locate(scores), RUN)
 
 
 def test_done_is_a_number_below_or_one_of_others() -> None:
@@ -80,9 +109,10 @@ PLAN = """
 import json, resource, sys, time
 from pipeline.score.resume import find_committed
 from pipeline.storage import locate
+from tests.score.written import RUN
 
 before = time.monotonic()
-found = find_committed(locate(sys.argv[1]))
+found = find_committed(locate(sys.argv[1]), RUN)
 done = [c.done.below for c in found.values()]
 took_s = time.monotonic() - before
 peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -15,7 +15,7 @@ from pipeline.score.chunks import ChunkWork
 from pipeline.score.predictor import Predictor
 from pipeline.score.verify import verify
 from pipeline.storage import locate
-from tests.score.deadly import BAD_CHUNK, DeadlyPredictor, DeadlyWork
+from tests.score.deadly import BAD_CHUNK, DeadlyPredictor, DeadlyWork, DeadlyWriting
 
 pytestmark = pytest.mark.ray
 
@@ -53,3 +53,19 @@ def test_one_chunk_is_set_aside_and_no_other(
     part = pq.read_table(tmp_path / "s" / f"part-00000-{BAD_CHUNK:06d}.parquet")
     assert part.num_rows == 0
     assert part.schema.names == pq.read_schema(tmp_path / "s" / "part-00000-000000.parquet").names
+
+
+def test_a_chunk_that_cannot_be_written_ends_the_job(
+    untrained: str, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = ["input.chunk_bytes=65536", "score.precision=float32"]
+    job = stage.plan([str(dump)], untrained, str(tmp_path / "s"), load_config(None, sets))
+    plain = stage.chunk_work
+    monkeypatch.setattr(stage, "chunk_work", lambda job: DeadlyWriting(**plain(job).__dict__))
+    name = f"part-00000-{BAD_CHUNK:06d}.parquet"
+    with pytest.raises(Exception, match=f"{name}: 3 processes died when they were to write this chunk"):
+        stage.score(job, cluster, Reporter())
+    assert not (tmp_path / "s" / "manifest.json").exists()
+    monkeypatch.undo()
+    stage.score(job, cluster, Reporter())
+    assert verify(locate(tmp_path / "s")).faults == {}

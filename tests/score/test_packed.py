@@ -166,7 +166,8 @@ def test_what_does_not_work_on_a_gpu_is_told_or_done_without(
     with caplog.at_level("INFO"):
         assert forward._lay_out(bert(), options, "cuda") == "padded"
     assert "rows are padded: attention for rows of any length: do not work on this GPU" in caplog.text
-    said = r"^rayview's kernels: do not work on this GPU \((RuntimeError|ModuleNotFoundError): [^\n]*\)$"
+    error = r"\((RuntimeError|ModuleNotFoundError): [^\n]*\)"
+    said = rf"^rayview's kernels: do not work on this GPU {error}; run\.json says to use them"
     with pytest.raises(ModelError, match=said):
         forward._lay_out(bert(), replace(options, kernels=True), "cuda")
     # In float32 there is none to be tried.

@@ -21,7 +21,8 @@ from pipeline.ledger import Entry
 from pipeline.model import ModelCard, tokenizer_json
 from pipeline.parts import ENTRY_KEY
 from pipeline.score import chunks as module
-from pipeline.score.chunks import RUN_KEY, ChunkWork
+from pipeline.score.accounts import RUN_KEY
+from pipeline.score.chunks import ChunkWork
 from pipeline.score.predictor import add_rejects
 from pipeline.storage import locate
 

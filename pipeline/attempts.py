@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from threading import Lock
 
 MOST_DEATHS = 3
-"""A chunk that so many processes died over is set aside."""
+"""A chunk that so many processes died over is set aside; or the job ends, where it cannot be."""
 
 _NAMESPACE = "rayview"
 
