@@ -189,8 +189,8 @@ def score(
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     committed = find_committed(job.output, run)
     earlier = committed_entries(job.output, run, committed)
-    if committed:
-        chunks = sum(len(c.numbers) for c in committed.values())
+    chunks = sum(len(c.numbers) for c in committed.values())
+    if chunks:
         reporter.say(f"score: {counted(chunks, 'chunk')} done before; going on")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
         if ledger.strict or chunks <= _FEW_CHUNKS:
@@ -200,7 +200,8 @@ def score(
     sources = _unfinished(job, committed)
     if sources:
         ledger.fill(_pipeline(job, sources, resolved, pools, committed, predictor), reporter, "score")
-    # For the sums alone a million of them are read, which takes minutes.
+    if chunks > _FEW_CHUNKS:
+        reporter.say(f"score: reading the accounts of the {chunks:,} chunks done before")
     ledger.add_all(earlier)
     counts = ledger.close(all_files=job.max_rows is None)
     price = job.config.cost.per_device_hour
