@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -44,6 +45,9 @@ VICTIMS = {
     "raylet": r"^\S*/raylet( |$)",
 }
 """What is killed, by what its command line looks like while it is at work."""
+
+BRIEF = ("encoder", "writer", "reader")
+"""These are at work for moments, which chance does not hit: in some runs one of them is waited for."""
 
 
 @dataclass
@@ -80,7 +84,7 @@ def run_to_the_end(
         seed: None: nothing is killed.
         output: where the scores go instead.
     """
-    dice, found = random.Random(seed), Outcome()
+    dice, found, kinds = random.Random(seed), Outcome(), list(VICTIMS)
     trace = folder / "trace"
     env = os.environ | {"RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1", TRACE: str(trace)}
     scores = output or str(folder / "scores")
@@ -93,12 +97,16 @@ def run_to_the_end(
             process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log)
             try:
                 kills = 0 if seed is None else dice.choice(KILLS[min(found.starts, len(KILLS)) - 1])
+                if kills and found.starts == 1 and (kind := kinds[seed % len(kinds)]) in BRIEF:
+                    kill_one(process, found.kills, [kind], at_most_s=60)
+                    kills -= 1
                 before = size_of(trace)
                 for _ in range(kills):
                     # Most of them while rows are scored, some while all that is started for it.
                     if dice.random() < AT_WORK_FRAC:
                         wait_for(process, lambda before=before: size_of(trace) > before)
-                    kill_one(process, dice, found.kills)
+                    time.sleep(dice.uniform(0.1, 4))
+                    kill_one(process, found.kills, dice.sample(kinds, len(kinds)), at_most_s=0.7)
                 code = process.wait(LONGEST_S)
             finally:
                 end_all(process)
@@ -106,24 +114,25 @@ def run_to_the_end(
     return found
 
 
-def kill_one(process: subprocess.Popen[bytes], dice: random.Random, kills: Counter[str]) -> None:
-    """After a random time, kill a random one of the processes of a job; a kind that is at work just then."""
-    time.sleep(dice.uniform(0.1, 4))
-    kinds = dice.sample(list(VICTIMS), len(VICTIMS))
+def kill_one(
+    process: subprocess.Popen[bytes], kills: Counter[str], kinds: list[str], at_most_s: float
+) -> None:
+    """Kill a process of a job: of the first kind that is at work within some seconds."""
 
-    def kill() -> bool:
-        found = [p for p in processes_of(process) if re.search(VICTIMS[kinds[0]], title(p))]
+    def kill(kind: str) -> bool:
+        found = [p for p in processes_of(process) if re.search(VICTIMS[kind], title(p))]
         if not found:
             return False
         try:
-            dice.choice(found).kill()
+            found[0].kill()
         except psutil.NoSuchProcess:
             return False
-        kills[kinds[0]] += 1
+        kills[kind] += 1
         return True
 
-    while kinds and process.poll() is None and not wait_for(process, kill, at_most_s=0.7):
-        kinds.pop(0)
+    for kind in kinds:
+        if process.poll() is not None or wait_for(process, partial(kill, kind), at_most_s):
+            return
 
 
 def wait_for(process: subprocess.Popen[bytes], what: Callable[[], bool], at_most_s: float = 60) -> bool:
