@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-_SHARED = re.compile(r"nfs|cifs|smb|ceph|lustre|gpfs|beegfs|gluster|afs|9p|virtiofs|fuse\.")
-"""What the names of network filesystems begin with."""
+_SHARED = re.compile(r"nfs|cifs|smb|ceph|lustre|gpfs|beegfs|gluster|afs|fuse\.(?!fuse-overlayfs)")
+"""What the names of network filesystems begin with; also those that a program serves, as for a bucket."""
 
 
 def is_shared(path: str, mounts: str | None = None) -> bool:

@@ -14,6 +14,7 @@ MOUNTS = """\
 42 22 0:46 / /mnt/with\\040space rw - fuse.s3fs s3fs rw
 43 22 0:47 / /mnt/twice rw - cifs //host/a rw
 44 43 0:48 / /mnt/twice rw - ext4 /dev/sdc rw
+45 22 0:49 / /mnt/image rw - fuse.fuse-overlayfs fuse-overlayfs rw
 """
 
 
@@ -27,6 +28,7 @@ MOUNTS = """\
         ("/mnt/share/local/out", False),
         ("/mnt/with space/out", True),
         ("/mnt/twice/out", False),
+        ("/mnt/image/out", False),
     ],
 )
 def test_by_the_mount_that_is_nearest(path: str, shared: bool) -> None:
