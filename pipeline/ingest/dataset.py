@@ -37,6 +37,9 @@ _IN_FLIGHT = 4
 _LEAST_BYTES = 256 << 20
 """Of Ray's object store, that a job may take: of small chunks what is made may be larger than the text."""
 
+_PRESSURE_FRAC = 0.5
+_RELEASE_S = 60.0
+
 _WAITING = 8
 """Chunks for each call of a process that may be in the object store, before it and after it."""
 
@@ -185,7 +188,8 @@ def map_in_actors(dataset: Any, function: Callable[[pa.Table], pa.Table], pool: 
 def limit_backlog(dataset: Any, chunk_bytes: int, readers: Pool, *others: Pool) -> Any:
     """Let a dataset keep no more chunks in Ray's object store than its steps need to be busy all the time.
 
-    By Ray Data's default readers go on until half of that is full, of all nodes, however slow a later step.
+    By Ray Data's default readers go on until half of that is full, of all nodes, however slow a later step;
+    and then still, a chunk at a time, for as long as the step after them has nothing to do.
 
     Args:
         others: the pools of the steps after the reading.
@@ -196,7 +200,11 @@ def limit_backlog(dataset: Any, chunk_bytes: int, readers: Pool, *others: Pool) 
     chunks = 2 * _READ_AHEAD * readers.size
     chunks += _WAITING * sum(pool.size * pool.calls for pool in others)
     limits = ExecutionResources.for_limits(object_store_memory=max(_LEAST_BYTES, chunks * chunk_bytes))
-    dataset.context.execution_options.resource_limits = limits
+    context = dataset.context
+    context.execution_options.resource_limits = limits
+    # A step that waits for room may go on with what waits for it, in place of a reader with more.
+    context.object_store_memory_pressure_fraction = _PRESSURE_FRAC
+    context.output_backpressure_guard_release_interval_s = _RELEASE_S
     return dataset
 
 
