@@ -38,7 +38,10 @@ _LEAST_BYTES = 256 << 20
 """Of Ray's object store, that a job may take: of small chunks what is made may be larger than the text."""
 
 _PRESSURE_FRAC = 0.5
+"""Of what a dataset may hold: from then on Ray Data lets a step that has no room drain what waits for it."""
+
 _RELEASE_S = 60.0
+"""A reader that must wait is let go on with one chunk, at most so often, lest everything stand still."""
 
 _WAITING = 8
 """Chunks for each call of a process that may be in the object store, before it and after it."""
