@@ -74,7 +74,7 @@ def is_of_part(path: str, output: str) -> bool:
 TROUBLES = {"an error": s3_error(500, "InternalError"), "no answer": Fault()}
 
 
-@pytest.mark.parametrize("name", TROUBLES)
+@pytest.mark.parametrize("name", ["no answer", pytest.param("an error", marks=pytest.mark.slow)])
 def test_a_store_that_fails_for_a_while_in_mid_job(scoring: Scoring, name: str) -> None:
     output, began = f"while-{name.replace(' ', '-')}", threading.Event()
     until, failed = [0.0], [0]

@@ -38,7 +38,7 @@ def wait_for_parts(process: subprocess.Popen[str], folder: Path) -> None:
     raise AssertionError("the job ended, or wrote nothing in time")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_what_is_done_is_kept_and_the_rest_follows(
     dump: Path, untrained: str, tmp_path: Path, number: signal.Signals
 ) -> None:
