@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.benchmarks.memory import RAYS_OWN, Sample, run_measured
+from pipeline.benchmarks.memory import Sample, run_measured
 from pipeline.benchmarks.models import write_model
 from pipeline.config import DEFAULT_MODEL
 from pipeline.errors import RayviewError
@@ -17,6 +18,7 @@ from pipeline.manifest import read_manifest
 from pipeline.storage import locate
 from pipeline.synth import write_dump
 
+_SHARED = Path("/dev/shm")
 _ACTORS = 2
 _EVERY_S = 1.0
 
@@ -62,16 +64,14 @@ def run_slowly(work: Path, rows: int, minutes: int) -> Course:
     pace = {"actors": _ACTORS, "rows_per_s": rows / (60 * minutes) / _ACTORS}
     target = "pipeline.benchmarks.scale:sleeping_actors"
     command = [sys.executable, "-m", "pipeline.benchmarks.rounds", target, json.dumps(about | pace)]
-    course, start = Course(), time.monotonic()
+    course, start, before = Course(), time.monotonic(), _shared()
 
     def see(sample: Sample) -> None:
         seen = course.own_bytes.setdefault(sample.kind, [])
         seen.append((time.monotonic() - start, sample.own_bytes))
         if sample.kind == "driver":
             course.spilled_bytes = max(course.spilled_bytes, _spilled(work))
-        if sample.kind == RAYS_OWN:
-            # Its programs are in there, too, with some dozen MiB.
-            course.store_bytes = max(course.store_bytes, sample.shared_bytes)
+            course.store_bytes = max(course.store_bytes, _shared() - before)
 
     env = os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(work)}
     code = run_measured(command, env, see, _EVERY_S)
@@ -82,6 +82,11 @@ def run_slowly(work: Path, rows: int, minutes: int) -> Course:
     course.chunks = sum("/" not in o.path for o in manifest.outputs)
     course.most_waiting = manifest.details["bill"]["most_waiting_chunks"]
     return course
+
+
+def _shared() -> int:
+    """Bytes of the memory that this machine's processes share, where Linux has it as a filesystem."""
+    return shutil.disk_usage(_SHARED).used if _SHARED.exists() else 0
 
 
 def _spilled(folder: Path) -> int:

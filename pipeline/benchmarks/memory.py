@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 import psutil
 
-RAYS_OWN = "Ray's own"
-"""Kind of the processes that run no task of ours."""
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -22,8 +19,6 @@ class Sample:
     kind: str
     own_bytes: int
     """Its memory, without what it shares with others."""
-    shared_bytes: int
-    """What it shares: with Ray's own, its object store."""
 
 
 def run_measured(
@@ -60,12 +55,12 @@ def _sample(root: psutil.Process) -> Iterator[Sample]:
             with suppress(psutil.NoSuchProcess):
                 memory = process.memory_info()
                 kind = "driver" if process == root else _kind(process.cmdline())
-                yield Sample(kind, memory.rss - memory.shared, memory.shared)
+                yield Sample(kind, memory.rss - memory.shared)
 
 
 def _kind(command: list[str]) -> str:
     """`ray worker` for a process that runs tasks, whatever task it runs just now; else the program."""
     name = (command or [""])[0]
     if name.startswith("ray::"):
-        return RAYS_OWN if re.match(r"ray::(_|Dashboard|RuntimeEnv|Idle?Spawn)", name) else "worker"
-    return RAYS_OWN
+        return "Ray's own" if re.match(r"ray::(_|Dashboard|RuntimeEnv|Idle?Spawn)", name) else "worker"
+    return "Ray's own"

@@ -227,7 +227,7 @@ def test_a_compiler_that_does_not_work_is_told_at_once(
         self.forward = None
 
     monkeypatch.setattr(torch.nn.Module, "compile", broken)
-    said = r"^torch\.compile: does not work here \(TypeError: .*\); leave out score\.compile$"
+    said = r"^torch\.compile: does not work here \(TypeError: .*\); leave out score\.compile, or, if only"
     with pytest.raises(ModelError, match=said):
         Forward(copy_of(classifier), options(precision="float32", compiled=True))
 
