@@ -98,7 +98,8 @@ def test_a_store_that_fails_for_a_while_in_mid_job(scoring: Scoring, name: str) 
     assert scoring.run(output, "verify")[0] == 0
 
 
-@pytest.mark.parametrize("name", ["no leave", pytest.param("an error", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["no leave", "an error"])
 def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(scoring: Scoring, name: str) -> None:
     output, written = f"good-{name.replace(' ', '-')}", list[str]()
     fault = s3_error(403, "AccessDenied") if name == "no leave" else s3_error(500, "InternalError")

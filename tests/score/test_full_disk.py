@@ -16,7 +16,7 @@ from pipeline.score.verify import verify
 from pipeline.storage import locate
 from tests.score.deadly import FullDiskWork
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SETS = ["input.chunk_bytes=65536", "score.precision=float32"]
 
