@@ -264,7 +264,8 @@ def finish(output: Location, manifest: Manifest) -> None:
     for name in sorted(output.sizes().keys() - written):
         left = output.child(name)
         # Its writer may live after all, and have renamed it.
-        if (TEMPORARY_MARK in name or name.startswith("rejects/")) and left.exists():
+        is_leftover = TEMPORARY_MARK in name or name.startswith("rejects/")
+        if is_leftover and _is_ours(name, manifest.stage) and left.exists():
             left.delete_file()
     write_manifest(output, manifest)
     lease = _leases.pop(output.uri, None)

@@ -469,10 +469,11 @@ def test_what_killed_writers_left_is_gone_at_the_end(out: Location) -> None:
     # A chunk was set aside by an attempt that was killed before it wrote the part; the next one scored it.
     left = [f"{TEMPORARY_MARK}1-part-00000-000001.parquet", "rejects/part-00000-000001.parquet"]
     left += [f"rejects/{TEMPORARY_MARK}2-part-00000-000001.parquet"]
-    for name in kept + left:
+    others = ["rejects/notes.txt"]
+    for name in kept + left + others:
         out.child(name).write_bytes(b"rows")
     module.finish(out, manifest_of(RUN, outputs=[OutputFile(path=name, bytes=4) for name in kept]))
-    assert sorted(out.sizes()) == sorted([*kept, "manifest.json", "run.json"])
+    assert sorted(out.sizes()) == sorted([*kept, *others, "manifest.json", "run.json"])
     assert inspect_output(out, RUN) is State.FINISHED
 
 

@@ -190,19 +190,21 @@ def score(
     committed = find_committed(job.output, run)
     earlier = committed_entries(job.output, run, committed)
     chunks = sum(len(c.numbers) for c in committed.values())
+    # The accounts of a million chunks are read in minutes: for the sums alone, which are due at the end.
+    at_once = ledger.strict or chunks <= _FEW_CHUNKS
     if chunks:
         reporter.say(f"score: {counted(chunks, 'chunk')} done before; going on")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
-        if ledger.strict or chunks <= _FEW_CHUNKS:
-            # What is wrong with them must stop the job now, and not at its end.
-            ledger.add_all(earlier)
+    if at_once:
+        # What is wrong with them must stop the job now, and not at its end.
+        ledger.add_all(earlier)
     dataset_start = time.monotonic()
     sources = _unfinished(job, committed)
     if sources:
         ledger.fill(_pipeline(job, sources, resolved, pools, committed, predictor), reporter, "score")
-    if chunks > _FEW_CHUNKS:
+    if not at_once:
         reporter.say(f"score: reading the accounts of the {chunks:,} chunks done before")
-    ledger.add_all(earlier)
+        ledger.add_all(earlier)
     counts = ledger.close(all_files=job.max_rows is None)
     price = job.config.cost.per_device_hour
     bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)
