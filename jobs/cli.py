@@ -91,10 +91,10 @@ def session(name: str) -> Iterator[Session]:
             yield Session(reporter, stdout)
         except KeyboardInterrupt as interrupt:
             code = _explain_interrupt(name, log, reporter.say)
-            _let_go(interrupt)
+            let_go(interrupt)
         except Exception as error:  # noqa: BLE001  The last place where anything can be said.
             code = _explain(error, name, log, reporter.say)
-            _let_go(error)
+            let_go(error)
         finally:
             _leave_ray()
             _release_outputs()
@@ -128,7 +128,7 @@ def _explain(error: Exception, name: str, log: Path, say: Callable[[str], None])
     return 1
 
 
-def _let_go(error: BaseException | None) -> None:
+def let_go(error: BaseException | None) -> None:
     """Let go of what an error's frames hold: a dataset at work must end before Ray does."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
