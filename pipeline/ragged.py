@@ -90,7 +90,7 @@ class Rows:
     """B rows of falling length, one after the other, on the device."""
 
     ids: Any
-    """(T,) int64: the token ids of all rows."""
+    """(T,) int64: the token ids of all rows, and maybe others behind them."""
     positions: Any
     """(T,) int64: the place of each token in its row."""
     bounds: Any
@@ -101,7 +101,12 @@ class Rows:
 
 def padded_width(length: int, max_width: int) -> int:
     """The next multiple of WIDTH_STEP, but not above `max_width`, the most that the model takes."""
-    return max(1, length, min(max_width, -(-length // WIDTH_STEP) * WIDTH_STEP))
+    return max(1, length, min(max_width, round_up(length, WIDTH_STEP)))
+
+
+def round_up(count: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-count // step) * step
 
 
 def token_budget_batches(lengths: IntArray, budget: int, max_width: int) -> list[IntArray]:

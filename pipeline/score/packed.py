@@ -1,4 +1,4 @@
-"""BERT over rows that lie one after the other: nothing is padded, and only what is asked for is computed.
+"""BERT over rows that lie one after the other: no row is padded, and only what is asked for is computed.
 
 transformers' BERT works on rectangles: short rows are filled up, and attention has a mask. Here the matrix
 products go over the tokens of all rows, and attention over each row by itself; see attention.py. The
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.model import pad_token_id
-from pipeline.ragged import IntArray, Ragged, Rows, packed_batches, to_device
+from pipeline.ragged import IntArray, Ragged, Rows, packed_batches, round_up, to_device
 from pipeline.score.attention import Operations, choose_operations
 
 _PROBE_LENGTHS = (7, 7, 5, 2, 1)
@@ -112,14 +112,18 @@ class PackedRows:
 
     def tokens(self, start: int, stop: int) -> int:
         """Ids that some rows make the model compute."""
-        return int(self._ends[stop] - self._ends[start])
+        return round_up(int(self._ends[stop] - self._ends[start]), self._model.model.step)
 
     def logits(self, start: int, stop: int) -> Any:
         """(B, C) float32 on the device."""
+        from torch.nn import functional as f
+
         first, end = int(self._ends[start]), int(self._ends[stop])
         bounds = self._bounds[start : stop + 1] - first
-        rows = Rows(self._ids[first:end], self._positions[first:end], bounds, self._lengths[start:stop])
-        return self._model.model(rows)
+        more = (0, self.tokens(start, stop) - (end - first))
+        ids = f.pad(self._ids[first:end], more, value=self._model.pad_id)
+        positions = f.pad(self._positions[first:end], more)
+        return self._model.model(Rows(ids, positions, bounds, self._lengths[start:stop]))
 
 
 class PackedBert:
@@ -168,9 +172,14 @@ class PackedBert:
         self._pooler = weights(bert.pooler.dense, torch.float32)
         self._classifier = weights(model.classifier, torch.float32)
         self._operations = operations
+        self.step = operations.step
 
     def __call__(self, rows: Rows) -> Any:
-        """(B, C) float32: the logits of B rows."""
+        """(B, C) float32: the logits of B rows.
+
+        Args:
+            rows: their T tokens may have others behind them, which change nothing.
+        """
         from torch.nn import functional as f
 
         hidden = self._words[rows.ids] + self._kind + self._places[rows.positions]
@@ -180,7 +189,7 @@ class PackedBert:
             hidden = self._after(layer, self._attention(layer, hidden, rows), hidden)
         hidden = self._last(self._layers[-1], hidden, rows)
         pooled = f.linear(hidden.float(), *self._pooler).tanh_()
-        return f.linear(pooled, *self._classifier)
+        return f.linear(pooled, *self._classifier)[: len(rows.lengths)]
 
     def _attention(self, layer: Any, hidden: Any, rows: Rows) -> Any:
         from torch.nn import functional as f
@@ -189,12 +198,13 @@ class PackedBert:
         return self._operations.attend(parts[:, 0], parts[:, 1], parts[:, 2], rows, first_only=False)
 
     def _last(self, layer: Any, hidden: Any, rows: Rows) -> Any:
-        """(B, H): what a layer makes of the first token of each row."""
+        """(B, H): what a layer makes of the first token of each row; B is rounded up."""
         from torch.nn import functional as f
 
         weight, bias = layer.attention
         size = hidden.shape[1]
-        first = hidden[rows.bounds[:-1].long()]
+        count = len(rows.lengths)
+        first = hidden[f.pad(rows.bounds[:-1].long(), (0, round_up(count, self.step) - count))]
         query = f.linear(first, weight[:size], bias[:size]).view(len(first), self._heads, -1)
         parts = f.linear(hidden, weight[size:], bias[size:]).view(len(hidden), 2, self._heads, -1)
         attend = self._operations.attend

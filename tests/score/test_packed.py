@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ModelError
-from pipeline.ragged import Ragged
+from pipeline.ragged import Ragged, Rows
 from pipeline.score import attention, forward
 from pipeline.score.attention import (
     BY_LENGTH,
@@ -90,6 +91,29 @@ def test_bfloat16_is_as_near_as_that_of_transformers() -> None:
     found = logits_of(PackedModel(model, "bfloat16", "cpu"), ids, 512)
     theirs = one_by_one(model.to(torch.bfloat16).float(), ids)
     assert 0 < np.abs(found - exact).mean() < 3 * np.abs(theirs - exact).mean()
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_attention_is_within_each_row(first_only: bool) -> None:
+    lengths = np.arange(70, 0, -1)
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    query, key, value = torch.randn(3, int(bounds[-1]) + 9, 3, 16, generator=torch.Generator().manual_seed(0))
+    # What follows the rows must not matter.
+    key[bounds[-1] :] = value[bounds[-1] :] = torch.nan
+    asked = query[: len(lengths) + 5] if first_only else query
+    rows = Rows(None, None, None, lengths)
+    expected = []
+    for n, (start, stop) in enumerate(pairwise(bounds)):
+        q = asked[n : n + 1] if first_only else query[start:stop]
+        weights = (torch.einsum("qhd,khd->hqk", q, key[start:stop]) / 4).softmax(2)
+        expected.append(torch.einsum("hqk,khd->qhd", weights, value[start:stop]))
+    exact = torch.cat([*expected, torch.zeros(len(asked) - sum(map(len, expected)), 3, 16)])
+    parts = (asked, key, value)
+    found = attend_by_length(*parts, rows, first_only=first_only)
+    torch.testing.assert_close(found, exact)
+    # In 16 bits, some keys are hidden ones.
+    found = attend_by_length(*(p.bfloat16() for p in parts), rows, first_only=first_only)
+    torch.testing.assert_close(found.float(), exact, atol=0.02, rtol=0.02)
 
 
 def test_a_bert_of_the_usual_kind_packs() -> None:
