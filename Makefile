@@ -43,6 +43,13 @@ format: $(READY)  ## Rewrite the code in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Daft excludes the pyarrow that is pinned.
+.venv-daft: cluster/requirements.txt  ## Make the environment of the peer Daft, for jobs.bench.
+	$(PYTHON) -m venv $@
+	(echo daft==0.7.26; grep -E '^(torch|transformers)==' $<) > $@/requirements.txt
+	$@/bin/pip install --quiet --disable-pip-version-check -r $@/requirements.txt
+	@touch $@
+
 lock: $(READY)  ## Write the pins anew from pyproject.toml.
 	UV=$(BIN)/uv sh cluster/lock.sh
 

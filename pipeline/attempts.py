@@ -26,13 +26,12 @@ def attempt(step: str, file: int, chunk: int) -> Iterator[int]:
         How many processes have died over it in this step of the job.
     """
     import ray
-
-    if not ray.is_initialized():
-        # In a test, or a trial: nobody would begin again.
-        yield 0
-        return
     from ray.experimental import internal_kv as table
 
+    if not table._internal_kv_initialized():
+        # Outside Ray, as in a test or a trial: nobody would begin again.
+        yield 0
+        return
     job = ray.get_runtime_context().get_job_id()
     key = f"{job}/{step}/{file}/{chunk}"
     died = int(table._internal_kv_get(key, namespace=_NAMESPACE) or 0)

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pipeline.benchmarks.common import MAX_LENGTH, files_of, join
 from pipeline.config import Config, load_config
 from pipeline.progress import Reporter
 
-MAX_LENGTH = 128
 _BATCH_ROWS = 1024
 
 
@@ -50,7 +50,7 @@ def ray_stock(dump: str, output: str) -> float:
 
     class Tokenize:
         def __init__(self) -> None:
-            self.tokenizer = AutoTokenizer.from_pretrained(_model())
+            self.tokenizer = AutoTokenizer.from_pretrained(model_path())
 
         def __call__(self, batch: Any) -> dict[str, Any]:
             texts = [join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
@@ -63,7 +63,7 @@ def ray_stock(dump: str, output: str) -> float:
     start = time.monotonic()
     # Grows as the readers leave cores; fixed at all cores, actors and readers wait for each other.
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=os.cpu_count() or 1)
-    rows = ray.data.read_json(_files(dump), arrow_open_stream_args={"compression": "gzip"})
+    rows = ray.data.read_json(files_of(dump), arrow_open_stream_args={"compression": "gzip"})
     rows = rows.map_batches(Tokenize, batch_size=_BATCH_ROWS, compute=pool)
     rows.write_parquet(output)
     return time.monotonic() - start
@@ -79,7 +79,7 @@ def hugging_face(dump: str, output: str) -> float:
 
     shutil.rmtree(output, ignore_errors=True)
     Path(output).mkdir(parents=True)
-    tokenizer = AutoTokenizer.from_pretrained(_model())
+    tokenizer = AutoTokenizer.from_pretrained(model_path())
 
     def tokenize(batch: Any) -> dict[str, Any]:
         texts = [join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
@@ -89,7 +89,7 @@ def hugging_face(dump: str, output: str) -> float:
     cores = os.cpu_count() or 1
     start = time.monotonic()
     rows = load_dataset(
-        "json", data_files=_files(dump), split="train", cache_dir=f"{output}/cache", num_proc=cores
+        "json", data_files=files_of(dump), split="train", cache_dir=f"{output}/cache", num_proc=cores
     )
     rows = rows.map(tokenize, batched=True, num_proc=cores, remove_columns=rows.column_names)
     rows.to_parquet(f"{output}/rows.parquet")
@@ -102,16 +102,8 @@ def _start_ray_data() -> None:
     ray.data.range(1).materialize()
 
 
-def _model() -> str:
+def model_path() -> str:
+    """Where the default model lies."""
     from pipeline.model import resolve_model
 
     return str(resolve_model(Config().model.name))
-
-
-def _files(dump: str) -> list[str]:
-    return sorted(str(f) for f in Path(dump).iterdir())
-
-
-def join(summary: str | None, text: str | None) -> str:
-    """Summary and body as one text, as others would join them."""
-    return f"{summary or ''} {text or ''}"

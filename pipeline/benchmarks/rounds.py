@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RayviewError
+
+_ROOT = Path(__file__).parents[2]
+
+OWN_ENVIRONMENTS = {"pipeline.benchmarks.peer_daft": ".venv-daft"}
+"""Where a contender runs whose packages do not go with ours: an environment that `make` makes."""
 
 _RESULT = "took_s="
 """What the line of a contender's output begins with that has its result."""
@@ -29,9 +36,14 @@ def run_rounds(
             took in seconds, without the start of its process or of Ray.
         may_fail: contenders that are left out when they fail, as on a real dump that they cannot read.
     Raises:
-        RayviewError: another contender failed; its last line is shown.
+        RayviewError: another contender failed; the last error that it names is shown.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[str, list[float]] = {}
+    for name, (target, _) in calls.items():
+        if Path(_python(target)).exists():
+            seconds[name] = []
+        else:
+            say(f"left out: {name}: make {OWN_ENVIRONMENTS[target.partition(':')[0]]} installs it")
     for number in range(rounds):
         for name in list(seconds):
             try:
@@ -47,13 +59,26 @@ def run_rounds(
 
 
 def _run(name: str, target: str, arguments: dict[str, Any]) -> float:
-    command = [sys.executable, "-m", "pipeline.benchmarks.rounds", target, json.dumps(arguments)]
-    done = subprocess.run(command, env=os.environ | {"RAY_ADDRESS": "local"}, capture_output=True, text=True)
+    command = [_python(target), "-m", "pipeline.benchmarks.rounds", target, json.dumps(arguments)]
+    environment = os.environ | {"RAY_ADDRESS": "local", "PYTHONPATH": str(_ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RayviewError(f"benchmark: {name} ended with exit code {done.returncode}: {last}")
+        raise RayviewError(
+            f"benchmark: {name} ended with exit code {done.returncode}: {_reason(done.stderr)}"
+        )
     # Ray may have its say at any time.
     return next(float(line[len(_RESULT) :]) for line in done.stdout.splitlines() if line.startswith(_RESULT))
+
+
+def _python(target: str) -> str:
+    own = OWN_ENVIRONMENTS.get(target.partition(":")[0])
+    return str(_ROOT / own / "bin" / "python") if own else sys.executable
+
+
+def _reason(stderr: str) -> str:
+    """The last error that a process names, but for what Ray wraps it in; else its last line."""
+    errors = re.findall(r"^(?!ray\.)[\w.]*(?:Error|Exception)\b.*$", stderr, re.MULTILINE)
+    return str([*(stderr.strip().splitlines()[-1:] or ["no message"]), *errors][-1])
 
 
 def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) -> list[dict[str, Any]]:

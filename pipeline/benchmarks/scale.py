@@ -8,12 +8,11 @@ import tempfile
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.benchmarks.score import BEGAN, mark_begin
+from pipeline.benchmarks.common import BEGAN, began, mark_begin
 from pipeline.config import load_config
 from pipeline.ingest.dataset import batch_table, to_batch
 from pipeline.progress import Reporter
@@ -73,4 +72,4 @@ def sleeping_actors(dump: str, model: str, output: str, actors: int, rows_per_s:
         cluster = resources.connect(config.cluster)
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=Sleeper)
-        return time.time() - Path(os.environ[BEGAN]).stat().st_mtime
+        return time.time() - began()

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.benchmarks.ingest import join
+from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
 from pipeline.config import Config, load_config
 from pipeline.model import fingerprint_model
 from pipeline.progress import Reporter
@@ -32,12 +32,9 @@ from pipeline.score.forward import ForwardOptions, load_forward
 from pipeline.score.predictor import Predictor
 from pipeline.storage import locate
 
-MAX_LENGTH = 128
 _PLACES = {"cpu": "cpu", "gpu": "cuda:0"}
 _BATCH_ROWS = 64
 _SORTED_BATCH_ROWS = 32
-BEGAN = "RAYVIEW_BENCHBEGAN"
-"""Environment variable: the file whose time of writing is that of the first row at a model."""
 
 
 def _settings(device: str) -> Config:
@@ -57,7 +54,7 @@ def ours(dump: str, model: str, output: str, device: str) -> float:
         cluster = _only(device, resources.connect(config.cluster))
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=MarkedPredictor)
-        return time.time() - Path(os.environ[BEGAN]).stat().st_mtime
+        return time.time() - began()
 
 
 class MarkedPredictor(Predictor):
@@ -67,13 +64,6 @@ class MarkedPredictor(Predictor):
         """See Predictor."""
         mark_begin()
         return super().__call__(table)
-
-
-def mark_begin() -> None:
-    """Leave a mark, with the time of the first call in any process."""
-    mark = Path(os.environ[BEGAN])
-    if not mark.exists():
-        mark.touch()
 
 
 def _only(device: str, cluster: Cluster) -> Cluster:
@@ -195,19 +185,20 @@ def ray_stock(dump: str, model: str, output: str, device: str) -> float:
             )
             with torch.inference_mode():
                 probabilities = self.model(**inputs.to(place)).logits.softmax(1).cpu().numpy()
-            return {"asin": batch["asin"], "label": probabilities.argmax(1), "prob": list(probabilities)}
+            kept = {"asin": batch["asin"]} if "asin" in batch else {}
+            return kept | {"label": probabilities.argmax(1), "prob": list(probabilities)}
 
     shutil.rmtree(output, ignore_errors=True)
     with tempfile.TemporaryDirectory() as work:
         os.environ[BEGAN] = f"{work}/began"
         ray.init(address="local", log_to_driver=False)
-        rows = ray.data.read_json(_files(dump), arrow_open_stream_args={"compression": "gzip"})
+        rows = ray.data.read_json(files_of(dump), arrow_open_stream_args={"compression": "gzip"})
         # One actor with all cores; as many as there are cores would wait for ever for a reader.
         pool = ray.data.ActorPoolStrategy(size=1)
         gpus = {"num_gpus": 1} if device == "gpu" else {}
         rows = rows.map_batches(Classifier, batch_size=_BATCH_ROWS, compute=pool, **gpus)
         rows.write_parquet(output)
-        return time.time() - Path(os.environ[BEGAN]).stat().st_mtime
+        return time.time() - began()
 
 
 def pipeline_64(dump: str, model: str, output: str, device: str) -> float:
@@ -257,7 +248,7 @@ def sorted_float32(dump: str, model: str, output: str, device: str) -> float:
 
 
 def _texts(dump: str) -> Iterator[str]:
-    for file in _files(dump):
+    for file in files_of(dump):
         for line in _lines(file):
             row = json.loads(line)
             yield join(row.get("summary"), row.get("reviewText"))
@@ -265,13 +256,13 @@ def _texts(dump: str) -> Iterator[str]:
 
 def count_lines(dump: str) -> int:
     """Lines of a folder of gz files."""
-    return sum(len(_lines(file)) for file in _files(dump))
+    return sum(len(_lines(file)) for file in files_of(dump))
 
 
 def write_part_of(dump: str, target: str, parts: int) -> int:
     """Write the first of so many parts of each file of a folder to another folder; returns its lines."""
     Path(target).mkdir()
-    for file in _files(dump):
+    for file in files_of(dump):
         lines = _lines(file)
         first = b"".join(lines[: max(1, len(lines) // parts)])
         Path(target, Path(file).name).write_bytes(gzip.compress(first))
@@ -281,10 +272,6 @@ def write_part_of(dump: str, target: str, parts: int) -> int:
 def _lines(file: str) -> list[bytes]:
     with gzip.open(file) as lines:
         return list(lines)
-
-
-def _files(dump: str) -> list[str]:
-    return sorted(str(f) for f in Path(dump).iterdir())
 
 
 def _use_all_cores() -> None:

@@ -184,7 +184,8 @@ def bench_encode(out: Output, options: Options) -> Entries:
 
 
 def bench_ingest(out: Output, options: Options) -> Entries:
-    """gz to token ids in Parquet, on all cores: ours, Ray Data's stock pattern, Hugging Face datasets."""
+    """gz to token ids in Parquet, on all cores: ours, Ray Data, Hugging Face datasets, Daft."""
+    from pipeline.benchmarks.ingest import model_path
     from pipeline.benchmarks.rounds import results, run_rounds
     from pipeline.storage import locate
     from pipeline.synth import write_dump
@@ -202,6 +203,10 @@ def bench_ingest(out: Output, options: Options) -> Entries:
                 "rayview, whole prepare (also deduplicates, splits and shuffles)": call("ours", whole=True),
                 "Ray Data: read_json, map_batches, write_parquet": call("ray_stock"),
                 "Hugging Face datasets": call("hugging_face"),
+                "Daft: read_json, a class, write_parquet": (
+                    "pipeline.benchmarks.peer_daft:ingest",
+                    {"dump": dump, "output": f"{work}/out", "model": model_path()},
+                ),
             },
             options.rounds,
             out.say,
@@ -213,9 +218,10 @@ def bench_ingest(out: Output, options: Options) -> Entries:
 
 def bench_score(out: Output, options: Options) -> Entries:
     """gz to labels and probabilities: ours, what others use, and the bare forward passes."""
+    from pipeline.benchmarks.common import MAX_LENGTH
     from pipeline.benchmarks.models import write_model
     from pipeline.benchmarks.rounds import results, run_rounds
-    from pipeline.benchmarks.score import MAX_LENGTH, count_lines, write_part_of
+    from pipeline.benchmarks.score import count_lines, write_part_of
     from pipeline.storage import locate
     from pipeline.synth import write_dump
 
@@ -233,18 +239,19 @@ def bench_score(out: Output, options: Options) -> Entries:
         for name, dump in dumps.items():
             part = f"{dump}-part"
             rows = {dump: count_lines(dump), part: write_part_of(dump, part, _SCORE_PART[device])}
-            calls = {
+            calls: dict[str, tuple[str, dict[str, Any]]] = {
                 who: (
-                    f"pipeline.benchmarks.score:{function}",
+                    f"pipeline.benchmarks.{function}",
                     {"dump": what, "model": f"{work}/model", "output": f"{work}/out", "device": device},
                 )
                 for who, (function, what) in {
-                    "rayview, whole job": ("ours", dump),
-                    "its forward passes alone": ("forward_alone", dump),
-                    "transformers' forward passes alone, same precision": ("bare", dump),
-                    "PyTorch loop sorted by length, float32": ("sorted_float32", part),
-                    "transformers pipeline(batch_size=64)": ("pipeline_64", part),
-                    "Ray Data: read_json, map_batches, float32 padded to 128": ("ray_stock", part),
+                    "rayview, whole job": ("score:ours", dump),
+                    "its forward passes alone": ("score:forward_alone", dump),
+                    "transformers' forward passes alone, same precision": ("score:bare", dump),
+                    "PyTorch loop sorted by length, float32": ("score:sorted_float32", part),
+                    "transformers pipeline(batch_size=64)": ("score:pipeline_64", part),
+                    "Ray Data: read_json, map_batches, float32 padded to 128": ("score:ray_stock", part),
+                    "Daft: read_json, a class, float32 padded": ("peer_daft:score", part),
                 }.items()
             }
             theirs = [who for who, (target, _) in calls.items() if target not in _OURS]

@@ -1,0 +1,95 @@
+"""Daft as its documentation shows batch inference: read_json, a class with a batch method, write_parquet.
+
+It runs in an environment of its own, `make .venv-daft`, as it excludes the pyarrow that we pin.
+
+Source: https://docs.daft.ai, custom code, "Stateful Class UDFs with @daft.cls".
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from typing import Any
+
+from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
+
+_SCORE_BATCH_ROWS = 64
+_INGEST_BATCH_ROWS = 1024
+
+
+def score(dump: str, model: str, output: str, device: str) -> float:
+    """gz to labels and probabilities, in batches padded to their longest row, in float32; see score.py."""
+    import daft
+    import torch
+    from daft import DataType
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    place = {"cpu": "cpu", "gpu": "cuda:0"}[device]
+
+    @daft.cls(gpus=1 if device == "gpu" else 0, max_concurrency=1)
+    class Classifier:
+        def __init__(self) -> None:
+            torch.set_num_threads(os.cpu_count() or 1)
+            self.tokenizer = AutoTokenizer.from_pretrained(model)
+            self.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(place)
+
+        @daft.method.batch(  # type: ignore[untyped-decorator]
+            return_dtype=DataType.list(DataType.float32()), batch_size=_SCORE_BATCH_ROWS
+        )
+        def probabilities(self, summaries: Any, texts: Any) -> list[list[float]]:
+            mark_begin()
+            joined = [join(*pair) for pair in zip(summaries.to_pylist(), texts.to_pylist(), strict=True)]
+            inputs = self.tokenizer(
+                joined, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
+            )
+            with torch.inference_mode():
+                found: list[list[float]] = self.model(**inputs.to(place)).logits.softmax(1).tolist()
+            return found
+
+    shutil.rmtree(output, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as work:
+        os.environ[BEGAN] = f"{work}/began"
+        rows = _read(dump)
+        rows = rows.with_column("prob", Classifier().probabilities(rows["summary"], rows["reviewText"]))
+        rows.select("asin", "prob").write_parquet(output)
+        return time.time() - began()
+
+
+def ingest(dump: str, output: str, model: str) -> float:
+    """gz to token ids in Parquet, on all cores; see ingest.py."""
+    import daft
+    from daft import DataType
+    from transformers import AutoTokenizer
+
+    @daft.cls(max_concurrency=os.cpu_count() or 1)
+    class Tokenize:
+        def __init__(self) -> None:
+            self.tokenizer = AutoTokenizer.from_pretrained(model)
+
+        @daft.method.batch(  # type: ignore[untyped-decorator]
+            return_dtype=DataType.list(DataType.int32()), batch_size=_INGEST_BATCH_ROWS
+        )
+        def ids(self, summaries: Any, texts: Any) -> list[list[int]]:
+            joined = [join(*pair) for pair in zip(summaries.to_pylist(), texts.to_pylist(), strict=True)]
+            found: list[list[int]] = self.tokenizer(joined, truncation=True, max_length=MAX_LENGTH)[
+                "input_ids"
+            ]
+            return found
+
+    shutil.rmtree(output, ignore_errors=True)
+    start = time.monotonic()
+    rows = _read(dump)
+    rows = rows.with_column("input_ids", Tokenize().ids(rows["summary"], rows["reviewText"]))
+    rows.select("input_ids", "overall").write_parquet(output)
+    return time.monotonic() - start
+
+
+def _read(dump: str) -> Any:
+    """A dump, in which a field that no review has is there and empty."""
+    import daft
+
+    rows = daft.read_json(files_of(dump))
+    missing = {"asin", "summary"} - set(rows.column_names)
+    return rows.with_columns({name: daft.lit(None).cast(daft.DataType.string()) for name in missing})
