@@ -32,7 +32,7 @@ class Course:
     most_waiting: int = 0
     """Chunks that were encoded, and not yet at the model."""
     store_bytes: int = 0
-    """Most that Ray's object store ever held."""
+    """Most that Ray's object store ever held, and whatever else shared memory meanwhile."""
     spilled_bytes: int = 0
     """Most that it wrote to the disk for want of memory."""
     own_bytes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
