@@ -161,8 +161,8 @@ def bench_backlog(out: Output, options: Options) -> Entries:
         )
     out.print(
         f"{found.chunks:,} chunks, at most {found.most_waiting:,} of which waited for the model. Ray spilled"
-        f" {found.spilled_bytes >> 20:,} MiB; shared memory, with what other programs took of it, grew by at most"
-        f" {found.store_bytes >> 20:,} MiB."
+        f" {found.spilled_bytes >> 20:,} MiB; shared memory, with what other programs took of it, grew by at"
+        f" most {found.store_bytes >> 20:,} MiB."
     )
     return results
 
