@@ -53,5 +53,5 @@ format: $(READY)  ## Rewrite the code in the project's style.
 lock: $(READY)  ## Write the pins anew from pyproject.toml.
 	UV=$(BIN)/uv sh cluster/lock.sh
 
-clean:  ## Delete the environment and what the demo wrote.
-	rm -rf $(VENV) $(DEMO)
+clean:  ## Delete the environments and what the demo wrote.
+	rm -rf $(VENV) .venv-daft $(DEMO)
