@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 REQUIREMENTS := cluster/requirements.txt cluster/requirements-nodeps.txt cluster/requirements-dev.txt
 DEMO := demo
 
-.PHONY: help demo test test-slow lint format lock clean
+.PHONY: help demo test test-slow lint format daft lock clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -43,11 +43,13 @@ format: $(READY)  ## Rewrite the code in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+daft: .venv-daft/.ready  ## Make the environment of the peer Daft, for jobs.bench.
+
 # Daft excludes the pyarrow that is pinned.
-.venv-daft: cluster/requirements.txt  ## Make the environment of the peer Daft, for jobs.bench.
-	$(PYTHON) -m venv $@
-	(echo daft==0.7.26; grep -E '^(torch|transformers)==' $<) > $@/requirements.txt
-	$@/bin/pip install --quiet --disable-pip-version-check -r $@/requirements.txt
+.venv-daft/.ready: cluster/requirements.txt
+	$(PYTHON) -m venv .venv-daft
+	(echo daft==0.7.26; grep -E '^(torch|transformers)==' $<) > .venv-daft/requirements.txt
+	.venv-daft/bin/pip install --quiet --disable-pip-version-check -r .venv-daft/requirements.txt
 	@touch $@
 
 lock: $(READY)  ## Write the pins anew from pyproject.toml.

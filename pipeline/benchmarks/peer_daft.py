@@ -1,8 +1,7 @@
 """Daft as its documentation shows batch inference: read_json, a class with a batch method, write_parquet.
 
 The methods get batches of the size that Daft likes: with `batch_size` it took four times as long to tokenize
-(Daft 0.7.26). It runs in an environment of its own, that of `make .venv-daft`: it excludes our
-pyarrow.
+(Daft 0.7.26). It runs in an environment of its own, `make daft`, as it excludes our pyarrow.
 
 Source: https://docs.daft.ai, custom code, "Stateful Class UDFs with @daft.cls".
 """

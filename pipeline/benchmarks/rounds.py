@@ -16,8 +16,8 @@ from pipeline.errors import RayviewError
 
 _ROOT = Path(__file__).parents[2]
 
-OWN_ENVIRONMENTS = {"pipeline.benchmarks.peer_daft": ".venv-daft"}
-"""Where a contender runs whose packages do not go with ours: an environment that `make` makes."""
+_OWN_ENVIRONMENTS = {"pipeline.benchmarks.peer_daft": "daft"}
+"""For a contender whose packages do not go with ours: `make NAME` makes the environment .venv-NAME."""
 
 _RESULT = "took_s="
 """What the line of a contender's output begins with that has its result."""
@@ -40,10 +40,11 @@ def run_rounds(
     """
     seconds: dict[str, list[float]] = {}
     for name, (target, _) in calls.items():
-        if Path(_python(target)).exists():
+        own = _own_environment(target)
+        if own is None or Path(_ROOT, f".venv-{own}", ".ready").exists():
             seconds[name] = []
         else:
-            say(f"left out: {name}: make {OWN_ENVIRONMENTS[target.partition(':')[0]]} installs it")
+            say(f"left out: {name}: make {own} installs it")
     for number in range(rounds):
         for name in list(seconds):
             try:
@@ -70,9 +71,13 @@ def _run(name: str, target: str, arguments: dict[str, Any]) -> float:
     return next(float(line[len(_RESULT) :]) for line in done.stdout.splitlines() if line.startswith(_RESULT))
 
 
+def _own_environment(target: str) -> str | None:
+    return _OWN_ENVIRONMENTS.get(target.partition(":")[0])
+
+
 def _python(target: str) -> str:
-    own = OWN_ENVIRONMENTS.get(target.partition(":")[0])
-    return str(_ROOT / own / "bin" / "python") if own else sys.executable
+    own = _own_environment(target)
+    return str(_ROOT / f".venv-{own}" / "bin" / "python") if own else sys.executable
 
 
 def _reason(stderr: str) -> str:

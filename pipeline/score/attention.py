@@ -134,7 +134,7 @@ def attend_by_length(query: Any, key: Any, value: Any, rows: Rows, *, first_only
             part.view(count, -1, *part.shape[1:]) for part in (query[asked], key[token:end], value[token:end])
         )
         bias, width = None, round_up(length, _KEYS_STEP)
-        if key.element_size() == 2 and length < width < 2 * length:
+        if key.device.type == "cpu" and key.element_size() == 2 and length < width < 2 * length:
             k, v = (pad(part, (0, 0, 0, 0, 0, width - length)) for part in (k, v))
             bias = _hide_from(length, width, query.dtype)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))

@@ -17,7 +17,7 @@ from pipeline.score.verify import verify
 from pipeline.storage import locate
 from tests.score.deadly import FullDiskWork
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 SETS = ["input.chunk_bytes=65536", "score.precision=float32"]
 

@@ -116,6 +116,16 @@ def test_attention_is_within_each_row(first_only: bool) -> None:
     torch.testing.assert_close(found.float(), exact, atol=0.02, rtol=0.02)
 
 
+@pytest.mark.parametrize("first_only", [False, True])
+def test_attention_stays_on_the_device_of_its_rows(first_only: bool) -> None:
+    # What GPUs' operations are compared with, also in 16 bits; a mask made on the CPU would not do there.
+    lengths = np.array([40, 17, 2])
+    key = torch.empty(int(lengths.sum()), 3, 16, dtype=torch.bfloat16, device="meta")
+    query = key[: len(lengths)] if first_only else key
+    found = attend_by_length(query, key, key, Rows(None, None, None, lengths), first_only=first_only)
+    assert (found.device.type, found.shape) == ("meta", query.shape)
+
+
 def test_a_bert_of_the_usual_kind_packs() -> None:
     assert packs(bert())
     # Too short for the rows of the probe.
