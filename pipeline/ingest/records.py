@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -24,6 +25,10 @@ from pipeline.ingest.rejects import RejectedLine
 _VALUES = (*CARRIED_FIELDS, "stars")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+
+_LITERALS = Lock()
+"""CPython up to 3.11.7 and 3.12.1 counts the depth of all threads' literals together, and then raises a
+SystemError now and then (gh-106905); nor are filters of warnings made for threads."""
 
 
 class BadRecordError(Exception):
@@ -45,7 +50,7 @@ def decode_json(line: bytes) -> Any:
 def decode_python(line: bytes) -> Any:
     """The value of a line that holds a Python literal, which is never run; ValueError where it is none."""
     try:
-        with warnings.catch_warnings():
+        with _LITERALS, warnings.catch_warnings():
             # Texts hold backslashes of every kind.
             warnings.simplefilter("ignore")
             return ast.literal_eval(line.decode().strip())
