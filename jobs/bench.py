@@ -25,7 +25,7 @@ def main(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="What to run: quality, memory, backlog, encode, ingest, score, scale, train.",
+            help="What to run: quality, memory, backlog, encode, ingest, score, start, scale, train.",
         ),
     ],
     run_dir: Annotated[

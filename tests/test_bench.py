@@ -48,6 +48,7 @@ def test_encode_compares_on_synthetic_reviews_and_on_a_given_dump(tmp_path: Path
             ],
         ),
         ("train", ["rayview", "transformers Trainer"]),
+        ("start", ["jobs.score", "Ray", "the model alone, in an actor", "the model alone, in transf"]),
         ("scale", ["1 actor", "2 actors", "4 actors", "8 actors", "16 actors"]),
     ],
 )
@@ -60,6 +61,6 @@ def test_each_contender_runs(tmp_path: Path, bench: str, contenders: list[str]) 
     for entry, name in zip(results, contenders, strict=True):
         assert entry["bench"].startswith(f"{bench}, ")
         assert entry["contender"].startswith(name)
-        assert entry["unit"] == "rows/s"
+        assert entry["unit"] == ("s" if bench == "start" else "rows/s")
         assert 0 < entry["low"] <= entry["median"] <= entry["high"]
         assert entry["ratio"] > 0

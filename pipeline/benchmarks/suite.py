@@ -19,6 +19,8 @@ _SCORE_PART = {"cpu": 4, "gpu": 64}
 """The slower contenders of the benchmark score get the first of so many parts of each file: at a tenth of the
 rate, to score all would take an hour, and tell the same."""
 
+_START_ROWS = 500
+
 _SHARDS = 8
 """Files of a dump, so that readers that take a file at a time use all cores."""
 
@@ -264,6 +266,37 @@ def bench_score(out: Output, options: Options) -> Entries:
     return entries
 
 
+def bench_start(out: Output, options: Options) -> Entries:
+    """Seconds from the command to the first scored rows of a small file, and those of its parts alone."""
+    from pipeline.benchmarks.common import MAX_LENGTH
+    from pipeline.benchmarks.models import write_model
+    from pipeline.benchmarks.rounds import results, run_rounds
+    from pipeline.storage import locate
+    from pipeline.synth import write_dump
+
+    whole = "jobs.score, from the command to the first part"
+    with tempfile.TemporaryDirectory() as work:
+        write_model(Path(work, "model"), options.model, MAX_LENGTH)
+        write_dump(locate(f"{work}/dump"), rows=_START_ROWS, shards=1, seed=0)
+        about = {"model": f"{work}/model"}
+        calls: dict[str, tuple[str, dict[str, Any]]] = {
+            whole: ("first_rows", {**about, "dump": f"{work}/dump", "output": f"{work}/out"}),
+            "Ray alone": ("ray_alone", {}),
+            "the model alone, in an actor": ("our_model_alone", about),
+            "the model alone, in transformers": ("model_alone", about),
+        }
+        targets = {who: (f"pipeline.benchmarks.start:{name}", more) for who, (name, more) in calls.items()}
+        seconds = run_rounds(targets, options.rounds, out.say)
+    found = results(f"start, {_START_ROWS} reviews", "s", seconds, ours=whole)
+    out.print(f"| {found[0]['bench']} | s | low – high |")
+    out.print("|---|---|---|")
+    for e in found:
+        # More than 1 is better for us, as everywhere.
+        e["ratio"] = 1 / e["ratio"]
+        out.print(f"| {e['contender']} | {e['median']:.1f} | {e['low']:.1f} – {e['high']:.1f} |")
+    return found
+
+
 def bench_scale(out: Output, options: Options) -> Entries:
     """Scoring with 1 to 16 actors that sleep as long as a GPU would compute."""
     from pipeline.benchmarks.models import write_model
@@ -336,6 +369,7 @@ BENCHES: dict[str, Callable[[Output, Options], Entries]] = {
     "encode": bench_encode,
     "ingest": bench_ingest,
     "score": bench_score,
+    "start": bench_start,
     "scale": bench_scale,
     "train": bench_train,
 }

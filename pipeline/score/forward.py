@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +24,8 @@ from pipeline.copies import local_copy
 from pipeline.errors import ModelError
 from pipeline.model import fingerprint_model, load_classifier
 from pipeline.ragged import IntArray, Ragged
-from pipeline.score.packed import PackedModel, packs
+from pipeline.score.checkpoint import read_bert
+from pipeline.score.packed import PackedModel
 from pipeline.score.padded import PaddedModel
 from pipeline.storage import locate
 
@@ -169,22 +171,27 @@ def read_forward(options: ForwardOptions) -> Forward:
         ModelError: it is another one by now; two models never mix in one output.
     """
     directory = local_copy(locate(options.model))
+    forward = Forward(directory, options)
+    # Afterwards: what is put in its place while it is read is noticed.
     if fingerprint_model(locate(directory)) != options.fingerprint:
         raise ModelError(f"{options.model}: was written anew since the job began; give the command again")
-    return Forward(load_classifier(directory), options)
+    return forward
 
 
 class Forward:
     """A classifier in the precision asked for, on a GPU where there is one."""
 
-    def __init__(self, model: Any, options: ForwardOptions) -> None:
-        """Take over a float32 classifier; its weights are changed in place."""
+    def __init__(self, directory: Path, options: ForwardOptions) -> None:
+        """Read a model.
+
+        Raises:
+            ModelError: it cannot be loaded, or computed as the options say.
+        """
         import torch
 
         torch.set_num_threads(options.threads)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.classes = model.config.num_labels
-        self.model = _lay_out(model.eval(), options, self.device)
+        self.model = _lay_out(directory, options, self.device)
 
     def __call__(self, ids: Ragged, batch_tokens: int) -> Scored:
         """Hand N rows to the device.
@@ -212,7 +219,7 @@ class Forward:
         order = np.concatenate([np.zeros(0, np.int64), *batches])
         rows = self.model.rows(ids, order)
         tokens, halvings, errors = 0, 0, dict[int, str]()
-        found = [torch.empty((0, self.classes), device=self.device)]
+        found = [torch.empty((0, self.model.classes), device=self.device)]
         spans = _spans(batches)
         with torch.inference_mode():
             while spans:
@@ -227,7 +234,7 @@ class Forward:
                             # No fault of the row's: something else holds the memory.
                             raise BrokenDeviceError(_first_line(error)) from None
                         errors[start] = _first_line(error)
-                        found.append(torch.full((1, self.classes), torch.nan, device=self.device))
+                        found.append(torch.full((1, self.model.classes), torch.nan, device=self.device))
                         continue
                     middle = (start + stop) // 2
                     spans += [(middle, stop), (start, middle)]
@@ -239,10 +246,10 @@ class Forward:
         return Scored(host, order, clock, tokens, halvings, errors)
 
 
-def _lay_out(model: Any, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
-    if not options.compiled and packs(model):
+def _lay_out(directory: Path, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
+    if not options.compiled and (checkpoint := read_bert(directory)) is not None:
         try:
-            return PackedModel(model, options.precision, device, kernels=options.kernels)
+            return PackedModel(checkpoint, options.precision, device, kernels=options.kernels)
         except ModelError as error:
             if options.kernels:
                 raise ModelError(
@@ -250,6 +257,7 @@ def _lay_out(model: Any, options: ForwardOptions, device: str) -> PackedModel | 
                     " begin again with --overwrite"
                 ) from None
             logging.getLogger(__name__).info("rows are padded: %s", error)
+    model = load_classifier(directory).eval()
     return PaddedModel(model, options.precision, device, options.max_length, compiled=options.compiled)
 
 

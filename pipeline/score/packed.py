@@ -9,47 +9,27 @@ Source: Devlin et al. 2019, arXiv:1810.04805; as transformers' BertForSequenceCl
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from pipeline.model import pad_token_id
 from pipeline.ragged import IntArray, Ragged, Rows, packed_batches, round_up, to_device
 from pipeline.score.attention import Operations, choose_operations
-
-_PROBE_LENGTHS = (7, 7, 5, 2, 1)
-_PROBE_ATOL = 1e-3
-
-
-def packs(model: Any) -> bool:
-    """Whether `PackedBert` computes what a classifier does: a BERT of the usual kind, as a probe confirms."""
-    import torch
-
-    config = model.config
-    if type(model).__name__ != "BertForSequenceClassification" or config.is_decoder:
-        return False
-    if config.hidden_act != "gelu" or next(model.parameters()).device.type != "cpu":
-        return False
-    lengths = np.minimum(_PROBE_LENGTHS, config.max_position_embeddings)
-    bounds = np.concatenate([[0], np.cumsum(lengths)])
-    ids = Ragged((np.arange(bounds[-1]) % config.vocab_size).astype(np.int32), bounds)
-    with torch.inference_mode():
-        rows = [torch.from_numpy(ids.values[a:b].astype(np.int64)) for a, b in pairwise(bounds)]
-        expected = torch.cat([model(input_ids=row[None]).logits for row in rows])
-        packed = PackedModel(model, "float32", "cpu").rows(ids, np.arange(len(lengths)))
-        found = packed.logits(0, len(lengths))
-    return torch.allclose(found, expected, atol=_PROBE_ATOL, rtol=_PROBE_ATOL)
+from pipeline.score.checkpoint import BertCheckpoint
 
 
 class PackedModel:
-    """A classifier that `packs` says yes to, on its device."""
+    """A BERT classifier on its device."""
 
-    def __init__(self, model: Any, precision: str, device: str, *, kernels: bool = False) -> None:
-        """Take copies of its float32 weights; see padded.PaddedModel.
+    def __init__(
+        self, checkpoint: BertCheckpoint, precision: str, device: str, *, kernels: bool = False
+    ) -> None:
+        """Put the weights there.
 
         Args:
+            precision: float32 or bfloat16.
             kernels: whether to compute with kernels.py on a GPU.
         Raises:
             ModelError: attention for rows of any length, or the kernels, do not work on this GPU.
@@ -57,14 +37,13 @@ class PackedModel:
         import torch
 
         self.device = device
-        self.pad_id = pad_token_id(model)
-        heads = model.config.num_attention_heads
-        size = model.config.hidden_size // heads
-        operations = choose_operations(device, precision, heads, size, kernels=kernels)
-        self.model = PackedBert(model, getattr(torch, precision), device, operations)
-        layers = model.bert.encoder.layer
-        self._layers, self._size = len(layers), model.config.hidden_size
-        self._weights = sum(p.numel() for p in layers[0].parameters() if p.dim() == 2)
+        self.pad_id, self.classes = checkpoint.pad_id, checkpoint.classes
+        self._layers, self._hidden = checkpoint.layers, checkpoint.hidden
+        heads = checkpoint.heads
+        operations = choose_operations(device, precision, heads, self._hidden // heads, kernels=kernels)
+        self.model = PackedBert(checkpoint, getattr(torch, precision), device, operations)
+        first = [t for name, t in checkpoint.tensors.items() if ".layer.0." in name]
+        self._weights = sum(t.numel() for t in first if t.dim() == 2)
 
     def cut(self, lengths: IntArray, batch_tokens: int) -> list[IntArray]:
         """See `packed_batches`."""
@@ -80,10 +59,10 @@ class PackedModel:
         In the last layer all tokens have a key and a value, and only the first of each row has the rest.
         """
         tokens, pairs = float(lengths.sum()), float((lengths * lengths).sum())
-        all_but_last = (self._layers - 1) * (2 * self._weights * tokens + 4 * self._size * pairs)
-        keys = 2 * self._size * self._size
-        last = 2 * keys * tokens + 2 * (self._weights - keys) * len(lengths) + 4 * self._size * tokens
-        pooler = 2 * self._size * self._size * len(lengths)
+        all_but_last = (self._layers - 1) * (2 * self._weights * tokens + 4 * self._hidden * pairs)
+        keys = 2 * self._hidden * self._hidden
+        last = 2 * keys * tokens + 2 * (self._weights - keys) * len(lengths) + 4 * self._hidden * tokens
+        pooler = 2 * self._hidden * self._hidden * len(lengths)
         return float(all_but_last + last + pooler)
 
 
@@ -129,48 +108,44 @@ class PackedRows:
 class PackedBert:
     """A BERT classifier in evaluation mode."""
 
-    def __init__(self, model: Any, dtype: Any, device: str, operations: Operations) -> None:
-        """Take copies of a classifier's weights.
+    def __init__(self, checkpoint: BertCheckpoint, dtype: Any, device: str, operations: Operations) -> None:
+        """Put the weights on a device.
 
         Args:
-            model: one that `packs` says yes to, in float32.
             dtype: of the encoder; its head stays in float32: its few operations cost nothing, and
                 probabilities of 8 bits would tie.
         """
         import torch
 
-        bert, config = model.bert, model.config
-        self._heads = config.num_attention_heads
-        self._eps = config.layer_norm_eps
+        self._heads, self._eps = checkpoint.heads, checkpoint.eps
 
         def put(*tensors: Any, as_dtype: Any = dtype) -> Any:
-            joined = torch.cat([t.detach() for t in tensors]) if len(tensors) > 1 else tensors[0].detach()
+            joined = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
             return joined.to(device, as_dtype).contiguous()
 
-        def weights(module: Any, as_dtype: Any = dtype) -> Any:
-            return put(module.weight, as_dtype=as_dtype), put(module.bias, as_dtype=as_dtype)
+        def weights(*modules: tuple[Any, Any], as_dtype: Any = dtype) -> tuple[Any, Any]:
+            weight, bias = zip(*modules, strict=True)
+            return put(*weight, as_dtype=as_dtype), put(*bias, as_dtype=as_dtype)
 
-        embeddings = bert.embeddings
-        self._words = put(embeddings.word_embeddings.weight)
-        self._places = put(embeddings.position_embeddings.weight)
-        self._kind = put(embeddings.token_type_embeddings.weight)[0]
-        self._norm = weights(embeddings.LayerNorm)
+        self._words = put(checkpoint.embedding("word"))
+        self._places = put(checkpoint.embedding("position"))
+        self._kind = put(checkpoint.embedding("token_type"))[0]
+        self._norm = weights(checkpoint.embedding_norm())
         self._layers = []
-        for layer in bert.encoder.layer:
-            attention, joined = layer.attention.self, layer.attention.output
-            parts = (attention.query, attention.key, attention.value)
+        for number in range(checkpoint.layers):
+            in_layer = partial(checkpoint.in_layer, number)
             self._layers.append(
                 SimpleNamespace(
-                    attention=(put(*(p.weight for p in parts)), put(*(p.bias for p in parts))),
-                    joined=weights(joined.dense),
-                    first_norm=weights(joined.LayerNorm),
-                    wide=weights(layer.intermediate.dense),
-                    narrow=weights(layer.output.dense),
-                    second_norm=weights(layer.output.LayerNorm),
+                    attention=weights(*(in_layer(f"attention.self.{n}") for n in ("query", "key", "value"))),
+                    joined=weights(in_layer("attention.output.dense")),
+                    first_norm=weights(in_layer("attention.output.LayerNorm")),
+                    wide=weights(in_layer("intermediate.dense")),
+                    narrow=weights(in_layer("output.dense")),
+                    second_norm=weights(in_layer("output.LayerNorm")),
                 )
             )
-        self._pooler = weights(bert.pooler.dense, torch.float32)
-        self._classifier = weights(model.classifier, torch.float32)
+        self._pooler = weights(checkpoint.module("bert.pooler.dense"), as_dtype=torch.float32)
+        self._classifier = weights(checkpoint.module("classifier"), as_dtype=torch.float32)
         self._operations = operations
         self.step = operations.step
 

@@ -23,7 +23,7 @@ class PaddedModel:
             precision: float32 or bfloat16.
             max_length: the most ids that the model takes in a row.
         """
-        self.device, self.max_length = device, max_length
+        self.device, self.max_length, self.classes = device, max_length, model.config.num_labels
         self.pad_id = pad_token_id(model)
         self.model = _in_precision(model, precision).to(device)
         self.mask = _mask_of(self.model, device)

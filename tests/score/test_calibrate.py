@@ -19,6 +19,7 @@ from pipeline.score.calibrate import BATCH_TOKENS, Question, calibrate
 from pipeline.score.forward import Forward, ForwardOptions
 from pipeline.score.packed import PackedModel
 from pipeline.score.padded import PaddedModel
+from tests.score.saved import forward_of
 
 OPTIONS = ForwardOptions("m", "f", max_length=30, precision="bfloat16")
 
@@ -30,7 +31,7 @@ def model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def read(options: ForwardOptions) -> Forward:
         asked.append(options)
-        return Forward(load_classifier(tiny_model, ["bad", "good"]), options)
+        return forward_of(load_classifier(tiny_model, ["bad", "good"]), options)
 
     monkeypatch.setattr(module, "load_forward", read)
     monkeypatch.setattr(module, "read_forward", read)

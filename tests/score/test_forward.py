@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.score.forward import BrokenDeviceError, Forward, ForwardOptions, l
 from pipeline.score.packed import PackedModel
 from pipeline.score.padded import PaddedModel
 from pipeline.storage import locate
+from tests.score.saved import forward_of
 
 LABELS = ["bad", "fair", "good"]
 MAX_LENGTH = 30
@@ -37,18 +39,12 @@ def classifier(tiny_model: Path) -> Any:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to lay rows out; BERT takes the first by itself."""
     if request.param == "padded":
-        monkeypatch.setattr(module, "packs", lambda model: False)
+        monkeypatch.setattr(module, "read_bert", lambda directory: None)
     return str(request.param)
 
 
 def options(**other: Any) -> ForwardOptions:
     return ForwardOptions(**{"model": "m", "fingerprint": "f", "max_length": MAX_LENGTH} | other)
-
-
-def copy_of(model: Any) -> Any:
-    import copy
-
-    return copy.deepcopy(model)
 
 
 def rows_of(lengths: list[int], seed: int = 0) -> Ragged:
@@ -69,7 +65,7 @@ def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("budget", [1, 64, 200, 100_000])
 def test_batches_give_what_single_rows_do(classifier: Any, way: str, budget: int) -> None:
     ids = rows_of([3, 30, 8, 8, 1, 17, 30, 2, 24, 8, 8, 8])
-    forward = Forward(copy_of(classifier), options(precision="float32"))
+    forward = forward_of(classifier, options(precision="float32"))
     assert type(forward.model) is {"packed": PackedModel, "padded": PaddedModel}[way]
     scored = forward(ids, budget)
     np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
@@ -89,20 +85,20 @@ def test_batches_give_what_single_rows_do(classifier: Any, way: str, budget: int
 def test_rows_that_begin_in_mid_array(classifier: Any, way: str) -> None:
     ids = rows_of([5, 9, 12, 4])
     part = Ragged(ids.values, ids.offsets[1:])
-    forward = Forward(copy_of(classifier), options(precision="float32"))
+    forward = forward_of(classifier, options(precision="float32"))
     whole = one_by_one(classifier, ids)
     np.testing.assert_allclose(forward(part, 64).probabilities, whole[1:], atol=1e-5)
 
 
 def test_no_rows(classifier: Any, way: str) -> None:
-    scored = Forward(copy_of(classifier), options(precision="float32"))(rows_of([]), 64)
+    scored = forward_of(classifier, options(precision="float32"))(rows_of([]), 64)
     assert scored.probabilities.shape == (0, 3)
     assert scored.padded_tokens == 0
 
 
 def test_bfloat16_is_near_and_its_probabilities_are_fine_grained(classifier: Any, way: str) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(1).integers(1, 31, 400)])
-    forward = Forward(copy_of(classifier), options(precision="bfloat16"))
+    forward = forward_of(classifier, options(precision="bfloat16"))
     if isinstance(forward.model, PaddedModel):
         assert {p.dtype.itemsize for p in forward.model.model.base_model.parameters()} == {2}
     found, exact = forward(ids, 256).probabilities, one_by_one(classifier, ids)
@@ -115,7 +111,7 @@ def test_bfloat16_is_near_and_its_probabilities_are_fine_grained(classifier: Any
 def test_the_same_rows_give_the_same_bits(classifier: Any, way: str) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(2).integers(1, 31, 200)])
     first, second = (
-        Forward(copy_of(classifier), options(precision="bfloat16"))(ids, 128).probabilities for _ in range(2)
+        forward_of(classifier, options(precision="bfloat16"))(ids, 128).probabilities for _ in range(2)
     )
     assert first.tobytes() == second.tobytes()
 
@@ -130,7 +126,7 @@ class Faulty:
             fails: whether it does, by the ids of the rows of a batch.
         """
         self.model, self.fails, self.error = forward.model, fails, error
-        self.cut = self.model.cut
+        self.cut, self.classes = self.model.cut, self.model.classes
 
     def rows(self, ids: Ragged, order: np.ndarray[Any, Any]) -> Any:
         rows = self.model.rows(ids, order)
@@ -165,7 +161,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, 
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you"),
     ):
-        forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+        forward: Any = forward_of(classifier, options(precision="float32"))
         forward.model = cramped(forward, rows, error)
         scored = forward(ids, 100_000)
         np.testing.assert_allclose(scored.probabilities, one_by_one(classifier, ids), atol=1e-5)
@@ -178,7 +174,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, 
 def test_rows_that_make_the_model_fail_cost_no_others(classifier: Any, way: str, bad_rows: list[int]) -> None:
     ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
     good = [row for row in range(20) if row not in bad_rows]
-    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward: Any = forward_of(classifier, options(precision="float32"))
     ids.values[ids.values == 499] = 498
     for row in bad_rows:
         ids.values[ids.offsets[row + 1] - 1] = 499
@@ -191,18 +187,18 @@ def test_rows_that_make_the_model_fail_cost_no_others(classifier: Any, way: str,
 
 
 def test_probabilities_that_are_no_numbers_are_failures(classifier: Any, way: str) -> None:
-    model = copy_of(classifier)
+    model = copy.deepcopy(classifier)
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight[7] = torch.nan
     ids = rows_of([4, 9, 4])
     ids.values[:] = np.where(ids.values == 7, 8, ids.values)
     ids.values[5] = 7
-    scored = Forward(model, options(precision="float32"))(ids, 100_000)
+    scored = forward_of(model, options(precision="float32"))(ids, 100_000)
     assert scored.failures == {1: "its probabilities are no numbers"}
 
 
 def test_a_lack_of_memory_for_one_row_is_no_fault_of_the_row(classifier: Any, way: str) -> None:
-    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward: Any = forward_of(classifier, options(precision="float32"))
     forward.model = cramped(forward, 0, MemoryError("no more"))
     with pytest.raises(BrokenDeviceError, match="MemoryError: no more"):
         forward(rows_of([4, 4]), 64)
@@ -216,7 +212,7 @@ def test_a_gpu_may_say_so_at_any_call(classifier: Any, said: str) -> None:
         def cut(self, *_: Any) -> Any:
             raise RuntimeError(said)
 
-    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward: Any = forward_of(classifier, options(precision="float32"))
     forward.model = Broken()
     with pytest.raises(BrokenDeviceError, match="RuntimeError: "):
         forward(rows_of([4, 4]), 64)
@@ -231,11 +227,11 @@ def test_a_compiler_that_does_not_work_is_told_at_once(
     monkeypatch.setattr(torch.nn.Module, "compile", broken)
     said = r"^torch\.compile: does not work here \(TypeError: .*\); leave out score\.compile, or, if only"
     with pytest.raises(ModelError, match=said):
-        Forward(copy_of(classifier), options(precision="float32", compiled=True))
+        forward_of(classifier, options(precision="float32", compiled=True))
 
 
 def test_a_gpu_that_is_broken_is_no_fault_of_a_row(classifier: Any) -> None:
-    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward: Any = forward_of(classifier, options(precision="float32"))
     forward.model = picky(forward, 499, RuntimeError("CUDA error: device-side assert triggered\nCompile"))
     ids = rows_of([4, 4])
     ids.values[0] = 499
@@ -246,9 +242,9 @@ def test_a_gpu_that_is_broken_is_no_fault_of_a_row(classifier: Any) -> None:
 def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(
     classifier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "packs", lambda model: False)
+    monkeypatch.setattr(module, "read_bert", lambda directory: None)
     ids = rows_of([3, 9, 12, 4])
-    forward: Any = Forward(copy_of(classifier), options(precision="float32"))
+    forward: Any = forward_of(classifier, options(precision="float32"))
     assert forward.model.mask is not padded._plain_mask
 
     class Strict:
@@ -267,7 +263,7 @@ def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(
 
 
 def test_operations_are_counted_by_weights_and_attention(classifier: Any, way: str) -> None:
-    forward = Forward(copy_of(classifier), options(precision="float32"))
+    forward = forward_of(classifier, options(precision="float32"))
     # Two layers of 32: four matrices of 32 x 32 and two of 32 x 64 each, and the pooler's of 32 x 32.
     layer, pooler = 4 * 32 * 32 + 2 * 32 * 64, 32 * 32
     lengths = np.array([10, 3])
@@ -297,6 +293,6 @@ def test_a_model_is_read_once_a_process(tiny_model: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_compiled_model_gives_the_same(classifier: Any) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(3).integers(1, 31, 300)])
-    plain = Forward(copy_of(classifier), options(precision="float32"))(ids, 256)
-    compiled = Forward(copy_of(classifier), options(precision="float32", compiled=True))(ids, 256)
+    plain = forward_of(classifier, options(precision="float32"))(ids, 256)
+    compiled = forward_of(classifier, options(precision="float32", compiled=True))(ids, 256)
     np.testing.assert_allclose(compiled.probabilities, plain.probabilities, atol=1e-5)

@@ -26,8 +26,9 @@ from pipeline.score.attention import (
     check_operations,
 )
 from pipeline.score.forward import ForwardOptions
-from pipeline.score.packed import PackedModel, packs
+from pipeline.score.packed import PackedModel
 from pipeline.score.padded import PaddedModel
+from tests.score.saved import packed
 
 
 def bert(**other: Any) -> Any:
@@ -68,14 +69,13 @@ def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30), budget=st.integers(1, 300))
 def test_rows_of_any_lengths_give_what_transformers_does(lengths: list[int], budget: int) -> None:
     model, ids = bert(), ragged(lengths)
-    found = logits_of(PackedModel(model, "float32", "cpu"), ids, budget)
+    found = logits_of(packed(model, "float32"), ids, budget)
     np.testing.assert_allclose(found, one_by_one(model, ids), atol=2e-4)
 
 
 def test_rows_without_ids_are_scored_as_in_padded_batches() -> None:
     model, ids = bert(), ragged([0, 5, 0, 3, 0])
-    packed = PackedModel(model, "float32", "cpu")
-    found = logits_of(packed, ids, 4)
+    found = logits_of(packed(model, "float32"), ids, 4)
     padded = PaddedModel(model, "float32", "cpu", 40, compiled=False)
     (order,) = padded.cut(ids.lengths, 1000)
     rows = padded.rows(ids, order)
@@ -88,7 +88,7 @@ def test_rows_without_ids_are_scored_as_in_padded_batches() -> None:
 def test_bfloat16_is_as_near_as_that_of_transformers() -> None:
     model, ids = bert(), ragged([int(n) for n in np.random.default_rng(1).integers(1, 41, 200)])
     exact = one_by_one(model, ids)
-    found = logits_of(PackedModel(model, "bfloat16", "cpu"), ids, 512)
+    found = logits_of(packed(model, "bfloat16"), ids, 512)
     theirs = one_by_one(model.to(torch.bfloat16).float(), ids)
     assert 0 < np.abs(found - exact).mean() < 3 * np.abs(theirs - exact).mean()
 
@@ -124,30 +124,6 @@ def test_attention_stays_on_the_device_of_its_rows(first_only: bool) -> None:
     query = key[: len(lengths)] if first_only else key
     found = attend_by_length(query, key, key, Rows(None, None, None, lengths), first_only=first_only)
     assert (found.device.type, found.shape) == ("meta", query.shape)
-
-
-def test_a_bert_of_the_usual_kind_packs() -> None:
-    assert packs(bert())
-    # Too short for the rows of the probe.
-    assert packs(bert(max_position_embeddings=3))
-
-
-@pytest.mark.parametrize("other", [{"hidden_act": "relu"}, {"is_decoder": True}])
-def test_a_bert_of_another_kind_does_not(other: dict[str, Any]) -> None:
-    assert not packs(bert(**other))
-
-
-def test_a_model_of_another_kind_does_not() -> None:
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
-
-    config = DistilBertConfig(vocab_size=99, dim=32, n_layers=1, n_heads=2, hidden_dim=32)
-    assert not packs(DistilBertForSequenceClassification(config).eval())
-
-
-def test_a_bert_that_computes_something_else_does_not() -> None:
-    model = bert()
-    model.bert.encoder.layer[1].attention.self.scaling = 0.9
-    assert not packs(model)
 
 
 def test_kernels_in_the_interpreter() -> None:
@@ -189,8 +165,10 @@ def test_operations_are_held_against_the_plain_ones() -> None:
 
 
 def test_what_does_not_work_on_a_gpu_is_told_or_done_without(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    bert().save_pretrained(tmp_path)
+
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("no kernel image is available\nfor this device")
 
@@ -198,11 +176,11 @@ def test_what_does_not_work_on_a_gpu_is_told_or_done_without(
     monkeypatch.setattr(forward, "PaddedModel", lambda *_, **__: "padded")
     options = ForwardOptions("m", "f", 30, "bfloat16")
     with caplog.at_level("INFO"):
-        assert forward._lay_out(bert(), options, "cuda") == "padded"
+        assert forward._lay_out(tmp_path, options, "cuda") == "padded"
     assert "rows are padded: attention for rows of any length: do not work on this GPU" in caplog.text
     error = r"\((RuntimeError|ModuleNotFoundError): [^\n]*\)"
     said = rf"^rayview's kernels: do not work on this GPU {error}; run\.json says to use them"
     with pytest.raises(ModelError, match=said):
-        forward._lay_out(bert(), replace(options, kernels=True), "cuda")
+        forward._lay_out(tmp_path, replace(options, kernels=True), "cuda")
     # In float32 there is none to be tried.
-    assert forward._lay_out(bert(), replace(options, precision="float32"), "cuda") == "padded"
+    assert forward._lay_out(tmp_path, replace(options, precision="float32"), "cuda") == "padded"

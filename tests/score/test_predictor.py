@@ -17,7 +17,7 @@ from pipeline.model import ModelCard, fingerprint_model
 from pipeline.ragged import Ragged
 from pipeline.score import predictor as module
 from pipeline.score.forward import BrokenDeviceError, ForwardOptions, load_forward
-from pipeline.score.predictor import COMPARED_ROWS, Predictor, PredictorOptions
+from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.storage import locate
 
 MAX_LENGTH = 30
@@ -77,23 +77,27 @@ def test_time_is_told_beside_the_counts(model: tuple[str, ModelCard]) -> None:
     assert not {n for n in first.counts if n.endswith("_s")}
 
 
-def test_some_rows_of_a_job_are_compared_with_float32(model: tuple[str, ModelCard]) -> None:
-    actor, rows = predictor(model), some_rows(COMPARED_ROWS + 50)
+@pytest.mark.parametrize(("count", "compared"), [(10, 10), (150, 64), (2000, 125), (5000, 256)])
+def test_some_rows_of_a_job_are_compared_with_float32(
+    model: tuple[str, ModelCard], count: int, compared: int
+) -> None:
+    actor = predictor(model)
+    rows = [list(row) for row in dict.fromkeys(map(tuple, some_rows(2 * count)))][:count]
     counts = score(actor, chunk(rows)).counts
-    assert counts["compared_rows"] == COMPARED_ROWS
-    assert 0 <= counts["changed_labels"] < COMPARED_ROWS / 4
+    assert counts["compared_rows"] == compared
+    assert 0 <= counts["changed_labels"] < compared / 4
     assert 0 < counts["largest_change"] < 0.05
     exact = score(predictor(model, "float32"), chunk(rows))
     assert "compared_rows" not in exact.counts
     found = score(actor, chunk(rows)).rows
     change = max(
-        np.abs(found[n].to_numpy()[:COMPARED_ROWS] - exact.rows[n].to_numpy()[:COMPARED_ROWS]).max()
+        np.abs(found[n].to_numpy()[:compared] - exact.rows[n].to_numpy()[:compared]).max()
         for n in found.schema.names
         if n.startswith("prob_")
     )
     # The batches differ, and with them the last bits.
     assert counts["largest_change"] == pytest.approx(change, abs=1e-4)
-    assert score(actor, chunk(rows, number=1)).counts["compared_rows"] == COMPARED_ROWS
+    assert score(actor, chunk(rows, number=1)).counts["compared_rows"] == compared
     # The first chunk is soon done, unless it is the only one.
     for other in (replace(chunk(rows), last=False), chunk(rows, number=2), chunk(rows, file=1)):
         assert "compared_rows" not in score(actor, other).counts

@@ -1,0 +1,72 @@
+"""Where the first seconds of a scoring job go: from the command to the first scored rows, and parts alone.
+
+Each function starts a process and returns the seconds until it says that it is ready, Python's own start
+included.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipeline.errors import RayviewError
+
+_LOOK_S = 0.01
+
+
+def first_rows(dump: str, model: str, output: str) -> float:
+    """`jobs.score`, until the first part is there."""
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "jobs.score", dump, "--model", model, "--output", output]
+    start = time.monotonic()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list(Path(output).glob("part-*")) and process.poll() is None:
+            time.sleep(_LOOK_S)
+        took = time.monotonic() - start
+        _, said = process.communicate()
+    if process.returncode:
+        raise RayviewError(f"jobs.score ended with exit code {process.returncode}: {said[-500:]}")
+    return took
+
+
+def ray_alone() -> float:
+    """Ray, as `jobs.score` starts it."""
+    return _until_ready(
+        "from pipeline import resources; from pipeline.config import Config;"
+        " resources.connect(Config().cluster)"
+    )
+
+
+def model_alone(model: str) -> float:
+    """The model, as transformers loads it."""
+    return _until_ready(
+        "import torch; from transformers import AutoModelForSequenceClassification as Classifier;"
+        f" Classifier.from_pretrained({model!r}, dtype=torch.bfloat16).eval()"
+    )
+
+
+def our_model_alone(model: str) -> float:
+    """The model, as an actor loads it."""
+    return _until_ready(
+        "from pipeline.model import fingerprint_model; from pipeline.storage import locate;"
+        " from pipeline.score.forward import ForwardOptions, read_forward;"
+        f" model = {model!r}; fingerprint = fingerprint_model(locate(model));"
+        " read_forward(ForwardOptions(model, fingerprint, 128, 'bfloat16'))"
+    )
+
+
+def _until_ready(code: str) -> float:
+    start = time.monotonic()
+    command = [sys.executable, "-c", f"{code}; print('ready', flush=True)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        # Ray may have its say before.
+        ready = any(line == "ready\n" for line in process.stdout)
+        took = time.monotonic() - start
+        _, said = process.communicate()
+    if not ready:
+        raise RayviewError(f"exit code {process.returncode}: {said[-500:]}")
+    return took
