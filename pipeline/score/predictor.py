@@ -27,8 +27,8 @@ from pipeline.score.forward import (
 )
 
 COMPARED_ROWS = (64, 256)
-"""Of one chunk of a job, one row in 16 is scored in float32 too, within these bounds: on a CPU, in a job of a few
-seconds, more of them would be a good part of the work."""
+"""Of one chunk of a job, one row in 16 is scored in float32 too, but no fewer and no more than so many: on a
+CPU, in a job of a few seconds, more of them would be a good part of the work."""
 
 
 @dataclass(frozen=True)
