@@ -19,16 +19,19 @@ from hypothesis import strategies as st
 from pipeline.errors import ModelError
 from pipeline.ragged import Ragged, Rows
 from pipeline.score import attention, forward
+from pipeline.score import packed as module
 from pipeline.score.attention import (
     BY_LENGTH,
+    Operations,
     add_norm,
     attend_by_length,
     check_operations,
+    linear_gelu,
 )
 from pipeline.score.forward import ForwardOptions
 from pipeline.score.packed import PackedModel
 from pipeline.score.padded import PaddedModel
-from tests.score.saved import packed
+from tests.score.saved import checkpoint_of, packed
 
 
 def bert(**other: Any) -> Any:
@@ -124,6 +127,27 @@ def test_attention_stays_on_the_device_of_its_rows(first_only: bool) -> None:
     query = key[: len(lengths)] if first_only else key
     found = attend_by_length(query, key, key, Rows(None, None, None, lengths), first_only=first_only)
     assert (found.device.type, found.shape) == ("meta", query.shape)
+
+
+def test_all_of_a_batch_is_computed_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A device without memory takes the part of a GPU: nothing that lies on the CPU can be mixed in.
+    def attend(query: Any, *_: Any, **__: Any) -> Any:
+        return torch.empty_like(query)
+
+    operations = Operations(attend, add_norm, linear_gelu)
+    monkeypatch.setattr(module, "choose_operations", lambda *_, **__: operations)
+    monkeypatch.setattr(module, "to_device", lambda part, device: torch.from_numpy(np.array(part)).to(device))
+    checkpoint, ids = checkpoint_of(bert()), ragged([3, 9, 0, 40, 7])
+    assert checkpoint is not None
+    model = PackedModel(checkpoint, "bfloat16", "meta")
+    (order,) = model.cut(ids.lengths, 1000)
+    rows = model.rows(ids, order)
+    with torch.inference_mode():
+        found = [rows.logits(0, 5), rows.logits(1, 3)]
+    assert [(f.device.type, tuple(f.shape)) for f in found] == [("meta", (5, 4)), ("meta", (2, 4))]
+    model.model._words = model.model._words.new_zeros((99, 48), device="cpu")
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        rows.logits(0, 5)
 
 
 def test_kernels_in_the_interpreter() -> None:
