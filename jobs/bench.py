@@ -58,6 +58,12 @@ def main(
         int, typer.Option(min=1, help="How long the simulated job of the benchmark backlog takes.")
     ] = 60,
     rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Of ingest, score and train: rayview, and those with TEXT in their names."
+        ),
+    ] = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
     ] = None,
@@ -72,7 +78,8 @@ def main(
             if name not in BENCHES:
                 raise SettingError(f"no benchmark {name}; there are {', '.join(BENCHES)}")
         output = Output(job.print, job.reporter.say)
-        options = Options(run_dir, rows, rounds, input_file, device and device.value, model, minutes)
+        asked_device = device and device.value
+        options = Options(run_dir, rows, rounds, input_file, asked_device, model, minutes, only)
         results = [row for name in names for row in BENCHES[name](output, options)]
         if json_file is not None:
             about = environment()

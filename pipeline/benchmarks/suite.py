@@ -26,6 +26,9 @@ _SHARDS = 8
 
 _OURS = ("pipeline.benchmarks.score:ours", "pipeline.benchmarks.score:forward_alone")
 
+Calls = dict[str, tuple[str, dict[str, Any]]]
+"""By contender, what runs it: see rounds.run_rounds."""
+
 Entries = list[dict[str, Any]]
 """For `jobs.bench --json`: see rounds.results."""
 
@@ -50,6 +53,13 @@ class Options:
     asked_model: str | None = None
     minutes: int = 60
     """How long the simulated job of the benchmark backlog takes."""
+    only: str | None = None
+    """Of ingest, score and train: the contenders that have this in their names, besides the first."""
+
+    def chosen(self, calls: Calls) -> Calls:
+        """The contenders that are asked for, of all; the first is ours, which they are compared with."""
+        ours = next(iter(calls))
+        return {who: call for who, call in calls.items() if who == ours or (self.only or "") in who}
 
     @property
     def rows(self) -> int:
@@ -200,20 +210,17 @@ def bench_ingest(out: Output, options: Options) -> Entries:
         def call(function: str, **more: Any) -> tuple[str, dict[str, Any]]:
             return f"pipeline.benchmarks.ingest:{function}", {"dump": dump, "output": f"{work}/out", **more}
 
-        seconds = run_rounds(
-            {
-                "rayview, encoding alone": call("ours", whole=False),
-                "rayview, whole prepare (also deduplicates, splits and shuffles)": call("ours", whole=True),
-                "Ray Data: read_json, map_batches, write_parquet": call("ray_stock"),
-                "Hugging Face datasets": call("hugging_face"),
-                "Daft: read_json, a class, write_parquet": (
-                    "pipeline.benchmarks.peer_daft:ingest",
-                    {"dump": dump, "output": f"{work}/out", "model": model_path()},
-                ),
-            },
-            options.rounds,
-            out.say,
-        )
+        contenders = {
+            "rayview, encoding alone": call("ours", whole=False),
+            "rayview, whole prepare (also deduplicates, splits and shuffles)": call("ours", whole=True),
+            "Ray Data: read_json, map_batches, write_parquet": call("ray_stock"),
+            "Hugging Face datasets": call("hugging_face"),
+            "Daft: read_json, a class, write_parquet": (
+                "pipeline.benchmarks.peer_daft:ingest",
+                {"dump": dump, "output": f"{work}/out", "model": model_path()},
+            ),
+        }
+        seconds = run_rounds(options.chosen(contenders), options.rounds, out.say)
     rates = {name: [options.rows / s for s in values] for name, values in seconds.items()}
     name = f"ingest, {options.rows:,} reviews in {_SHARDS} gz files"
     return _show(out, results(name, "rows/s", rates, ours="rayview, encoding alone"))
@@ -242,7 +249,7 @@ def bench_score(out: Output, options: Options) -> Entries:
         for name, dump in dumps.items():
             part = f"{dump}-part"
             rows = {dump: count_lines(dump), part: write_part_of(dump, part, _SCORE_PART[device])}
-            calls: dict[str, tuple[str, dict[str, Any]]] = {
+            calls: Calls = {
                 who: (
                     f"pipeline.benchmarks.{function}",
                     {"dump": what, "model": f"{work}/model", "output": f"{work}/out", "device": device},
@@ -258,7 +265,8 @@ def bench_score(out: Output, options: Options) -> Entries:
                 }.items()
             }
             theirs = [who for who, (target, _) in calls.items() if target not in _OURS]
-            seconds = run_rounds(calls, options.rounds, out.say, theirs if dump.endswith("/real") else ())
+            may_fail = theirs if dump.endswith("/real") else ()
+            seconds = run_rounds(options.chosen(calls), options.rounds, out.say, may_fail)
             rates = {who: [rows[calls[who][1]["dump"]] / s for s in took] for who, took in seconds.items()}
             title = f"score, {name}, {options.model} on the {device.upper()}"
             found = results(title, "rows/s", rates, ours="rayview, whole job")
@@ -279,7 +287,7 @@ def bench_start(out: Output, options: Options) -> Entries:
         write_model(Path(work, "model"), options.model, MAX_LENGTH)
         write_dump(locate(f"{work}/dump"), rows=_START_ROWS, shards=1, seed=0)
         about = {"model": f"{work}/model"}
-        calls: dict[str, tuple[str, dict[str, Any]]] = {
+        calls: Calls = {
             whole: ("first_rows", {**about, "dump": f"{work}/dump", "output": f"{work}/out"}),
             "Ray alone": ("ray_alone", {}),
             "the model alone, in an actor": ("our_model_alone", about),
@@ -349,7 +357,7 @@ def bench_train(out: Output, options: Options) -> Entries:
             return f"pipeline.benchmarks.train:{function}", about
 
         contenders = {"rayview": call("ours"), "transformers Trainer, float32 padded to 128": call("trainer")}
-        seconds = run_rounds(contenders, options.rounds, out.say)
+        seconds = run_rounds(options.chosen(contenders), options.rounds, out.say)
     rates = {name: [steps * BATCH_ROWS / s for s in values] for name, values in seconds.items()}
     return _show(out, results(f"train, {steps} steps of {BATCH_ROWS}", "rows/s", rates, ours="rayview"))
 
