@@ -63,8 +63,10 @@ def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
     from pipeline.evaluate.report import metrics_table
+    from pipeline.wording import counted
 
-    table = Table("", "model", f"always {metrics['majority']['label']}", title=f"{metrics['rows']:,} reviews")
+    title = counted(metrics["rows"], "review")
+    table = Table("", "model", f"always {metrics['majority']['label']}", title=title)
     for row in metrics_table(metrics):
         table.add_row(*row)
     Console(file=job.stdout, width=100 if not job.stdout.isatty() else None).print(table)

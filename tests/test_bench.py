@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.benchmarks.suite import Options
 from pipeline.storage import locate
 from pipeline.synth import write_dump
 
@@ -30,6 +32,12 @@ def test_encode_compares_on_synthetic_reviews_and_on_a_given_dump(tmp_path: Path
         assert theirs["ratio"] == ours["median"] / theirs["median"]
         assert 0 < theirs["low"] <= theirs["median"] <= theirs["high"]
     assert all(text in done.stdout for entry in expected for text in entry)
+
+
+def test_some_of_the_contenders_may_be_asked_for() -> None:
+    calls: dict[str, Any] = {who: ("module:function", {}) for who in ("rayview", "Ray Data", "Daft: Ray")}
+    for only, expected in ((None, list(calls)), ("Ray", list(calls)), ("Daft", ["rayview", "Daft: Ray"])):
+        assert list(Options("", None, 3, only=only).chosen(calls)) == expected
 
 
 @pytest.mark.slow

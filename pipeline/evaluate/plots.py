@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pipeline import figures
 from pipeline.evaluate.metrics import ScoreCounts, Tally
+from pipeline.wording import counted
 
 
 def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
@@ -16,7 +17,8 @@ def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
 
     A class without rows is left out.
     """
-    figure, axes = figures.new_figure("ROC curves: each class against the rest", f"{tally.rows:,} reviews")
+    rows = counted(tally.rows, "review")
+    figure, axes = figures.new_figure("ROC curves: each class against the rest", rows)
     axes.plot([0, 1], [0, 1], color=figures.FAINT, linewidth=1, linestyle=(0, (2, 3)))
     axes.text(0.53, 0.5, "chance", color=figures.SOFT, size=8, rotation=45, va="top", rotation_mode="anchor")
     colors = figures.class_colors(len(label_names))
@@ -52,7 +54,7 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
     figure, axes = figures.new_figure(
         "What reviews of each class were taken for",
-        f"{tally.rows:,} reviews; percentages are of the true class",
+        f"{counted(tally.rows, 'review')}; percentages are of the true class",
     )
     shades = colormaps["Blues"]
     axes.imshow(shares, cmap=shades, vmin=0, vmax=1)

@@ -6,6 +6,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from pipeline.wording import counted
+
 _ROWS = (
     ("Accuracy", "accuracy"),
     ("Balanced accuracy", "balanced_accuracy"),
@@ -62,6 +64,7 @@ def render_report(
     return environment.from_string(template).render(
         title=title,
         metrics=metrics,
+        counted=counted,
         table=metrics_table(metrics),
         facts=facts,
         images={name: base64.b64encode(data).decode() for name, data in images.items()},

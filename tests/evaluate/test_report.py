@@ -90,3 +90,10 @@ def test_the_page_is_made_also_without_an_order_or_an_auc() -> None:
 def test_a_missing_picture_is_an_error() -> None:
     with pytest.raises(UndefinedError, match=r"roc\.png"):
         render_report(make(), title="T", facts={}, images={"confusion.png": b""})
+
+
+@pytest.mark.parametrize(("rows", "said"), [(1, "1 review"), (1200, "1,200 reviews")])
+def test_one_review_is_no_reviews(rows: int, said: str) -> None:
+    page = render_report(make() | {"rows": rows}, title="T", facts={}, images=IMAGES)
+    assert f"<title>T: {said}</title>" in page
+    assert f"<p>{said} whose class is known" in page
