@@ -70,13 +70,15 @@ def main(
 ) -> None:
     """Compare rayview with what others use."""
     with session("bench") as job:
-        from pipeline.benchmarks.suite import BENCHES, Options, Output
+        from pipeline.benchmarks.suite import BENCHES, HAVE_CONTENDERS, Options, Output
         from pipeline.errors import SettingError
         from pipeline.manifest import environment
 
         for name in names:
             if name not in BENCHES:
                 raise SettingError(f"no benchmark {name}; there are {', '.join(BENCHES)}")
+            if only is not None and name not in HAVE_CONTENDERS:
+                raise SettingError(f"--only {only} goes with {', '.join(HAVE_CONTENDERS)}, not with {name}")
         output = Output(job.print, job.reporter.say)
         asked_device = device and device.value
         options = Options(run_dir, rows, rounds, input_file, asked_device, model, minutes, only)

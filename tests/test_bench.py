@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.benchmarks.suite import Options
+from pipeline.errors import SettingError
 from pipeline.storage import locate
 from pipeline.synth import write_dump
 
@@ -38,6 +39,10 @@ def test_some_of_the_contenders_may_be_asked_for() -> None:
     calls: dict[str, Any] = {who: ("module:function", {}) for who in ("rayview", "Ray Data", "Daft: Ray")}
     for only, expected in ((None, list(calls)), ("Ray", list(calls)), ("Daft", ["rayview", "Daft: Ray"])):
         assert list(Options("", None, 3, only=only).chosen(calls)) == expected
+    with pytest.raises(
+        SettingError, match=r"^--only Dfat: no contender has that in its name: Ray Data; Daft: Ray$"
+    ):
+        Options("", None, 3, only="Dfat").chosen(calls)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def run_rounds(
 
     Args:
         calls: by contender, `module:function` and its arguments (plain data). The function returns what it
-            took in seconds, without the start of its process or of Ray.
+            took in seconds, without the start of its process or of Ray, unless that is what is measured.
         may_fail: contenders that are left out when they fail, as on a real dump that they cannot read.
     Raises:
         RayviewError: another contender failed; the last error that it names is shown.
@@ -90,7 +90,7 @@ def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) 
     """Entries for `jobs.bench --json`.
 
     Args:
-        rates: by contender, one a round; more is better.
+        rates: by contender, one a round; more is better, unless the unit is seconds.
         ours: the contender that the others are compared with.
     Returns:
         Median, low and high of each, and the median of ours over its own, round by round.

@@ -1,7 +1,6 @@
 """Where the first seconds of a scoring job go: from the command to the first scored rows, and parts alone.
 
-Each function starts a process and returns the seconds until it says that it is ready, Python's own start
-included.
+Each function starts a process and returns the seconds until it has come so far, Python's own start included.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 from pipeline.errors import RayviewError
 
@@ -22,13 +23,12 @@ def first_rows(dump: str, model: str, output: str) -> float:
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, "-m", "jobs.score", dump, "--model", model, "--output", output]
     start = time.monotonic()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not list(Path(output).glob("part-*")) and process.poll() is None:
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stderr=said) as process:
+        while not (parts := list(Path(output).glob("part-*"))) and process.poll() is None:
             time.sleep(_LOOK_S)
         took = time.monotonic() - start
-        _, said = process.communicate()
-    if process.returncode:
-        raise RayviewError(f"jobs.score ended with exit code {process.returncode}: {said[-500:]}")
+        if process.wait() or not parts:
+            raise RayviewError(f"jobs.score: exit code {process.returncode}: {_last_line(said)}")
     return took
 
 
@@ -61,12 +61,19 @@ def our_model_alone(model: str) -> float:
 def _until_ready(code: str) -> float:
     start = time.monotonic()
     command = [sys.executable, "-c", f"{code}; print('ready', flush=True)"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
         assert process.stdout is not None
         # Ray may have its say before.
         ready = any(line == "ready\n" for line in process.stdout)
         took = time.monotonic() - start
-        _, said = process.communicate()
-    if not ready:
-        raise RayviewError(f"exit code {process.returncode}: {said[-500:]}")
+        if process.wait() or not ready:
+            raise RayviewError(f"exit code {process.returncode}: {_last_line(said)}")
     return took
+
+
+def _last_line(said: IO[bytes]) -> str:
+    said.seek(0)
+    return said.read().decode(errors="replace").strip().rpartition("\n")[2]

@@ -57,9 +57,18 @@ class Options:
     """Of ingest, score and train: the contenders that have this in their names, besides the first."""
 
     def chosen(self, calls: Calls) -> Calls:
-        """The contenders that are asked for, of all; the first is ours, which they are compared with."""
-        ours = next(iter(calls))
-        return {who: call for who, call in calls.items() if who == ours or (self.only or "") in who}
+        """The contenders that are asked for, of all; the first is ours, which they are compared with.
+
+        Raises:
+            SettingError: there is none of such a name.
+        """
+        from pipeline.errors import SettingError
+
+        ours, *others = calls
+        wanted = [who for who in others if (self.only or "") in who]
+        if not wanted:
+            raise SettingError(f"--only {self.only}: no contender has that in its name: {'; '.join(others)}")
+        return {who: calls[who] for who in (ours, *wanted)}
 
     @property
     def rows(self) -> int:
@@ -299,8 +308,6 @@ def bench_start(out: Output, options: Options) -> Entries:
     out.print(f"| {found[0]['bench']} | s | low – high |")
     out.print("|---|---|---|")
     for e in found:
-        # More than 1 is better for us, as everywhere.
-        e["ratio"] = 1 / e["ratio"]
         out.print(f"| {e['contender']} | {e['median']:.1f} | {e['low']:.1f} – {e['high']:.1f} |")
     return found
 
@@ -369,6 +376,9 @@ def _show(out: Output, entries: Entries) -> Entries:
         out.print(line)
     return entries
 
+
+HAVE_CONTENDERS = ("ingest", "score", "train")
+"""Benchmarks that can leave some out."""
 
 BENCHES: dict[str, Callable[[Output, Options], Entries]] = {
     "quality": bench_quality,

@@ -1,4 +1,4 @@
-"""A BERT classifier as its directory holds it, read without transformers, whose import takes two seconds."""
+"""A BERT classifier as its directory holds it, read without transformers, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -8,16 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ModelError
+
 _AS_USUAL = {
-    "model_type": "bert",
     "hidden_act": "gelu",
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
     "quantization_config": None,
+    "per_layer_config": None,
+    "transformers_weights": None,
 }
-"""What a config must say, or leave out, so that the encoder is that of the paper. transformers' BERT reads
-nothing else that makes a difference but sizes."""
+"""What a config must say, or leave out, so that the classifier is that of the paper, its weights in the usual
+file. Beside these, transformers' BERT goes by its sizes alone."""
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
 
 _EMBEDDINGS = "bert.embeddings"
 _LAYER = "bert.encoder.layer"
@@ -28,7 +41,8 @@ class BertCheckpoint:
     """Weights and sizes of a BertForSequenceClassification of the usual kind."""
 
     tensors: Mapping[str, Any]
-    """Tensors by their names in transformers, in a memory-mapped file: once a node, not once a process."""
+    """By their names in transformers; in a memory-mapped file, so once a node, not once a process. Who writes
+    into that file, in place of putting another there, changes them."""
     layers: int
     heads: int
     eps: float
@@ -65,6 +79,8 @@ class BertCheckpoint:
 def read_bert(directory: Path) -> BertCheckpoint | None:
     """The model in a directory, if it is a BERT classifier of the usual kind; else transformers must read it.
 
+    Raises:
+        ModelError: its files cannot be read.
     Source: Devlin et al. 2019, arXiv:1810.04805; names as in transformers' BertForSequenceClassification.
     """
     from safetensors import SafetensorError
@@ -79,22 +95,31 @@ def read_bert(directory: Path) -> BertCheckpoint | None:
         tensors.pop(f"{_EMBEDDINGS}.position_ids", None)
         if {name: tuple(t.shape) for name, t in tensors.items()} != _shapes(config):
             return None
-        if not all(t.is_floating_point() for t in tensors.values()):
-            return None
-        return BertCheckpoint(
-            tensors,
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            eps=config["layer_norm_eps"],
-            pad_id=config.get("pad_token_id") or 0,
-        )
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, SafetensorError):
         # Whatever is wrong with it, transformers says it in its own words.
         return None
+    except OSError as error:
+        # Not by transformers then: what it computes differs in the last bits.
+        raise ModelError(f"model {directory}: cannot be read: {error}") from None
+    if not all(t.is_floating_point() for t in tensors.values()):
+        return None
+    return BertCheckpoint(
+        tensors,
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        eps=config["layer_norm_eps"],
+        pad_id=config.get("pad_token_id") or 0,
+    )
 
 
 def _is_usual(config: Mapping[str, Any]) -> bool:
-    if config["architectures"] != ["BertForSequenceClassification"]:
+    """Whether a config is that of a BERT classifier of the usual kind; KeyError if it does not say it all."""
+    if (config["model_type"], config["architectures"]) != ("bert", ["BertForSequenceClassification"]):
+        return False
+    sizes, eps, pad_id = [config[name] for name in _SIZES], config["layer_norm_eps"], config["pad_token_id"]
+    if not all(type(size) is int and size > 0 for size in sizes) or not (type(eps) is float and eps > 0):
+        return False
+    if pad_id is not None and not (type(pad_id) is int and 0 <= pad_id < config["vocab_size"]):
         return False
     if config["hidden_size"] % config["num_attention_heads"]:
         return False

@@ -171,11 +171,20 @@ def read_forward(options: ForwardOptions) -> Forward:
         ModelError: it is another one by now; two models never mix in one output.
     """
     directory = local_copy(locate(options.model))
-    forward = Forward(directory, options)
+    try:
+        forward = Forward(directory, options)
+    except Exception:
+        # If it is another one by now, that is why.
+        _check_fingerprint(directory, options)
+        raise
     # Afterwards: what is put in its place while it is read is noticed.
+    _check_fingerprint(directory, options)
+    return forward
+
+
+def _check_fingerprint(directory: Path, options: ForwardOptions) -> None:
     if fingerprint_model(locate(directory)) != options.fingerprint:
         raise ModelError(f"{options.model}: was written anew since the job began; give the command again")
-    return forward
 
 
 class Forward:
@@ -247,8 +256,11 @@ class Forward:
 
 
 def _lay_out(directory: Path, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
-    if not options.compiled and (checkpoint := read_bert(directory)) is not None:
+    if not options.compiled:
+        checkpoint = read_bert(directory)
         try:
+            if checkpoint is None:
+                raise ModelError(f"model {directory}: no BERT classifier of the usual kind")
             return PackedModel(checkpoint, options.precision, device, kernels=options.kernels)
         except ModelError as error:
             if options.kernels:

@@ -121,7 +121,8 @@ class PackedBert:
 
         def put(*tensors: Any, as_dtype: Any = dtype) -> Any:
             joined = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
-            return joined.to(device, as_dtype).contiguous()
+            # What is left in the mapped file, and so shared, is at most an encoder of the same precision.
+            return joined.to(device, as_dtype, copy=as_dtype != dtype).contiguous()
 
         def weights(*modules: tuple[Any, Any], as_dtype: Any = dtype) -> tuple[Any, Any]:
             weight, bias = zip(*modules, strict=True)

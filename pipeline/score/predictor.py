@@ -26,9 +26,9 @@ from pipeline.score.forward import (
     read_forward,
 )
 
-COMPARED_ROWS = (64, 256)
-"""Of one chunk of a job, one row in 16 is scored in float32 too, but no fewer and no more than so many: on a
-CPU, in a job of a few seconds, more of them would be a good part of the work."""
+_LEAST_COMPARED, _MOST_COMPARED = 64, 256
+"""The first sixteenth of the rows of one chunk is scored in float32 too, within these bounds: on a CPU, in a
+job of a few seconds, more of them would be a good part of the work."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Predictor:
             found: (N, C), the probabilities of N rows.
         """
         options = self._options.forward
-        first = ids.head(int(np.clip(len(ids.lengths) // 16, *COMPARED_ROWS)))
+        first = ids.head(min(_MOST_COMPARED, max(_LEAST_COMPARED, len(ids.lengths) // 16)))
         rows = len(first.lengths)
         if options.precision == "float32" or not rows:
             return {}

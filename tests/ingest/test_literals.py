@@ -1,4 +1,7 @@
-"""Python literals, read by many threads at once, as where the files of a dump are looked at together."""
+"""Python literals, read by many threads at once, as where the files of a dump are looked at together.
+
+On a Python whose literals do not get in each other's way (see records.py), this holds without our doing.
+"""
 
 from __future__ import annotations
 

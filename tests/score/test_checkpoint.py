@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.errors import ModelError
 from pipeline.model import fingerprint_model
 from pipeline.score.checkpoint import read_bert
 from pipeline.storage import locate
@@ -72,6 +73,18 @@ def test_weights_in_sixteen_bits_and_numbers_of_positions_are_no_hindrance(folde
         ("num_attention_heads", None),
         ("num_attention_heads", 3),
         ("layer_norm_eps", None),
+        ("layer_norm_eps", "1e-12"),
+        ("layer_norm_eps", 0.0),
+        ("num_attention_heads", 0),
+        ("num_attention_heads", 2.0),
+        ("num_hidden_layers", 0),
+        ("type_vocab_size", 0),
+        ("pad_token_id", 9),
+        ("pad_token_id", -1),
+        ("add_cross_attention", True),
+        ("transformers_weights", "other.safetensors"),
+        ("per_layer_config", {"0": {}}),
+        ("model_type", None),
         ("id2label", {"0": "a"}),
     ],
 )
@@ -88,6 +101,38 @@ def test_a_model_of_another_kind_is_left_to_transformers() -> None:
 
     config = DistilBertConfig(vocab_size=99, dim=32, n_layers=1, n_heads=2, hidden_dim=32)
     assert checkpoint_of(DistilBertForSequenceClassification(config).eval()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("classifier.bias", None),
+        ("classifier.bias", torch.zeros(4, dtype=torch.int32)),
+        ("classifier.bias", torch.zeros(5)),
+        ("bert.embeddings.norm.weight", torch.zeros(8)),
+    ],
+)
+def test_tensors_that_are_not_as_usual_are_left_to_transformers(folder: Path, name: str, tensor: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = {**load_file(folder / "model.safetensors"), name: tensor}
+    save_file({n: t for n, t in tensors.items() if t is not None}, folder / "model.safetensors")
+    assert read_bert(folder) is None
+
+
+def test_a_model_that_names_no_padding_has_some(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
+    found = read_bert(folder)
+    assert found is not None
+    assert found.pad_id == 0
+
+
+def test_files_that_cannot_be_read_are_an_error(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+    with pytest.raises(ModelError, match=r"^model .*: cannot be read: .*config\.json"):
+        read_bert(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

@@ -288,6 +288,18 @@ def test_a_model_is_read_once_a_process(tiny_model: Path, tmp_path: Path) -> Non
     assert load_forward(found) is load_forward(found)
     with pytest.raises(ModelError, match="was written anew since the job began"):
         load_forward(options(model=str(tmp_path / "model"), fingerprint="other", precision="float32"))
+    # Also where it is not whole, or not there.
+    for content in (b"", b"{}", None):
+        file = tmp_path / "model" / "model.safetensors"
+        file.write_bytes(content) if content is not None else (tmp_path / "model" / "config.json").write_text(
+            "{"
+        )
+        load_forward.cache_clear()
+        with pytest.raises(ModelError, match="was written anew since the job began"):
+            load_forward(found)
+    changed = fingerprint_model(locate(tmp_path / "model"))
+    with pytest.raises(ModelError, match="cannot be loaded as a classifier"):
+        load_forward(options(model=str(tmp_path / "model"), fingerprint=changed, precision="float32"))
 
 
 @pytest.mark.slow

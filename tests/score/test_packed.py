@@ -40,8 +40,14 @@ def bert(**other: Any) -> Any:
     torch.manual_seed(3)
     sizes = {"vocab_size": 99, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3}
     sizes |= {"intermediate_size": 80, "max_position_embeddings": 40, "num_labels": 4}
-    # Weights large enough that each token makes a difference.
-    return BertForSequenceClassification(BertConfig(**sizes | {"initializer_range": 0.3} | other)).eval()
+    # Weights large enough that each token makes a difference, and no two modules that are alike.
+    other = {"initializer_range": 0.3, "layer_norm_eps": 0.1} | other
+    model = BertForSequenceClassification(BertConfig(**sizes | other)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.normal_(float("LayerNorm.weight" in name), 0.3)
+    return model
 
 
 def ragged(lengths: list[int]) -> Ragged:
