@@ -105,7 +105,9 @@ def _from_hub(name: str) -> Path:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]
+    """The first line of an error, or the first two, where that only announces another."""
+    first, *others = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join([first, *others[: first.endswith(":")]])[:200]
 
 
 def tokenizer_json(directory: Path) -> str:

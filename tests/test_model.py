@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ModelError
-from pipeline.model import check_vocabulary, tokenizer_json
+from pipeline.model import check_vocabulary, load_classifier, tokenizer_json
 
 
 def test_a_tokenizer_fits_its_weights_or_is_refused(untrained: str, tmp_path: Path) -> None:
@@ -35,3 +35,20 @@ def test_damaged_files_of_a_model_are_named(untrained: str, tmp_path: Path) -> N
     (tmp_path / "config.json").unlink()
     with pytest.raises(ModelError, match=r"no config\.json, or a damaged one"):
         check_vocabulary(tmp_path, tokenizer)
+
+
+def test_a_config_that_makes_no_sense_is_told_with_what_is_wrong(untrained: str, tmp_path: Path) -> None:
+    shutil.copytree(untrained, tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_attention_heads": "x"}))
+    said = r"as a classifier \(Validation error for field 'num_attention_heads': TypeError: .*'x'"
+    with pytest.raises(ModelError, match=said):
+        load_classifier(tmp_path / "model")
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 500])
+def test_weights_that_are_damaged_are_told(untrained: str, tmp_path: Path, content: bytes) -> None:
+    shutil.copytree(untrained, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=rf"^model {tmp_path}/model: cannot be loaded .*\(.+\)$"):
+        load_classifier(tmp_path / "model")
