@@ -6,7 +6,7 @@ import json
 import platform
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,7 +72,6 @@ def main(
     with session("bench") as job:
         from pipeline.benchmarks.suite import BENCHES, HAVE_CONTENDERS, Options, Output
         from pipeline.errors import SettingError
-        from pipeline.manifest import environment
 
         for name in names:
             if name not in BENCHES:
@@ -84,17 +83,21 @@ def main(
         options = Options(run_dir, rows, rounds, input_file, asked_device, model, minutes, only)
         results = [row for name in names for row in BENCHES[name](output, options)]
         if json_file is not None:
-            about = environment()
-            record = {
-                "machine": {
-                    "platform": about["platform"],
-                    "processor": platform.machine(),
-                },
-                "versions": {"python": about["python"], **about["packages"]},
-                "commit": about["git_commit"],
-                "results": results,
-            }
-            Path(json_file).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            _write_record(Path(json_file), results)
+
+
+def _write_record(file: Path, results: list[dict[str, Any]]) -> None:
+    """Write figures, and what they were measured with, as JSON."""
+    from pipeline.manifest import environment
+
+    about = environment()
+    record = {
+        "machine": {"platform": about["platform"], "processor": platform.machine()},
+        "versions": {"python": about["python"], **about["packages"]},
+        "commit": about["git_commit"],
+        "results": results,
+    }
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -168,6 +168,8 @@ def load_classifier(directory: Path, labels: list[str] | None = None, *, seed: i
         ModelError: transformers cannot load it.
     """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
@@ -184,7 +186,7 @@ def load_classifier(directory: Path, labels: list[str] | None = None, *, seed: i
         return AutoModelForSequenceClassification.from_pretrained(
             directory, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, **options
         )
-    except Exception as error:  # noqa: BLE001  So do safetensors and the checks of a config, each its own.
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
         raise ModelError(
             f"model {directory}: cannot be loaded as a classifier ({_first_line(error)})"
         ) from None

@@ -108,7 +108,7 @@ def read_bert(directory: Path) -> BertCheckpoint | None:
         layers=config["num_hidden_layers"],
         heads=config["num_attention_heads"],
         eps=config["layer_norm_eps"],
-        pad_id=config.get("pad_token_id") or 0,
+        pad_id=config["pad_token_id"] or 0,
     )
 
 
