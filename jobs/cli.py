@@ -84,6 +84,7 @@ def session(name: str) -> Iterator[Session]:
     # Else a call of Ray after its end, from some destructor, starts another.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     log = _open_log(name)
+    joined_before = _has_ray()
     with _captured_output(log) as (stdout, stderr), _terminable():
         code = 0
         reporter = _reporter(stderr)
@@ -96,7 +97,8 @@ def session(name: str) -> Iterator[Session]:
             code = _explain(error, name, log, reporter.say)
             let_go(error)
         finally:
-            _leave_ray()
+            if not joined_before:
+                _leave_ray()
             _release_outputs()
     if code:
         raise SystemExit(code)
@@ -205,10 +207,15 @@ def _reporter(stream: TextIO) -> Reporter:
     return Reporter(Console(file=stream))
 
 
-def _leave_ray() -> None:
+def _has_ray() -> bool:
+    """Whether this process is connected to Ray."""
     ray: Any = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _leave_ray() -> None:
+    if _has_ray():
+        sys.modules["ray"].shutdown()
 
 
 def _release_outputs() -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 
 from pipeline.errors import InputError, OutputError, RayviewError
 from pipeline.objectstore import TEMPORARY_MARK
@@ -23,16 +24,23 @@ from pipeline.storage import Location
 
 LEASE_FILE = f"{TEMPORARY_MARK}lease"
 
-BEAT_S = 5.0
-"""Between two changes of the file."""
 
-_DEAD_AFTER_S = 3 * BEAT_S
-_POLL_S = 0.5
-_RACE_S = 1.0
-"""So long after writing the file a job looks whether another one has written it at the same time."""
+@dataclass(frozen=True)
+class LeaseTiming:
+    """Intervals of a lease, in seconds."""
 
-_LONGEST_END_S = 15.0
-"""A job that ends waits no longer for a store that does not answer."""
+    heartbeat_s: float = 5.0
+    """Between two changes of the file."""
+    expires_s: float = 15.0
+    """A lease whose file does not change for this long has expired."""
+    poll_s: float = 0.5
+    race_s: float = 1.0
+    """How long after writing the file a job checks whether another job wrote it at the same time."""
+    release_s: float = 15.0
+    """Longest wait for a heartbeat in flight when the job ends."""
+
+
+TIMING = LeaseTiming()
 
 
 class Lease:
@@ -61,7 +69,7 @@ class Lease:
             lease._write()
         except OutputError as error:
             raise OutputError(str(error).replace(lease._file.uri, directory.uri)) from None
-        time.sleep(_RACE_S)
+        time.sleep(TIMING.race_s)
         if lease._owner_there() != lease._owner:
             raise lease._refusal()
         lease._thread.start()
@@ -71,17 +79,17 @@ class Lease:
         """Let others write there."""
         self._ended.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            # Else what it is writing would come after the deletion.
-            self._thread.join(_LONGEST_END_S)
+            # A heartbeat in flight could write the file after its deletion.
+            self._thread.join(TIMING.release_s)
         with suppress(RayviewError):
             if self._owner_there() == self._owner:
                 self._file.delete_file()
 
     def _wait_for_silence(self) -> None:
         first = self._content()
-        deadline = time.monotonic() + _DEAD_AFTER_S
+        deadline = time.monotonic() + TIMING.expires_s
         while first is not None and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+            time.sleep(TIMING.poll_s)
             content = self._content()
             if content is None:
                 return
@@ -102,18 +110,29 @@ class Lease:
             return "it does not say which"
 
     def _owner_there(self) -> str | None:
+        """Who the file says holds the directory; None if there is no file, or it does not say.
+
+        Raises:
+            InputError: the storage does not answer.
+        """
         try:
-            return str(json.loads(self._content() or b"{}").get("owner"))
-        except (ValueError, AttributeError):
+            return str(json.loads(self._content() or b"")["owner"])
+        except (ValueError, KeyError, TypeError):
             return None
 
     def _content(self) -> bytes | None:
+        """What is in the file; None if there is none.
+
+        Raises:
+            InputError: the storage does not answer.
+        """
         if not self._file.exists():
             return None
         try:
             return self._file.read_bytes()
         except InputError:
-            # It was deleted just now.
+            if self._file.exists():
+                raise
             return None
 
     def _write(self) -> None:
@@ -121,14 +140,18 @@ class Lease:
         self._file.write_bytes(json.dumps(about).encode())
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT_S):
+        while not self._ended.wait(TIMING.heartbeat_s):
             self._beats += 1
             # A store that does not answer for a while must not end the job here.
             with suppress(RayviewError):
-                if self._owner_there() not in (self._owner, None):
-                    # This job was silent for so long that another one took it for dead.
+                owner = self._owner_there()
+                if self._ended.is_set():
+                    # The file may be deleted already.
+                    return
+                if owner != self._owner:
+                    # No heartbeat arrived in time, and another job took over; without a file, it has ended.
                     self.is_lost = True
-                    # Not SIGINT: who was started in the background by a script ignores that.
+                    # Not SIGINT: processes that a script starts in the background ignore it.
                     _thread.interrupt_main(signal.SIGTERM)
                     return
                 self._write()

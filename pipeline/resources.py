@@ -8,18 +8,24 @@ every pool gets at least one member. On small machines the shares are fractions 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import ClusterConfig, TrainConfig
 from pipeline.errors import ClusterError, SettingError
 from pipeline.storage import Location
 from pipeline.wording import counted
+
+if TYPE_CHECKING:
+    import psutil
 
 _STEP = 1e-4
 """Ray counts CPUs and GPUs in ten-thousandths."""
@@ -31,6 +37,9 @@ _ACTORS_PER_DEVICE = 100
 """More of them on one CPU or GPU can only be a slip of the pen."""
 
 _CONNECT_TIMEOUT_S = 10
+
+_START_TIMEOUT_S = 180
+"""Limit for the second attempt to start Ray; the first has Ray's own, 30 s, which a busy machine exceeds."""
 
 _IDLE_WORKER_MS = 60_000
 """How long a process of our own Ray waits for more work. By Ray's default, a second, each step of a job ends
@@ -181,11 +190,12 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
         scorers = Pool(size, cpus_each, _share(1 / per_gpu), calls=_CALLS_A_GPU)
         return scorers, cpus - scorers.all_cpus
     rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
-    # One thread each: two threads wait for each other whenever something else takes a core for a moment, and
-    # what reads and encodes does that all the time.
     size = num_actors or max(1, math.floor(cpus))
+    # Fewer actors than CPUs compute several chunks at once, each with one thread: threads that share a matrix
+    # product change its last bits, and wait for each other whenever something else takes a core.
     threads = max(1, min(math.floor(cpus / size), math.floor(max(n.cpus for n in cluster.nodes))))
-    return Pool(size, _share(1 / math.ceil(size / (cpus - rest))), threads=threads), rest
+    share = _share(1 / math.ceil(size / (cpus - rest)))
+    return Pool(size, share, threads=threads, calls=threads), rest
 
 
 def plan_tasks(cluster: Cluster) -> Pool:
@@ -318,27 +328,25 @@ def cpu_has_bfloat16() -> bool:
 
 
 def _initialize(config: ClusterConfig) -> None:
-    import logging
-
     import ray
     from ray._private.authentication.authentication_token_setup import (
         maybe_enable_token_auth_if_token_available,
     )
     from ray._private.services import canonicalize_bootstrap_address
 
-    options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     options |= {"configure_logging": True, "ignore_reinit_error": True}
     try:
         found = canonicalize_bootstrap_address(config.address)
         if found is None:
             options |= {"address": "local", "include_dashboard": False, "num_cpus": config.num_cpus}
             options["_system_config"] = {"idle_worker_killing_time_threshold_ms": _IDLE_WORKER_MS}
+            _start_ray(options)
         else:
             _check_reachable(found)
             if _asks_for_token(found):
                 maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-            options["address"] = found
-        ray.init(**options)
+            ray.init(address=found, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = config.address or os.environ.get("RAY_ADDRESS") or "this machine"
         reason = str(error).strip().partition("\n")[0]
@@ -346,6 +354,79 @@ def _initialize(config: ClusterConfig) -> None:
             f"Ray at {where}: cannot be reached or started: {reason}; see `ray status`, or unset RAY_ADDRESS"
             " and cluster.address to start Ray here"
         ) from None
+
+
+def _start_ray(options: Mapping[str, Any]) -> None:
+    """Start Ray on this machine; where that fails, once more with a longer limit.
+
+    Raises:
+        RuntimeError: the second attempt failed too.
+    """
+    import ray
+
+    before = set(_ray_processes())
+    try:
+        ray.init(**options)
+    except Exception as error:  # noqa: BLE001  Ray raises no class of its own.
+        logging.getLogger(__name__).warning("Ray did not start, trying again: %s", error)
+    else:
+        return
+    ray.shutdown()
+    # What the first attempt started would compete with the second.
+    _kill(set(_ray_processes()) - before)
+    try:
+        with _longer_start():
+            ray.init(**options)
+    except Exception as error:
+        _kill(set(_ray_processes()) - before)
+        raise RuntimeError(f"{str(error).strip().partition(chr(10))[0]} (tried twice)") from error
+
+
+@contextmanager
+def _longer_start() -> Iterator[None]:
+    """Raises the limit within which the raylet must appear in the GCS, a constant in Ray's Node."""
+    from ray._private import services
+
+    get_node = services.get_node
+
+    def wait_for_node(*arguments: Any) -> Any:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
+
+    services.get_node = wait_for_node
+    try:
+        yield
+    finally:
+        services.get_node = get_node
+
+
+def _ray_processes() -> list[psutil.Process]:
+    """The processes of a Ray that this process has started."""
+    import psutil
+    import ray
+
+    package = os.path.dirname(ray.__file__)  # noqa: PTH120
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(argument.startswith(package) for argument in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def _kill(processes: Collection[psutil.Process]) -> None:
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=_CONNECT_TIMEOUT_S)
 
 
 def _check_reachable(address: str) -> None:

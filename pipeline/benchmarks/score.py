@@ -28,7 +28,7 @@ from pipeline.progress import Reporter
 from pipeline.ragged import Ragged, token_budget_batches
 from pipeline.resources import Cluster, Pool
 from pipeline.score.calibrate import BATCH_TOKENS
-from pipeline.score.forward import ForwardOptions, load_forward
+from pipeline.score.forward import ForwardOptions, read_forward
 from pipeline.score.predictor import Predictor
 from pipeline.storage import locate
 
@@ -42,13 +42,13 @@ def _settings(device: str) -> Config:
     return load_config(None, [f"score.batch_tokens={BATCH_TOKENS[device]}"])
 
 
-def ours(dump: str, model: str, output: str, device: str) -> float:
-    """`jobs.score`."""
+def ours(dump: str, model: str, output: str, device: str, num_actors: int | None = None) -> float:
+    """`jobs.score`, by default with one actor per core or GPU."""
     from pipeline import resources
     from pipeline.score import stage
 
     shutil.rmtree(output, ignore_errors=True)
-    config = _settings(device)
+    config = _settings(device).replace(score__num_actors=num_actors)
     with tempfile.TemporaryDirectory() as work:
         os.environ[BEGAN] = f"{work}/began"
         cluster = _only(device, resources.connect(config.cluster))
@@ -103,9 +103,7 @@ def forward_alone(dump: str, model: str, output: str, device: str) -> float:
     """The forward passes of `jobs.score` and nothing else: no job can be faster. One process a scorer."""
     del output
     chunks, precision, pool = _our_chunks(dump, model, device)
-    options = ForwardOptions(
-        model, fingerprint_model(locate(model)), MAX_LENGTH, precision, threads=pool.threads
-    )
+    options = ForwardOptions(model, fingerprint_model(locate(model)), MAX_LENGTH, precision)
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(pool.size)
     shares = [(chunks[i :: pool.size], options, BATCH_TOKENS[device]) for i in range(pool.size)]
@@ -124,7 +122,7 @@ def _keep(ready: Any) -> None:
 
 def _score_chunks(share: tuple[list[Ragged], ForwardOptions, int]) -> tuple[float, float]:
     chunks, options, batch_tokens = share
-    forward = load_forward(options)
+    forward = read_forward(options)
     _ready.wait()
     start = time.time()
     # As with `jobs.score` on a GPU, the next chunk is handed over before the last one has come back.

@@ -273,6 +273,9 @@ def bench_score(out: Output, options: Options) -> Entries:
                     "Daft: read_json, a class, float32 padded": ("peer_daft:score", part),
                 }.items()
             }
+            if device == "cpu":
+                target, about = calls["rayview, whole job"]
+                calls["the same with one actor, a thread per core"] = target, about | {"num_actors": 1}
             theirs = [who for who, (target, _) in calls.items() if target not in _OURS]
             may_fail = theirs if dump.endswith("/real") else ()
             seconds = run_rounds(options.chosen(calls), options.rounds, out.say, may_fail)

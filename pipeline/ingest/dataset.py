@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.attempts import MOST_DEATHS, attempt, said_of
+from pipeline.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
 from pipeline.errors import InputError
 from pipeline.ingest.chunks import MAX_LINE_BYTES, Chunk, read_chunks
 from pipeline.ingest.formats import Format
@@ -56,6 +56,8 @@ class ReadPlan:
     max_line_bytes: int = MAX_LINE_BYTES
     done: Mapping[int, Container[int]] = field(default_factory=dict)
     """Chunks that need not be handed on, by file number."""
+    guard: CrashGuard = UNGUARDED
+    """Records the attempts at reading each chunk."""
 
 
 @dataclass(frozen=True)
@@ -230,19 +232,19 @@ def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
         if left == 0:
             return
         done = plan.done.get(source.number, ())
-        for chunk in _watched(read_source(source, plan, left), source):
+        for chunk in _watched(read_source(source, plan, left), source, plan.guard):
             if left is not None:
                 left -= chunk.lines
             if chunk.chunk not in done:
                 yield _chunk_table(chunk)
 
 
-def _watched(chunks: Iterator[Chunk], source: Source) -> Iterator[Chunk]:
-    """Chunks, each of which ends the job if processes die over reading it again and again."""
+def _watched(chunks: Iterator[Chunk], source: Source, guard: CrashGuard) -> Iterator[Chunk]:
+    """Chunks, each of which ends the job if workers crash repeatedly while reading it."""
     for number in count():
-        with attempt("read", source.number, number) as deaths:
-            if deaths >= MOST_DEATHS:
-                raise InputError(f"{source.uri}: chunk {number}: {said_of(deaths, 'read')}")
+        with guard.attempt("read", source.number, number) as crashes:
+            if crashes >= MAX_CRASHES:
+                raise InputError(f"{source.uri}: chunk {number}: {crash_message(crashes, 'read')}")
             chunk = next(chunks, None)
         if chunk is None:
             return

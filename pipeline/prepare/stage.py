@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import model, resources
 from pipeline.config import Config, SplitConfig, digest
+from pipeline.crash_guard import guard_run
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.dataset import ReadPlan, map_in_actors, read_dataset, read_source
 from pipeline.ingest.formats import Format
@@ -139,9 +140,10 @@ def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter
     boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
     forms = {s.number: only_used(s.form, job.config) for s in job.sources if isinstance(s.form, Format)}
     work = ChunkEncoder(job.output.uri, forms, job.recipe, job.tokenizer, job.config.split, boundary)
-    dataset = map_in_actors(read_dataset(job.sources, read, pools.readers), work.encode_chunk, pools.encoders)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
-    ledger.fill(dataset, reporter, "prepare")
+    with guard_run() as guard:
+        chunks = read_dataset(job.sources, replace(read, guard=guard), pools.readers)
+        ledger.fill(map_in_actors(chunks, work.encode_chunk, pools.encoders), reporter, "prepare")
     return ledger, ledger.close(all_files=job.config.input.max_rows is None)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.errors import ModelError
 from pipeline.ragged import Ragged
-from pipeline.score.forward import Forward, ForwardOptions, load_forward, read_forward
+from pipeline.score.forward import Forward, ForwardOptions, read_forward
 from pipeline.score.packed import PackedModel
 
 SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
@@ -61,7 +61,7 @@ def calibrate(question: Question, input_ids: pa.Array) -> dict[str, Any]:
     compiled, kernels = bool(question.compiled), False
     budget = question.batch_tokens or BATCH_TOKENS[question.device]
     if len(ids.lengths):
-        forward = load_forward(replace(question.forward, compiled=compiled))
+        forward = read_forward(replace(question.forward, compiled=compiled))
         if question.batch_tokens is None:
             budget = _fastest_budget(forward, ids, question.device)
         if question.device == "gpu" and isinstance(forward.model, PackedModel):

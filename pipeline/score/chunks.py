@@ -9,7 +9,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from pipeline.attempts import MOST_DEATHS, attempt, said_of
+from pipeline.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
 from pipeline.errors import InputError, OutputError
 from pipeline.ingest.chunks import Chunk
 from pipeline.ingest.columns import repeated
@@ -46,20 +46,22 @@ class ChunkWork:
     """Of which run the parts are, see Run.key."""
     model: str
     """Fingerprint of the model."""
+    guard: CrashGuard = UNGUARDED
+    """Records the attempts at encoding and writing each chunk."""
 
     def encode_chunk(self, table: pa.Table) -> pa.Table:
         """The rows of a chunk, encoded.
 
         Raises:
-            InputError: processes died over it that cannot be set aside, as its lines stand in no dump.
+            InputError: workers crashed over it, and it cannot be set aside, as its lines are in no dump.
         """
         start = time.monotonic()
         chunk = to_chunk(table)
-        with attempt("encode", chunk.file, chunk.chunk) as deaths:
-            if deaths >= MOST_DEATHS and self.forms[chunk.file] == ENCODED:
-                raise InputError(f"{chunk.source}: chunk {chunk.chunk}: {said_of(deaths, 'encode')}")
-            if deaths >= MOST_DEATHS:
-                batch = self._set_aside(chunk, said_of(deaths, "encode"))
+        with self.guard.attempt("encode", chunk.file, chunk.chunk) as crashes:
+            if crashes >= MAX_CRASHES and self.forms[chunk.file] == ENCODED:
+                raise InputError(f"{chunk.source}: chunk {chunk.chunk}: {crash_message(crashes, 'encode')}")
+            if crashes >= MAX_CRASHES:
+                batch = self._set_aside(chunk, crash_message(crashes, "encode"))
             else:
                 batch = self.encode(chunk)
         took = {"encode_s": time.monotonic() - start, "encoded_s": time.time()}
@@ -106,13 +108,13 @@ class ChunkWork:
         The part is there also where no row is left: it stands for the chunk.
 
         Raises:
-            OutputError: it cannot be written, or processes died over it.
+            OutputError: it cannot be written, or workers crashed over it.
         """
         batch = to_batch(table)
-        with attempt("write", batch.file, batch.chunk) as deaths:
-            if deaths >= MOST_DEATHS:
+        with self.guard.attempt("write", batch.file, batch.chunk) as crashes:
+            if crashes >= MAX_CRASHES:
                 part = locate(self.output).child(part_name(batch.file, batch.chunk))
-                raise OutputError(f"{part.uri}: {said_of(deaths, 'write')}")
+                raise OutputError(f"{part.uri}: {crash_message(crashes, 'write')}")
             return self._write(batch)
 
     def _write(self, batch: Batch) -> pa.Table:

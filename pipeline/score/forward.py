@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +28,6 @@ from pipeline.score.padded import PaddedModel
 from pipeline.storage import locate
 
 FloatArray = npt.NDArray[np.float32]
-Result = TypeVar("Result")
 
 _SHOWN = 200
 """So many characters of an error are kept."""
@@ -47,7 +44,6 @@ class ForwardOptions:
     max_length: int
     precision: str
     """float32 or bfloat16."""
-    threads: int = 1
     compiled: bool = False
     kernels: bool = False
     """Whether to compute with kernels.py on a GPU."""
@@ -143,27 +139,6 @@ class _Clock:
         return event
 
 
-@lru_cache(maxsize=1)
-def _computing_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "computing")
-
-
-def compute(work: Callable[..., Result], *arguments: Any) -> Result:
-    """Do some work on the one thread of this process that computes.
-
-    OpenMP gives each thread that computes a team of its own. Where a process has two teams on the same cores
-    it lets all of them sleep at every turn: Ray, which makes an actor on one thread and calls it on another,
-    lost a fifth of the rate by that.
-    """
-    return _computing_thread().submit(work, *arguments).result()
-
-
-@lru_cache(maxsize=1)
-def load_forward(options: ForwardOptions) -> Forward:
-    """The model of this process: read once, whoever asks for it first."""
-    return read_forward(options)
-
-
 def read_forward(options: ForwardOptions) -> Forward:
     """A model, read anew.
 
@@ -188,7 +163,11 @@ def _check_fingerprint(directory: Path, options: ForwardOptions) -> None:
 
 
 class Forward:
-    """A classifier in the precision asked for, on a GPU where there is one."""
+    """A classifier in the precision asked for, on a GPU where there is one.
+
+    On a CPU several threads may call it at once: each computes its own rows. No operation uses more than the
+    calling thread, so no sum depends on the number of threads.
+    """
 
     def __init__(self, directory: Path, options: ForwardOptions) -> None:
         """Read a model.
@@ -198,7 +177,8 @@ class Forward:
         """
         import torch
 
-        torch.set_num_threads(options.threads)
+        # Of this thread; see __call__ for the others.
+        torch.set_num_threads(1)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = _lay_out(directory, options, self.device)
 
@@ -223,6 +203,8 @@ class Forward:
     def _hand_over(self, ids: Ragged, batch_tokens: int) -> Scored:
         import torch
 
+        # Of this thread. A sum that several threads share differs in its last bits from one thread's.
+        torch.set_num_threads(1)
         clock = _Clock(self.device)
         batches = self.model.cut(ids.lengths, batch_tokens)
         order = np.concatenate([np.zeros(0, np.int64), *batches])

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.attempts import MOST_DEATHS, attempt, said_of
+from pipeline.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
 from pipeline.ingest.dataset import Batch, batch_table, to_batch
 from pipeline.ingest.rejects import RejectedLine, reject_table
 from pipeline.model import ModelCard
@@ -21,8 +22,6 @@ from pipeline.ragged import Ragged
 from pipeline.score.forward import (
     BrokenDeviceError,
     ForwardOptions,
-    compute,
-    load_forward,
     read_forward,
 )
 
@@ -38,10 +37,18 @@ class PredictorOptions:
     forward: ForwardOptions
     card: ModelCard
     batch_tokens: int
+    threads: int = 1
+    """Chunks that are computed at the same time, each by one thread."""
+    guard: CrashGuard = UNGUARDED
+    """Records the attempts at scoring each chunk."""
 
 
 class Predictor:
-    """Scores one chunk a call."""
+    """Scores one chunk a call.
+
+    Calls may overlap. One thread computes a chunk from its first batch to its last, and no operation uses
+    more than that thread, so the result does not depend on the number of threads of an actor.
+    """
 
     def __init__(self, options: PredictorOptions) -> None:
         """Load the model.
@@ -50,7 +57,8 @@ class Predictor:
             ModelError: it is another one by now.
         """
         self._options = options
-        self._forward = compute(load_forward, options.forward)
+        self._threads = ThreadPoolExecutor(options.threads, "computing")
+        self._forward = read_forward(options.forward)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """A batch's rows with label, score and probabilities in place of their token ids.
@@ -58,9 +66,9 @@ class Predictor:
         What it cost goes with it: see bill.py.
         """
         batch = to_batch(table)
-        with attempt("score", batch.file, batch.chunk) as deaths:
-            if deaths >= MOST_DEATHS:
-                return batch_table(self._set_aside(batch, said_of(deaths, "score")))
+        with self._options.guard.attempt("score", batch.file, batch.chunk) as crashes:
+            if crashes >= MAX_CRASHES:
+                return batch_table(self._set_aside(batch, crash_message(crashes, "score")))
             try:
                 return batch_table(self._score(batch))
             except BrokenDeviceError as error:
@@ -73,7 +81,7 @@ class Predictor:
         ids = Ragged.of(batch.rows["input_ids"])
         # Within the chunk alone: what a chunk yields must not depend on another.
         distinct, which = ids.distinct()
-        scored = compute(self._forward, distinct, self._options.batch_tokens)
+        scored = self._threads.submit(self._forward, distinct, self._options.batch_tokens).result()
         card = self._options.card
         rows = score_columns(batch.rows.drop_columns(["input_ids"]), scored.probabilities[which], card)
         rejects = batch.rejects
@@ -91,7 +99,7 @@ class Predictor:
         }
         # Not the first chunk if there is another: a job that begins shall soon have something to show.
         if batch.file == 0 and (batch.chunk == 1 or (batch.chunk == 0 and batch.last)):
-            counts |= compute(self._compare, distinct, scored.probabilities)
+            counts |= self._threads.submit(self._compare, distinct, scored.probabilities).result()
         took = {"scored_from_s": start, "scored_to_s": time.time()}
         took |= {"score_s": scored.seconds, "halvings": scored.halvings}
         return replace(batch, rows=rows, rejects=rejects, counts=counts, took=batch.took | took)

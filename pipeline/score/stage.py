@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import resources
 from pipeline.config import Config, InputConfig
 from pipeline.copies import local_copy
+from pipeline.crash_guard import CrashGuard, guard_run
 from pipeline.errors import InputError, ModelError, SettingError
 from pipeline.ingest.dataset import ReadPlan, limit_backlog, map_batches, map_in_actors, read_dataset
 from pipeline.ingest.formats import ENCODED
@@ -34,13 +35,17 @@ from pipeline.progress import Reporter
 from pipeline.score.bill import make_bill
 from pipeline.score.calibrate import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
 from pipeline.score.chunks import ChunkWork
-from pipeline.score.forward import ForwardOptions, compute
+from pipeline.score.forward import ForwardOptions
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import Committed, committed_entries, find_committed
 from pipeline.storage import Location, locate
 from pipeline.wording import counted
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
+
+_CONSUMERS = 8
+"""Actors that get several chunks each of a small input. A constant, not their number: batches are cut within
+a chunk, and the rows must be the same for any number of actors."""
 
 _FEW_CHUNKS = 20_000
 """Accounts of so many chunks of earlier jobs are read in seconds."""
@@ -201,7 +206,9 @@ def score(
     dataset_start = time.monotonic()
     sources = _unfinished(job, committed)
     if sources:
-        ledger.fill(_pipeline(job, sources, resolved, pools, committed, predictor), reporter, "score")
+        with guard_run() as guard:
+            dataset = _pipeline(job, sources, resolved, pools, committed, predictor, guard)
+            ledger.fill(dataset, reporter, "score")
     if not at_once:
         reporter.say(f"score: reading the accounts of the {chunks:,} chunks done before")
         ledger.add_all(earlier)
@@ -220,8 +227,6 @@ def _resolve(
     config, device = job.config.score, _device(pools)
     precision = resources.choose_precision(cluster, config.precision)
     resolved = {"chunk_bytes": choose_chunks(job, pools), "precision": precision}
-    # The order of sums, and so the last bits, depends on it.
-    resolved["threads"] = pools.scorers.threads
     long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
     if not long or not issubclass(predictor, Predictor):
         budget = config.batch_tokens or BATCH_TOKENS[device]
@@ -231,16 +236,16 @@ def _resolve(
             "compiled": bool(config.compile),
             "kernels": False,
         }
-    forward = _forward_options(job, resolved, pools)
+    forward = _forward_options(job, resolved)
     question = Question(forward, device, config.batch_tokens, config.compile)
     found = resources.run_once(pools.scorers, _calibrate, question, chunk_work(job), job.sources)
     return {**resolved, **found}
 
 
 def choose_chunks(job: ScoreJob, pools: resources.ScorePlan) -> int:
-    """Bytes of text in a chunk, for a job on so many actors."""
+    """Bytes of text in a chunk: the same for any number of actors."""
     return job.config.input.chunk_bytes or choose_chunk_bytes(
-        job.sources, largest=LARGEST_CHUNK_BYTES[_device(pools)], consumers=pools.scorers.size
+        job.sources, largest=LARGEST_CHUNK_BYTES[_device(pools)], consumers=_CONSUMERS
     )
 
 
@@ -250,18 +255,15 @@ def _device(pools: resources.ScorePlan) -> str:
 
 def _calibrate(question: Question, work: ChunkWork, sources: list[Source]) -> dict[str, Any]:
     """On a worker, with the share of an actor."""
-    return compute(calibrate, question, work.first_rows(sources, SAMPLE_ROWS[question.device]))
+    return calibrate(question, work.first_rows(sources, SAMPLE_ROWS[question.device]))
 
 
-def _forward_options(
-    job: ScoreJob, resolved: Mapping[str, Any], pools: resources.ScorePlan
-) -> ForwardOptions:
+def _forward_options(job: ScoreJob, resolved: Mapping[str, Any]) -> ForwardOptions:
     return ForwardOptions(
         job.model.uri,
         str(job.run.model_fingerprint),
         job.card.max_length,
         resolved["precision"],
-        resolved.get("threads", pools.scorers.threads),
         resolved.get("compiled", False),
         resolved.get("kernels", False),
     )
@@ -295,12 +297,14 @@ def _pipeline(
     pools: resources.ScorePlan,
     committed: Mapping[int, Committed],
     predictor: type,
+    guard: CrashGuard,
 ) -> Any:
     """read → encode → score → write, as a Ray dataset of the chunks' accounts."""
     done = {file: c.done for file, c in committed.items()}
-    read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done)
-    work = chunk_work(job)
-    options = PredictorOptions(_forward_options(job, resolved, pools), job.card, resolved["batch_tokens"])
+    read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done, guard)
+    work = replace(chunk_work(job), guard=guard)
+    forward = _forward_options(job, resolved)
+    options = PredictorOptions(forward, job.card, resolved["batch_tokens"], pools.scorers.threads, guard)
     apply = map_in_actors if pools.stay else map_batches
     dataset = read_dataset(sources, read, pools.readers)
     dataset = apply(dataset, work.encode_chunk, pools.encoders)

@@ -1,39 +1,35 @@
-"""A chunk that processes die over when they read it."""
+"""A chunk over which workers crash while reading it."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest import dataset
 from pipeline.ingest.dataset import ReadPlan, read_group
 from pipeline.ingest.sources import find_sources
 from pipeline.storage import locate
+from tests.crashes import guard_reporting
 
 
-def test_the_job_ends_with_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_job_ends_with_the_place(tmp_path: Path) -> None:
     asked = []
 
-    @contextmanager
-    def attempt(step: str, file: int, chunk: int) -> Iterator[int]:
+    def crashes(step: str, file: int, chunk: int) -> int:
         asked.append((step, file, chunk))
-        yield 3 if chunk == 2 else 2
+        return 3 if chunk == 2 else 2
 
     line = b'{"overall": 5.0, "reviewText": "good", "asin": "1", "reviewerID": "2", "unixReviewTime": 1}\n'
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(line * 1000))
     sources = find_sources([locate(tmp_path / "a.json.gz")], InputConfig(), need_stars=False)
     whole = len(list(read_group(sources, ReadPlan(8192))))
     assert whole > 5
-    monkeypatch.setattr(dataset, "attempt", attempt)
-    chunks = read_group(sources, ReadPlan(8192))
+    chunks = read_group(sources, ReadPlan(8192, guard=guard_reporting(crashes)))
     assert len([next(chunks), next(chunks)]) == 2
-    said = rf"^{tmp_path}/a\.json\.gz: chunk 2: 3 processes died when they were to read this chunk$"
+    said = rf"^{tmp_path}/a\.json\.gz: chunk 2: 3 workers crashed while trying to read this chunk$"
     with pytest.raises(InputError, match=said):
         next(chunks)
     assert asked == [("read", 0, 0), ("read", 0, 1), ("read", 0, 2)]

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from s3server import Store
+from s3server import Fault, Store, faulty, s3_error
 
 from jobs.cli import session
 from pipeline import lease as module
 from pipeline.errors import OutputError
-from pipeline.lease import LEASE_FILE, Lease
+from pipeline.lease import LEASE_FILE, Lease, LeaseTiming
 from pipeline.outputs import State, begin, inspect_output, release_outputs
 from pipeline.storage import Location, locate
 from tests.runs import RUN
 
+FAST = LeaseTiming(heartbeat_s=0.2, expires_s=2.5, poll_s=0.05, race_s=0.1, release_s=0.3)
+"""Between heartbeat and expiry there is time for a machine that is busy with other things."""
+
 
 @pytest.fixture
-def out(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
-    """A directory in a store, and jobs that live ten times as fast."""
-    monkeypatch.setattr(module, "BEAT_S", 0.5)
-    monkeypatch.setattr(module, "_DEAD_AFTER_S", 1.5)
-    monkeypatch.setattr(module, "_POLL_S", 0.05)
-    monkeypatch.setattr(module, "_RACE_S", 0.1)
-    yield locate(f"s3://{bucket}/out")
+def fast_bucket(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket, and jobs with a faster heartbeat."""
+    monkeypatch.setattr(module, "TIMING", FAST)
+    return bucket
+
+
+@pytest.fixture
+def out(fast_bucket: str) -> Iterator[Location]:
+    """A directory in a store."""
+    yield locate(f"s3://{fast_bucket}/out")
     release_outputs()
 
 
@@ -37,7 +44,7 @@ def test_the_second_job_is_refused_while_the_first_lives(out: Location) -> None:
     before = time.monotonic()
     with pytest.raises(OutputError, match=rf"/out: another job is writing there \({who}\); wait for its end"):
         Lease.take(out)
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < FAST.expires_s
     # It goes on for as long as the first one lives.
     time.sleep(1)
     with pytest.raises(OutputError):
@@ -52,7 +59,7 @@ def test_a_dead_job_blocks_nobody_for_ever(out: Location, content: bytes) -> Non
     out.child(LEASE_FILE).write_bytes(content)
     before = time.monotonic()
     lease = Lease.take(out)
-    assert 1.5 <= time.monotonic() - before < 5
+    assert FAST.expires_s <= time.monotonic() - before < 4 * FAST.expires_s
     lease.release()
 
 
@@ -79,6 +86,83 @@ def test_a_run_holds_its_directory_until_it_is_let_go(out: Location, store: Stor
     assert inspect_output(out, RUN) is State.UNFINISHED
 
 
+@pytest.fixture
+def signals() -> Iterator[list[int]]:
+    """The termination signals that this process gets."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    yield received
+    signal.signal(signal.SIGTERM, before)
+
+
+def is_lease(path: str) -> bool:
+    return LEASE_FILE in path
+
+
+def test_a_store_that_refuses_for_a_while_does_not_end_the_job(
+    fast_bucket: str, store: Store, signals: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+
+    def refuse(method: str, path: str, headers: dict[str, str]) -> Fault | None:
+        # The file can be looked up, but not read.
+        if method != "GET" or not is_lease(path) or len(refused) == 3:
+            return None
+        refused.append(path)
+        return s3_error(403, "AccessDenied")
+
+    with faulty(store.url) as (url, proxy):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        lease = Lease.take(locate(f"s3://{fast_bucket}/here"))
+        proxy.rule = refuse
+        wait_until(lambda: len(refused) == 3)
+        writes = len(proxy.requests)
+        wait_until(lambda: any(r.startswith("PUT") and is_lease(r) for r in proxy.requests[writes:]))
+        assert not lease.is_lost
+        lease.release()
+    assert signals == []
+
+
+def test_a_heartbeat_in_flight_at_the_end_of_a_job_is_no_loss(
+    fast_bucket: str, store: Store, signals: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = threading.Event()
+
+    def hang(method: str, path: str, headers: dict[str, str]) -> Fault | None:
+        if method != "GET" or not is_lease(path) or slow.is_set():
+            return None
+        slow.set()
+        # Longer than the end of a job waits for it; answered then from what is there.
+        return Fault(hang_s=4 * FAST.release_s, cut_after=1 << 20)
+
+    with faulty(store.url) as (url, proxy):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        lease = Lease.take(locate(f"s3://{fast_bucket}/here"))
+        proxy.rule = hang
+        assert slow.wait(30)
+        lease.release()
+        time.sleep(8 * FAST.release_s)
+        assert not lease.is_lost
+        assert not locate(f"s3://{fast_bucket}/here").child(LEASE_FILE).exists()
+    assert signals == []
+
+
+def test_a_job_whose_lease_is_gone_ends(out: Location, signals: list[int]) -> None:
+    """Another job took it over, and has ended."""
+    lease = Lease.take(out)
+    out.child(LEASE_FILE).delete_file()
+    wait_until(lambda: bool(signals))
+    assert lease.is_lost
+    assert not out.child(LEASE_FILE).exists()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
     out: Location, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,7 +174,7 @@ def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
         with session("score"):
             begin(out, RUN)
             out.child(LEASE_FILE).write_bytes(other)
-            time.sleep(10)
+            wait_until(lambda: False)
 
     try:
         with pytest.raises(SystemExit) as end:

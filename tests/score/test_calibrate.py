@@ -33,7 +33,6 @@ def model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         asked.append(options)
         return forward_of(load_classifier(tiny_model, ["bad", "good"]), options)
 
-    monkeypatch.setattr(module, "load_forward", read)
     monkeypatch.setattr(module, "read_forward", read)
     return asked
 
@@ -116,7 +115,6 @@ def test_what_a_gpu_may_do_otherwise_must_pay(
     monkeypatch: pytest.MonkeyPatch, packed: bool, gain: float, pays: bool
 ) -> None:
     gpu = Gpu(packed, gain)
-    monkeypatch.setattr(module, "load_forward", gpu)
     monkeypatch.setattr(module, "read_forward", gpu)
     found = calibrate(question(device="gpu"), ids(100))
     assert (found["compiled"], found["kernels"]) == (pays and not packed, pays and packed)
@@ -131,10 +129,13 @@ def test_what_a_gpu_may_do_otherwise_must_pay(
 
 
 def test_kernels_that_do_not_work_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(options: ForwardOptions) -> Any:
-        raise ModelError("rayview's kernels: do not work on this GPU (no C compiler)")
+    gpu = Gpu(True, 2.0)
 
-    monkeypatch.setattr(module, "load_forward", Gpu(True, 2.0))
+    def broken(options: ForwardOptions) -> Any:
+        if options.kernels:
+            raise ModelError("rayview's kernels: do not work on this GPU (no C compiler)")
+        return gpu(options)
+
     monkeypatch.setattr(module, "read_forward", broken)
     assert not calibrate(question(device="gpu"), ids(100))["kernels"]
 

@@ -49,7 +49,7 @@ def test_one_chunk_is_set_aside_and_no_other(
     rejects = pq.read_table(tmp_path / "s" / "rejects" / f"part-00000-{BAD_CHUNK:06d}.parquet").to_pylist()
     died = [r for r in rejects if r["reason"] == "worker_died"]
     assert counts.rejected["worker_died"] == len(died) > 0
-    assert {r["detail"] for r in died} == {f"3 processes died when they were to {step} this chunk"}
+    assert {r["detail"] for r in died} == {f"3 workers crashed while trying to {step} this chunk"}
     assert all(r["raw"].startswith(b"{") and r["byte_offset"] > 0 for r in died)
     part = pq.read_table(tmp_path / "s" / f"part-00000-{BAD_CHUNK:06d}.parquet")
     assert part.num_rows == 0
@@ -64,7 +64,7 @@ def test_a_chunk_that_cannot_be_written_ends_the_job(
     plain = stage.chunk_work
     monkeypatch.setattr(stage, "chunk_work", lambda job: DeadlyWriting(**plain(job).__dict__))
     name = f"part-00000-{BAD_CHUNK:06d}.parquet"
-    said = f"{name}: 3 processes died when they were to write this chunk"
+    said = f"{name}: 3 workers crashed while trying to write this chunk"
     with pytest.raises(Exception, match=said) as failed:
         stage.score(job, cluster, Reporter())
     # As a job does: else its actors live, and keep their CPUs from the next one's.

@@ -16,7 +16,7 @@ from pipeline.model import fingerprint_model, load_classifier
 from pipeline.ragged import Ragged, packed_batches
 from pipeline.score import forward as module
 from pipeline.score import padded
-from pipeline.score.forward import BrokenDeviceError, Forward, ForwardOptions, load_forward
+from pipeline.score.forward import BrokenDeviceError, Forward, ForwardOptions, read_forward
 from pipeline.score.packed import PackedModel
 from pipeline.score.padded import PaddedModel
 from pipeline.storage import locate
@@ -277,29 +277,27 @@ def test_operations_are_counted_by_weights_and_attention(classifier: Any, way: s
     assert forward.model.flops(lengths) == first + last + 2 * pooler * 2
 
 
-def test_a_model_is_read_once_a_process(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_model_that_was_replaced_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     load_classifier(tiny_model, LABELS).save_pretrained(tmp_path / "model")
     for name in ("tokenizer.json",):
         (tmp_path / "model" / name).write_bytes((tiny_model / name).read_bytes())
     (tmp_path / "model" / "rayview.json").write_text("{}")
     said = fingerprint_model(locate(tmp_path / "model"))
     found = options(model=str(tmp_path / "model"), fingerprint=said, precision="bfloat16")
-    load_forward.cache_clear()
-    assert load_forward(found) is load_forward(found)
+    assert read_forward(found).model.classes == len(LABELS)
     with pytest.raises(ModelError, match="was written anew since the job began"):
-        load_forward(options(model=str(tmp_path / "model"), fingerprint="other", precision="float32"))
+        read_forward(options(model=str(tmp_path / "model"), fingerprint="other", precision="float32"))
     # Also where it is not whole, or not there.
     for content in (b"", b"{}", None):
         file = tmp_path / "model" / "model.safetensors"
         file.write_bytes(content) if content is not None else (tmp_path / "model" / "config.json").write_text(
             "{"
         )
-        load_forward.cache_clear()
         with pytest.raises(ModelError, match="was written anew since the job began"):
-            load_forward(found)
+            read_forward(found)
     changed = fingerprint_model(locate(tmp_path / "model"))
     with pytest.raises(ModelError, match="cannot be loaded as a classifier"):
-        load_forward(options(model=str(tmp_path / "model"), fingerprint=changed, precision="float32"))
+        read_forward(options(model=str(tmp_path / "model"), fingerprint=changed, precision="float32"))
 
 
 @pytest.mark.slow

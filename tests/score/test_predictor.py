@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,17 +15,18 @@ from pipeline.ingest.rejects import RejectedLine, reject_table
 from pipeline.model import ModelCard, fingerprint_model
 from pipeline.ragged import Ragged
 from pipeline.score import predictor as module
-from pipeline.score.forward import BrokenDeviceError, ForwardOptions, load_forward
+from pipeline.score.forward import BrokenDeviceError, ForwardOptions
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.storage import locate
+from tests.crashes import guard_reporting
 
 MAX_LENGTH = 30
 
 
-def predictor(model: tuple[str, ModelCard], precision: str = "bfloat16") -> Predictor:
+def predictor(model: tuple[str, ModelCard], precision: str = "bfloat16", **options: Any) -> Predictor:
     uri, card = model
     forward = ForwardOptions(uri, fingerprint_model(locate(uri)), MAX_LENGTH, precision)
-    return Predictor(PredictorOptions(forward, card, batch_tokens=256))
+    return Predictor(PredictorOptions(forward, card, batch_tokens=256, **options))
 
 
 def chunk(rows: list[list[int]], file: int = 0, number: int = 0) -> Batch:
@@ -152,23 +152,15 @@ def test_a_chunk_may_have_no_row_that_the_model_takes(model: tuple[str, ModelCar
 
 
 @pytest.mark.parametrize("count", [0, 5])
-def test_a_chunk_that_processes_died_over_is_set_aside(
-    model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
-    @contextmanager
-    def third(*_: Any) -> Iterator[int]:
-        yield 3
-
-    actor = predictor(model)
-    schema = score(actor, chunk(some_rows(5))).rows.schema
-    monkeypatch.setattr(module, "attempt", third)
-    actor._forward = None  # Not called.
+def test_a_chunk_over_which_workers_crashed_is_set_aside(model: tuple[str, ModelCard], count: int) -> None:
+    schema = score(predictor(model), chunk(some_rows(5))).rows.schema
+    actor = predictor(model, guard=guard_reporting(lambda *_: 3))
     found = score(actor, chunk(some_rows(count)))
     assert (found.rows.num_rows, found.rows.schema) == (0, schema)
     assert found.rejects is not None
     assert found.rejects["line"].to_pylist() == list(range(1, count + 1))
     assert found.rejects["reason"].to_pylist() == ["worker_died"] * count
-    said = "3 processes died when they were to score this chunk"
+    said = "3 workers crashed while trying to score this chunk"
     assert found.rejects["detail"].to_pylist() == [said] * count
     assert found.took.keys() == {"encode_s", "scored_from_s", "scored_to_s"}
 
@@ -197,7 +189,12 @@ def test_a_chunk_without_rows(model: tuple[str, ModelCard]) -> None:
     assert (scored.counts["tokens"], scored.counts["padded_tokens"]) == (0, 0)
 
 
-def test_the_model_is_shared_with_whoever_loaded_it_before(model: tuple[str, ModelCard]) -> None:
-    load_forward.cache_clear()
-    actors: list[Any] = [predictor(model), predictor(model)]
-    assert actors[0]._forward is actors[1]._forward
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_any_number_of_threads_gives_the_same_bits(model: tuple[str, ModelCard], precision: str) -> None:
+    chunks = [batch_table(chunk(some_rows(200 + n), number=n)) for n in range(4)]
+    found = []
+    for threads in (1, 2, 3):
+        actor = predictor(model, precision, threads=threads)
+        with ThreadPoolExecutor(threads) as calls:
+            found.append([to_batch(table).rows for table in calls.map(actor, chunks)])
+    assert found[0] == found[1] == found[2]

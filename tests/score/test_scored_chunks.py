@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +18,11 @@ from pipeline.ingest.sources import Source, find_sources
 from pipeline.ledger import Entry
 from pipeline.model import ModelCard, tokenizer_json
 from pipeline.parts import ENTRY_KEY
-from pipeline.score import chunks as module
 from pipeline.score.accounts import RUN_KEY
 from pipeline.score.chunks import ChunkWork
 from pipeline.score.predictor import add_rejects
 from pipeline.storage import locate
+from tests.crashes import guard_reporting
 
 CARD = ModelCard(
     base_model="tiny",
@@ -120,17 +118,16 @@ def test_lines_that_the_model_failed_on_are_kept_as_they_stand_in_the_dump(
         assert (reject["raw"], raw[reject["byte_offset"] :].startswith(line)) == (line, True)
 
 
-def test_a_chunk_that_processes_died_over_is_set_aside_whole(
-    work: ChunkWork, sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_chunk_over_which_workers_crashed_is_set_aside_whole(
+    work: ChunkWork, sources: list[Source], tmp_path: Path
 ) -> None:
-    @contextmanager
-    def attempt(step: str, file: int, number: int) -> Iterator[int]:
+    def crashes(step: str, file: int, number: int) -> int:
         assert (step, file, number) == ("encode", 0, 0)
-        yield 3
+        return 3
 
     (chunk,) = read_source(sources[0], ReadPlan(1 << 20))
     whole = work.encode(chunk)
-    monkeypatch.setattr(module, "attempt", attempt)
+    work = replace(work, guard=guard_reporting(crashes))
     batch = to_batch(work.encode_chunk(_chunk_table(chunk)))
     assert (batch.rows.num_rows, batch.rows.schema) == (0, whole.rows.schema)
     assert batch.rejects is not None
