@@ -29,10 +29,11 @@ demo: $(READY)  ## Train, score and evaluate on a synthetic dump of 20,000 revie
 		--config jobs/configs/demo.toml --output $(DEMO)/out --overwrite
 
 test: $(READY)  ## Run the default test suite, in two processes: its tests wait a good part of their time.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=25
 
-test-slow: $(READY)  ## Run the tests that take minutes.
+test-slow: $(READY)  ## Run the tests that take minutes, and the property tests on more examples.
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile=large
 
 lint: $(READY)  ## Check style and types.
 	$(BIN)/ruff check .

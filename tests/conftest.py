@@ -4,23 +4,52 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pipeline.storage import Location
+    from tests.commands import Outcome
+    from tests.main_job import Outputs
+
+# `make test-slow` runs the property tests with the large one.
+settings.register_profile("small", max_examples=100, deadline=None)
+settings.register_profile("large", max_examples=3000, deadline=None)
+settings.load_profile("small")
 
 # A developer's running cluster is not the tests' to use; they start their own.
 os.environ["RAY_ADDRESS"] = "local"
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Of the S3 server that tests start; Ray's workers inherit them.
+os.environ |= {"AWS_ACCESS_KEY_ID": "rayview", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
+os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+# Two test processes with a team of threads each on the same cores wait for each other most of the time.
+os.environ["OMP_NUM_THREADS"] = "1"
 # Who is started in the background by a script ignores interrupts, and so would the jobs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+CLUSTER = "cluster"
+"""Group of the tests that share the session's Ray: one process runs them, as starting Ray takes seconds."""
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the tests over two processes: those on the session's Ray to one, all others file by file.
+
+    Those that start Ray or jobs of their own come first, as they take longest.
+    """
+    for item in items:
+        shares_ray = CLUSTER in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group(CLUSTER if shares_ray else item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 @pytest.fixture(scope="session")
@@ -82,12 +111,37 @@ def cluster() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def outputs(dump: Path, tiny_model: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """What the main job leaves of the small dump; not to be changed."""
+    from tests.main_job import run_stages
+
+    return run_stages(dump, tiny_model, tmp_path_factory.mktemp("out"), cluster)
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Location:
     """An output directory that is not there yet."""
     from pipeline.storage import locate
 
     return locate(tmp_path / "out")
+
+
+@pytest.fixture
+def run_job(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Runs a job's command line in this process, which saves seconds of imports; see commands.RunJob."""
+    from tests.commands import run_in_process
+
+    def run(job: str, *arguments: object, env: Mapping[str, str] | None = None) -> Outcome:
+        with monkeypatch.context() as patch:
+            patch.setenv("RAYVIEW_LOG_DIR", str(tmp_path / "logs"))
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            return run_in_process(capfd, patch, job, *arguments)
+
+    return run
 
 
 @pytest.fixture(scope="session")

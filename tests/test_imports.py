@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,44 +104,97 @@ def test_there_is_no_circle() -> None:
     assert set(order) >= set(graph)
 
 
-def loaded_after(statement: str) -> set[str]:
-    code = f"{statement}\nimport sys\nprint(*sys.modules, sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+FORKS = """
+import json, os, runpy, sys
+for statement in json.load(sys.stdin):
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        try:
+            exec(statement, {})
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException as error:
+            print(error)
+            code = 1
+        print(json.dumps([code, sorted(sys.modules)]))
+        sys.stdout.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("end of statement")
+"""
+"""Executes each statement in a fork of an interpreter that has imported nothing of ours."""
+
+
+def run_forked(statements: list[str]) -> list[tuple[str, int, set[str]]]:
+    """What each statement prints, its exit code, and the modules that are loaded after it."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        cwd=ROOT,
+        input=json.dumps(statements),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    outputs = done.stdout.split("end of statement\n")[:-1]
+    assert len(outputs) == len(statements), done.stderr
+    found = []
+    for output in outputs:
+        *printed, last = output.splitlines()
+        code, modules = json.loads(last)
+        found.append(("\n".join(printed), code, set(modules)))
+    return found
 
 
 HEAVY = {"torch", "transformers", "ray", "pandas", "sklearn", "matplotlib", "isal", "tokenizers"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "pipeline.config",
-        "pipeline.storage",
-        "pipeline.manifest",
-        "pipeline.resources",
-        "pipeline.model",
-        "pipeline.ingest.rows",
-        "pipeline.ingest.dataset",
-        "pipeline.ingest.encode",
-        "pipeline.prepare.stage",
-        "pipeline.score.stage",
-        "pipeline.train.stage",
-    ],
-)
-def test_importing_loads_nothing_heavy(module: str) -> None:
-    loaded = loaded_after(f"import {module}")
-    assert module in loaded
-    assert loaded & HEAVY == set()
+LIGHT = [
+    "pipeline.config",
+    "pipeline.storage",
+    "pipeline.manifest",
+    "pipeline.resources",
+    "pipeline.model",
+    "pipeline.ingest.rows",
+    "pipeline.ingest.dataset",
+    "pipeline.ingest.encode",
+    "pipeline.prepare.stage",
+    "pipeline.score.stage",
+    "pipeline.train.stage",
+]
+
+JOBS = ["prepare", "train", "score", "evaluate", "run", "verify", "synth"]
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    found = run_forked([f"import {module}" for module in LIGHT])
+    for module, (said, code, loaded) in zip(LIGHT, found, strict=True):
+        assert code == 0, said
+        assert module in loaded
+        assert loaded & HEAVY == set(), module
 
 
 def test_encoding_loads_neither_torch_nor_transformers() -> None:
     used = "from tests.ingest.tokenizer_kinds import tokenizer_json, check, HARD"
     kind = "tokenizer_json('uncased', 'bert', 'wordpiece', 'template', 'words')"
-    loaded = loaded_after(f"{used}; check({kind}, 16, 'right', HARD)")
+    ((said, code, loaded),) = run_forked([f"{used}; check({kind}, 16, 'right', HARD)"])
+    assert code == 0, said
     assert loaded & {"torch", "transformers", "ray"} == set()
 
 
-@pytest.mark.parametrize("job", ["prepare", "train", "score", "evaluate", "run", "verify", "synth"])
-def test_a_job_is_imported_without_the_libraries_that_it_needs_later(job: str) -> None:
-    assert loaded_after(f"import jobs.{job}") & (HEAVY | {"pyarrow", "numpy"}) == set()
+def test_a_job_is_imported_without_the_libraries_that_it_needs_later() -> None:
+    for job, (said, code, loaded) in zip(JOBS, run_forked([f"import jobs.{j}" for j in JOBS]), strict=True):
+        assert code == 0, said
+        assert f"jobs.{job}" in loaded
+        assert loaded & (HEAVY | {"pyarrow", "numpy"}) == set(), job
+
+
+def test_help_loads_nothing_heavy() -> None:
+    call = (
+        "import sys, runpy; sys.argv = ['{0}', '--help']; runpy.run_module('jobs.{0}', run_name='__main__')"
+    )
+    for job, (said, code, loaded) in zip(JOBS, run_forked([call.format(j) for j in JOBS]), strict=True):
+        assert code == 0, said
+        assert ("SCORES_DIR" if job == "verify" else "--output") in said
+        assert loaded & HEAVY == set(), job

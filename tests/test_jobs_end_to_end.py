@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pytest
 
 from jobs import score as score_job
 from jobs.cli import raised_in_worker
-from pipeline.config import Config, load_config
 from pipeline.errors import ModelError, OutputError, SettingError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare
@@ -30,40 +28,9 @@ from pipeline.score import stage as score_stage
 from pipeline.score.verify import verify
 from pipeline.storage import locate
 from pipeline.train import stage as train_stage
+from tests.main_job import STAGES, Outputs
 
 pytestmark = pytest.mark.ray
-
-STAGES = {"data": "prepare", "model": "train", "scores": "score", "report": "evaluate"}
-
-
-@dataclass
-class Outputs:
-    """Where each stage wrote, and with which settings."""
-
-    base: Path
-    config: Config
-
-    def __getattr__(self, name: str) -> Path:
-        return self.base / name
-
-
-@pytest.fixture(scope="module")
-def settings(tiny_model: Path) -> Config:
-    sets = [f"model.name={tiny_model}", "tokenize.max_length=32"]
-    sets += ["train.epochs=2", "train.learning_rate=5e-3"]
-    sets += ["input.chunk_bytes=65536", "score.precision=float32", "train.precision=float32"]
-    return load_config(None, sets)
-
-
-@pytest.fixture(scope="module")
-def outputs(settings: Config, dump: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    base, quiet = tmp_path_factory.mktemp("out"), Reporter()
-    data, model, scores, report = (str(base / n) for n in STAGES)
-    prepare_stage.prepare(prepare_stage.plan([str(dump)], data, settings), cluster, quiet)
-    train_stage.train(train_stage.plan(data, model, settings), cluster, quiet)
-    score_stage.score(score_stage.plan([f"{data}/test"], model, scores, settings), cluster, quiet)
-    evaluate_stage.evaluate(evaluate_stage.plan(scores, report, settings), cluster, quiet)
-    return Outputs(base, settings)
 
 
 def read_split(outputs: Outputs, split: str) -> pa.Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import AccountingError, ErrorBudgetError
@@ -63,7 +63,6 @@ def test_a_whole_account_adds_up() -> None:
     assert [o.path for o in ledger.outputs()] == ["part-0-0", "part-0-1", "part-0-2", "part-1-0"]
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 3), max_size=5))
 def test_order_and_repeated_chunks_make_no_difference(shuffled: random.Random, again: list[int]) -> None:
     entries = whole() + [whole()[i] for i in again]

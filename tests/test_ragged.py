@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ragged import (
@@ -32,7 +32,6 @@ def pad_plainly(rows: list[list[int]], pad_id: int, width: int) -> tuple[list[li
     return ids, [[1] * len(row) + [0] * (width - len(row)) for row in rows]
 
 
-@settings(max_examples=300, deadline=None)
 @given(rows=rows_of_ids, max_width=st.integers(1, 48), pad_id=st.integers(0, 5), data=st.data())
 def test_pad_is_what_a_loop_gives(
     rows: list[list[int]], max_width: int, pad_id: int, data: st.DataObject
@@ -48,7 +47,6 @@ def test_pad_is_what_a_loop_gives(
     assert width <= max(1, longest, max_width)
 
 
-@settings(max_examples=200, deadline=None)
 @given(rows=rows_of_ids, data=st.data())
 def test_slices_and_chunked_columns_hold_the_same_rows(rows: list[list[int]], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(rows)))
@@ -62,7 +60,6 @@ def test_slices_and_chunked_columns_hold_the_same_rows(rows: list[list[int]], da
         assert found == rows
 
 
-@settings(max_examples=200, deadline=None)
 @given(rows=st.lists(st.lists(st.integers(0, 2), max_size=4), max_size=40), cut=st.integers(0, 5))
 def test_each_row_is_found_once_among_the_distinct_ones(rows: list[list[int]], cut: int) -> None:
     distinct, which = Ragged.of(column([[7] * 3] * cut + rows).slice(cut)).distinct()
@@ -78,7 +75,6 @@ def test_no_rows() -> None:
     assert token_budget_batches(Ragged.of(empty).lengths, 100, 10) == []
 
 
-@settings(max_examples=500, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 200), max_size=100),
     budget=st.integers(1, 5000),
@@ -97,7 +93,6 @@ def test_batches_hold_each_row_once_and_stay_within_the_budget(
     assert falling == sorted(falling, reverse=True)
 
 
-@settings(max_examples=500, deadline=None)
 @given(lengths=st.lists(st.integers(1, 200), max_size=100), budget=st.integers(1, 5000))
 def test_batches_without_padding_are_as_full_as_whole_rows_make_them(lengths: list[int], budget: int) -> None:
     array = np.array(lengths, np.int64)

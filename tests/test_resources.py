@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import ClusterConfig, TrainConfig
@@ -60,7 +60,6 @@ def one_of_each_fits(pools: list[Pool], cluster: Cluster) -> bool:
     return True
 
 
-@settings(max_examples=1000, deadline=None)
 @given(cluster=clusters, files=files)
 def test_prepare_never_asks_for_more_than_there_is(cluster: Cluster, files: int) -> None:
     plan = plan_prepare(cluster, files)
@@ -70,7 +69,6 @@ def test_prepare_never_asks_for_more_than_there_is(cluster: Cluster, files: int)
     assert one_of_each_fits(pools, cluster)
 
 
-@settings(max_examples=1000, deadline=None)
 @given(cluster=clusters, files=files, actors=st.one_of(st.none(), st.integers(1, 100)))
 def test_score_never_asks_for_more_than_there_is(cluster: Cluster, files: int, actors: int | None) -> None:
     plan = plan_score(cluster, files, actors)
@@ -86,7 +84,6 @@ def test_score_never_asks_for_more_than_there_is(cluster: Cluster, files: int, a
         assert sum(p.all_cpus for p in pools) <= cluster.cpus + 1e-9
 
 
-@settings(max_examples=500, deadline=None)
 @given(cpus=st.integers(1, 256), gpus=st.integers(0, 16), files=files)
 def test_on_one_node_all_scoring_actors_run_at_once_beside_one_of_each_other_pool(
     cpus: int, gpus: int, files: int
@@ -99,7 +96,6 @@ def test_on_one_node_all_scoring_actors_run_at_once_beside_one_of_each_other_poo
         assert plan.scorers.size == gpus
 
 
-@settings(max_examples=1000, deadline=None)
 @given(cluster=clusters, workers=st.one_of(st.none(), st.integers(1, 32)))
 def test_train_workers_fit_on_the_nodes(cluster: Cluster, workers: int | None) -> None:
     config = TrainConfig(
@@ -184,7 +180,6 @@ def place(free: list[list[float]], pool: Pool, how: str) -> bool:
     return True
 
 
-@settings(max_examples=1500, deadline=None)
 @given(
     cluster=clusters,
     files=files,
@@ -203,7 +198,6 @@ def test_wherever_ray_puts_actors_and_readers_the_others_find_room(
     assert place(free, plan.writers, how)
 
 
-@settings(max_examples=1000, deadline=None)
 @given(cluster=clusters, files=files, how=st.sampled_from(["first", "emptiest", "fullest"]))
 def test_wherever_ray_puts_encoders_a_reader_finds_room(cluster: Cluster, files: int, how: str) -> None:
     plan = plan_prepare(cluster, files)

@@ -11,7 +11,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -110,7 +110,6 @@ def test_a_class_never_predicted_has_precision_0() -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=30))
 def test_auc_is_the_share_of_pairs_in_the_right_order_ties_half(rows: list[tuple[int, bool]]) -> None:
     scores = np.array([s / 4 for s, _ in rows], np.float32)
@@ -165,7 +164,6 @@ def test_the_bound_is_reached_where_all_pairs_fall_together(monkeypatch: pytest.
     assert (snapped.roc_auc(), snapped.auc_bound()) == (0.5, 0.5)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 120), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -92,7 +92,6 @@ def test_the_majority_figures_are_those_of_always_answering_it() -> None:
     assert ours["mae"] == pytest.approx(np.abs(labels - top).mean(), abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     rows=st.integers(1, 200),
     cuts=st.lists(st.integers(0, 200), max_size=5),

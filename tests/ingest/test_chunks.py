@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.chunks import Chunk, Cutting, read_chunks
@@ -74,7 +74,6 @@ def test_a_line_longer_than_many_chunks_makes_one_long_chunk(tmp_path: Path) -> 
     assert max(len(c.raw) for c in chunks) >= 50_000
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     text=st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=60).map(b"\n".join),
     cuts=st.lists(st.integers(1, 50), min_size=1, max_size=30),
@@ -199,7 +198,6 @@ def test_storage_that_fails_is_no_broken_stream(name: str) -> None:
         list(decompress(stream))
 
 
-@settings(max_examples=100, deadline=None)
 @given(chunk_bytes=st.integers(1, 3000), most=st.one_of(st.none(), st.integers(1, 450)))
 def test_reading_again_cuts_the_same_chunks(chunk_bytes: int, most: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder:

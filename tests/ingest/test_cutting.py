@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.chunks import Cutting, read_chunks
@@ -46,7 +46,6 @@ def as_the_library_reads(text: bytes) -> list[bytes]:
     return out
 
 
-@settings(max_examples=500, deadline=None)
 @given(table=tables, line_end=st.sampled_from(["\n", "\r\n"]))
 def test_what_a_csv_writer_wrote_falls_into_its_rows(table: list[list[str]], line_end: str) -> None:
     text = written(table, line_end)
@@ -55,7 +54,6 @@ def test_what_a_csv_writer_wrote_falls_into_its_rows(table: list[list[str]], lin
     assert found == [written([row], line_end) for row in table]
 
 
-@settings(max_examples=1000, deadline=None)
 @given(text=soup)
 def test_records_are_those_of_the_standard_library(text: bytes) -> None:
     whole = text + b"\nend\n"
@@ -65,7 +63,6 @@ def test_records_are_those_of_the_standard_library(text: bytes) -> None:
         assert records_of(whole) == expected
 
 
-@settings(max_examples=1000, deadline=None)
 @given(text=soup, limit=st.integers(1, 12), more=st.booleans())
 def test_the_quick_way_and_the_slow_way_find_the_same_fields(text: bytes, limit: int, more: bool) -> None:
     rule = QuotedRecords(b",", limit)
@@ -75,7 +72,6 @@ def test_the_quick_way_and_the_slow_way_find_the_same_fields(text: bytes, limit:
         assert quick.tolist() == rule._one_by_one(text, more).tolist()
 
 
-@settings(max_examples=1000, deadline=None)
 @given(
     text=st.one_of(soup, tables.map(written)),
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=9),

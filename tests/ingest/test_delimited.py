@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import InputConfig
@@ -59,7 +59,6 @@ def read(file: Any, form: Format, chunk_bytes: int = 64) -> tuple[list[dict[str,
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     table=st.lists(st.tuples(cells, cells, cells, st.integers(1, 5).map(str)), min_size=1, max_size=8),
     delimiter=st.sampled_from([",", ";", "\t", "|"]),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.encode import Encoder, PlainEncoder
@@ -115,7 +115,6 @@ def cases(draw: st.DrawFn) -> tuple[str, int, Any, list[str]]:
     return tokenizer_json(*parts), length, side, draw(texts_near(parts[-1]))
 
 
-@settings(max_examples=1500, deadline=None)
 @given(cases())
 def test_any_tokenizer_and_text(case: tuple[str, int, Any, list[str]]) -> None:
     check(*case)

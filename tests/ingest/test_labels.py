@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingError
@@ -42,7 +42,6 @@ def test_the_rule_says_the_same_in_words(name: str) -> None:
         assert label == (None if found == UNLABELLED else scheme.labels[found])
 
 
-@settings(max_examples=500, deadline=None)
 @given(
     name=st.sampled_from(["stars", "sentiment", "binary"]),
     stars=st.lists(st.one_of(st.floats(width=32), st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0])), max_size=20),

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.chunks import Chunk
@@ -173,7 +173,6 @@ records = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1000, deadline=None)
 @given(
     lines=st.lists(
         st.one_of(records.map(lambda r: json.dumps(r).encode()), st.binary(max_size=12)), max_size=8

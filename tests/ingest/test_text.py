@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.text import clean, key_hash, normal_form, text_hash
@@ -19,14 +19,12 @@ def hashes(*texts: str) -> list[tuple[int, int]]:
     return [(high, low) for high, low in text_hash(pa.array(texts, pa.string())).tolist()]
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=10)), max_size=8))
 def test_clean_strips_ends_and_keeps_null(texts: list[str | None]) -> None:
     found = clean(pa.array(texts, pa.string())).to_pylist()
     assert found == [None if t is None else t.strip() for t in texts]
 
 
-@settings(max_examples=500, deadline=None)
 @given(words=st.lists(WORD, min_size=1, max_size=5), gaps=st.lists(WHITE, min_size=6, max_size=6))
 def test_the_hash_is_of_lower_case_and_blind_to_white_space(words: list[str], gaps: list[str]) -> None:
     spaced = gaps[0] + "".join(w + (g or " ") for w, g in zip(words, gaps[1:], strict=False)) + gaps[-1]
@@ -34,7 +32,6 @@ def test_the_hash_is_of_lower_case_and_blind_to_white_space(words: list[str], ga
     assert one == same == lower
 
 
-@settings(max_examples=500, deadline=None)
 @given(
     st.lists(
         st.text(st.sampled_from("aB \n\x1d\u00a0\u2003Öß好\U0001f60a\x9d"), max_size=8),
@@ -76,7 +73,6 @@ def test_the_hash_is_blind_to_unicode_s_ways_to_write_the_same(one: str, other: 
     assert first == second
 
 
-@settings(max_examples=500, deadline=None)
 @given(
     st.lists(
         st.text(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import DedupConfig
@@ -66,7 +66,6 @@ def expected(found: list[Review], conflict: str) -> tuple[set[tuple[int, int]], 
     return kept, +reasons
 
 
-@settings(max_examples=400, deadline=None)
 @given(found=reviews, conflict=st.sampled_from(["majority", "drop"]), data=st.data())
 def test_one_review_of_each_text_is_kept(found: list[Review], conflict: Any, data: st.DataObject) -> None:
     bucket = close_bucket(table(found), DedupConfig(conflict=conflict))
@@ -123,7 +122,6 @@ def test_one_text_that_fills_a_bucket_takes_no_python_string_a_row() -> None:
     assert peak / rows < 100
 
 
-@settings(max_examples=100, deadline=None)
 @given(found=reviews)
 def test_all_are_kept_when_that_is_asked_for(found: list[Review]) -> None:
     bucket = close_bucket(table(found), DedupConfig(enabled=False))
@@ -144,7 +142,6 @@ def test_buckets_share_all_hashes_out_evenly(buckets: int) -> None:
     assert max(widths) - min(widths) <= 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9), train=st.sampled_from([0.5, 0.8, 0.9]))
 def test_the_leak_of_a_random_split_is_what_random_splits_leak(sizes: list[int], train: float) -> None:
     # Exact: the chance that at least one of the others of a row's text is in train.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import Config, InputConfig, SplitConfig
@@ -33,7 +33,6 @@ def splits_of(words: list[str], config: SplitConfig) -> list[str]:
     return [SPLITS[i] for i in found]
 
 
-@settings(max_examples=300, deadline=None)
 @given(words=texts, more=texts, seed=st.integers(-5, 2**40))
 def test_a_text_stays_in_its_split_when_rows_are_added_or_reordered(
     words: list[str], more: list[str], seed: int
@@ -45,7 +44,6 @@ def test_a_text_stays_in_its_split_when_rows_are_added_or_reordered(
     assert {w: together[w] for w in words} == alone
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     words=st.lists(st.sampled_from(["a", "good", "it", "was", "VERY", "MÜDE", "naïve", "好"]), min_size=1),
     spaces=st.lists(st.sampled_from([" ", "  ", "\t", "\n", "\u00a0", " \u2003"]), min_size=1),
@@ -79,7 +77,6 @@ def test_another_seed_gives_an_unrelated_split() -> None:
     assert abs((one == other).mean() - 0.66) < 0.05
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=50), st.integers(-(2**63), 2**63))
 def test_uniform_numbers_lie_in_the_unit_interval(hashes: list[int], seed: int) -> None:
     numbers = uniform(np.array(hashes, np.int64), seed)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ModelError
@@ -74,7 +74,6 @@ def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
         return np.concatenate([model(input_ids=torch.from_numpy(row)[None]).logits.numpy() for row in rows])
 
 
-@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30), budget=st.integers(1, 300))
 def test_rows_of_any_lengths_give_what_transformers_does(lengths: list[int], budget: int) -> None:
     model, ids = bert(), ragged(lengths)

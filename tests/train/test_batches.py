@@ -59,7 +59,7 @@ def epoch(
     return batches
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
     batch_rows=st.integers(1, 40),
@@ -98,7 +98,6 @@ def test_rows_of_different_parts_are_mixed(parts_of: Parts) -> None:
     assert len(mixed) >= len(batches) // 2
 
 
-@settings(max_examples=300, deadline=None)
 @given(rows=st.integers(1, 50), world=st.integers(1, 16))
 def test_the_parts_of_the_workers_make_the_batch(rows: int, world: int) -> None:
     batch = np.arange(100, 100 + rows)

@@ -1,0 +1,90 @@
+"""Jobs as their command lines: in a process of their own, or in the one of the tests."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from jobs import cli
+from pipeline import objectstore, outputs
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Outcome(NamedTuple):
+    """How a job ended, and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+RunJob = Callable[..., Outcome]
+"""Runs a job: `run(NAME, *arguments, env={})`."""
+
+
+def command(job: str, *arguments: object) -> list[str]:
+    """A job's command line."""
+    return [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
+
+
+def start(job: str, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a job in a process of its own."""
+    return subprocess.Popen(
+        command(job, *arguments),
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_in_subprocess(
+    job: str, *arguments: object, env: Mapping[str, str] | None = None, timeout_s: float = 240
+) -> Outcome:
+    """Run a job in a process of its own."""
+    with start(job, *arguments, env=env) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        finally:
+            process.kill()
+    return Outcome(process.returncode, stdout, stderr)
+
+
+def run_in_process(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, job: str, *arguments: object
+) -> Outcome:
+    """Run a job in this process as its command line does; on Ray if the process is connected to it."""
+    monkeypatch.setattr(sys, "argv", command(job, *arguments)[2:])
+    main = importlib.import_module(f"jobs.{job}").main
+    capfd.readouterr()
+    code: object = 0
+    # Clients of stores take their credentials from the environment once.
+    objectstore.connect.cache_clear()
+    try:
+        cli.run(main)
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        objectstore.connect.cache_clear()
+        outputs.release_outputs()
+    assert isinstance(code, int)
+    return Outcome(code, *capfd.readouterr())
+
+
+def the_line(outcome: Outcome, code: int = 2) -> str:
+    """The one line that a mistake is answered with."""
+    assert outcome.code == code, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, outcome.stderr
+    assert outcome.stderr.strip().splitlines()[-1] == lines[0]
+    return lines[0]

@@ -1,0 +1,45 @@
+"""The main job on the small dump, which several tests look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config, load_config
+from pipeline.evaluate import stage as evaluate_stage
+from pipeline.prepare import stage as prepare_stage
+from pipeline.progress import Reporter
+from pipeline.score import stage as score_stage
+from pipeline.train import stage as train_stage
+
+STAGES = {"data": "prepare", "model": "train", "scores": "score", "report": "evaluate"}
+
+
+@dataclass
+class Outputs:
+    """Where each stage wrote, and with which settings."""
+
+    base: Path
+    config: Config
+
+    def __getattr__(self, name: str) -> Path:
+        return self.base / name
+
+
+def settings(model: Path) -> list[str]:
+    """Settings of the main job, for `--set`."""
+    sets = [f"model.name={model}", "tokenize.max_length=32", "input.chunk_bytes=65536"]
+    sets += ["train.epochs=3", "train.global_batch_rows=16", "train.learning_rate=5e-3"]
+    return [*sets, "train.precision=float32", "score.precision=float32", "score.num_actors=1"]
+
+
+def run_stages(dump: Path, model: Path, base: Path, cluster: Any) -> Outputs:
+    """Prepare, train, score and evaluate, as `jobs.run` does."""
+    config, quiet = load_config(None, settings(model)), Reporter()
+    data, trained, scores, report = (str(base / n) for n in STAGES)
+    prepare_stage.prepare(prepare_stage.plan([str(dump)], data, config), cluster, quiet)
+    train_stage.train(train_stage.plan(data, trained, config), cluster, quiet)
+    score_stage.score(score_stage.plan([f"{data}/test"], trained, scores, config), cluster, quiet)
+    evaluate_stage.evaluate(evaluate_stage.plan(scores, report, config), cluster, quiet)
+    return Outputs(base, config)
