@@ -40,15 +40,14 @@ CLUSTER = "cluster"
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the tests over two processes: those on the session's Ray to one, all others file by file.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Spread the tests over two processes: those on the session's Ray to one, all others file by file."""
+    shares_ray = CLUSTER in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group(CLUSTER if shares_ray else item.path.stem))
 
-    Those that start Ray or jobs of their own come first, as they take longest.
-    """
-    for item in items:
-        shares_ray = CLUSTER in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group(CLUSTER if shares_ray else item.path.stem))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that start Ray or jobs of their own, as they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from pipeline.config import Config, load_config
 from pipeline.evaluate import stage as evaluate_stage
@@ -43,3 +46,15 @@ def run_stages(dump: Path, model: Path, base: Path, cluster: Any) -> Outputs:
     score_stage.score(score_stage.plan([f"{data}/test"], trained, scores, config), cluster, quiet)
     evaluate_stage.evaluate(evaluate_stage.plan(scores, report, config), cluster, quiet)
     return Outputs(base, config)
+
+
+def check_held_out(base: Path) -> None:
+    """Check what the main job leaves that scores a shard of 400 lines and keeps the last epoch."""
+    scores = json.loads((base / "scores" / "manifest.json").read_text())["counts"]
+    assert scores["lines"] == 400 == scores["rows"] + sum(scores["rejected"].values())
+    lines = {n for part in (base / "scores").glob("part-*") for n in pq.read_table(part)["line"].to_pylist()}
+    assert len(lines) == scores["rows"]
+    trained = json.loads((base / "model" / "manifest.json").read_text())["details"]
+    assert trained["best_epoch"] == len(trained["history"]) - 1
+    metrics = json.loads((base / "report" / "metrics.json").read_text())
+    assert metrics["rows"] == scores["rows"] > 0

@@ -22,6 +22,7 @@ from pipeline.score.verify import verify
 from pipeline.storage import locate
 from tests.chaos.job import TRACE
 from tests.chaos.kills import SETS, size_of
+from tests.main_job import check_held_out
 
 pytestmark = pytest.mark.ray
 
@@ -31,7 +32,7 @@ RAY = Path(sys.executable).with_name("ray")
 
 @dataclass
 class Head:
-    """A running `ray start --head`."""
+    """A running `ray start --head` with one CPU."""
 
     port: int
     dashboard_port: int
@@ -53,7 +54,7 @@ def head() -> Iterator[Head]:
     env["PATH"] = f"{RAY.parent}:{env['PATH']}"
     subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
     port, dashboard_port = free_port(), free_port()
-    command = [str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=2"]
+    command = [str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
     command += [f"--dashboard-port={dashboard_port}", f"--temp-dir={home}/ray", "--disable-usage-stats"]
     # The agent runs the submitted jobs; on its usual port sits that of any other Ray of this machine,
     # and without a port it never answers.
@@ -107,28 +108,39 @@ def settings(tiny_model: Path) -> list[str]:
 
 def test_the_main_job_runs_when_submitted(head: Head, dump: Path, tiny_model: Path, tmp_path: Path) -> None:
     submit = [str(RAY), "job", "submit", "--address", f"http://127.0.0.1:{head.dashboard_port}"]
-    submit += ["--working-dir", ".", "--", "python", "-m", "jobs.run", str(dump)]
-    submit += ["--output", str(tmp_path / "out"), *settings(tiny_model)]
+    *train, held_out = map(str, sorted(dump.iterdir()))
+    submit += ["--working-dir", ".", "--", "python", "-m", "jobs.run", *train, "--score", held_out]
+    submit += ["--config", "jobs/configs/demo.toml", "--output", str(tmp_path / "out")]
+    submit += ["--set", f"model.name={tiny_model},train.best_by=last"]
     done = run_when_ready(submit, head.env)
     assert done.returncode == 0, done.stdout + done.stderr
-    metrics = json.loads((tmp_path / "out" / "report" / "metrics.json").read_text())
-    scored = json.loads((tmp_path / "out" / "scores" / "manifest.json").read_text())["counts"]["rows"]
-    assert metrics["rows"] == scored > 0
+    assert "1 node, 1 CPU, 0 GPUs" in done.stdout
     assert "always" in done.stdout
+    check_held_out(tmp_path / "out")
 
 
-def test_a_running_cluster_is_joined(head: Head, dump: Path, tiny_model: Path, tmp_path: Path) -> None:
+JOIN = """
+from jobs.cli import session
+from pipeline.config import Config
+
+with session("trial") as job:
+    job.connect(Config())
+    import ray
+    job.print(ray.get(ray.remote(lambda: "a task ran").remote()))
+"""
+
+
+def test_a_running_cluster_is_joined(head: Head) -> None:
     before = set(Path(head.env["HOME"], "ray").glob("session_2*"))
     env = head.env | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"}
-    arguments = [dump, "--output", tmp_path / "data", *settings(tiny_model)]
-    done = job(env, "prepare", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "1 node, 2 CPUs" in done.stderr
+    # The cluster is left running for the second one, whose shell need not know of tokens.
+    for variables in (env, {name: value for name, value in env.items() if name != "RAY_AUTH_MODE"}):
+        join = [sys.executable, "-c", JOIN]
+        done = subprocess.run(join, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "1 node, 1 CPU" in done.stderr
+        assert done.stdout == "a task ran\n"
     assert set(Path(head.env["HOME"], "ray").glob("session_2*")) == before
-    # The cluster is left running for the next one, whose shell need not know of tokens.
-    del env["RAY_AUTH_MODE"]
-    again = job(env, "prepare", *arguments, "--overwrite")
-    assert again.returncode == 0, again.stderr
 
 
 def test_a_job_that_is_stopped_goes_on_when_it_is_submitted_again(
@@ -172,7 +184,7 @@ def test_local_paths_need_a_shared_folder_on_several_nodes(
 ) -> None:
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         nodes.add_node(num_cpus=1)
         env = os.environ | {"RAY_ADDRESS": nodes.address}

@@ -7,7 +7,9 @@ import re
 import pytest
 from s3server import Fault, Store, faulty, s3_error
 
+from pipeline import lease
 from pipeline.errors import OutputError
+from pipeline.lease import LeaseTiming
 from pipeline.manifest import OutputFile, Run, write_manifest
 from pipeline.outputs import State, begin, inspect_output, release_outputs
 from pipeline.storage import Location, locate
@@ -18,6 +20,12 @@ OTHER = RUN.model_copy(update={"settings": {"seed": 2}})
 NAMES = ["train/part-00000.parquet", "train/part-00001.parquet", "val/part-00000.parquet", "card.md"]
 DELETES = re.compile(r"DELETE |POST /[^/]+/?\?delete")
 """Requests that delete one object, or many at once."""
+
+
+@pytest.fixture(autouse=True)
+def fast_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease is taken for each directory, and looks whether it is alone; no other job is there."""
+    monkeypatch.setattr(lease, "TIMING", LeaseTiming(race_s=0.01))
 
 
 def finished(out: Location) -> Location:

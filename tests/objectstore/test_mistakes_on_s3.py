@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,24 +18,17 @@ from pipeline import objectstore
 from pipeline.errors import InputError, OutputError
 from pipeline.inputs import expand_inputs
 from pipeline.storage import Location, check_writable, locate
+from tests.commands import RunJob, the_line
 
-ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 30
 
 
-def the_line(env: dict[str, str], job: str, *arguments: object) -> str:
+def refused_line(run_job: RunJob, env: dict[str, str], job: str, *arguments: object) -> str:
     """The one line that a mistake is answered with."""
     start = time.monotonic()
-    command = [sys.executable, "-m", f"jobs.{job}", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 2, done.stderr
+    line = the_line(run_job(job, *arguments, env=env))
     assert time.monotonic() - start < 2 * LONGEST_S
-    lines = done.stderr.strip().splitlines()
-    assert lines[-1].startswith("error: ")
-    assert "Traceback" not in done.stderr
-    return lines[-1].removeprefix("error: ")
+    return line.removeprefix("error: ")
 
 
 @pytest.fixture
@@ -58,9 +48,14 @@ def test_a_bucket_that_is_not_there(bucket: str, text: str) -> None:
         expand_inputs([f"s3://no-such-bucket/{text}"])
 
 
-def test_an_output_in_a_bucket_that_is_not_there(store: Store, bucket: str, dump: Path) -> None:
+def test_an_output_in_a_bucket_that_is_not_there(
+    run_job: RunJob, store: Store, bucket: str, dump: Path
+) -> None:
     out = "s3://no-such-bucket/out"
-    assert the_line(store.env, "prepare", dump, "--output", out) == f"{out}: there is no such bucket"
+    assert (
+        refused_line(run_job, store.env, "prepare", dump, "--output", out)
+        == f"{out}: there is no such bucket"
+    )
     with pytest.raises(OutputError, match=r"/a: cannot be written: there is no such bucket$"):
         locate(f"{out}/a").write_bytes(b"x")
     with pytest.raises(OutputError, match="/out: cannot be written to: there is no such bucket"):
@@ -68,18 +63,25 @@ def test_an_output_in_a_bucket_that_is_not_there(store: Store, bucket: str, dump
 
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
-def test_what_an_earlier_stage_left_is_not_there(store: Store, bucket: str, job: str, tmp_path: Path) -> None:
+def test_what_an_earlier_stage_left_is_not_there(
+    run_job: RunJob, store: Store, bucket: str, job: str, tmp_path: Path
+) -> None:
     option = {"train": "--data", "evaluate": "--scores"}[job]
     for uri, said in (
         ("s3://no-such-bucket/x", "there is no such bucket"),
         (f"s3://{bucket}/x", "no such directory"),
     ):
-        assert the_line(store.env, job, option, uri, "--output", tmp_path / "out") == f"{uri}: {said}"
+        assert (
+            refused_line(run_job, store.env, job, option, uri, "--output", tmp_path / "out")
+            == f"{uri}: {said}"
+        )
 
 
-def test_a_model_in_a_bucket_that_is_not_there(store: Store, bucket: str, dump: Path, tmp_path: Path) -> None:
+def test_a_model_in_a_bucket_that_is_not_there(
+    run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
+) -> None:
     arguments = (dump, "--model", "s3://no-such-bucket/model", "--output", tmp_path / "out")
-    assert "there is no such bucket" in the_line(store.env, "score", *arguments)
+    assert "there is no such bucket" in refused_line(run_job, store.env, "score", *arguments)
 
 
 def lookups(location: Location) -> list[Any]:
@@ -107,9 +109,9 @@ def test_a_server_that_cannot_be_reached(bucket: str, monkeypatch: pytest.Monkey
     )
 
 
-def test_a_server_that_cannot_be_reached_ends_a_job(tmp_path: Path) -> None:
+def test_a_server_that_cannot_be_reached_ends_a_job(run_job: RunJob, tmp_path: Path) -> None:
     env = environment("http://127.0.0.1:9")
-    line = the_line(env, "prepare", "s3://bucket/dumps", "--output", tmp_path / "out")
+    line = refused_line(run_job, env, "prepare", "s3://bucket/dumps", "--output", tmp_path / "out")
     assert re.match(
         r"s3://bucket/dumps: cannot be looked up: the store cannot be reached \(.*127.0.0.1:9\)", line
     )
@@ -227,13 +229,19 @@ def test_wrong_credentials(guarded: Guarded, bucket: str, monkeypatch: pytest.Mo
 
 
 def test_no_leave_to_write(
-    store: Store, guarded: Guarded, bucket: str, dump: Path, monkeypatch: pytest.MonkeyPatch
+    run_job: RunJob,
+    cluster: Any,
+    store: Store,
+    guarded: Guarded,
+    bucket: str,
+    dump: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     be(monkeypatch, guarded.reader)
     assert not locate(f"s3://{bucket}/out").exists()
     with pytest.raises(OutputError, match="cannot be written: access denied: the credentials"):
         locate(f"s3://{bucket}/out/a").write_bytes(b"x")
-    line = the_line(guarded.reader, "prepare", dump, "--output", f"s3://{bucket}/out")
+    line = refused_line(run_job, guarded.reader, "prepare", dump, "--output", f"s3://{bucket}/out")
     assert line.startswith(f"s3://{bucket}/out: cannot be written: access denied: ")
     guarded.check(False)
     assert store.keys(bucket) == []
@@ -247,15 +255,17 @@ def test_another_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -
         expand_inputs([uri])
 
 
-def test_a_secret_in_a_uri_gets_nowhere(store: Store, bucket: str, dump: Path, tmp_path: Path) -> None:
+def test_a_secret_in_a_uri_gets_nowhere(
+    run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
+) -> None:
     logs, secret = tmp_path / "logs", f"s3://AKIA123:hunter2@{bucket}/x"
     env = store.env | {"RAYVIEW_LOG_DIR": str(logs)}
     out = ("--output", tmp_path / "out")
     said = [
-        the_line(env, "prepare", secret, *out),
-        the_line(env, "prepare", dump, "--output", secret),
-        the_line(env, "prepare", dump, *out, "--set", f"model.name={secret}"),
-        the_line(env, "score", dump, "--model", secret, *out),
+        refused_line(run_job, env, "prepare", secret, *out),
+        refused_line(run_job, env, "prepare", dump, "--output", secret),
+        refused_line(run_job, env, "prepare", dump, *out, "--set", f"model.name={secret}"),
+        refused_line(run_job, env, "score", dump, "--model", secret, *out),
     ]
     for text in [*said, *(file.read_text() for file in logs.iterdir())]:
         assert "hunter2" not in text

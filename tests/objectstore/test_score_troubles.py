@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from s3server import Fault, Proxy, Store, faulty, s3_error
 
+from pipeline.config import load_config
 from pipeline.errors import OutputError
+from pipeline.progress import Reporter
+from pipeline.score.stage import plan, score
+from tests.commands import Outcome, RunJob, run_in_subprocess
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).resolve().parents[2]
-SETS = ["input.chunk_bytes=65536", "score.precision=float32", "cluster.num_cpus=2"]
+SETS = ["input.chunk_bytes=65536", "score.precision=float32", "score.num_actors=1", "cluster.num_cpus=2"]
 
 
 @dataclass
@@ -36,35 +37,41 @@ class Scoring:
     model: str
     url: str
     proxy: Proxy
+    plain: Path
+    """The same scores on the disk, where nothing failed."""
 
-    def run(self, output: str, job: str = "score") -> tuple[int, str]:
-        """Exit code, and what was said."""
+    def run(self, output: str) -> Outcome:
         uri = f"s3://{self.bucket}"
-        command = [sys.executable, "-m", f"jobs.{job}"]
-        if job == "score":
-            command += [f"{uri}/dump", "--model", self.model, "--output", f"{uri}/{output}"]
-            command += [item for pair in SETS for item in ("--set", pair)]
-        else:
-            command += [f"{uri}/{output}"]
-        env = os.environ | self.store.env | {"AWS_ENDPOINT_URL": self.url}
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=400)
-        return done.returncode, done.stderr
+        arguments = (f"{uri}/dump", "--model", self.model, "--output", f"{uri}/{output}")
+        sets = [item for pair in SETS for item in ("--set", pair)]
+        return run_in_subprocess(
+            "score", *arguments, *sets, env=self.store.env | {"AWS_ENDPOINT_URL": self.url}
+        )
 
-    def rows(self, output: str) -> pa.Table:
+    def is_whole(self, output: str) -> bool:
+        """Whether the rows are those of the plain run."""
         keys = sorted(self.store.keys(self.bucket, f"{output}/part-"))
-        tables = [pq.read_table(io.BytesIO(self.store.get(self.bucket, key))) for key in keys]
-        return pa.concat_tables([table.replace_schema_metadata() for table in tables])
+        there = rows_of([self.store.get(self.bucket, key) for key in keys])
+        return there.equals(rows_of([f.read_bytes() for f in sorted(self.plain.glob("part-*"))]))
+
+
+def rows_of(parts: list[bytes]) -> pa.Table:
+    """The rows of some parts; of their dumps only the names."""
+    whole = pa.concat_tables([pq.read_table(io.BytesIO(part)).replace_schema_metadata() for part in parts])
+    names = [uri.rpartition("/")[2] for uri in whole["source"].to_pylist()]
+    return whole.set_column(0, "source", pa.array(names))
 
 
 @pytest.fixture(scope="module")
-def scoring(store: Store, dump: Path, untrained: str) -> Iterator[Scoring]:
-    bucket = store.new_bucket()
+def scoring(
+    store: Store, dump: Path, untrained: str, cluster: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scoring]:
+    bucket, plain = store.new_bucket(), tmp_path_factory.mktemp("plain") / "scores"
     for file in dump.iterdir():
         store.put(bucket, f"dump/{file.name}", file.read_bytes())
+    score(plan([str(dump)], untrained, str(plain), load_config(None, SETS)), cluster, Reporter())
     with faulty(store.url) as (url, proxy):
-        made = Scoring(store, bucket, untrained, url, proxy)
-        assert made.run("plain")[0] == 0
-        yield made
+        yield Scoring(store, bucket, untrained, url, proxy, plain)
 
 
 def is_of_part(path: str, output: str) -> bool:
@@ -75,7 +82,7 @@ TROUBLES = {"an error": s3_error(500, "InternalError"), "no answer": Fault()}
 
 
 @pytest.mark.parametrize("name", ["no answer", pytest.param("an error", marks=pytest.mark.slow)])
-def test_a_store_that_fails_for_a_while_in_mid_job(scoring: Scoring, name: str) -> None:
+def test_a_store_that_fails_for_a_while_in_mid_job(scoring: Scoring, run_job: RunJob, name: str) -> None:
     output, began = f"while-{name.replace(' ', '-')}", threading.Event()
     until, failed = [0.0], [0]
 
@@ -90,17 +97,19 @@ def test_a_store_that_fails_for_a_while_in_mid_job(scoring: Scoring, name: str) 
         return None
 
     scoring.proxy.rule = rule
-    code, said = scoring.run(output)
+    code, _, said = scoring.run(output)
     scoring.proxy.rule = lambda method, path, headers: None
     assert code == 0, said
     assert failed[0] > 1
-    assert scoring.rows(output).equals(scoring.rows("plain"))
-    assert scoring.run(output, "verify")[0] == 0
+    assert scoring.is_whole(output)
+    assert run_job("verify", f"s3://{scoring.bucket}/{output}", env=scoring.store.env).code == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["no leave", "an error"])
-def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(scoring: Scoring, name: str) -> None:
+def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(
+    scoring: Scoring, run_job: RunJob, name: str
+) -> None:
     output, written = f"good-{name.replace(' ', '-')}", list[str]()
     fault = s3_error(403, "AccessDenied") if name == "no leave" else s3_error(500, "InternalError")
 
@@ -111,7 +120,7 @@ def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(scoring: 
         return None
 
     scoring.proxy.rule = rule
-    code, said = scoring.run(output)
+    code, _, said = scoring.run(output)
     scoring.proxy.rule = lambda method, path, headers: None
     assert code == OutputError.exit_code
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
@@ -121,10 +130,10 @@ def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(scoring: 
     assert "Traceback" not in said
     parts = [k for k in scoring.store.keys(scoring.bucket, f"{output}/") if "/part-" in k]
     assert len(parts) == 1
-    code, said = scoring.run(output)
+    code, _, said = scoring.run(output)
     assert code == 0, said
     assert "score: 1 chunk done before; going on" in said
-    assert scoring.rows(output).equals(scoring.rows("plain"))
+    assert scoring.is_whole(output)
     manifest = json.loads(scoring.store.get(scoring.bucket, f"{output}/manifest.json"))
     assert manifest["counts"]["lines"] == 1200
-    assert scoring.run(output, "verify")[0] == 0
+    assert run_job("verify", f"s3://{scoring.bucket}/{output}", env=scoring.store.env).code == 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,9 @@ from pipeline.manifest import Manifest
 from pipeline.prepare import stage
 from pipeline.progress import Reporter
 from pipeline.storage import locate
+from tests.commands import RunJob, run_in_subprocess, the_line
 
 pytestmark = pytest.mark.ray
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +30,8 @@ def files(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
-def job(*arguments: object, ray: str = "local") -> tuple[int, str]:
-    """Exit code of a prepare job, and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.prepare", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"RAY_ADDRESS": ray},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return done.returncode, done.stderr.strip()
+NOWHERE = {"RAY_ADDRESS": "127.0.0.1:9"}
+"""For a job that needs no Ray: one that looks for it fails."""
 
 
 def test_output_in_the_input_is_left_out_of_it(
@@ -75,24 +62,25 @@ def test_a_file_in_the_output_is_no_input(config: Config, dump: Path, tmp_path: 
             stage.plan([str(dump), str(inside)], str(out), config)
 
 
-def test_a_done_job_says_so_without_ray(cluster: Any, config: Config, dump: Path, tmp_path: Path) -> None:
+def test_a_done_job_says_so_without_ray(
+    cluster: Any, config: Config, dump: Path, tmp_path: Path, run_job: RunJob
+) -> None:
     out = tmp_path / "out"
     stage.prepare(stage.plan([str(dump)], str(out), config), cluster, Reporter())
     before = files(out)
     sets = ("--set", f"model.name={config.model.name}", "--set", "tokenize.max_length=16")
-    nowhere = "127.0.0.1:9"
-    assert job(dump, "--output", out, *sets, ray=nowhere) == (0, f"prepare: already done → {out}")
+    done = run_in_subprocess("prepare", dump, "--output", out, *sets, env=NOWHERE)
+    assert (done.code, done.stderr.strip()) == (0, f"prepare: already done → {out}")
     assert files(out) == before
     shutil.rmtree(out / "train")
     for dry in ((), ("--dry-run",)):
-        assert job(dump, "--output", out, *sets, *dry, ray=nowhere) == (
-            2,
+        assert the_line(run_job("prepare", dump, "--output", out, *sets, *dry, env=NOWHERE)) == (
             f"error: {out}: was finished, but train/part-00000.parquet is missing; give --overwrite to write"
-            " it anew",
+            " it anew"
         )
-    code, said = job(dump, "--output", out, "--dry-run", *sets, "--set", "split.seed=5", ray=nowhere)
-    assert code == 2
-    assert said.startswith(f"error: {out}: exists and holds another run (split.seed: ")
+    other = (dump, "--output", out, "--dry-run", *sets, "--set", "split.seed=5")
+    line = the_line(run_job("prepare", *other, env=NOWHERE))
+    assert line.startswith(f"error: {out}: exists and holds another run (split.seed: ")
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"holds notes\.txt, which is not of jobs\.prepare"):
         stage.prepare(stage.plan([str(dump)], str(out), config), cluster, Reporter(), overwrite=True)

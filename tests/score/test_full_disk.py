@@ -19,7 +19,7 @@ from tests.score.deadly import FullDiskWork
 
 pytestmark = pytest.mark.ray
 
-SETS = ["input.chunk_bytes=65536", "score.precision=float32"]
+SETS = ["input.chunk_bytes=65536", "score.precision=float32", "score.num_actors=1"]
 
 
 def full_disk(plain: Any, job: Any, *, for_good: bool) -> ChunkWork:

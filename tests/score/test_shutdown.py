@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.score.verify import verify
 from pipeline.storage import locate
 from tests.chaos.job import TRACE
-from tests.chaos.kills import ROOT, SETS, rows_of, size_of
+from tests.chaos.kills import SETS, rows_of, size_of
+from tests.commands import ROOT, RunJob
 
 pytestmark = pytest.mark.ray
 
@@ -22,7 +24,8 @@ LONGEST_S = 30
 
 
 def start(dump: Path, model: str, folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.chaos.job", str(dump), model, str(folder / "scores"), *SETS]
+    job = [str(dump), model, str(folder / "scores"), *SETS, "cluster.num_cpus=4"]
+    command = [sys.executable, "-m", "tests.chaos.job", *job]
     env = os.environ | {"RAY_ADDRESS": "local", TRACE: str(folder / "trace")}
     return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
@@ -40,7 +43,7 @@ def wait_for_parts(process: subprocess.Popen[str], folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_what_is_done_is_kept_and_the_rest_follows(
-    dump: Path, untrained: str, tmp_path: Path, number: signal.Signals
+    dump: Path, untrained: str, cluster: Any, run_job: RunJob, tmp_path: Path, number: signal.Signals
 ) -> None:
     job = start(dump, untrained, tmp_path)
     try:
@@ -58,10 +61,10 @@ def test_what_is_done_is_kept_and_the_rest_follows(
     before = {p.name: p.stat().st_mtime_ns for p in scores.glob("part-*")}
     assert not [p for p in scores.rglob("*") if "tmp" in p.name]
 
-    again = start(dump, untrained, tmp_path)
-    _, said = again.communicate(timeout=120)
-    assert again.returncode == 0, said
-    assert f"{len(before)} chunk" in said
+    sets = [item for pair in SETS for item in ("--set", pair)]
+    again = run_job("score", dump, "--model", untrained, "--output", scores, *sets)
+    assert again.code == 0, again.stderr
+    assert f"{len(before)} chunk" in again.stderr
     after = {p.name: p.stat().st_mtime_ns for p in scores.glob("part-*")}
     assert before.items() < after.items()
     lines = rows_of(scores).num_rows
