@@ -126,6 +126,14 @@ def out(tmp_path: Path) -> Location:
     return locate(tmp_path / "out")
 
 
+@pytest.fixture(scope="session")
+def small_cluster(cluster: Any) -> Any:
+    """The same Ray for jobs that are planned for one CPU, which start fewer processes."""
+    from pipeline.resources import Cluster, Node
+
+    return Cluster((Node(1.0),))
+
+
 @pytest.fixture
 def run_job(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -33,7 +33,7 @@ class Outputs:
 def settings(model: Path) -> list[str]:
     """Settings of the main job, for `--set`."""
     sets = [f"model.name={model}", "tokenize.max_length=32", "input.chunk_bytes=65536"]
-    sets += ["train.epochs=3", "train.global_batch_rows=16", "train.learning_rate=5e-3"]
+    sets += ["train.epochs=2", "train.global_batch_rows=16", "train.learning_rate=5e-3"]
     return [*sets, "train.precision=float32", "score.precision=float32", "score.num_actors=1"]
 
 

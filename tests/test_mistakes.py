@@ -107,7 +107,7 @@ def test_output_that_is_a_file(run_job: RunJob, tmp_path: Path, dump: Path) -> N
     assert "this is a file" in the_line(run_job("prepare", dump, "--output", tmp_path / "out"))
 
 
-def test_unwritable_output(run_job: RunJob, dump: Path) -> None:
+def test_unwritable_output(run_job: RunJob, cluster: Any, dump: Path) -> None:
     line = the_line(run_job("prepare", dump, "--output", "/proc/rayview"))
     assert line.startswith("error: /proc/rayview: cannot be written to")
 
@@ -152,12 +152,12 @@ def test_too_many_rejected_lines(run_job: RunJob, cluster: Any, tmp_path: Path) 
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-LONG = ("--set", "input.chunk_bytes=4096", "--set", "cluster.num_cpus=4")
+LONG = ("--set", "input.chunk_bytes=4096", "--set", "cluster.num_cpus=1")
 
 
 @pytest.fixture
 def long_job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A prepare job on four logical CPUs that is at work on its chunks and would be for some time."""
+    """A prepare job on one logical CPU that is at work on its chunks and would be for some time."""
     write_dump(locate(tmp_path / "dump"), rows=20_000, shards=1, seed=1)
     process = start("prepare", tmp_path / "dump", "--output", tmp_path / "out", *LONG)
     deadline = time.monotonic() + 90

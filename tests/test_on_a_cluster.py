@@ -22,11 +22,11 @@ from pipeline.score.verify import verify
 from pipeline.storage import locate
 from tests.chaos.job import TRACE
 from tests.chaos.kills import SETS, size_of
-from tests.main_job import check_held_out
+from tests.commands import ROOT, run_in_subprocess, the_line
+from tests.main_job import Outputs, check_held_out
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).resolve().parents[1]
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -94,16 +94,6 @@ def run_when_ready(submit: list[str], env: dict[str, str]) -> subprocess.Complet
         if "No available agent" not in done.stderr or time.monotonic() > deadline:
             return done
         time.sleep(1)
-
-
-def job(env: dict[str, str], name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"jobs.{name}", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
-
-
-def settings(tiny_model: Path) -> list[str]:
-    pairs = [f"model.name={tiny_model}", "tokenize.max_length=32", "train.epochs=1"]
-    return [item for pair in pairs for item in ("--set", pair)]
 
 
 def test_the_main_job_runs_when_submitted(head: Head, dump: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -179,24 +169,21 @@ def test_a_job_that_is_stopped_goes_on_when_it_is_submitted_again(
     assert verify(locate(scores)).faults == {}
 
 
-def test_local_paths_need_a_shared_folder_on_several_nodes(
-    dump: Path, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_local_paths_need_a_shared_folder_on_several_nodes(outputs: Outputs, tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         nodes.add_node(num_cpus=1)
-        env = os.environ | {"RAY_ADDRESS": nodes.address}
-        arguments = [dump, "--output", tmp_path / "data", *settings(tiny_model)]
-        refused = job(env, "prepare", *arguments)
-        assert refused.returncode == 2
-        line = refused.stderr.strip().splitlines()[-1]
-        assert line.startswith(f"error: {tmp_path}/data: a path on this machine, but the cluster has 2 nodes")
+        env, report = {"RAY_ADDRESS": nodes.address}, tmp_path / "report"
+        arguments = ("--scores", outputs.scores, "--output", report)
+        line = the_line(run_in_subprocess("evaluate", *arguments, env=env))
+        assert line.startswith(f"error: {report}: a path on this machine, but the cluster has 2 nodes")
         assert "--set cluster.storage_path=FOLDER" in line
-        assert not (tmp_path / "data").exists()
-        done = job(env, "prepare", *arguments, "--set", "cluster.storage_path=/tmp")
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / "data" / "manifest.json").exists()
+        assert not report.exists()
+        shared = ("--set", "cluster.storage_path=/tmp")
+        done = run_in_subprocess("evaluate", *arguments, *shared, env=env)
+        assert done.code == 0, done.stderr
+        assert (report / "metrics.json").read_bytes() == (outputs.report / "metrics.json").read_bytes()
     finally:
         nodes.shutdown()

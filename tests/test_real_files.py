@@ -18,9 +18,11 @@ pytestmark = pytest.mark.ray
 FASHION = "AMAZON_FASHION_first15000.json.gz"
 
 
-def prepare(cluster: Any, tmp_path: Path, file: Path, *sets: str, config: str | None = None) -> Manifest:
+def prepare(
+    small_cluster: Any, tmp_path: Path, file: Path, *sets: str, config: str | None = None
+) -> Manifest:
     job = stage.plan([str(file)], str(tmp_path / "data"), load_config(config, sets))
-    return stage.prepare(job, cluster, Reporter())
+    return stage.prepare(job, small_cluster, Reporter())
 
 
 @pytest.mark.parametrize(
@@ -32,10 +34,10 @@ def prepare(cluster: Any, tmp_path: Path, file: Path, *sets: str, config: str | 
     ],
 )
 def test_label_schemes_on_the_fashion_file(
-    cluster: Any, shared_data: Path, tmp_path: Path, scheme: str, by_label: dict[str, int], dropped: int
+    small_cluster: Any, shared_data: Path, tmp_path: Path, scheme: str, by_label: dict[str, int], dropped: int
 ) -> None:
     manifest = prepare(
-        cluster, tmp_path, shared_data / FASHION, f"labels.scheme={scheme}", "dedup.enabled=false"
+        small_cluster, tmp_path, shared_data / FASHION, f"labels.scheme={scheme}", "dedup.enabled=false"
     )
     assert manifest.counts is not None
     assert manifest.counts.lines == 15_000
@@ -48,9 +50,9 @@ def test_label_schemes_on_the_fashion_file(
 
 
 def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
-    cluster: Any, shared_data: Path, tmp_path: Path
+    small_cluster: Any, shared_data: Path, tmp_path: Path
 ) -> None:
-    manifest = prepare(cluster, tmp_path, shared_data / FASHION, config="jobs/configs/seed.toml")
+    manifest = prepare(small_cluster, tmp_path, shared_data / FASHION, config="jobs/configs/seed.toml")
     assert manifest.counts is not None
     assert manifest.counts.splits["test"] == 1000
     tests = [
@@ -65,9 +67,14 @@ def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
     assert stars.count(5.0) / len(stars) == pytest.approx(0.5445, abs=0.001)
 
 
-def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_is_read_up_to_there(
+    small_cluster: Any, shared_data: Path, tmp_path: Path
+) -> None:
     manifest = prepare(
-        cluster, tmp_path, shared_data / "reviews_Digital_Music_5.TRUNCATED.json.gz", "dedup.enabled=false"
+        small_cluster,
+        tmp_path,
+        shared_data / "reviews_Digital_Music_5.TRUNCATED.json.gz",
+        "dedup.enabled=false",
     )
     assert manifest.counts is not None
     assert manifest.counts.lines == 6909
@@ -78,9 +85,11 @@ def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: P
     assert found == [111, 161, 500, 1474, 4662]
 
 
-def test_most_of_a_five_core_file_repeats_itself(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+def test_most_of_a_five_core_file_repeats_itself(
+    small_cluster: Any, shared_data: Path, tmp_path: Path
+) -> None:
     file = shared_data / "AMAZON_FASHION_5.json.gz"
-    manifest = prepare(cluster, tmp_path, file, "input.text=reviewText")
+    manifest = prepare(small_cluster, tmp_path, file, "input.text=reviewText")
     assert manifest.counts is not None
     assert manifest.counts.lines == 3176
     # 438 texts as they stand; fewer when case and white space do not count.

@@ -172,7 +172,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(there: Outputs, options: 
     assert done.returncode == 0, done.stderr
     assert store.get(bucket, "cut/model.safetensors") == store.get(bucket, "out/model/model.safetensors")
     history = json.loads(store.get(bucket, "cut/manifest.json"))["details"]["history"]
-    assert [entry["epoch"] for entry in history] == [-1, 0, 1, 2]
+    assert [entry["epoch"] for entry in history] == [-1, 0, 1]
     assert [k for k in store.keys(bucket, "cut/checkpoints/") if not k.endswith("/")] == []
 
 

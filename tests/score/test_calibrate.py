@@ -62,10 +62,12 @@ def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
     assert model == [OPTIONS]
 
 
-def test_what_is_asked_for_is_taken(model: Any) -> None:
+def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = Gpu(packed=False, gain=1.0)
+    monkeypatch.setattr(module, "read_forward", cpu)
     found = calibrate(question(batch_tokens=77, compiled=True), ids(20))
     assert found == {"batch_tokens": 77, "compiled": True, "kernels": False}
-    assert [o.compiled for o in model] == [True]
+    assert [o.compiled for o in cpu.asked] == [True]
 
 
 class Timed:

@@ -20,6 +20,8 @@ from tests.score.deadly import BAD_CHUNK, DeadlyPredictor, DeadlyWork, DeadlyWri
 
 pytestmark = pytest.mark.ray
 
+SETS = ["input.chunk_bytes=65536", "score.precision=float32", "score.num_actors=1"]
+
 
 @pytest.mark.parametrize("step", ["encode", "score"])
 def test_one_chunk_is_set_aside_and_no_other(
@@ -30,7 +32,7 @@ def test_one_chunk_is_set_aside_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ) -> None:
-    sets = ["input.chunk_bytes=65536", "score.precision=float32", "input.max_rejected_frac=0.9"]
+    sets = [*SETS, "input.max_rejected_frac=0.9"]
     job = stage.plan([str(dump)], untrained, str(tmp_path / "s"), load_config(None, sets))
     predictor = Predictor
     if step == "encode":
@@ -59,8 +61,7 @@ def test_one_chunk_is_set_aside_and_no_other(
 def test_a_chunk_that_cannot_be_written_ends_the_job(
     untrained: str, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = ["input.chunk_bytes=65536", "score.precision=float32"]
-    job = stage.plan([str(dump)], untrained, str(tmp_path / "s"), load_config(None, sets))
+    job = stage.plan([str(dump)], untrained, str(tmp_path / "s"), load_config(None, SETS))
     plain = stage.chunk_work
     monkeypatch.setattr(stage, "chunk_work", lambda job: DeadlyWriting(**plain(job).__dict__))
     name = f"part-00000-{BAD_CHUNK:06d}.parquet"

@@ -24,7 +24,7 @@ LONGEST_S = 30
 
 
 def start(dump: Path, model: str, folder: Path) -> subprocess.Popen[str]:
-    job = [str(dump), model, str(folder / "scores"), *SETS, "cluster.num_cpus=4"]
+    job = [str(dump), model, str(folder / "scores"), *SETS, "cluster.num_cpus=4,score.num_actors=1"]
     command = [sys.executable, "-m", "tests.chaos.job", *job]
     env = os.environ | {"RAY_ADDRESS": "local", TRACE: str(folder / "trace")}
     return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
