@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from pipeline import lease
 from pipeline import outputs as module
 from pipeline.errors import InputError, OutputError, RayviewError
-from pipeline.lease import LEASE_FILE, Lease
+from pipeline.lease import LEASE_FILE, Lease, LeaseTiming
 from pipeline.manifest import Counts, OutputFile, Run, read_manifest, read_run, to_json, write_manifest
 from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.outputs import (
@@ -479,6 +480,7 @@ def test_what_killed_writers_left_is_gone_at_the_end(out: Location) -> None:
 
 def test_a_network_filesystem_is_held_by_a_lease_too(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "is_shared", lambda path: True)
+    monkeypatch.setattr(lease, "TIMING", LeaseTiming(heartbeat_s=0.2, race_s=0.1))
     begin(out, RUN)
     try:
         # As a job on another machine sees it, which the lock does not keep out.

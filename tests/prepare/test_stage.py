@@ -101,7 +101,7 @@ def test_the_same_bytes_every_time(small_cluster: Any, tiny_model: Path, dump: P
     prepare(small_cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
     # Other chunks, other tasks: the same rows in the same files.
-    prepare(small_cluster, tiny_model, [str(dump)], tmp_path / "c", "input.chunk_bytes=2048")
+    prepare(small_cluster, tiny_model, [str(dump)], tmp_path / "c", "input.chunk_bytes=8192")
     for split in ("train", "val", "test"):
         assert rows_of(tmp_path / "a", split) == rows_of(tmp_path / "c", split)
     assert {o.path for o in first.outputs} == set(digests(tmp_path / "a")) - {"run.json"}
