@@ -218,7 +218,8 @@ class ScoreConfig(Section):
     """How a dump is scored."""
 
     num_actors: Count | None = None
-    """Actors that hold the model; by default one a GPU, or as many as the CPUs carry."""
+    """Actors that hold the model; by default one per GPU, or one per CPU. With fewer on CPUs, each computes
+    several chunks at once, each with one thread. The output does not depend on it."""
     precision: Precision = "auto"
     batch_tokens: Annotated[int, Field(ge=64)] | None = None
     """Padded tokens in one forward pass; by default 2,048 on a CPU and 65,536 on a GPU, or what a long job

@@ -30,6 +30,9 @@ os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 # Two test processes with a team of threads each on the same cores wait for each other most of the time.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# One process less for each training.
+os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
 # Who is started in the background by a script ignores interrupts, and so would the jobs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -111,11 +114,13 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def outputs(dump: Path, tiny_model: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+def outputs(
+    dump: Path, tiny_model: Path, small_cluster: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Outputs:
     """What the main job leaves of the small dump; not to be changed."""
     from tests.main_job import run_stages
 
-    return run_stages(dump, tiny_model, tmp_path_factory.mktemp("out"), cluster)
+    return run_stages(dump, tiny_model, tmp_path_factory.mktemp("out"), small_cluster)
 
 
 @pytest.fixture

@@ -308,7 +308,9 @@ def test_no_stage_writes_to_what_it_reads(outputs: Outputs, dump: Path, tmp_path
             plan()
 
 
-def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path) -> None:
+def test_two_workers_train_as_one(
+    outputs: Outputs, tiny_model: Path, small_cluster: Any, tmp_path: Path
+) -> None:
     # Without dropout, whose masks differ by worker, the global batches are all that counts.
     plain = tmp_path / "plain"
     shutil.copytree(tiny_model, plain)
@@ -322,7 +324,7 @@ def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: A
             model__name=str(plain), train__num_workers=workers, train__epochs=1, train__global_batch_rows=30
         )
         job = train_stage.plan(str(outputs.data), str(tmp_path / str(workers)), config)
-        details = train_stage.train(job, cluster, Reporter()).details
+        details = train_stage.train(job, small_cluster, Reporter()).details
         assert details["num_workers"] == workers
         losses.append([details["history"][0][n] for n in ("train_loss", "val_loss")])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

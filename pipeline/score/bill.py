@@ -39,7 +39,8 @@ def make_bill(
     Returns:
         rows, rows_per_s and tokens_per_s (from the first row at a model to the last, without the start of
         processes); padding_frac of the tokens that went through the model; repeated_rows and
-        repeated_tokens_frac, which did not have to; busy_s and waited_s by step, over all its members;
+        repeated_tokens_frac, which did not have to; busy_s and waited_s by step, over all its members, or the
+        threads of the scorers;
         most_waiting_chunks, encoded and not yet at a model; halvings of batches for lack of memory;
         elapsed_s, devices, device_hours; peak_frac of the devices' matrix rate, where that is known; and
         price_per_million_rows, where a price is given.
@@ -55,7 +56,8 @@ def make_bill(
         "write": ledger.took("write_s"),
     }
     scorers = pools.scorers
-    members = {"encode": pools.encoders.size, "score": scorers.size, "write": pools.writers.size}
+    scoring = scorers.size * scorers.threads
+    members = {"encode": pools.encoders.size, "score": scoring, "write": pools.writers.size}
     devices = cluster.gpus_of(scorers) or float(len(cluster.nodes))
     device_hours = devices * elapsed_s / 3600
     bill: dict[str, Any] = {

@@ -21,7 +21,7 @@ from s3server import Store
 
 from jobs.cli import Session
 from jobs.run import run_all
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.progress import Reporter
 from pipeline.wording import counted
 from tests import main_job
@@ -35,6 +35,17 @@ def options(tiny_model: Path) -> list[str]:
     return [item for pair in main_job.settings(tiny_model) for item in ("--set", pair)]
 
 
+class Connected(Session):
+    """A job on the tests' Ray."""
+
+    def __init__(self, cluster: Any) -> None:
+        super().__init__(Reporter(), io.StringIO())
+        self.cluster = cluster
+
+    def connect(self, config: Config) -> Any:
+        return self.cluster
+
+
 @dataclass
 class Outputs:
     """The same job's output twice: in a bucket and on the disk."""
@@ -42,6 +53,7 @@ class Outputs:
     store: Store
     bucket: str
     disk: Path
+    cluster: Any
 
     def uri(self, path: str) -> str:
         """A URI that says how the store is reached."""
@@ -54,8 +66,9 @@ class Outputs:
     def run(self, options: list[str]) -> None:
         """The main job in the bucket."""
         config = load_config(None, options[1::2])
-        job = Session(Reporter(), io.StringIO())
-        run_all(job, [self.uri("dumps/*.json.gz")], [], self.uri("out"), config, False, False)
+        run_all(
+            Connected(self.cluster), [self.uri("dumps/*.json.gz")], [], self.uri("out"), config, False, False
+        )
 
     def versions(self) -> dict[str, Any]:
         """What changes when an object is written again."""
@@ -80,8 +93,10 @@ def table(files: list[bytes]) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def there(store: Store, dump: Path, options: list[str], outputs: main_job.Outputs) -> Outputs:
-    there = Outputs(store, store.new_bucket(), outputs.base)
+def there(
+    store: Store, dump: Path, options: list[str], outputs: main_job.Outputs, small_cluster: Any
+) -> Outputs:
+    there = Outputs(store, store.new_bucket(), outputs.base, small_cluster)
     for file in dump.iterdir():
         store.put(there.bucket, f"dumps/{file.name}", file.read_bytes())
     there.run(options)
@@ -149,7 +164,7 @@ def test_an_interrupted_score_goes_on_from_its_chunks(
 def test_a_killed_training_goes_on_from_its_checkpoint(there: Outputs, options: list[str]) -> None:
     store, bucket = there.store, there.bucket
     arguments = ("--data", f"s3://{bucket}/out/data", "--output", f"s3://{bucket}/cut", *options)
-    train = command("train", *arguments, "--set", "cluster.num_cpus=2,train.checkpoint_every_steps=20")
+    train = command("train", *arguments, "--set", "cluster.num_cpus=1,train.checkpoint_every_steps=20")
     process = subprocess.Popen(train, cwd=ROOT, env=os.environ | store.env, stderr=subprocess.DEVNULL)
     try:
         wait_for_checkpoint(there, process)

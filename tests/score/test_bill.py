@@ -63,6 +63,13 @@ def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
     assert text.endswith(" a million rows")
 
 
+def test_each_thread_of_an_actor_may_wait() -> None:
+    found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER})
+    one = make_bill(found, CPU, pools(Pool(1, 7.0, threads=2, calls=2)), elapsed_s=18.0, per_device_hour=None)
+    two = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=None)
+    assert one == two
+
+
 @pytest.mark.parametrize(("size", "share", "devices"), [(2, 1.0, 2), (1, 1.0, 1), (4, 0.5, 2)])
 def test_gpus_are_counted_and_held_against_their_peak(size: int, share: float, devices: int) -> None:
     took = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.ray
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(
-    outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path
+    outputs: Outputs, tiny_model: Path, small_cluster: Any, tmp_path: Path
 ) -> None:
     cut = tmp_path / "cut"
     # How often it is saved changes no weight.
-    sets = [*settings(tiny_model), "train.checkpoint_every_steps=10", "cluster.num_cpus=2"]
+    sets = [*settings(tiny_model), "train.checkpoint_every_steps=10", "cluster.num_cpus=1"]
     train = command("train", "--data", outputs.data, "--output", cut)
     train += [item for pair in sets for item in ("--set", pair)]
     process = subprocess.Popen(train, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -36,8 +36,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     (state, *_) = (json.loads(f.read_text()) for f in cut.glob("checkpoints/checkpoint_*/state.json"))
     assert state["step"] > 0
 
-    config = outputs.config.replace(train__checkpoint_every_steps=10, cluster__num_cpus=2)
-    train_stage.train(train_stage.plan(str(outputs.data), str(cut), config), cluster, Reporter())
+    config = outputs.config.replace(train__checkpoint_every_steps=10, cluster__num_cpus=1)
+    train_stage.train(train_stage.plan(str(outputs.data), str(cut), config), small_cluster, Reporter())
     assert (outputs.model / "model.safetensors").read_bytes() == (cut / "model.safetensors").read_bytes()
     assert history(outputs.model) == history(cut)
 
