@@ -103,24 +103,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    """One Ray with two CPUs for all tests that need one; stopped at the end."""
+    """One Ray for all tests that need one; stopped at the end.
+
+    It has two CPUs, but jobs that are given this plan for one and start fewer processes.
+    """
     import ray
 
     from pipeline import resources
     from pipeline.config import ClusterConfig
 
-    yield resources.connect(ClusterConfig(address="local", num_cpus=2))
+    resources.connect(ClusterConfig(address="local", num_cpus=2))
+    yield resources.Cluster((resources.Node(1.0),))
     ray.shutdown()
 
 
 @pytest.fixture(scope="session")
-def outputs(
-    dump: Path, tiny_model: Path, small_cluster: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Outputs:
+def outputs(dump: Path, tiny_model: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     """What the main job leaves of the small dump; not to be changed."""
     from tests.main_job import run_stages
 
-    return run_stages(dump, tiny_model, tmp_path_factory.mktemp("out"), small_cluster)
+    return run_stages(dump, tiny_model, tmp_path_factory.mktemp("out"), cluster)
 
 
 @pytest.fixture
@@ -129,14 +131,6 @@ def out(tmp_path: Path) -> Location:
     from pipeline.storage import locate
 
     return locate(tmp_path / "out")
-
-
-@pytest.fixture(scope="session")
-def small_cluster(cluster: Any) -> Any:
-    """The same Ray for jobs that are planned for one CPU, which start fewer processes."""
-    from pipeline.resources import Cluster, Node
-
-    return Cluster((Node(1.0),))
 
 
 @pytest.fixture

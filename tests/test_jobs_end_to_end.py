@@ -24,6 +24,7 @@ from pipeline.objectstore import TEMPORARY_MARK
 from pipeline.outputs import State, check_output
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
+from pipeline.resources import Cluster, Node
 from pipeline.score import stage as score_stage
 from pipeline.score.verify import verify
 from pipeline.storage import locate
@@ -147,10 +148,12 @@ def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
     empty = tmp_path / "empty.json"
     empty.write_text('{"overall": 5.0, "reviewText": " "}\n')
     inputs, tables = [str(dump), str(empty)], []
+    # One actor computes two chunks at once there, each with a thread.
+    two_cpus = Cluster((Node(2.0),))
     for actors in (1, 2):
         config = outputs.config.replace(score__num_actors=actors)
         job = score_stage.plan(inputs, str(outputs.model), str(tmp_path / str(actors)), config)
-        score_stage.score(job, cluster, Reporter())
+        score_stage.score(job, two_cpus, Reporter())
         tables.append(read_scores(tmp_path / str(actors)))
     assert tables[0].equals(tables[1])
     assert tables[0]["asin"].null_count == 0
@@ -308,9 +311,7 @@ def test_no_stage_writes_to_what_it_reads(outputs: Outputs, dump: Path, tmp_path
             plan()
 
 
-def test_two_workers_train_as_one(
-    outputs: Outputs, tiny_model: Path, small_cluster: Any, tmp_path: Path
-) -> None:
+def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path) -> None:
     # Without dropout, whose masks differ by worker, the global batches are all that counts.
     plain = tmp_path / "plain"
     shutil.copytree(tiny_model, plain)
@@ -324,7 +325,7 @@ def test_two_workers_train_as_one(
             model__name=str(plain), train__num_workers=workers, train__epochs=1, train__global_batch_rows=30
         )
         job = train_stage.plan(str(outputs.data), str(tmp_path / str(workers)), config)
-        details = train_stage.train(job, small_cluster, Reporter()).details
+        details = train_stage.train(job, cluster, Reporter()).details
         assert details["num_workers"] == workers
         losses.append([details["history"][0][n] for n in ("train_loss", "val_loss")])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -25,11 +25,9 @@ pytestmark = pytest.mark.ray
 FASHION = "AMAZON_FASHION_first15000.json.gz"
 
 
-def prepare(
-    small_cluster: Any, tmp_path: Path, file: Path, *sets: str, config: str | None = None
-) -> Manifest:
+def prepare(cluster: Any, tmp_path: Path, file: Path, *sets: str, config: str | None = None) -> Manifest:
     job = stage.plan([str(file)], str(tmp_path / "data"), load_config(config, sets))
-    return stage.prepare(job, small_cluster, Reporter())
+    return stage.prepare(job, cluster, Reporter())
 
 
 @pytest.mark.parametrize(
@@ -61,9 +59,9 @@ def test_label_schemes_on_the_fashion_file(
 
 
 def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
-    small_cluster: Any, shared_data: Path, tmp_path: Path
+    cluster: Any, shared_data: Path, tmp_path: Path
 ) -> None:
-    manifest = prepare(small_cluster, tmp_path, shared_data / FASHION, config="jobs/configs/seed.toml")
+    manifest = prepare(cluster, tmp_path, shared_data / FASHION, config="jobs/configs/seed.toml")
     assert manifest.counts is not None
     assert manifest.counts.lines == 15_000
     assert manifest.counts.splits["test"] == 1000
@@ -79,11 +77,9 @@ def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
     assert stars.count(5.0) / len(stars) == pytest.approx(0.5445, abs=0.001)
 
 
-def test_a_file_that_is_cut_off_is_read_up_to_there(
-    small_cluster: Any, shared_data: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
     manifest = prepare(
-        small_cluster,
+        cluster,
         tmp_path,
         shared_data / "reviews_Digital_Music_5.TRUNCATED.json.gz",
         "dedup.enabled=false",
@@ -97,11 +93,9 @@ def test_a_file_that_is_cut_off_is_read_up_to_there(
     assert found == [111, 161, 500, 1474, 4662]
 
 
-def test_most_of_a_five_core_file_repeats_itself(
-    small_cluster: Any, shared_data: Path, tmp_path: Path
-) -> None:
+def test_most_of_a_five_core_file_repeats_itself(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
     file = shared_data / "AMAZON_FASHION_5.json.gz"
-    manifest = prepare(small_cluster, tmp_path, file, "input.text=reviewText")
+    manifest = prepare(cluster, tmp_path, file, "input.text=reviewText")
     assert manifest.counts is not None
     assert manifest.counts.lines == 3176
     # 438 texts as they stand; fewer when case and white space do not count.

@@ -43,7 +43,7 @@ def write_untrained(job: TrainJob, base: Path) -> None:
     (folder / "run.json").write_bytes(to_json(job.run.model_dump(mode="json")))
 
 
-def test_words_from_csv_to_report(tiny_model: Path, small_cluster: Any, tmp_path: Path) -> None:
+def test_words_from_csv_to_report(tiny_model: Path, cluster: Any, tmp_path: Path) -> None:
     table = write_csv(tmp_path / "a.csv", 600)
     sets = [f"model.name={tiny_model}", "tokenize.max_length=32", "score.num_actors=1", "dedup.enabled=false"]
     sets += ["input.text=body,input.stars=kind", "labels.scheme=words,labels.words=other,great"]
@@ -51,7 +51,7 @@ def test_words_from_csv_to_report(tiny_model: Path, small_cluster: Any, tmp_path
     data, model, split_scores, scores, report = (str(tmp_path / n) for n in ("d", "m", "t", "s", "r"))
 
     manifest = prepare_stage.prepare(
-        prepare_stage.plan([str(tmp_path / "a.csv")], data, config), small_cluster, quiet
+        prepare_stage.plan([str(tmp_path / "a.csv")], data, config), cluster, quiet
     )
     assert manifest.counts is not None
     assert manifest.counts.lines == len(table)
@@ -68,10 +68,8 @@ def test_words_from_csv_to_report(tiny_model: Path, small_cluster: Any, tmp_path
     assert (card["labels"], card["scheme"], card["stars_to_label"]) == (["other", "great"], "words", {})
     assert card["unescape_html"] is True
 
-    score_stage.score(score_stage.plan([f"{data}/test"], model, split_scores, config), small_cluster, quiet)
-    score_stage.score(
-        score_stage.plan([str(tmp_path / "a.csv")], model, scores, config), small_cluster, quiet
-    )
+    score_stage.score(score_stage.plan([f"{data}/test"], model, split_scores, config), cluster, quiet)
+    score_stage.score(score_stage.plan([str(tmp_path / "a.csv")], model, scores, config), cluster, quiet)
     parts = [o.path for o in read_manifest(locate(scores), "score").outputs if "/" not in o.path]
     rows = [row for part in parts for row in pq.read_table(tmp_path / "s" / part).to_pylist()]
     assert [r["true_label"] for r in rows] == [word or None for word in words]
@@ -82,7 +80,7 @@ def test_words_from_csv_to_report(tiny_model: Path, small_cluster: Any, tmp_path
             same = by_line[row["line"]]
             assert (row["true_label"], row["num_tokens"]) == (same["true_label"], same["num_tokens"])
 
-    done = evaluate_stage.evaluate(evaluate_stage.plan(scores, report, config), small_cluster, quiet)
+    done = evaluate_stage.evaluate(evaluate_stage.plan(scores, report, config), cluster, quiet)
     metrics = done.details["metrics"]
     assert (metrics["rows"], metrics["rows_without_label"]) == (len(table) - 2, 2)
     right = sum(r["label"] == r["true_label"] for r in rows)

@@ -93,10 +93,8 @@ def table(files: list[bytes]) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def there(
-    store: Store, dump: Path, options: list[str], outputs: main_job.Outputs, small_cluster: Any
-) -> Outputs:
-    there = Outputs(store, store.new_bucket(), outputs.base, small_cluster)
+def there(store: Store, dump: Path, options: list[str], outputs: main_job.Outputs, cluster: Any) -> Outputs:
+    there = Outputs(store, store.new_bucket(), outputs.base, cluster)
     for file in dump.iterdir():
         store.put(there.bucket, f"dumps/{file.name}", file.read_bytes())
     there.run(options)

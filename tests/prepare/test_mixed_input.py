@@ -23,9 +23,9 @@ from pipeline.synth import write_dump
 pytestmark = pytest.mark.ray
 
 
-def prepare(small_cluster: Any, model: Path, inputs: list[Path], output: Path, *sets: str) -> Manifest:
+def prepare(cluster: Any, model: Path, inputs: list[Path], output: Path, *sets: str) -> Manifest:
     config = load_config(None, [f"model.name={model}", "tokenize.max_length=16", *sets])
-    return stage.prepare(stage.plan([str(i) for i in inputs], str(output), config), small_cluster, Reporter())
+    return stage.prepare(stage.plan([str(i) for i in inputs], str(output), config), cluster, Reporter())
 
 
 def rejects_of(output: Path) -> list[dict[str, Any]]:
@@ -61,10 +61,10 @@ def write_one_of_each(folder: Path) -> dict[str, bytes]:
     return texts
 
 
-def test_one_job_reads_files_of_every_kind(small_cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_one_job_reads_files_of_every_kind(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     texts = write_one_of_each(tmp_path / "in")
     sets = ("dedup.enabled=false", "input.max_rejected_frac=0.5", "input.chunk_bytes=8192")
-    manifest = prepare(small_cluster, tiny_model, [tmp_path / "in"], tmp_path / "out", *sets)
+    manifest = prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "out", *sets)
     assert [name.partition(",")[0] for name in manifest.details["formats"].values()] == [
         "amazon_2014",
         "amazon_2018",
@@ -94,23 +94,23 @@ def test_one_job_reads_files_of_every_kind(small_cluster: Any, tiny_model: Path,
 
 
 def test_a_shard_broken_in_its_header_is_told_and_the_others_are_read(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
+    cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     write_dump(locate(tmp_path / "in"), rows=200, shards=2, seed=1)
     shards = sorted((tmp_path / "in").iterdir())
     shards[1].write_bytes(b"\x1f\x8b\x08\x00" + b"\xff" * 300)
-    manifest = prepare(small_cluster, tiny_model, [tmp_path / "in"], tmp_path / "out")
+    manifest = prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "out")
     (sentence,) = manifest.details["broken"]
     assert sentence.startswith(f"{shards[1]}: gzip data are damaged")
     assert "after 0 bytes of text" in sentence
     assert manifest.counts is not None
     assert [f.lines for f in manifest.counts.files.values()] == [100, 0]
     with pytest.raises(ErrorBudgetError, match=r"gzip data are damaged.*input\.strict allows no broken file"):
-        prepare(small_cluster, tiny_model, [tmp_path / "in"], tmp_path / "strict", "input.strict=true")
+        prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "strict", "input.strict=true")
 
 
 def test_a_line_that_is_too_long_is_rejected_wherever_it_is_cut(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
+    cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     line = json.dumps({"overall": 5, "reviewText": "good"}).encode()
     long = json.dumps({"overall": 5, "reviewText": "x" * 300_000}).encode()
@@ -125,7 +125,7 @@ def test_a_line_that_is_too_long_is_rejected_wherever_it_is_cut(
             "split.test_frac=0",
         )
         output = tmp_path / str(chunk_bytes)
-        job = (small_cluster, tiny_model, [tmp_path / "a.json.gz"], output, *sets)
+        job = (cluster, tiny_model, [tmp_path / "a.json.gz"], output, *sets)
         # Equal texts are in one split, and one of train and val stays empty; the lines are told all the same.
         with pytest.raises(Exception, match="no row for"):
             prepare(*job)

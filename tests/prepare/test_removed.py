@@ -35,8 +35,8 @@ def plan(model: Path, inputs: list[Path], output: Path, *sets: str) -> PrepareJo
     return stage.plan([str(i) for i in inputs], str(output), load_config(None, common))
 
 
-def prepare(small_cluster: Any, job: PrepareJob) -> Manifest:
-    return stage.prepare(job, small_cluster, Reporter())
+def prepare(cluster: Any, job: PrepareJob) -> Manifest:
+    return stage.prepare(job, cluster, Reporter())
 
 
 def rejects_of(output: Path) -> list[dict[str, Any]]:
@@ -75,11 +75,11 @@ def write_dumps(folder: Path) -> tuple[dict[str, list[bytes]], dict[str, bytes]]
 @pytest.mark.ray
 @pytest.mark.parametrize("range_lines", [1 << 20, 60, 17])
 def test_each_duplicate_is_there_as_it_stands(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, range_lines: int
+    cluster: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, range_lines: int
 ) -> None:
     monkeypatch.setattr(removed, "_RANGE_LINES", range_lines)
     records, whole = write_dumps(tmp_path / "in")
-    manifest = prepare(small_cluster, plan(tiny_model, [tmp_path / "in"], tmp_path / "out"))
+    manifest = prepare(cluster, plan(tiny_model, [tmp_path / "in"], tmp_path / "out"))
     assert manifest.counts is not None
     assert manifest.counts.rejected == {"duplicate": 3 * ROWS - 20}
     rejects = rejects_of(tmp_path / "out")
@@ -104,14 +104,10 @@ def test_each_duplicate_is_there_as_it_stands(
 
 
 @pytest.mark.ray
-def test_only_lines_that_were_read_are_found_again(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_only_lines_that_were_read_are_found_again(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     records, _ = write_dumps(tmp_path / "in")
     first, second, _ = sorted(records)
-    manifest = prepare(
-        small_cluster, plan(tiny_model, [tmp_path / "in"], tmp_path / "out", "input.max_rows=75")
-    )
+    manifest = prepare(cluster, plan(tiny_model, [tmp_path / "in"], tmp_path / "out", "input.max_rows=75"))
     assert manifest.counts is not None
     assert manifest.counts.rejected == {"duplicate": 55}
     found = [(r["source"], r["line"]) for r in rejects_of(tmp_path / "out")]
@@ -119,21 +115,19 @@ def test_only_lines_that_were_read_are_found_again(
 
 
 @pytest.mark.ray
-def test_rows_whose_stars_conflict_are_there_too(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_rows_whose_stars_conflict_are_there_too(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     lines = json_lines()
     lines[25] = lines[25].replace(b'"overall": 1.0', b'"overall": 2.0')
     (tmp_path / "a.json").write_bytes(b"\n".join(lines))
     job = plan(tiny_model, [tmp_path / "a.json"], tmp_path / "out", "dedup.conflict=drop")
-    prepare(small_cluster, job)
+    prepare(cluster, job)
     dropped = [r for r in rejects_of(tmp_path / "out") if r["reason"] == "conflicting_stars"]
     assert [(r["line"], r["raw"]) for r in dropped] == [(n, lines[n - 1]) for n in (6, 26, 46)]
 
 
 @pytest.mark.ray
 def test_a_dump_that_changes_meanwhile_is_told(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.json"
     file.write_bytes(b"\n".join(json_lines()))
@@ -146,7 +140,7 @@ def test_a_dump_that_changes_meanwhile_is_told(
 
     monkeypatch.setattr(stage, "_restore", late)
     with pytest.raises(InputError, match=r"a\.json: has changed while it was read: line 51 is gone"):
-        prepare(small_cluster, job)
+        prepare(cluster, job)
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -167,13 +161,13 @@ def test_every_line_has_one_place_in_one_range_of_its_file(lines: list[int], wid
 
 @pytest.mark.ray
 def test_nothing_of_an_earlier_job_is_left_in_the_workers(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
+    cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     file, lines = tmp_path / "a.json", json_lines()
     for content in (lines, [*lines[:20], b"{}", *lines[20:]]):
         file.write_bytes(b"\n".join(content))
         job = plan(tiny_model, [file], tmp_path / "out", "input.max_rejected_frac=0.5")
-        stage.prepare(job, small_cluster, Reporter(), overwrite=True)
+        stage.prepare(job, cluster, Reporter(), overwrite=True)
         rejects = rejects_of(tmp_path / "out")
         assert len(rejects) == 40
         assert [r["raw"] for r in rejects] == [content[r["line"] - 1] for r in rejects]

@@ -35,22 +35,22 @@ NOWHERE = {"RAY_ADDRESS": "127.0.0.1:9"}
 
 
 def test_output_in_the_input_is_left_out_of_it(
-    small_cluster: Any, config: Config, dump: Path, tmp_path: Path
+    cluster: Any, config: Config, dump: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(dump, tmp_path / "in")
     out = tmp_path / "in" / "out"
-    first = stage.prepare(stage.plan([str(tmp_path / "in")], str(out), config), small_cluster, Reporter())
+    first = stage.prepare(stage.plan([str(tmp_path / "in")], str(out), config), cluster, Reporter())
     assert len(first.inputs) == 3
     before = files(out)
     for text in ("in", "in/**/*.json*", "in/**"):
         plan = stage.plan([f"{tmp_path}/{text}"], str(out), config)
-        assert stage.prepare(plan, small_cluster, Reporter()) == first
+        assert stage.prepare(plan, cluster, Reporter()) == first
     assert files(out) == before
     # As after a kill in the first pass.
     (out / "manifest.json").unlink()
     shutil.copytree(out / "train", out / "encoded")
     plan = stage.plan([str(tmp_path / "in")], str(out), config)
-    assert stage.prepare(plan, small_cluster, Reporter()).outputs == first.outputs
+    assert stage.prepare(plan, cluster, Reporter()).outputs == first.outputs
 
 
 def test_a_file_in_the_output_is_no_input(config: Config, dump: Path, tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_a_file_in_the_output_is_no_input(config: Config, dump: Path, tmp_path: 
 
 
 def test_a_done_job_says_so_without_ray(
-    small_cluster: Any, config: Config, dump: Path, tmp_path: Path, run_job: RunJob
+    cluster: Any, config: Config, dump: Path, tmp_path: Path, run_job: RunJob
 ) -> None:
     out = tmp_path / "out"
-    stage.prepare(stage.plan([str(dump)], str(out), config), small_cluster, Reporter())
+    stage.prepare(stage.plan([str(dump)], str(out), config), cluster, Reporter())
     before = files(out)
     sets = ("--set", f"model.name={config.model.name}", "--set", "tokenize.max_length=16")
     done = run_in_subprocess("prepare", dump, "--output", out, *sets, env=NOWHERE)
@@ -83,19 +83,19 @@ def test_a_done_job_says_so_without_ray(
     assert line.startswith(f"error: {out}: exists and holds another run (split.seed: ")
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"holds notes\.txt, which is not of jobs\.prepare"):
-        stage.prepare(stage.plan([str(dump)], str(out), config), small_cluster, Reporter(), overwrite=True)
+        stage.prepare(stage.plan([str(dump)], str(out), config), cluster, Reporter(), overwrite=True)
     assert set(files(out)) == {n for n in before if not n.startswith("train/")} | {"notes.txt"}
 
 
 def test_an_input_that_vanishes_is_told_in_one_line(
-    small_cluster: Any, config: Config, dump: Path, tmp_path: Path
+    cluster: Any, config: Config, dump: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(dump, tmp_path / "in")
     plan = stage.plan([str(tmp_path / "in")], str(tmp_path / "out"), config)
     gone = sorted((tmp_path / "in").iterdir())[1]
     gone.unlink()
     with pytest.raises(InputError) as raised:
-        stage.prepare(plan, small_cluster, Reporter())
+        stage.prepare(plan, cluster, Reporter())
     said: list[str] = []
     assert _explain(raised.value, "prepare", tmp_path / "log", said.append) == 2
     assert len(said) == 1
@@ -104,7 +104,7 @@ def test_an_input_that_vanishes_is_told_in_one_line(
 
 
 def test_output_that_is_deleted_meanwhile_is_not_called_done(
-    small_cluster: Any, config: Config, dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, config: Config, dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     plan = stage.plan([str(dump)], str(out), config)
@@ -119,5 +119,5 @@ def test_output_that_is_deleted_meanwhile_is_not_called_done(
     with pytest.raises(
         OutputError, match=r"out: train/part-00000\.parquet is missing, though it was written"
     ):
-        stage.prepare(plan, small_cluster, Reporter())
+        stage.prepare(plan, cluster, Reporter())
     assert not (out / "manifest.json").exists()

@@ -43,9 +43,9 @@ def write(file: Path, lines: Iterable[dict[str, Any]]) -> str:
     return str(file)
 
 
-def prepare(small_cluster: Any, model: Path, inputs: list[str], output: Path, *sets: str) -> Manifest:
+def prepare(cluster: Any, model: Path, inputs: list[str], output: Path, *sets: str) -> Manifest:
     config = load_config(None, [f"model.name={model}", "tokenize.max_length=16", *sets])
-    return stage.prepare(stage.plan(inputs, str(output), config), small_cluster, Reporter())
+    return stage.prepare(stage.plan(inputs, str(output), config), cluster, Reporter())
 
 
 def rows_of(output: Path, split: str) -> list[dict[str, Any]]:
@@ -57,14 +57,12 @@ def digests(output: Path) -> dict[str, str]:
     return {str(p.relative_to(output)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_each_text_is_kept_once_wherever_it_stands(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_each_text_is_kept_once_wherever_it_stands(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     one = write(tmp_path / "in" / "1.json.gz", [*map(review, range(300)), review(7), review(8, overall=1.0)])
     spelled = {"reviewText": "  SHIRT number\t9 "}
     two = write(tmp_path / "in" / "2.json.gz", [review(8, overall=1.0), review(9, **spelled), review(300)])
     sets = ("input.chunk_bytes=4096", "split.train_frac=0.6", "split.val_frac=0.2", "split.test_frac=0.2")
-    manifest = prepare(small_cluster, tiny_model, [one, two], tmp_path / "out", *sets)
+    manifest = prepare(cluster, tiny_model, [one, two], tmp_path / "out", *sets)
     assert manifest.counts is not None
     assert manifest.counts.lines == 305
     assert manifest.counts.rejected == {"duplicate": 4}
@@ -90,24 +88,24 @@ def test_each_text_is_kept_once_wherever_it_stands(
     assert not (tmp_path / "out" / "encoded").exists()
 
 
-def test_the_same_bytes_every_time(small_cluster: Any, tiny_model: Path, dump: Path, tmp_path: Path) -> None:
+def test_the_same_bytes_every_time(cluster: Any, tiny_model: Path, dump: Path, tmp_path: Path) -> None:
     sets = ("input.chunk_bytes=16384",)
-    first = prepare(small_cluster, tiny_model, [str(dump)], tmp_path / "a", *sets)
-    prepare(small_cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
+    first = prepare(cluster, tiny_model, [str(dump)], tmp_path / "a", *sets)
+    prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
     # Interrupted: what is there is begun afresh, and ends the same.
     (tmp_path / "b" / "manifest.json").unlink()
     (tmp_path / "b" / "encoded").mkdir()
     (tmp_path / "b" / "encoded" / "part-00000-000000.parquet").write_bytes(b"half")
-    prepare(small_cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
+    prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
     # Other chunks, other tasks: the same rows in the same files.
-    prepare(small_cluster, tiny_model, [str(dump)], tmp_path / "c", "input.chunk_bytes=8192")
+    prepare(cluster, tiny_model, [str(dump)], tmp_path / "c", "input.chunk_bytes=8192")
     for split in ("train", "val", "test"):
         assert rows_of(tmp_path / "a", split) == rows_of(tmp_path / "c", split)
     assert {o.path for o in first.outputs} == set(digests(tmp_path / "a")) - {"run.json"}
 
 
-def test_the_number_of_cpus_changes_no_byte(small_cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_the_number_of_cpus_changes_no_byte(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     write_dump(locate(tmp_path / "in"), rows=9_000, shards=2, broken_frac=0.03)
     config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16"])
     for cpus in (1.0, 2.0):
@@ -129,7 +127,7 @@ def test_a_chunk_suits_the_size_of_the_input(size_bytes: int, chunk_bytes: int) 
 
 @pytest.mark.parametrize(("by", "key"), [("user", "reviewerID"), ("product", "asin"), ("text", "reviewText")])
 def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path, by: str, key: str
+    cluster: Any, tiny_model: Path, tmp_path: Path, by: str, key: str
 ) -> None:
     reviews = [review(n) for n in range(600)]
     del reviews[5]["reviewerID"], reviews[6]["asin"]
@@ -138,7 +136,7 @@ def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
     sets = (f"split.by={by}", "split.train_frac=0.5", "split.val_frac=0.25", "split.test_frac=0.25")
     splits = []
     for name, inputs in (("small", [small]), ("grown", [small, more])):
-        prepare(small_cluster, tiny_model, inputs, tmp_path / name, *sets)
+        prepare(cluster, tiny_model, inputs, tmp_path / name, *sets)
         place = {}
         for split in ("train", "val", "test"):
             for row in rows_of(tmp_path / name, split):
@@ -169,7 +167,7 @@ EVEN = ("split.train_frac=0.4", "split.val_frac=0.3", "split.test_frac=0.3")
 
 @pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
 def test_variants_of_a_product_are_in_one_split(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path, kind: str
+    cluster: Any, tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
     lines = [
         {
@@ -189,24 +187,24 @@ def test_variants_of_a_product_are_in_one_split(
         file.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     else:
         pq.write_table(pa.Table.from_pylist(lines), file)
-    manifest = prepare(small_cluster, tiny_model, [str(file)], tmp_path / "out", "split.by=product", *EVEN)
+    manifest = prepare(cluster, tiny_model, [str(file)], tmp_path / "out", "split.by=product", *EVEN)
     found = splits_by("parent_asin", tmp_path / "out", {str(file): lines})
     assert all(len(splits) == 1 for splits in found.values())
     assert len(found) == 40
     assert manifest.details["rows_without_key"] == 0
     # Who names the column gets that.
     sets = ("split.by=product", "input.asin=asin", *EVEN)
-    prepare(small_cluster, tiny_model, [str(file)], tmp_path / "named", *sets)
+    prepare(cluster, tiny_model, [str(file)], tmp_path / "named", *sets)
     found = splits_by("parent_asin", tmp_path / "named", {str(file): lines})
     assert max(len(splits) for splits in found.values()) > 1
 
 
 def test_where_no_product_is_told_from_its_variants_the_split_goes_by_these(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
+    cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     lines = [{"rating": 5, "title": "t", "text": f"shirt {n}", "asin": f"B{n % 40}"} for n in range(400)]
     file = write(tmp_path / "in" / "1.json.gz", lines)
-    manifest = prepare(small_cluster, tiny_model, [file], tmp_path / "out", "split.by=product", *EVEN)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=product", *EVEN)
     found = splits_by("asin", tmp_path / "out", {file: lines})
     assert all(len(splits) == 1 for splits in found.values())
     assert manifest.details["rows_without_key"] == 0
@@ -229,12 +227,12 @@ def test_a_split_by_what_no_file_has_is_refused(
 
 
 def test_rows_without_a_user_go_by_their_text_and_are_told(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
+    cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     reviews = [review(n, reviewerID=("", " ", None)[n % 3] if n < 300 else "U1") for n in range(400)]
     reviews += reviews[:20]
     file = write(tmp_path / "in" / "1.json.gz", reviews)
-    manifest = prepare(small_cluster, tiny_model, [file], tmp_path / "out", "split.by=user", *EVEN)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=user", *EVEN)
     found = splits_by("reviewerID", tmp_path / "out", {file: reviews})
     assert found[""] == found[" "] == found[None] == {"train", "val", "test"}  # type: ignore[index]
     assert len(found["U1"]) == 1
@@ -245,24 +243,24 @@ def test_rows_without_a_user_go_by_their_text_and_are_told(
 
 
 def test_texts_in_several_splits_are_counted_where_they_may_be(
-    small_cluster: Any, tiny_model: Path, tmp_path: Path
+    cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     reviews = [review(n, reviewText=f"shirt number {n % 100}") for n in range(400)]
     file = write(tmp_path / "in" / "1.json.gz", reviews)
     sets = ("split.by=user", "dedup.enabled=false", *EVEN)
-    manifest = prepare(small_cluster, tiny_model, [file], tmp_path / "out", *sets)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
     apart = splits_by("reviewText", tmp_path / "out", {file: reviews})
     count = sum(len(splits) > 1 for splits in apart.values())
     assert manifest.details["texts_in_several_splits"] == count > 0
     assert f"{count} texts are in more than one split" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_a_cut_in_time(small_cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n) for n in range(100)]
     del reviews[50]["unixReviewTime"]
     file = write(tmp_path / "in" / "1.json.gz", reviews)
     sets = ("split.by=time", "split.val_from=2018-02-01", "split.test_from=2018-03-01")
-    manifest = prepare(small_cluster, tiny_model, [file], tmp_path / "out", *sets)
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
     assert manifest.counts is not None
     assert manifest.counts.splits == {"train": 31, "val": 28 - 1, "test": 100 - 59}
     assert manifest.counts.rejected == {"missing_timestamp": 1}
@@ -277,11 +275,11 @@ def test_a_cut_in_time_needs_its_dates() -> None:
         load_config(None, sets)
 
 
-def test_the_card_tells_what_the_rows_are(small_cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_the_card_tells_what_the_rows_are(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n, reviewText=" ".join(["good"] * (n % 25 + 1) + [str(n)])) for n in range(200)]
     reviews += [review(n, reviewText=" ".join(["good"] * n)) for n in (9_000, 20_000)]
     file = write(tmp_path / "in" / "1.json.gz", [*reviews, review(0, reviewText=" ")])
-    manifest = prepare(small_cluster, tiny_model, [file], tmp_path / "out")
+    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out")
     rows = [r for s in ("train", "val", "test") for r in rows_of(tmp_path / "out", s)]
     details = manifest.details
     assert details["truncated_rows"] == sum(r["truncated"] for r in rows) > 0

@@ -67,7 +67,10 @@ def test_what_is_done_is_kept_and_the_rest_follows(
     assert f"{len(before)} chunk" in again.stderr
     after = {p.name: p.stat().st_mtime_ns for p in scores.glob("part-*")}
     assert before.items() < after.items()
-    lines = rows_of(scores).num_rows
-    ledger = verify(locate(scores))
-    assert ledger.faults == {}
-    assert lines > 1000
+    assert verify(locate(scores)).faults == {}
+    # The first job had one actor with four threads, the second one thread; a third was not interrupted.
+    whole = run_job("score", dump, "--model", untrained, "--output", tmp_path / "whole", *sets)
+    assert whole.code == 0, whole.stderr
+    rows = rows_of(scores)
+    assert rows.num_rows > 1000
+    assert rows.equals(rows_of(tmp_path / "whole"))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.ray
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(
-    outputs: Outputs, tiny_model: Path, small_cluster: Any, tmp_path: Path
+    outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path
 ) -> None:
     cut = tmp_path / "cut"
     # How often it is saved changes no weight.
@@ -37,7 +37,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert state["step"] > 0
 
     config = outputs.config.replace(train__checkpoint_every_steps=10, cluster__num_cpus=1)
-    train_stage.train(train_stage.plan(str(outputs.data), str(cut), config), small_cluster, Reporter())
+    train_stage.train(train_stage.plan(str(outputs.data), str(cut), config), cluster, Reporter())
     assert (outputs.model / "model.safetensors").read_bytes() == (cut / "model.safetensors").read_bytes()
     assert history(outputs.model) == history(cut)
 
