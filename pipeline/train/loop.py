@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,18 @@ def train_worker(options: dict[str, Any]) -> None:
     """Run by Ray Train in each worker: `options` holds the task and the board for progress."""
     import torch
     from ray import train
+    from ray.train.torch import get_device, prepare_model
 
     torch.set_num_threads(options["task"].threads)
     context = train.get_context()
-    worker = Worker(options["task"], context.get_world_rank(), context.get_world_size(), options.get("board"))
+    worker = Worker(
+        options["task"],
+        context.get_world_rank(),
+        context.get_world_size(),
+        options.get("board"),
+        device=get_device(),
+        wrap=prepare_model,
+    )
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
@@ -96,16 +104,18 @@ def train_worker(options: dict[str, Any]) -> None:
 class Worker:
     """One worker's model, optimizer and place in the run."""
 
-    def __init__(self, task: TrainTask, rank: int, world: int, board: Any) -> None:
+    def __init__(
+        self, task: TrainTask, rank: int, world: int, board: Any, *, device: Any, wrap: Callable[[Any], Any]
+    ) -> None:
+        """`wrap` moves the model to `device` and makes its workers share their gradients."""
         import torch
-        from ray.train.torch import get_device, prepare_model
 
         self.task, self.rank, self.world, self.board = task, rank, world, board
-        self.device = get_device()
+        self.device = device
         seed = derive_seed(task.config.seed, "head") % 2**32
         self.bare = load_classifier(resolve_model(task.model), task.labels, seed=seed)
         self.pad_id = pad_token_id(self.bare)
-        self.model = prepare_model(self.bare)
+        self.model = wrap(self.bare)
         # One pass over the weights, not ten: a quarter more steps a second on a CPU.
         self.optimizer = torch.optim.AdamW(parameter_groups(self.bare, task.config), fused=True)
         decay = task.config.average_decay
@@ -136,7 +146,7 @@ class Worker:
             rows_seen += len(batch)
             if index < done:
                 continue
-            loss += self._step(rows.ids, rows.labels, batch)
+            loss += self.step(rows.ids, rows.labels, batch)
             state.step += 1
             self._tell()
             every = config.checkpoint_every_steps
@@ -147,7 +157,7 @@ class Worker:
         state.epoch_loss += self._sum_up(loss)
         return state.epoch_loss / max(1, rows_seen)
 
-    def _step(self, ids: Ragged, labels: IntArray, batch: IntArray) -> float:
+    def step(self, ids: Ragged, labels: IntArray, batch: IntArray) -> float:
         """One optimizer step; returns the sum of this worker's losses, one a row."""
         import torch
 

@@ -1,0 +1,112 @@
+"""A fixed training of 30 steps, whose losses must not change unless a commit says so.
+
+`python -m tests.train.golden` prints the losses in hexadecimal, to compare two commits bit for bit on one
+machine, and as the literal that `test_golden.py` holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import TrainConfig
+from pipeline.train.batches import epoch_batches
+from pipeline.train.loop import TrainTask, Worker
+
+LABELS = ["low", "mid", "high"]
+VOCABULARY, MAX_LENGTH = 50, 12
+CONFIG = TrainConfig(
+    epochs=3,
+    global_batch_rows=16,
+    learning_rate=2e-3,
+    layer_lr_decay=0.8,
+    head_lr_factor=3.0,
+    weight_decay=0.1,
+    average_decay=0.9,
+    precision="float32",
+    seed=11,
+)
+STEPS = 30
+
+
+def write_model(folder: Path) -> None:
+    """A BERT of two layers without dropout; its weights are random but fixed."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(5)
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=MAX_LENGTH,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    BertModel(config).save_pretrained(folder)
+
+
+def write_split(folder: Path, rows: int, seed: int) -> list[str]:
+    """Encoded rows in parts of 40; the label of a row follows from its first token."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for first in range(0, rows, 40):
+        ids = [
+            rng.integers(5, VOCABULARY, int(rng.integers(2, MAX_LENGTH + 1)))
+            for _ in range(min(40, rows - first))
+        ]
+        labels = np.array([(int(row[0]) - 5) * 3 // (VOCABULARY - 5) for row in ids], np.int32)
+        table = pa.table({"input_ids": pa.array(ids, pa.list_(pa.int32())), "label": pa.array(labels)})
+        parts.append(str(folder / f"{seed}-{first}.parquet"))
+        pq.write_table(table, parts[-1])
+    return parts
+
+
+def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
+    """The loss of each step (sum over its rows), and the figures on validation rows after the last one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    write_model(folder / "model")
+    task = TrainTask(
+        model=str(folder / "model"),
+        labels=LABELS,
+        max_length=MAX_LENGTH,
+        train_parts=write_split(folder, 157, seed=1),
+        val_parts=write_split(folder, 50, seed=2),
+        train_rows=157,
+        config=CONFIG,
+        precision="float32",
+        threads=1,
+    )
+    try:
+        worker = Worker(task, 0, 1, None, device=torch.device("cpu"), wrap=lambda model: model)
+        assert task.total_steps == STEPS
+        losses = []
+        for epoch in range(CONFIG.epochs):
+            for rows, batch in epoch_batches(task.train_parts, CONFIG.global_batch_rows, CONFIG.seed, epoch):
+                worker.model.train()
+                losses.append(worker.step(rows.ids, rows.labels, batch))
+                worker.state.step += 1
+        assert worker.average is not None
+        with worker.average.swapped_in():
+            figures = worker.evaluate()
+        return losses, figures
+    finally:
+        torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as place:
+        steps, validation = train_golden(Path(place))
+    for loss in [*steps, *validation.values()]:
+        print(float(loss).hex())  # noqa: T201
+    print([float(f"{loss:.7g}") for loss in steps])  # noqa: T201
+    print({name: float(f"{value:.7g}") for name, value in validation.items()})  # noqa: T201
