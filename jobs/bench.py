@@ -88,7 +88,7 @@ def main(
 
 def _write_record(file: Path, results: list[dict[str, Any]]) -> None:
     """Write figures, and what they were measured with, as JSON."""
-    from pipeline.manifest import environment
+    from pipeline.rundir.manifest import environment
 
     about = environment()
     record = {

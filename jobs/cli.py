@@ -22,7 +22,7 @@ from pipeline.errors import RayviewError
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.progress import Reporter
-    from pipeline.resources import Cluster
+    from pipeline.runtime.pools import Cluster
 
 Inputs = Annotated[
     list[str],
@@ -60,12 +60,12 @@ class Session:
         self.stdout.flush()
 
     def connect(self, config: Config) -> Cluster:
-        """Join or start Ray; see `resources.connect`."""
-        from pipeline import resources
+        """Join or start Ray; see `connect`."""
+        from pipeline.runtime.connect import connect
 
         if self._cluster is None:
             self.reporter.say("connecting to Ray")
-            self._cluster = resources.connect(config.cluster)
+            self._cluster = connect(config.cluster)
             # Ray has put a handler of its own there, which exits with the signal's number.
             signal.signal(signal.SIGTERM, _interrupt)
             self.reporter.say(f"Ray: {self._cluster}")
@@ -107,7 +107,7 @@ def session(name: str) -> Iterator[Session]:
 def _explain_interrupt(name: str, log: Path, say: Callable[[str], None]) -> int:
     """Say how to go on, or who has interrupted; returns the exit code."""
     try:
-        outputs: Any = sys.modules.get("pipeline.outputs")
+        outputs: Any = sys.modules.get("pipeline.rundir.claim")
         if outputs is not None:
             outputs.check_leases()
     except RayviewError as error:
@@ -219,7 +219,7 @@ def _leave_ray() -> None:
 
 
 def _release_outputs() -> None:
-    outputs: Any = sys.modules.get("pipeline.outputs")
+    outputs: Any = sys.modules.get("pipeline.rundir.claim")
     if outputs is not None:
         outputs.release_outputs()
 

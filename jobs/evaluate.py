@@ -12,7 +12,7 @@ from jobs.plans import done_before, print_plan
 if TYPE_CHECKING:
     from jobs.cli import Session
     from pipeline.config import Config
-    from pipeline.manifest import Manifest
+    from pipeline.rundir.manifest import Manifest
 
 
 def main(
@@ -34,15 +34,16 @@ def run_stage(
     job: Session, scores: str, output: str, config: Config, dry_run: bool, overwrite: bool
 ) -> Manifest | None:
     """Run the evaluate stage and print its table, or print its plan."""
-    from pipeline import resources
     from pipeline.evaluate import stage
-    from pipeline.outputs import State, check_output
+    from pipeline.rundir.claim import State, check_output
+    from pipeline.runtime.connect import check_shared, survey
+    from pipeline.runtime.pools import plan_tasks
 
     plan = stage.plan(scores, output, config)
     state = check_output(plan.output, plan.run, overwrite=overwrite)
     if dry_run:
-        cluster = resources.survey(config.cluster)
-        shares = {"readers": resources.plan_tasks(cluster)}
+        cluster = survey(config.cluster)
+        shares = {"readers": plan_tasks(cluster)}
         print_plan(job, "evaluate", [], cluster, shares, plan.output, state)
         job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
         return None
@@ -50,7 +51,7 @@ def run_stage(
         manifest = done_before(job, "evaluate", plan.output, config)
     else:
         cluster = job.connect(config)
-        resources.check_shared([plan.output, plan.scores], cluster, config.cluster)
+        check_shared([plan.output, plan.scores], cluster, config.cluster)
         manifest = stage.evaluate(plan, cluster, job.reporter, overwrite=overwrite)
     _print_metrics(job, manifest.details["metrics"])
     for name in (stage.REPORT_FILE, stage.ROC_FILE):
@@ -63,7 +64,7 @@ def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
     from pipeline.evaluate.report import metrics_table
-    from pipeline.wording import counted
+    from pipeline.humanize import counted
 
     title = counted(metrics["rows"], "review")
     table = Table("", "model", f"always {metrics['majority']['label']}", title=title)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.humanize import counted
 from pipeline.progress import format_s
-from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from jobs.cli import Session
-    from pipeline import resources
     from pipeline.config import Config
-    from pipeline.ingest.sources import Source
-    from pipeline.manifest import Manifest
-    from pipeline.outputs import State
-    from pipeline.storage import Location
+    from pipeline.ingest.detect.sources import Source
+    from pipeline.rundir.claim import State
+    from pipeline.rundir.manifest import Manifest
+    from pipeline.runtime.pools import Cluster, Pool
+    from pipeline.storage.location import Location
 
 
 def print_plan(
     job: Session,
     stage: str,
     sources: list[Source],
-    cluster: resources.Cluster,
-    shares: dict[str, resources.Pool],
+    cluster: Cluster,
+    shares: dict[str, Pool],
     output: Location,
     state: State,
 ) -> None:
@@ -42,8 +42,8 @@ def done_before(job: Session, stage: str, output: Location, config: Config) -> M
     Raises:
         ErrorBudgetError: as many lines were rejected then as may not be now.
     """
-    from pipeline.ledger import check_finished
-    from pipeline.manifest import read_manifest
+    from pipeline.ingest.ledger import check_finished
+    from pipeline.rundir.manifest import read_manifest
 
     manifest = read_manifest(output, stage)
     check_finished(manifest, config.input.max_rejected_frac, strict=config.input.strict)
@@ -72,6 +72,6 @@ def where(manifest: Manifest, output: Location) -> str:
 
 def locations(sources: list[Source]) -> list[Location]:
     """Of the input files."""
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
 
     return [locate(s.uri) for s in sources]

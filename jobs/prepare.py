@@ -10,7 +10,7 @@ from jobs.plans import done_before, locations, outcome, print_plan, warn_of_brok
 if TYPE_CHECKING:
     from jobs.cli import Session
     from pipeline.config import Config
-    from pipeline.manifest import Manifest
+    from pipeline.rundir.manifest import Manifest
 
 
 def main(
@@ -40,22 +40,23 @@ def run_stage(
     job: Session, inputs: list[str], output: str, config: Config, dry_run: bool, overwrite: bool
 ) -> Manifest | None:
     """Run the prepare stage, or print its plan."""
-    from pipeline import resources
-    from pipeline.outputs import State, check_output
     from pipeline.prepare import stage
+    from pipeline.rundir.claim import State, check_output
+    from pipeline.runtime.connect import check_shared, survey
+    from pipeline.runtime.pools import plan_prepare
 
     plan = stage.plan(inputs, output, config)
     state = check_output(plan.output, plan.run, overwrite=overwrite)
     if dry_run:
-        cluster = resources.survey(config.cluster)
-        pools = resources.plan_prepare(cluster, len(plan.sources))
+        cluster = survey(config.cluster)
+        pools = plan_prepare(cluster, len(plan.sources))
         shares = {"readers": pools.readers, "encoders": pools.encoders}
         print_plan(job, "prepare", plan.sources, cluster, shares, plan.output, state)
         return None
     if state is State.FINISHED:
         return done_before(job, "prepare", plan.output, config)
     cluster = job.connect(config)
-    resources.check_shared([plan.output, *locations(plan.sources)], cluster, config.cluster)
+    check_shared([plan.output, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.prepare(plan, cluster, job.reporter, overwrite=overwrite)
     counts = manifest.counts
     assert counts is not None

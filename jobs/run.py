@@ -58,10 +58,11 @@ def run_all(
         score_inputs: dumps to score; none: the test split.
     """
     from jobs import evaluate, prepare, score, train
-    from pipeline import resources
-    from pipeline.inputs import expand_inputs
+    from pipeline.runtime.connect import survey
+    from pipeline.runtime.pools import plan_train
     from pipeline.score.stage import find_input, is_split
-    from pipeline.storage import locate
+    from pipeline.storage.expand import expand_inputs
+    from pipeline.storage.location import locate
 
     base = locate(output)
     outputs = [base.child(n) for n in ("data", "model", "scores", "report")]
@@ -74,8 +75,8 @@ def run_all(
         score_inputs = [f.uri for f in files]
     if dry_run:
         prepare.run_stage(job, inputs, data, config, True, overwrite)
-        cluster = resources.survey(config.cluster)
-        job.print(f"then train on {resources.plan_train(cluster, config.train)} → {model}")
+        cluster = survey(config.cluster)
+        job.print(f"then train on {plan_train(cluster, config.train)} → {model}")
         job.print(f"then score {', '.join(s.uri for s in scored) or 'the test split'} → {scores}")
         job.print(f"then evaluate → {report}")
         return

@@ -12,7 +12,7 @@ from jobs.plans import done_before, locations, outcome, print_plan, warn_of_brok
 if TYPE_CHECKING:
     from jobs.cli import Session
     from pipeline.config import Config
-    from pipeline.manifest import Manifest
+    from pipeline.rundir.manifest import Manifest
 
 
 def main(
@@ -55,16 +55,17 @@ def run_stage(
     extend: bool = False,
 ) -> Manifest | None:
     """Run the score stage, or print its plan."""
-    from pipeline import resources
-    from pipeline.outputs import State, check_output
+    from pipeline.rundir.claim import State, check_output
+    from pipeline.runtime.connect import check_shared, survey
+    from pipeline.runtime.pools import plan_score
     from pipeline.score import stage
-    from pipeline.score.bill import describe_bill
+    from pipeline.score.cost import describe_bill
 
     plan = stage.plan(inputs, model, output, config, extend=extend)
     state = check_output(plan.output, plan.run, overwrite=overwrite, extend=extend)
     if dry_run:
-        cluster = resources.survey(config.cluster)
-        pools = resources.plan_score(cluster, len(plan.sources), config.score.num_actors)
+        cluster = survey(config.cluster)
+        pools = plan_score(cluster, len(plan.sources), config.score.num_actors)
         shares = {n: getattr(pools, n) for n in ("readers", "encoders", "scorers", "writers")}
         print_plan(job, "score", plan.sources, cluster, shares, plan.output, state)
         job.print(f"  model: {plan.model.uri}")
@@ -72,7 +73,7 @@ def run_stage(
     if state is State.FINISHED:
         return done_before(job, "score", plan.output, config)
     cluster = job.connect(config)
-    resources.check_shared([plan.output, plan.model, *locations(plan.sources)], cluster, config.cluster)
+    check_shared([plan.output, plan.model, *locations(plan.sources)], cluster, config.cluster)
     manifest = stage.score(plan, cluster, job.reporter, overwrite=overwrite, extend=extend)
     counts = manifest.counts
     assert counts is not None

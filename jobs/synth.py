@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli import Output, run, session
-from pipeline.wording import counted
+from pipeline.humanize import counted
 
 _FEW_ROWS = 200_000
 """Up to here, starting processes takes longer than it saves."""
@@ -31,7 +31,7 @@ def main(
         import os
 
         from pipeline.errors import SettingError
-        from pipeline.storage import locate
+        from pipeline.storage.location import locate
         from pipeline.synth import DumpSpec, claim, write_dump
 
         spec = DumpSpec(rows, shards, seed, form, broken_frac)

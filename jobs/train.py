@@ -8,12 +8,12 @@ import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
 from jobs.plans import done_before, print_plan, where
-from pipeline.wording import counted
+from pipeline.humanize import counted
 
 if TYPE_CHECKING:
     from jobs.cli import Session
     from pipeline.config import Config
-    from pipeline.manifest import Manifest
+    from pipeline.rundir.manifest import Manifest
 
 
 def main(
@@ -38,15 +38,16 @@ def run_stage(
     job: Session, data: str, output: str, config: Config, dry_run: bool, overwrite: bool
 ) -> Manifest | None:
     """Run the train stage, or print its plan."""
-    from pipeline import resources
-    from pipeline.outputs import State, check_output
+    from pipeline.rundir.claim import State, check_output
+    from pipeline.runtime.connect import check_shared, survey
+    from pipeline.runtime.pools import plan_train
     from pipeline.train import stage
 
     plan = stage.plan(data, output, config)
     state = check_output(plan.output, plan.run, overwrite=overwrite)
     if dry_run:
-        cluster = resources.survey(config.cluster)
-        pool = resources.plan_train(cluster, plan.config.train)
+        cluster = survey(config.cluster)
+        pool = plan_train(cluster, plan.config.train)
         print_plan(job, "train", [], cluster, {"workers": pool}, plan.output, state)
         rows = ", ".join(f"{plan.rows[s]:,} {s}" for s in ("train", "val"))
         job.print(f"  rows: {rows}\n  model: {plan.config.model.name}")
@@ -54,7 +55,7 @@ def run_stage(
     if state is State.FINISHED:
         return done_before(job, "train", plan.output, config)
     cluster = job.connect(config)
-    resources.check_shared([plan.output, plan.data_location], cluster, config.cluster)
+    check_shared([plan.output, plan.data_location], cluster, config.cluster)
     manifest = stage.train(plan, cluster, job.reporter, overwrite=overwrite)
     details = manifest.details
     best = details["history"][details["best_epoch"]]

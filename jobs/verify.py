@@ -19,9 +19,9 @@ def main(
     """
     with session("verify") as job:
         from pipeline.errors import AccountingError
+        from pipeline.humanize import counted
         from pipeline.score.verify import verify
-        from pipeline.storage import locate
-        from pipeline.wording import counted
+        from pipeline.storage.location import locate
 
         where = locate(scores)
         verdict = verify(where)

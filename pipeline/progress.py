@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.wording import counted
+from pipeline.humanize import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

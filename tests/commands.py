@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pytest
 
 from jobs import cli
-from pipeline import objectstore, outputs
+from pipeline.rundir import claim
+from pipeline.storage import objectstore
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,7 +76,7 @@ def run_in_process(
         code = end.code or 0
     finally:
         objectstore.connect.cache_clear()
-        outputs.release_outputs()
+        claim.release_outputs()
     assert isinstance(code, int)
     return Outcome(code, *capfd.readouterr())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from pipeline.storage import Location
+    from pipeline.storage.location import Location
     from tests.commands import Outcome
     from tests.main_job import Outputs
+    from tests.s3server import Store
 
 # `make test-slow` runs the property tests with the large one.
 settings.register_profile("small", max_examples=60, deadline=None)
@@ -57,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 1,200 synthetic reviews in three gz shards."""
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
     from pipeline.synth import write_dump
 
     folder = tmp_path_factory.mktemp("dump")
@@ -109,11 +111,11 @@ def cluster() -> Iterator[Any]:
     """
     import ray
 
-    from pipeline import resources
     from pipeline.config import ClusterConfig
+    from pipeline.runtime import connect, pools
 
-    resources.connect(ClusterConfig(address="local", num_cpus=2))
-    yield resources.Cluster((resources.Node(1.0),))
+    connect.connect(ClusterConfig(address="local", num_cpus=2))
+    yield pools.Cluster((pools.Node(1.0),))
     ray.shutdown()
 
 
@@ -128,7 +130,7 @@ def outputs(dump: Path, tiny_model: Path, cluster: Any, tmp_path_factory: pytest
 @pytest.fixture
 def out(tmp_path: Path) -> Location:
     """An output directory that is not there yet."""
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
 
     return locate(tmp_path / "out")
 
@@ -166,3 +168,35 @@ def untrained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str
     folder = tmp_path_factory.mktemp("classifier")
     write_model(folder, str(tiny_model), 30)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """A server for the session; in a thread of this process, its data in memory."""
+    from moto.server import ThreadedMotoServer
+
+    from tests.s3server import Store, environment, s3_client
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    yield Store(url, environment(url), s3_client(url))
+    server.stop()
+
+
+@pytest.fixture
+def bucket(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of an empty bucket that this process can use."""
+    from pipeline.rundir import claim
+    from pipeline.storage import objectstore
+
+    for name in [n for n in os.environ if n.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in store.env.items():
+        monkeypatch.setenv(name, value)
+    objectstore.connect.cache_clear()
+    yield store.new_bucket()
+    claim.release_outputs()
+    objectstore.connect.cache_clear()

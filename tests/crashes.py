@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pipeline.crash_guard import CrashGuard
+from pipeline.runtime.crash_guard import CrashGuard
 
 
 def guard_reporting(crashes: Callable[[str, int, int], int]) -> CrashGuard:

@@ -14,10 +14,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare", "train", "score", "evaluate")
-BOTTOM = {"pipeline": 0, "pipeline.errors": 0, "pipeline.wording": 0, "pipeline.config": 1}
-BOTTOM |= {"pipeline.objectstore": 1, "pipeline.storage": 2}
-BOTTOM |= {"pipeline.manifest": 3, "pipeline.resources": 3}
-SHARED, LEDGER, STAGE_PART, STAGE, BENCHMARK, JOB = 4, 5, 6, 7, 8, 9
+LAYERS = (
+    ("arrays", "config", "errors", "humanize", "plotstyle", "progress"),
+    ("storage",),
+    ("rundir",),
+    ("runtime",),
+    ("metrics",),
+    ("model",),
+    ("ingest.read",),
+    ("ingest.parse",),
+    ("ingest.detect", "ingest.tokenize"),
+    ("ingest.clean",),
+    ("ingest",),
+    STAGES,
+    ("synth",),
+    ("benchmarks",),
+)
+"""What is in `pipeline`, lowest first; a layer imports from itself and from those below it."""
+BASE, STAGE, TOP = 0, LAYERS.index(STAGES), len(LAYERS)
 
 
 def modules() -> dict[str, Path]:
@@ -55,30 +69,57 @@ def stage_of(module: str) -> str | None:
 
 
 def layer(module: str) -> int:
-    if module.startswith("jobs"):
-        return JOB
-    if module.startswith("pipeline.benchmarks"):
-        return BENCHMARK
-    if stage_of(module):
-        return STAGE if module.endswith(".stage") else STAGE_PART
-    # Accounts know chunks; all else that stages share stands beside ingest.
-    return LEDGER if module == "pipeline.ledger" else BOTTOM.get(module, SHARED)
+    top, _, path = module.partition(".")
+    if top == "jobs":
+        return TOP
+    if not path:
+        return BASE
+    found = [
+        (len(name), number)
+        for number, names in enumerate(LAYERS)
+        for name in names
+        if path == name or path.startswith(f"{name}.")
+    ]
+    assert found, f"{module} is in no layer"
+    return max(found)[1]
+
+
+def unit(module: str) -> str:
+    """The package or loose module of a layer that a module belongs to."""
+    path = module.partition(".")[2]
+    return max(
+        (n for n in LAYERS[layer(module)] if path == n or path.startswith(f"{n}.")), default="", key=len
+    )
 
 
 def test_the_modules_are_found_and_import_each_other() -> None:
-    assert {"pipeline.config", "pipeline.ingest.rows", "jobs.run"} <= set(MODULES)
-    assert "pipeline.manifest" in IMPORTS["pipeline.score.stage"]
-    assert "pipeline.resources" in IMPORTS["pipeline.score.stage"]
+    assert {"pipeline.config", "pipeline.ingest.clean.rows", "jobs.run"} <= set(MODULES)
+    assert "pipeline.rundir.manifest" in IMPORTS["pipeline.score.stage"]
+    assert "pipeline.runtime.pools" in IMPORTS["pipeline.score.stage"]
     assert "pipeline.prepare.stage" in IMPORTS["jobs.prepare"]
+
+
+def test_every_package_is_in_a_layer_and_states_its_purpose() -> None:
+    there = {path.parent.relative_to(ROOT / "pipeline") for path in (ROOT / "pipeline").rglob("*.py")}
+    named = {Path(name.replace(".", "/")) for names in LAYERS for name in names}
+    assert there - {Path()} <= named
+    for package in there:
+        doc = ast.get_docstring(ast.parse((ROOT / "pipeline" / package / "__init__.py").read_text("utf-8")))
+        assert doc, package
+        assert package in (Path(), Path("synth")) or "\n\nAdd here: " in doc, package
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_down(module: str) -> None:
     upwards = [name for name in IMPORTS[module] if layer(name) > layer(module)]
     assert upwards == []
-    if layer(module) < SHARED:
-        beside = [n for n in IMPORTS[module] if layer(n) == layer(module) and layer(n) > 0]
-        assert beside == []
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if layer(m) < STAGE))
+def test_packages_of_one_layer_do_not_import_each_other(module: str) -> None:
+    beside = [n for n in IMPORTS[module] if layer(n) == layer(module) and unit(n) != unit(module)]
+    # These two describe what all others raise and say.
+    assert [n for n in beside if n not in ("pipeline.errors", "pipeline.humanize")] == []
 
 
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if stage_of(m)))
@@ -92,7 +133,7 @@ def test_the_pipeline_never_imports_jobs(module: str) -> None:
     assert [n for n in IMPORTS[module] if n.startswith("jobs")] == []
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if not stage_of(m) and layer(m) < BENCHMARK))
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if layer(m) < STAGE))
 def test_what_stages_share_knows_no_stage(module: str) -> None:
     assert [n for n in IMPORTS[module] if stage_of(n)] == []
 
@@ -152,13 +193,13 @@ HEAVY = {"torch", "transformers", "ray", "pandas", "sklearn", "matplotlib", "isa
 
 LIGHT = [
     "pipeline.config",
-    "pipeline.storage",
-    "pipeline.manifest",
-    "pipeline.resources",
-    "pipeline.model",
-    "pipeline.ingest.rows",
-    "pipeline.ingest.dataset",
-    "pipeline.ingest.encode",
+    "pipeline.storage.location",
+    "pipeline.rundir.manifest",
+    "pipeline.runtime.pools",
+    "pipeline.model.hub",
+    "pipeline.ingest.clean.rows",
+    "pipeline.ingest.stream",
+    "pipeline.ingest.tokenize.encode",
     "pipeline.prepare.stage",
     "pipeline.score.stage",
     "pipeline.train.stage",
@@ -176,7 +217,7 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_encoding_loads_neither_torch_nor_transformers() -> None:
-    used = "from tests.ingest.tokenizer_kinds import tokenizer_json, check, HARD"
+    used = "from tests.ingest.tokenize.tokenizer_kinds import tokenizer_json, check, HARD"
     kind = "tokenizer_json('uncased', 'bert', 'wordpiece', 'template', 'words')"
     ((said, code, loaded),) = run_forked([f"{used}; check({kind}, 16, 'right', HARD)"])
     assert code == 0, said

@@ -1,1 +1,4 @@
-"""What `jobs.bench` measures; needs the extra `dev`."""
+"""What `jobs.bench` measures; needs the extra `dev`.
+
+Add here: a measurement of a new capability, side by side with what it replaces.
+"""

@@ -14,8 +14,8 @@ from pipeline.benchmarks.memory import Sample, run_measured
 from pipeline.benchmarks.models import write_model
 from pipeline.config import DEFAULT_MODEL
 from pipeline.errors import RayviewError
-from pipeline.manifest import read_manifest
-from pipeline.storage import locate
+from pipeline.rundir.manifest import read_manifest
+from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 
 _SHARED = Path("/dev/shm")

@@ -12,13 +12,14 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import DEFAULT_MODEL, Config
-from pipeline.ingest.dataset import ReadPlan, read_source
-from pipeline.ingest.encode import Encoder
-from pipeline.ingest.formats import Format
-from pipeline.ingest.rows import Recipe, keep_lines
-from pipeline.ingest.sources import find_sources
-from pipeline.model import resolve_model, tokenizer_json
-from pipeline.storage import Location, locate
+from pipeline.ingest.clean.rows import Recipe, keep_lines
+from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.stream import ReadPlan, read_source
+from pipeline.ingest.tokenize.encode import Encoder
+from pipeline.model.hub import resolve_model
+from pipeline.model.tokenizer import tokenizer_json
+from pipeline.storage.location import Location, locate
 from pipeline.synth import write_dump
 
 _CHUNK_BYTES = 8 << 20

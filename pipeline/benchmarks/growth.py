@@ -14,7 +14,7 @@ from pipeline.benchmarks.memory import Sample, run_measured
 from pipeline.benchmarks.models import write_model
 from pipeline.config import DEFAULT_MODEL
 from pipeline.errors import RayviewError
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 
 JOBS = ("prepare", "score")

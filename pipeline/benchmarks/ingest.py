@@ -22,13 +22,13 @@ _BATCH_ROWS = 1024
 
 def ours(dump: str, output: str, whole: bool) -> float:
     """`jobs.prepare`; not `whole`: its first pass alone, which is what the others do."""
-    from pipeline import resources
-    from pipeline.outputs import begin
     from pipeline.prepare import stage
+    from pipeline.rundir.claim import begin
+    from pipeline.runtime.connect import connect
 
     shutil.rmtree(output, ignore_errors=True)
     config = load_config(None, [f"tokenize.max_length={MAX_LENGTH}"])
-    cluster = resources.connect(config.cluster)
+    cluster = connect(config.cluster)
     _start_ray_data()
     start = time.monotonic()
     job = stage.plan([dump], output, config)
@@ -104,6 +104,6 @@ def _start_ray_data() -> None:
 
 def model_path() -> str:
     """Where the default model lies."""
-    from pipeline.model import resolve_model
+    from pipeline.model.hub import resolve_model
 
     return str(resolve_model(Config().model.name))

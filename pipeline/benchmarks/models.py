@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import DEFAULT_MODEL, Config
-from pipeline.ingest.labels import label_scheme
-from pipeline.model import CARD_FILE, ModelCard, load_classifier, resolve_model, save_tokenizer
+from pipeline.ingest.clean.labels import label_scheme
+from pipeline.model.card import CARD_FILE, ModelCard
+from pipeline.model.hub import resolve_model
+from pipeline.model.load import load_classifier
+from pipeline.model.tokenizer import save_tokenizer
 
 RANDOM_BASE = "bert-base-random"
 """In place of a model's name: BERT-base of random weights, made from its config."""

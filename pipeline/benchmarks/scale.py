@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.benchmarks.common import BEGAN, began, mark_begin
 from pipeline.config import load_config
-from pipeline.ingest.dataset import batch_table, to_batch
+from pipeline.ingest.stream import batch_table, to_batch
 from pipeline.progress import Reporter
 from pipeline.score.predictor import PredictorOptions, score_columns
 
@@ -59,7 +59,7 @@ def sleeping_actors(dump: str, model: str, output: str, actors: int, rows_per_s:
     """
     import ray
 
-    from pipeline import resources
+    from pipeline.runtime.connect import connect
     from pipeline.score import stage
 
     shutil.rmtree(output, ignore_errors=True)
@@ -69,7 +69,7 @@ def sleeping_actors(dump: str, model: str, output: str, actors: int, rows_per_s:
         cpus = _CPUS_A_CORE * (os.cpu_count() or 1)
         # In the plan of the job each actor has a GPU.
         ray.init(address="local", num_cpus=cpus, num_gpus=actors, log_to_driver=False)
-        cluster = resources.connect(config.cluster)
+        cluster = connect(config.cluster)
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=Sleeper)
         return time.time() - began()

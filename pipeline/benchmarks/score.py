@@ -23,14 +23,14 @@ import pyarrow as pa
 
 from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
 from pipeline.config import Config, load_config
-from pipeline.model import fingerprint_model
+from pipeline.model.autotune import BATCH_TOKENS
+from pipeline.model.card import fingerprint_model
+from pipeline.model.forward import ForwardOptions, read_forward
+from pipeline.model.ragged import Ragged, token_budget_batches
 from pipeline.progress import Reporter
-from pipeline.ragged import Ragged, token_budget_batches
-from pipeline.resources import Cluster, Pool
-from pipeline.score.calibrate import BATCH_TOKENS
-from pipeline.score.forward import ForwardOptions, read_forward
+from pipeline.runtime.pools import Cluster, Pool
 from pipeline.score.predictor import Predictor
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 
 _PLACES = {"cpu": "cpu", "gpu": "cuda:0"}
 _BATCH_ROWS = 64
@@ -44,14 +44,14 @@ def _settings(device: str) -> Config:
 
 def ours(dump: str, model: str, output: str, device: str, num_actors: int | None = None) -> float:
     """`jobs.score`, by default with one actor per core or GPU."""
-    from pipeline import resources
+    from pipeline.runtime.connect import connect
     from pipeline.score import stage
 
     shutil.rmtree(output, ignore_errors=True)
     config = _settings(device).replace(score__num_actors=num_actors)
     with tempfile.TemporaryDirectory() as work:
         os.environ[BEGAN] = f"{work}/began"
-        cluster = _only(device, resources.connect(config.cluster))
+        cluster = _only(device, connect(config.cluster))
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=MarkedPredictor)
         return time.time() - began()
@@ -67,7 +67,7 @@ class MarkedPredictor(Predictor):
 
 
 def _only(device: str, cluster: Cluster) -> Cluster:
-    from pipeline.resources import without_gpus
+    from pipeline.runtime.pools import without_gpus
 
     return without_gpus(cluster) if device == "cpu" else cluster
 
@@ -135,14 +135,16 @@ def _score_chunks(share: tuple[list[Ragged], ForwardOptions, int]) -> tuple[floa
 def _our_chunks(dump: str, model: str, device: str) -> tuple[list[Ragged], str, Pool]:
     """What goes through the model in a job on one node: its chunks without repeated texts; its precision; and
     its scorers."""
-    from pipeline import resources
-    from pipeline.ingest.dataset import ReadPlan, read_source
+    from pipeline.ingest.stream import ReadPlan, read_source
+    from pipeline.runtime.connect import survey
+    from pipeline.runtime.pools import plan_score
+    from pipeline.runtime.precision import choose_precision
     from pipeline.score import stage
 
     config = _settings(device)
-    cluster = _only(device, resources.survey(config.cluster))
+    cluster = _only(device, survey(config.cluster))
     job = stage.plan([dump], model, f"{dump}-unused", config)
-    pools = resources.plan_score(cluster, len(job.sources))
+    pools = plan_score(cluster, len(job.sources))
     work = stage.chunk_work(job)
     read = ReadPlan(stage.choose_chunks(job, pools))
     chunks = [
@@ -150,7 +152,7 @@ def _our_chunks(dump: str, model: str, device: str) -> tuple[list[Ragged], str, 
         for source in job.sources
         for chunk in read_source(source, read)
     ]
-    return chunks, resources.choose_precision(cluster, config.score.precision), pools.scorers
+    return chunks, choose_precision(cluster, config.score.precision), pools.scorers
 
 
 def ray_stock(dump: str, model: str, output: str, device: str) -> float:

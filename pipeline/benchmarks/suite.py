@@ -84,7 +84,7 @@ class Options:
     def device(self) -> str:
         """cpu or gpu: the one asked for, or a GPU where this machine has one."""
         from pipeline.config import ClusterConfig
-        from pipeline.resources import survey
+        from pipeline.runtime.connect import survey
 
         return self.asked_device or ("gpu" if survey(ClusterConfig()).gpus else "cpu")
 
@@ -192,7 +192,7 @@ def bench_encode(out: Output, options: Options) -> Entries:
     """Rows per second of the encoder and of `encode_batch_fast`, one core each, from an empty cache."""
     from pipeline.benchmarks.encode import race, read_texts, synthetic_texts
     from pipeline.benchmarks.rounds import results
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
 
     with tempfile.TemporaryDirectory() as work:
         data = {f"{options.rows:,} synthetic reviews": synthetic_texts(Path(work), options.rows)}
@@ -209,7 +209,7 @@ def bench_ingest(out: Output, options: Options) -> Entries:
     """gz to token ids in Parquet, on all cores: ours, Ray Data, Hugging Face datasets, Daft."""
     from pipeline.benchmarks.ingest import model_path
     from pipeline.benchmarks.rounds import results, run_rounds
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
     from pipeline.synth import write_dump
 
     with tempfile.TemporaryDirectory() as work:
@@ -241,7 +241,7 @@ def bench_score(out: Output, options: Options) -> Entries:
     from pipeline.benchmarks.models import write_model
     from pipeline.benchmarks.rounds import results, run_rounds
     from pipeline.benchmarks.score import count_lines, write_part_of
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
     from pipeline.synth import write_dump
 
     entries = []
@@ -291,7 +291,7 @@ def bench_start(out: Output, options: Options) -> Entries:
     from pipeline.benchmarks.common import MAX_LENGTH
     from pipeline.benchmarks.models import write_model
     from pipeline.benchmarks.rounds import results, run_rounds
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
     from pipeline.synth import write_dump
 
     whole = "jobs.score, from the command to the first part"
@@ -321,7 +321,7 @@ def bench_scale(out: Output, options: Options) -> Entries:
     from pipeline.benchmarks.rounds import results, run_rounds
     from pipeline.benchmarks.scale import ROWS_PER_S
     from pipeline.config import DEFAULT_MODEL
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
     from pipeline.synth import write_dump
 
     with tempfile.TemporaryDirectory() as work:
@@ -352,7 +352,7 @@ def bench_train(out: Output, options: Options) -> Entries:
     """Fine-tuning steps: `jobs.train` and transformers' Trainer."""
     from pipeline.benchmarks.rounds import results, run_rounds
     from pipeline.benchmarks.train import BATCH_ROWS
-    from pipeline.storage import locate
+    from pipeline.storage.location import locate
     from pipeline.synth import write_dump
 
     rows = options.asked_rows or _TRAIN_ROWS

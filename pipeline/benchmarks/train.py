@@ -25,12 +25,12 @@ def ours(data: str, output: str, steps: int) -> float:
 
 
 def _ours(data: str, output: str, steps: int) -> float:
-    from pipeline import resources
+    from pipeline.runtime.connect import connect
     from pipeline.train import stage
 
     shutil.rmtree(output, ignore_errors=True)
     config = load_config(None, [f"train.max_steps={steps}", f"train.global_batch_rows={BATCH_ROWS}"])
-    cluster = resources.connect(config.cluster)
+    cluster = connect(config.cluster)
     job = stage.plan(data, output, config)
     start = time.monotonic()
     stage.train(job, cluster, Reporter())
@@ -51,7 +51,7 @@ def trainer(data: str, output: str, steps: int) -> float:
     )
 
     from pipeline.config import Config
-    from pipeline.model import resolve_model
+    from pipeline.model.hub import resolve_model
     from pipeline.train.batches import read_rows
 
     shutil.rmtree(output, ignore_errors=True)
@@ -81,8 +81,8 @@ def trainer(data: str, output: str, steps: int) -> float:
 
 
 def _parts(data: str) -> list[str]:
-    from pipeline.manifest import read_manifest
-    from pipeline.storage import locate
+    from pipeline.rundir.manifest import read_manifest
+    from pipeline.storage.location import locate
 
     manifest = read_manifest(locate(data), "prepare")
     return [locate(data).child(o.path).uri for o in manifest.outputs if o.path.startswith("train/")]

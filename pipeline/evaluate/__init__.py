@@ -1,1 +1,4 @@
-"""scores/ → report/: metrics, plots and a page."""
+"""scores/ → report/: metrics, plots and a page.
+
+Add here: a plot, a table of the page, a baseline. The metrics themselves belong to `pipeline.metrics`.
+"""

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import InputError
-from pipeline.evaluate.metrics import Tally, compute_metrics
-from pipeline.ingest.dataset import ReadPlan, read_source
-from pipeline.ingest.formats import Format
-from pipeline.ingest.rows import Recipe, keep_lines
-from pipeline.ingest.sources import find_sources
-from pipeline.manifest import read_manifest
-from pipeline.storage import Location, locate
+from pipeline.ingest.clean.rows import Recipe, keep_lines
+from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.stream import ReadPlan, read_source
+from pipeline.metrics.tally import Tally, compute_metrics
+from pipeline.rundir.manifest import read_manifest
+from pipeline.storage.location import Location, locate
 
 _CHUNK_BYTES = 8 << 20
 _STRENGTHS = (1.0, 3.0, 10.0)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import figures
-from pipeline.evaluate.metrics import ScoreCounts, Tally
-from pipeline.wording import counted
+from pipeline import plotstyle
+from pipeline.humanize import counted
+from pipeline.metrics.tally import ScoreCounts, Tally
 
 
 def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
@@ -18,31 +18,35 @@ def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
     A class without rows is left out.
     """
     rows = counted(tally.rows, "review")
-    figure, axes = figures.new_figure("ROC curves: each class against the rest", rows)
-    axes.plot([0, 1], [0, 1], color=figures.FAINT, linewidth=1, linestyle=(0, (2, 3)))
-    axes.text(0.53, 0.5, "chance", color=figures.SOFT, size=8, rotation=45, va="top", rotation_mode="anchor")
-    colors = figures.class_colors(len(label_names))
+    figure, axes = plotstyle.new_figure("ROC curves: each class against the rest", rows)
+    axes.plot([0, 1], [0, 1], color=plotstyle.FAINT, linewidth=1, linestyle=(0, (2, 3)))
+    axes.text(
+        0.53, 0.5, "chance", color=plotstyle.SOFT, size=8, rotation=45, va="top", rotation_mode="anchor"
+    )
+    colors = plotstyle.class_colors(len(label_names))
     # The curves of two classes nearly coincide: a thin one on a thick one, both show.
     widths = (3.2, 1.3) if len(label_names) == 2 else (1.9,) * len(label_names)
     for name, counts, color, width in zip(label_names, tally.classes, colors, widths, strict=True):
         _draw_curve(axes, counts, name, color=color, linewidth=width)
-    _draw_curve(axes, tally.micro(), "micro average", color=figures.INK, linewidth=1.4, linestyle=(0, (4, 2)))
+    _draw_curve(
+        axes, tally.micro(), "micro average", color=plotstyle.INK, linewidth=1.4, linestyle=(0, (4, 2))
+    )
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xlabel("False positive rate: other reviews taken for the class")
     axes.set_ylabel("True positive rate: reviews of the class found")
     legend = axes.legend(
-        loc="lower right", title="Area under the curve", frameon=False, labelcolor=figures.INK
+        loc="lower right", title="Area under the curve", frameon=False, labelcolor=plotstyle.INK
     )
     legend.set_alignment("left")
-    legend.get_title().set_color(figures.INK)
-    return figures.to_png(figure)
+    legend.get_title().set_color(plotstyle.INK)
+    return plotstyle.to_png(figure)
 
 
 def _draw_curve(axes: Any, counts: ScoreCounts, name: str, **style: Any) -> None:
     auc = counts.roc_auc()
     if auc is not None:
         fpr, tpr = counts.roc_curve()
-        axes.plot(fpr, tpr, label=f"{auc:.3f}   {figures.plain(name)}", solid_joinstyle="round", **style)
+        axes.plot(fpr, tpr, label=f"{auc:.3f}   {plotstyle.plain(name)}", solid_joinstyle="round", **style)
 
 
 def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
@@ -52,17 +56,17 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
     counts = tally.confusion
     support = counts.sum(1, keepdims=True)
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
-    figure, axes = figures.new_figure(
+    figure, axes = plotstyle.new_figure(
         "What reviews of each class were taken for",
         f"{counted(tally.rows, 'review')}; percentages are of the true class",
     )
     shades = colormaps["Blues"]
     axes.imshow(shares, cmap=shades, vmin=0, vmax=1)
     # Long names take room from the cells.
-    size = (8 + 28 / len(counts)) * (1.0 if figures.names_fit(label_names) else 0.7)
+    size = (8 + 28 / len(counts)) * (1.0 if plotstyle.names_fit(label_names) else 0.7)
     _label_cells(axes, counts, shades(shares), size)
-    figures.set_names(axes.xaxis, label_names)
-    figures.set_names(axes.yaxis, label_names)
+    plotstyle.set_names(axes.xaxis, label_names)
+    plotstyle.set_names(axes.yaxis, label_names)
     axes.set_xlabel("Predicted class")
     axes.set_ylabel("True class")
     # White gaps between the cells, so that pale neighbours stay apart.
@@ -71,7 +75,7 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-    return figures.to_png(figure)
+    return plotstyle.to_png(figure)
 
 
 def _label_cells(

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from pipeline.wording import counted
+from pipeline.humanize import counted
 
 _ROWS = (
     ("Accuracy", "accuracy"),

@@ -12,23 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import resources
 from pipeline.config import Config, digest
 from pipeline.errors import InputError
-from pipeline.evaluate.metrics import Tally, compute_metrics
 from pipeline.evaluate.plots import draw_confusion, draw_roc
 from pipeline.evaluate.report import render_report
-from pipeline.ingest.labels import UNLABELLED, LabelScheme, label_scheme
-from pipeline.ingest.rows import TRUE_LABEL
-from pipeline.manifest import (
-    Manifest,
-    OutputFile,
-    Run,
-    read_manifest,
-)
-from pipeline.outputs import State, begin, check_apart, finish
+from pipeline.ingest.clean.labels import UNLABELLED, LabelScheme, label_scheme
+from pipeline.ingest.clean.rows import TRUE_LABEL
+from pipeline.metrics.tally import Tally, compute_metrics
 from pipeline.progress import Reporter
-from pipeline.storage import Location, locate
+from pipeline.rundir.claim import State, begin, check_apart, finish
+from pipeline.rundir.manifest import Manifest, OutputFile, Run, read_manifest
+from pipeline.runtime.pools import Cluster, plan_tasks
+from pipeline.storage.location import Location, locate
 
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
@@ -77,9 +72,7 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
     return EvaluateJob(to, where, manifest, scheme, run, config)
 
 
-def evaluate(
-    job: EvaluateJob, cluster: resources.Cluster, reporter: Reporter, *, overwrite: bool = False
-) -> Manifest:
+def evaluate(job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False) -> Manifest:
     """Run the job on a cluster that is connected.
 
     Returns:
@@ -110,11 +103,11 @@ def evaluate(
     return manifest
 
 
-def _tallies(job: EvaluateJob, cluster: resources.Cluster) -> Iterator[tuple[Tally, int]]:
+def _tallies(job: EvaluateJob, cluster: Cluster) -> Iterator[tuple[Tally, int]]:
     """Tallies of groups of parts, in the order in which Ray finishes them."""
     import ray
 
-    pool = resources.plan_tasks(cluster)
+    pool = plan_tasks(cluster)
     parts = job.parts
     groups = min(len(parts), _GROUPS_A_CPU * pool.size)
     task = ray.remote(num_cpus=pool.cpus)(tally_parts)

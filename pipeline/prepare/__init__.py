@@ -1,1 +1,4 @@
-"""Dumps → data/{train,val,test}: token ids and labels, split without leaks."""
+"""Dumps → data/{train,val,test}: token IDs and labels, split without leaks.
+
+Add here: what decides which rows are kept and in which split they are.
+"""

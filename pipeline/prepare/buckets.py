@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import DedupConfig
-from pipeline.prepare.removed import REMOVED_SCHEMA
+from pipeline.prepare.restore_rejects import REMOVED_SCHEMA
 
 ENCODED_SCHEMA = pa.schema(
     [

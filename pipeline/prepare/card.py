@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import figures
+from pipeline import plotstyle
 from pipeline.config import Config
-from pipeline.manifest import Counts, OutputFile
+from pipeline.humanize import agree, counted
 from pipeline.prepare.buckets import leak_frac
 from pipeline.prepare.shuffle import Filled
 from pipeline.prepare.split import SPLITS
-from pipeline.storage import Location
-from pipeline.wording import agree, counted
+from pipeline.rundir.manifest import Counts, OutputFile
+from pipeline.storage.location import Location
 
 CARD_FILE = "card.md"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -213,24 +213,24 @@ def draw_stars(card: dict[str, Any]) -> bytes:
     starred = any(sum(counts.values()) for counts in card["rows_by_stars"].values())
     what, rows = ("Stars", card["rows_by_stars"]) if starred else ("Classes", card["rows_by_label"])
     note = f"{counted(card['rows'], 'review')}; shares of a split"
-    figure, axes = figures.new_figure(f"{what} in each split", note)
+    figure, axes = plotstyle.new_figure(f"{what} in each split", note)
     splits = [s for s in SPLITS if sum(rows[s].values())]
     names = list(rows[SPLITS[0]])
-    lying = not figures.names_fit(names)
+    lying = not plotstyle.names_fit(names)
     width = 0.8 / max(1, len(splits))
-    for index, (split, color) in enumerate(zip(splits, figures.class_colors(3), strict=False)):
+    for index, (split, color) in enumerate(zip(splits, plotstyle.class_colors(3), strict=False)):
         counts = np.array(list(rows[split].values()))
         place = np.arange(len(names)) + (index - (len(splits) - 1) / 2) * width
         bars = axes.barh if lying else axes.bar
         bars(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
     by_name, by_share = (axes.yaxis, axes.xaxis) if lying else (axes.xaxis, axes.yaxis)
-    figures.set_names(by_name, names)
+    plotstyle.set_names(by_name, names)
     if lying:
         by_name.set_inverted(True)
     by_name.set_label_text(what)
     by_share.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
-    axes.legend(frameon=False, labelcolor=figures.INK)
-    return figures.to_png(figure)
+    axes.legend(frameon=False, labelcolor=plotstyle.INK)
+    return plotstyle.to_png(figure)
 
 
 def draw_lengths(card: dict[str, Any]) -> bytes:
@@ -239,21 +239,21 @@ def draw_lengths(card: dict[str, Any]) -> bytes:
     note = (
         f"the median is {median:,}; {card['truncated_frac']:.1%} have more than the {card['max_length']} kept"
     )
-    figure, axes = figures.new_figure("Length of the reviews in tokens", note)
+    figure, axes = plotstyle.new_figure("Length of the reviews in tokens", note)
     lengths = np.array([int(n) for n in card["length_histogram"]])
     counts = np.array(list(card["length_histogram"].values()))
     edges = _edges(lengths)
     heights, _ = np.histogram(lengths, edges, weights=counts)
     # By the token: bars of short lengths hold one or two whole numbers each, and would go up and down.
     heights = heights / np.diff(edges)
-    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=figures.COLORS[4], edgecolor="white")
-    axes.axvline(card["max_length"], color=figures.COLORS[0], linewidth=1.4)
+    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=plotstyle.COLORS[4], edgecolor="white")
+    axes.axvline(card["max_length"], color=plotstyle.COLORS[0], linewidth=1.4)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("Tokens of a review, before the cut")
     axes.set_ylabel("Reviews of each length")
-    return figures.to_png(figure)
+    return plotstyle.to_png(figure)
 
 
 def _edges(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -267,15 +267,15 @@ def draw_rejects(card: dict[str, Any]) -> bytes:
     """Lines that were not kept, by reason."""
     rejected = card["rejected"]
     share = sum(rejected.values()) / card["lines"]
-    figure, axes = figures.new_figure(
+    figure, axes = plotstyle.new_figure(
         "Lines that were not kept", f"{sum(rejected.values()):,} of {card['lines']:,} ({share:.2%})"
     )
     place = range(len(rejected))
-    bars = axes.barh(place, list(rejected.values()), color=figures.COLORS[4])
-    axes.bar_label(bars, [f"{n:,}" for n in rejected.values()], padding=4, color=figures.INK)
+    bars = axes.barh(place, list(rejected.values()), color=plotstyle.COLORS[4])
+    axes.bar_label(bars, [f"{n:,}" for n in rejected.values()], padding=4, color=plotstyle.INK)
     axes.set_yticks(place, list(rejected))
     axes.set_ylim(max(5, len(rejected)) - 0.4, -0.6)
     axes.margins(x=0.15)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("Lines")
-    return figures.to_png(figure)
+    return plotstyle.to_png(figure)

@@ -18,16 +18,16 @@ import pyarrow.parquet as pq
 
 from pipeline.config import DedupConfig
 from pipeline.errors import AccountingError
-from pipeline.ingest.dataset import table_dataset
-from pipeline.manifest import OutputFile
-from pipeline.memory import keep_freed_memory, release_freed_memory
-from pipeline.parts import write_part
 from pipeline.prepare.buckets import BUCKET_SCHEMA, ENCODED_SCHEMA, Bucket, bucket_edges, close_bucket
-from pipeline.prepare.removed import REMOVED
+from pipeline.prepare.restore_rejects import REMOVED
 from pipeline.prepare.split import SPLITS
 from pipeline.progress import Reporter
-from pipeline.resources import Pool
-from pipeline.storage import locate
+from pipeline.rundir.manifest import OutputFile
+from pipeline.rundir.parts import write_part
+from pipeline.runtime.malloc import keep_freed_memory, release_freed_memory
+from pipeline.runtime.pools import Pool
+from pipeline.runtime.ray_data import table_dataset
+from pipeline.storage.location import locate
 
 BUCKET_ROWS = 1 << 16
 """Rows of a bucket, about; its split parts are what a training worker reads at a time."""

@@ -12,18 +12,25 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import model, resources
 from pipeline.config import Config, SplitConfig, digest
-from pipeline.crash_guard import guard_run
 from pipeline.errors import InputError, SettingError
-from pipeline.ingest.dataset import ReadPlan, map_in_actors, read_dataset, read_source
-from pipeline.ingest.formats import Format
-from pipeline.ingest.labels import label_scheme
-from pipeline.ingest.rows import Recipe, keep_lines
-from pipeline.ingest.sources import Source, choose_chunk_bytes, find_sources
-from pipeline.inputs import expand_inputs
-from pipeline.ledger import Ledger
-from pipeline.manifest import (
+from pipeline.ingest.clean.labels import label_scheme
+from pipeline.ingest.clean.rows import Recipe, keep_lines
+from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, find_sources
+from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.stream import ReadPlan, read_dataset, read_source
+from pipeline.model.hub import model_max_length, resolve_model
+from pipeline.model.tokenizer import tokenizer_json
+from pipeline.prepare.card import make_card, write_card
+from pipeline.prepare.restore_rejects import REMOVED, Ranges, Restore, restore_lines
+from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
+from pipeline.prepare.split import SPLITS, Boundary
+from pipeline.prepare.split_keys import only_used, with_keys
+from pipeline.prepare.steps import ENCODED, KEYLESS, ChunkEncoder
+from pipeline.progress import Reporter
+from pipeline.rundir.claim import State, begin, check_apart, finish
+from pipeline.rundir.manifest import (
     Counts,
     FileCounts,
     Manifest,
@@ -32,15 +39,11 @@ from pipeline.manifest import (
     describe_files,
     read_manifest,
 )
-from pipeline.outputs import State, begin, check_apart, finish
-from pipeline.prepare.card import make_card, write_card
-from pipeline.prepare.encoding import ENCODED, KEYLESS, ChunkEncoder
-from pipeline.prepare.keys import only_used, with_keys
-from pipeline.prepare.removed import REMOVED, Ranges, Restore, restore_lines
-from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
-from pipeline.prepare.split import SPLITS, Boundary
-from pipeline.progress import Reporter
-from pipeline.storage import Location, locate
+from pipeline.runtime.crash_guard import guard_run
+from pipeline.runtime.pools import Cluster, plan_prepare, plan_tasks
+from pipeline.runtime.ray_data import map_in_actors
+from pipeline.storage.expand import expand_inputs
+from pipeline.storage.location import Location, locate
 
 SMALLEST_CHUNK_BYTES = 512 << 10
 """A chunk costs some 10 ms whatever it holds; smaller ones would make the work of a small machine longer."""
@@ -75,14 +78,14 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     check_apart(where, files)
     sources = find_sources(files, config.input, labels=config.labels)
     name = config.model.name
-    directory = model.resolve_model(name)
+    directory = resolve_model(name)
     check_apart(where, [locate(name if "://" in name else directory)])
-    most = model.model_max_length(directory)
+    most = model_max_length(directory)
     if most is not None and config.tokenize.max_length > most:
         raise SettingError(
             f"tokenize.max_length={config.tokenize.max_length}, but {name} takes at most {most} tokens"
         )
-    tokenizer = model.tokenizer_json(directory)
+    tokenizer = tokenizer_json(directory)
     recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
     sources = with_keys(sources, config, recipe.parse_options())
     run = Run(
@@ -108,9 +111,7 @@ def _settings(config: Config) -> dict[str, Any]:
     return settings
 
 
-def prepare(
-    job: PrepareJob, cluster: resources.Cluster, reporter: Reporter, *, overwrite: bool = False
-) -> Manifest:
+def prepare(job: PrepareJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False) -> Manifest:
     """Run the job on a cluster that is connected.
 
     Returns:
@@ -133,9 +134,9 @@ def prepare(
     return manifest
 
 
-def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
+def encode_dumps(job: PrepareJob, cluster: Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
     """The first pass: every line encoded, in encoded/, or rejected."""
-    pools = resources.plan_prepare(cluster, len(job.sources))
+    pools = plan_prepare(cluster, len(job.sources))
     read = _read_plan(job)
     boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
     forms = {s.number: only_used(s.form, job.config) for s in job.sources if isinstance(s.form, Format)}
@@ -147,15 +148,15 @@ def encode_dumps(job: PrepareJob, cluster: resources.Cluster, reporter: Reporter
     return ledger, ledger.close(all_files=job.config.input.max_rows is None)
 
 
-def _shuffle(job: PrepareJob, cluster: resources.Cluster, ledger: Ledger, reporter: Reporter) -> list[Filled]:
+def _shuffle(job: PrepareJob, cluster: Cluster, ledger: Ledger, reporter: Reporter) -> list[Filled]:
     """The second pass: rows of encoded/ to their splits, equal texts once."""
     parts = [o for o in ledger.outputs() if o.path.startswith(f"{ENCODED}/")]
     plan = Shuffle.of(job.output.uri, job.config.dedup, sum(p.rows or 0 for p in parts))
-    return shuffle(parts, job.output.uri, plan, resources.plan_tasks(cluster), reporter)
+    return shuffle(parts, job.output.uri, plan, plan_tasks(cluster), reporter)
 
 
 def _restore(
-    job: PrepareJob, cluster: resources.Cluster, counts: Counts, filled: list[Filled], reporter: Reporter
+    job: PrepareJob, cluster: Cluster, counts: Counts, filled: list[Filled], reporter: Reporter
 ) -> list[OutputFile]:
     """The third pass: the rows that the second took out, with their lines, to rejects/."""
     read = [counts.files[s.uri].lines if s.uri in counts.files else 0 for s in job.sources]
@@ -167,7 +168,7 @@ def _restore(
         [bucket.removed for bucket in filled if bucket.removed],
         [s for s in job.sources if s.number in files],
         work,
-        resources.plan_tasks(cluster),
+        plan_tasks(cluster),
         reporter,
     )
 

@@ -14,16 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
-from pipeline.ingest.dataset import Batch, batch_table, to_batch
-from pipeline.ingest.rejects import RejectedLine, reject_table
-from pipeline.model import ModelCard
-from pipeline.ragged import Ragged
-from pipeline.score.forward import (
-    BrokenDeviceError,
-    ForwardOptions,
-    read_forward,
-)
+from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.stream import Batch, batch_table, to_batch
+from pipeline.model.card import ModelCard
+from pipeline.model.forward import BrokenDeviceError, ForwardOptions, read_forward
+from pipeline.model.ragged import Ragged
+from pipeline.runtime.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
 
 _LEAST_COMPARED, _MOST_COMPARED = 64, 256
 """The first sixteenth of the rows of one chunk is scored in float32 too, within these bounds: on a CPU, in a

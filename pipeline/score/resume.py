@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.arrays import IntArray
 from pipeline.errors import OutputError
-from pipeline.ledger import Entry
-from pipeline.manifest import OutputFile, Run
-from pipeline.objectstore import explain, is_from_store
-from pipeline.parts import part_name
-from pipeline.ragged import IntArray
-from pipeline.score.accounts import AccountError, read_account
-from pipeline.storage import Location
+from pipeline.ingest.ledger import Entry
+from pipeline.rundir.manifest import OutputFile, Run
+from pipeline.rundir.parts import part_name
+from pipeline.score.part_metadata import AccountError, read_account
+from pipeline.storage.explain import explain, is_from_store
+from pipeline.storage.location import Location
 
 _PART = re.compile(r"part-(\d{5,})-(\d{6,})\.parquet")
 _THREADS = 16

@@ -7,19 +7,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import resources
 from pipeline.config import Config, InputConfig
-from pipeline.copies import local_copy
-from pipeline.crash_guard import CrashGuard, guard_run
 from pipeline.errors import InputError, ModelError, SettingError
-from pipeline.ingest.dataset import ReadPlan, limit_backlog, map_batches, map_in_actors, read_dataset
-from pipeline.ingest.formats import ENCODED
-from pipeline.ingest.labels import WORDS
-from pipeline.ingest.rows import Recipe
-from pipeline.ingest.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
-from pipeline.inputs import expand_inputs
-from pipeline.ledger import Ledger
-from pipeline.manifest import (
+from pipeline.humanize import counted
+from pipeline.ingest.clean.labels import WORDS
+from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
+from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.parse.formats import ENCODED
+from pipeline.ingest.stream import ReadPlan, read_dataset
+from pipeline.model.autotune import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
+from pipeline.model.card import ModelCard, fingerprint_model, read_card
+from pipeline.model.forward import ForwardOptions
+from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
+from pipeline.progress import Reporter
+from pipeline.rundir.claim import State, begin, check_apart, check_output, finish
+from pipeline.rundir.manifest import (
     MANIFEST_FILE,
     RUN_FILE,
     Counts,
@@ -29,17 +32,18 @@ from pipeline.manifest import (
     read_manifest,
     read_run,
 )
-from pipeline.model import ModelCard, check_vocabulary, fingerprint_model, read_card, tokenizer_json
-from pipeline.outputs import State, begin, check_apart, check_output, finish
-from pipeline.progress import Reporter
-from pipeline.score.bill import make_bill
-from pipeline.score.calibrate import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
-from pipeline.score.chunks import ChunkWork
-from pipeline.score.forward import ForwardOptions
+from pipeline.runtime.connect import run_once
+from pipeline.runtime.crash_guard import CrashGuard, guard_run
+from pipeline.runtime.pools import Cluster, ScorePlan, plan_score
+from pipeline.runtime.precision import choose_precision
+from pipeline.runtime.ray_data import limit_backlog, map_batches, map_in_actors
+from pipeline.score.cost import make_bill
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import Committed, committed_entries, find_committed
-from pipeline.storage import Location, locate
-from pipeline.wording import counted
+from pipeline.score.steps import ChunkWork
+from pipeline.storage.cache import local_copy
+from pipeline.storage.expand import expand_inputs
+from pipeline.storage.location import Location, locate
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 
@@ -166,7 +170,7 @@ def find_input(
 
 def score(
     job: ScoreJob,
-    cluster: resources.Cluster,
+    cluster: Cluster,
     reporter: Reporter,
     *,
     overwrite: bool = False,
@@ -184,7 +188,7 @@ def score(
         OutputError, ErrorBudgetError, AccountingError: see errors.py.
     """
     start = time.monotonic()
-    pools = resources.plan_score(cluster, len(job.sources), job.config.score.num_actors)
+    pools = plan_score(cluster, len(job.sources), job.config.score.num_actors)
     run = job.run
     if check_output(job.output, run, overwrite=overwrite, extend=extend) is State.FRESH:
         run = run.model_copy(update={"resolved": _resolve(job, cluster, pools, predictor)})
@@ -220,12 +224,10 @@ def score(
     return manifest
 
 
-def _resolve(
-    job: ScoreJob, cluster: resources.Cluster, pools: resources.ScorePlan, predictor: type
-) -> dict[str, Any]:
+def _resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, predictor: type) -> dict[str, Any]:
     """Values that the settings leave open, chosen once for the life of the output."""
     config, device = job.config.score, _device(pools)
-    precision = resources.choose_precision(cluster, config.precision)
+    precision = choose_precision(cluster, config.precision)
     resolved = {"chunk_bytes": choose_chunks(job, pools), "precision": precision}
     long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
     if not long or not issubclass(predictor, Predictor):
@@ -238,18 +240,18 @@ def _resolve(
         }
     forward = _forward_options(job, resolved)
     question = Question(forward, device, config.batch_tokens, config.compile)
-    found = resources.run_once(pools.scorers, _calibrate, question, chunk_work(job), job.sources)
+    found = run_once(pools.scorers, _calibrate, question, chunk_work(job), job.sources)
     return {**resolved, **found}
 
 
-def choose_chunks(job: ScoreJob, pools: resources.ScorePlan) -> int:
+def choose_chunks(job: ScoreJob, pools: ScorePlan) -> int:
     """Bytes of text in a chunk: the same for any number of actors."""
     return job.config.input.chunk_bytes or choose_chunk_bytes(
         job.sources, largest=LARGEST_CHUNK_BYTES[_device(pools)], consumers=_CONSUMERS
     )
 
 
-def _device(pools: resources.ScorePlan) -> str:
+def _device(pools: ScorePlan) -> str:
     return "gpu" if pools.scorers.gpus else "cpu"
 
 
@@ -294,7 +296,7 @@ def _pipeline(
     job: ScoreJob,
     sources: list[Source],
     resolved: Mapping[str, Any],
-    pools: resources.ScorePlan,
+    pools: ScorePlan,
     committed: Mapping[int, Committed],
     predictor: type,
     guard: CrashGuard,

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from pipeline.errors import InputError
-from pipeline.lease import LEASE_FILE
-from pipeline.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
-from pipeline.objectstore import TEMPORARY_MARK
-from pipeline.parts import Part, check_part, part_name
-from pipeline.score.accounts import AccountError, read_account
-from pipeline.storage import Location
+from pipeline.rundir.lease import LEASE_FILE
+from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
+from pipeline.rundir.parts import Part, check_part, part_name
+from pipeline.score.part_metadata import AccountError, read_account
+from pipeline.storage.location import Location
+from pipeline.storage.objectstore import TEMPORARY_MARK
 
 _PART = re.compile(r"(rejects/)?part-(\d{5,})-(\d{6,})\.parquet")
 _THREADS = 16

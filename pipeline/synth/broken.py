@@ -6,9 +6,9 @@ import json
 
 import numpy as np
 
+from pipeline.arrays import Float64Array, IntArray
 from pipeline.synth.formats import STARS_FIELD, TEXT_FIELDS, Fields
 from pipeline.synth.reviews import BLOCK_ROWS
-from pipeline.synth.tables import FloatArray, IntArray
 
 KINDS = {
     "cut_json": 0.25,
@@ -33,7 +33,7 @@ _NOT_OBJECTS = (b"[]", b"42", b'"five stars"', b"null", b'["great", 5.0]')
 _BAD_STARS = (0.0, 6.0, -1.0, 3.5, "five", None, 50)
 
 
-def draw_kinds(seed: int, block: int, broken_frac: float) -> tuple[IntArray, FloatArray]:
+def draw_kinds(seed: int, block: int, broken_frac: float) -> tuple[IntArray, Float64Array]:
     """Which rows of a block are broken, and how.
 
     Returns:

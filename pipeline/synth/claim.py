@@ -10,8 +10,9 @@ from pyarrow import fs as pafs
 
 from pipeline import __version__
 from pipeline.errors import OutputError
-from pipeline.objectstore import TEMPORARY_MARK, explain
-from pipeline.storage import Location, check_writable
+from pipeline.storage.explain import explain
+from pipeline.storage.location import Location, check_writable
+from pipeline.storage.objectstore import TEMPORARY_MARK
 from pipeline.synth.shards import DumpSpec
 
 SPEC_FILE = ".synth.json"

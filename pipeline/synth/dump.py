@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.errors import SettingError
-from pipeline.storage import Location
+from pipeline.storage.location import Location
 from pipeline.synth.shards import DumpSpec, Progress, write_shard
 from pipeline.synth.workers import write_in_processes
 

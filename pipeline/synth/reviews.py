@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.arrays import Float64Array, IntArray
 from pipeline.synth import clauses
-from pipeline.synth.tables import FloatArray, IntArray
 from pipeline.synth.texts import draw_texts, heavy_ranks
 
 BLOCK_ROWS = 2048
@@ -107,7 +107,7 @@ def _draw_block(seed: int, block: int) -> list[Review]:
     return reviews
 
 
-def _pick(rng: np.random.Generator, chances: FloatArray) -> IntArray:
+def _pick(rng: np.random.Generator, chances: Float64Array) -> IntArray:
     """One column a row, with that row's chances: (N, C) → (N,)."""
     cumulative = chances.cumsum(axis=1)[:, :-1]
     picked: IntArray = (rng.random((len(chances), 1)) > cumulative).sum(axis=1)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from isal import isal_zlib
 
 from pipeline.errors import OutputError, SettingError
-from pipeline.objectstore import explain, upload
-from pipeline.storage import Location
+from pipeline.storage.explain import explain
+from pipeline.storage.location import Location
+from pipeline.storage.objectstore import upload
 from pipeline.synth.broken import break_line, draw_kinds, kind_name
 from pipeline.synth.formats import FORMATS
 from pipeline.synth.reviews import BLOCK_ROWS, iter_reviews

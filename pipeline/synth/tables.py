@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import Float64Array, IntArray
 from pipeline.synth import clauses, swaps
 from pipeline.synth.vocabulary import open_word, plural
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 SHORT_WORDS = 3
 """Texts up to this many words are one clause of just this length."""
@@ -51,11 +49,11 @@ class Tables:
     """(V,) str: the same with a capital letter."""
     first_id: IntArray
     """(S,) of the slot's words, which follow each other."""
-    cumulative: list[FloatArray]
+    cumulative: list[Float64Array]
     """S arrays: a slot's chances, summed up."""
     per_topic: IntArray
     """(S,) words of each topic; 0 where the topic does not matter."""
-    open_frac: FloatArray
+    open_frac: Float64Array
     """(S,) how often a word of the open vocabulary stands in the slot."""
     tokens: IntArray
     """All clauses, end to end."""
@@ -69,7 +67,7 @@ class Tables:
     slot: dict[str, int]
     plural_id: IntArray
     """(V,) the word to use where the product is called by its plural; most often the same."""
-    swap_frac: FloatArray
+    swap_frac: Float64Array
     """(V,) how often another word of like use stands in a word's place."""
     swap_id: IntArray
     """(V,) the first of those words."""
@@ -179,8 +177,8 @@ def _padded(text: str, size: int = 10) -> list[str]:
     return (text.split() * size)[:size]
 
 
-def _zipf(count: int) -> FloatArray:
+def _zipf(count: int) -> Float64Array:
     weights = 1.0 / (np.arange(count) + 2.5)
-    cumulative: FloatArray = weights.cumsum() / weights.sum()
+    cumulative: Float64Array = weights.cumsum() / weights.sum()
     cumulative[-1] = 1.0
     return cumulative

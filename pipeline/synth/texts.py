@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import Float64Array, IntArray
 from pipeline.synth import clauses
-from pipeline.synth.tables import READY_RANKS, SHORT_WORDS, FloatArray, IntArray, Tables, tables
+from pipeline.synth.tables import READY_RANKS, SHORT_WORDS, Tables, tables
 from pipeline.synth.vocabulary import mistype, open_word
 
 _FACT = clauses.VOICES.index("fact")
@@ -59,7 +60,7 @@ class _Draft(NamedTuple):
     """(T,) str: what is attached to the word."""
 
 
-def heavy_ranks(uniform: FloatArray, scale: float, exponent: float) -> IntArray:
+def heavy_ranks(uniform: Float64Array, scale: float, exponent: float) -> IntArray:
     """Ranks from 0 with P(rank > k) = (scale / (scale + k)) ** exponent: the distinct ones never run out."""
     ranks = scale * ((1.0 - uniform) ** (-1.0 / exponent) - 1.0)
     return np.minimum(ranks, _MAX_RANK).astype(np.int64)

@@ -11,7 +11,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import Connection
 
-from pipeline.storage import Location
+from pipeline.storage.location import Location
 from pipeline.synth.shards import DumpSpec, Progress, write_shard
 
 _ended = threading.Event()

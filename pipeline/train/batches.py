@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ragged import IntArray, Ragged
-from pipeline.seeds import derive_seed
-from pipeline.storage import locate
+from pipeline.arrays import IntArray
+from pipeline.model.ragged import Ragged
+from pipeline.storage.location import locate
+from pipeline.train.seeds import derive_seed
 
 WINDOW_ROWS = 1 << 18
 """Rows held and shuffled together; parts are taken in random order besides."""

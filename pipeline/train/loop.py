@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.arrays import IntArray
 from pipeline.config import TrainConfig
-from pipeline.confusion import confusion_matrix, point_metrics
-from pipeline.model import load_classifier, pad_token_id, resolve_model
-from pipeline.ragged import IntArray, Ragged, to_tensors, token_budget_batches
-from pipeline.seeds import derive_seed
+from pipeline.metrics.confusion import confusion_matrix, point_metrics
+from pipeline.model.hub import resolve_model
+from pipeline.model.load import load_classifier, pad_token_id
+from pipeline.model.ragged import Ragged, token_budget_batches
+from pipeline.model.tensors import to_tensors
 from pipeline.train.average import WeightAverage
 from pipeline.train.batches import count_steps, epoch_batches, my_part, read_rows, to_rows
 from pipeline.train.optimizer import learning_rate, parameter_groups, set_learning_rate
+from pipeline.train.seeds import derive_seed
 
 EVAL_BATCH_TOKENS = 8192
 BEST_DIRECTORY = "best"

@@ -11,26 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import resources
 from pipeline.config import Config, digest
 from pipeline.errors import InputError, ModelError, RayviewError
-from pipeline.manifest import (
-    Manifest,
-    OutputFile,
-    Run,
-    read_manifest,
-)
-from pipeline.model import (
-    CARD_FILE,
-    ModelCard,
-    fingerprint_model,
-    resolve_model,
-    save_tokenizer,
-    tokenizer_json,
-)
-from pipeline.outputs import State, begin, check_apart, finish
+from pipeline.model.card import CARD_FILE, ModelCard, fingerprint_model
+from pipeline.model.hub import resolve_model
+from pipeline.model.tokenizer import save_tokenizer, tokenizer_json
 from pipeline.progress import Reporter
-from pipeline.storage import Location, locate
+from pipeline.rundir.claim import State, begin, check_apart, finish
+from pipeline.rundir.manifest import Manifest, OutputFile, Run, read_manifest
+from pipeline.runtime.pools import Cluster, Pool, plan_train, without_gpus
+from pipeline.runtime.precision import choose_precision
+from pipeline.storage.location import Location, locate
 from pipeline.train.loop import BEST_DIRECTORY, TrainState, TrainTask, train_worker
 
 CHECKPOINTS = "checkpoints"
@@ -94,7 +85,7 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
 
 
 def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCard:
-    from pipeline.ingest.labels import label_scheme
+    from pipeline.ingest.clean.labels import label_scheme
 
     scheme = label_scheme(manifest.config["labels"]["scheme"], manifest.config["labels"].get("words"))
     return ModelCard(
@@ -110,9 +101,7 @@ def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCar
     )
 
 
-def train(
-    job: TrainJob, cluster: resources.Cluster, reporter: Reporter, *, overwrite: bool = False
-) -> Manifest:
+def train(job: TrainJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False) -> Manifest:
     """Fine-tune on a cluster that is connected, and write the best model.
 
     Returns:
@@ -122,12 +111,10 @@ def train(
         RayviewError: see errors.py; anything that a worker raised of that kind comes out as itself.
     """
     start = time.monotonic()
-    pool = resources.plan_train(cluster, job.config.train)
+    pool = plan_train(cluster, job.config.train)
     if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
         return read_manifest(job.output, "train")
-    precision = resources.choose_precision(
-        cluster if pool.gpus else resources.without_gpus(cluster), job.config.train.precision
-    )
+    precision = choose_precision(cluster if pool.gpus else without_gpus(cluster), job.config.train.precision)
     task = TrainTask(
         model=job.config.model.name,
         labels=job.card.labels,
@@ -149,7 +136,7 @@ def train(
     return manifest
 
 
-def _fit(job: TrainJob, task: TrainTask, pool: resources.Pool, reporter: Reporter) -> Any:
+def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Any:
     """Run Ray Train to its end and return the last checkpoint."""
     # Ray looks for a report every 2 s, and a worker that has one more to make waits until it has looked.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_S))
@@ -249,7 +236,7 @@ def _write_model(job: TrainJob, best: Path) -> list[OutputFile]:
 def _manifest(
     job: TrainJob,
     task: TrainTask,
-    pool: resources.Pool,
+    pool: Pool,
     state: TrainState,
     outputs: list[OutputFile],
     start: float,

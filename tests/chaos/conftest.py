@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 from tests.chaos.kills import run_to_the_end
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.cli import session
 from pipeline.config import load_config
-from pipeline.ingest.dataset import Batch
+from pipeline.ingest.stream import Batch
 from pipeline.score import stage
 from pipeline.score.predictor import Predictor
 

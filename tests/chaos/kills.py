@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.manifest import read_manifest
-from pipeline.storage import locate
+from pipeline.rundir.manifest import read_manifest
+from pipeline.storage.location import locate
 from tests.chaos.job import TRACE
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,10 +12,10 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline import resources
 from pipeline.config import load_config
-from pipeline.manifest import MANIFEST_FILE
 from pipeline.progress import Reporter
+from pipeline.rundir.manifest import MANIFEST_FILE
+from pipeline.runtime import connect
 from pipeline.score import stage
 from tests.chaos.job import TRACE, Traced
 from tests.chaos.kills import size_of
@@ -46,7 +46,7 @@ def main(dump: str, model: str, output: str, seed: int, sets: list[str]) -> None
     # Ray lets no other thread than the main one add nodes.
     job = threading.Thread(target=score, daemon=True)
     try:
-        cluster = resources.connect(config.cluster)
+        cluster = connect.connect(config.cluster)
         assert len(cluster.nodes) == 3
         job.start()
         while job.is_alive():

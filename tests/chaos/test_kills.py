@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import objectstore, outputs
+from pipeline.rundir import claim
 from pipeline.score.verify import verify
-from pipeline.storage import locate
+from pipeline.storage import objectstore
+from pipeline.storage.location import locate
 from tests.chaos.kills import rows_of, run_to_the_end
-from tests.objectstore.s3server import environment, s3_client
+from tests.s3server import environment, s3_client
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -63,6 +64,6 @@ def test_so_does_one_with_its_output_in_a_bucket(
         s3_client(url).create_bucket(Bucket=f"chaos-{seed}")
         check(chaos_dump, untrained, undisturbed, tmp_path, seed, f"s3://chaos-{seed}/scores")
     finally:
-        outputs.release_outputs()
+        claim.release_outputs()
         objectstore.connect.cache_clear()
         server.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.score.verify import verify
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.chaos.job import CHUNK_S, TRACE
 from tests.chaos.kills import ROOT, SETS, rows_of
 

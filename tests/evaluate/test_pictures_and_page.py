@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pipeline.evaluate.metrics import Tally, compute_metrics
 from pipeline.evaluate.plots import draw_confusion, draw_roc
 from pipeline.evaluate.report import metrics_table, render_report
+from pipeline.metrics.tally import Tally, compute_metrics
 
 
 @pytest.fixture(params=[2, 3, 5])

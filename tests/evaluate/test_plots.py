@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.evaluate.metrics import Tally
 from pipeline.evaluate.plots import _ink_on, _percent, draw_confusion, draw_roc
-from pipeline.figures import class_colors
+from pipeline.metrics.tally import Tally
+from pipeline.plotstyle import class_colors
 
 
 def make(classes: int) -> Tally:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
-from pipeline.evaluate.metrics import Tally, compute_metrics
 from pipeline.evaluate.report import metrics_table, render_report
+from pipeline.metrics.tally import Tally, compute_metrics
 
 IMAGES = {"roc.png": b"first picture", "confusion.png": b"second picture"}
 

@@ -22,17 +22,17 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.chunks import read_chunks
-from pipeline.ingest.compression import BrokenStreamError, decompress
-from pipeline.ingest.detect import detect_format
-from pipeline.ingest.formats import Format
-from pipeline.ingest.labels import label_scheme
-from pipeline.ingest.parse import Places
-from pipeline.ingest.rejects import ERRORS, FILTERS, reject_table
-from pipeline.ingest.rows import Kept, Recipe, keep_lines
-from pipeline.ingest.text import clean
-from pipeline.storage import locate
-from tests.ingest.test_detect import KNOWN
+from pipeline.ingest.clean.labels import label_scheme
+from pipeline.ingest.clean.rows import Kept, Recipe, keep_lines
+from pipeline.ingest.clean.text import clean
+from pipeline.ingest.detect.detect import detect_format
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.parse.parse import Places
+from pipeline.ingest.parse.rejects import ERRORS, FILTERS, reject_table
+from pipeline.ingest.read.chunks import read_chunks
+from pipeline.ingest.read.compression import BrokenStreamError, decompress
+from pipeline.storage.location import locate
+from tests.ingest.detect.test_detect import KNOWN
 
 CASES = [150, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 REAL_CASES = [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]

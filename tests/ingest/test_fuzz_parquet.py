@@ -20,14 +20,14 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.columns import ROW_SCHEMA
-from pipeline.ingest.detect import detect_format
-from pipeline.ingest.formats import Format
-from pipeline.ingest.labels import label_scheme
-from pipeline.ingest.parquet import read_parquet_chunks
-from pipeline.ingest.rejects import ERRORS, FILTERS, reject_table
-from pipeline.ingest.rows import Recipe, keep_lines
-from pipeline.storage import Location, locate
+from pipeline.ingest.clean.labels import label_scheme
+from pipeline.ingest.clean.rows import Recipe, keep_lines
+from pipeline.ingest.detect.detect import detect_format
+from pipeline.ingest.parse.columns import ROW_SCHEMA
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.parse.parquet import read_parquet_chunks
+from pipeline.ingest.parse.rejects import ERRORS, FILTERS, reject_table
+from pipeline.storage.location import Location, locate
 
 CASES = [120, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 CONFIG = InputConfig(

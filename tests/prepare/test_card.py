@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pipeline import figures
+from pipeline import plotstyle
+from pipeline.humanize import counted
 from pipeline.prepare import card as cards
 from pipeline.prepare.split import SPLITS
-from pipeline.wording import counted
 
 ODD = ("$", "$$", "$$$", "a|b", "\\", "\\|", "two\nlines", "x_1^2", "$\\frac{1}$")
 MANY = tuple(f"Sports and outdoors {i}" for i in range(12))
@@ -54,13 +54,13 @@ def card(labels: tuple[str, ...], lengths: dict[int, int] | None = None) -> dict
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were drawn, after they were."""
     found: list[Figure] = []
-    to_png = figures.to_png
+    to_png = plotstyle.to_png
 
     def keep(figure: Figure) -> bytes:
         found.append(figure)
         return to_png(figure)
 
-    monkeypatch.setattr(figures, "to_png", keep)
+    monkeypatch.setattr(plotstyle, "to_png", keep)
     return found
 
 
@@ -79,15 +79,15 @@ def test_labels_of_every_kind_are_drawn_apart(labels: tuple[str, ...], drawn: li
     (axes,) = drawn[0].axes
     by_name = axes.yaxis if axes.get_ylabel() == "Classes" else axes.xaxis
     names = by_name.get_ticklabels()
-    assert [n.get_text() for n in names] == [figures.plain(label) for label in labels]
+    assert [n.get_text() for n in names] == [plotstyle.plain(label) for label in labels]
     assert not overlap(names)
     assert all(drawn[0].bbox.contains(*corner) for n in names for corner in n.get_window_extent().corners())
 
 
 def test_a_dollar_sign_is_drawn_as_itself_and_long_names_are_cut() -> None:
-    assert figures.plain("$x$") == r"\$x\$"
-    assert figures.plain("a\x07b") == "a b"
-    lines = figures.plain("word " * 50).split("\n")
+    assert plotstyle.plain("$x$") == r"\$x\$"
+    assert plotstyle.plain("a\x07b") == "a b"
+    lines = plotstyle.plain("word " * 50).split("\n")
     assert [len(line) <= 24 for line in lines] == [True, True]
     assert lines[1].endswith("…")
 

@@ -14,10 +14,10 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.errors import ErrorBudgetError
-from pipeline.manifest import Manifest
 from pipeline.prepare import stage
 from pipeline.progress import Reporter
-from pipeline.storage import locate
+from pipeline.rundir.manifest import Manifest
+from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 
 pytestmark = pytest.mark.ray

@@ -11,10 +11,10 @@ import pytest
 from jobs.cli import _explain
 from pipeline.config import Config, load_config
 from pipeline.errors import InputError, OutputError
-from pipeline.manifest import Manifest
 from pipeline.prepare import stage
 from pipeline.progress import Reporter
-from pipeline.storage import locate
+from pipeline.rundir.manifest import Manifest
+from pipeline.storage.location import locate
 from tests.commands import RunJob, run_in_subprocess, the_line
 
 pytestmark = pytest.mark.ray

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from pipeline.config import Config, InputConfig, SplitConfig
 from pipeline.errors import InputError
-from pipeline.ingest.dataset import ReadPlan
-from pipeline.ingest.labels import label_scheme
-from pipeline.ingest.rows import Recipe
-from pipeline.ingest.sources import find_sources
-from pipeline.ingest.text import text_hash
+from pipeline.ingest.clean.labels import label_scheme
+from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.clean.text import text_hash
+from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.stream import ReadPlan
 from pipeline.prepare.split import SPLITS, Boundary, assign, uniform
 from pipeline.prepare.stage import find_boundary
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 
 RECIPE = Recipe(" ", 32, False, label_scheme("stars"))
 texts = st.lists(st.text(max_size=12), min_size=1, max_size=60)

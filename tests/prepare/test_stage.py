@@ -16,13 +16,13 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.errors import InputError, SettingError
-from pipeline.ingest.sources import Source
-from pipeline.manifest import Manifest
+from pipeline.ingest.detect.sources import Source
 from pipeline.prepare import stage
 from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
 from pipeline.progress import Reporter
-from pipeline.resources import Cluster, Node
-from pipeline.storage import locate
+from pipeline.rundir.manifest import Manifest
+from pipeline.runtime.pools import Cluster, Node
+from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 
 pytestmark = pytest.mark.ray

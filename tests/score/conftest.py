@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.model import ModelCard, read_card
-from pipeline.storage import locate
+from pipeline.model.card import ModelCard, read_card
+from pipeline.storage.location import locate
 from tests.score.written import write_scores
 
 

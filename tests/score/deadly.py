@@ -11,11 +11,11 @@ from unittest import mock
 
 import pyarrow as pa
 
-from pipeline import storage
-from pipeline.ingest.chunks import Chunk
-from pipeline.ingest.dataset import Batch
-from pipeline.score.chunks import ChunkWork
+from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.stream import Batch
 from pipeline.score.predictor import Predictor
+from pipeline.score.steps import ChunkWork
+from pipeline.storage import location
 
 BAD_CHUNK = 1
 
@@ -57,7 +57,7 @@ class FullDiskWork(ChunkWork):
 
     def write_chunk(self, table: pa.Table) -> pa.Table:
         """See ChunkWork."""
-        write, tries = storage._write_once, Counter[Path]()
+        write, tries = location._write_once, Counter[Path]()
 
         def fail(path: Path, data: bytes, durable: bool) -> None:
             tries[path] += 1
@@ -66,5 +66,5 @@ class FullDiskWork(ChunkWork):
                 return write(path, data, durable)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        with mock.patch.multiple(storage, _write_once=fail, _PAUSES_S=(0.05, 0.1, 0.2)):
+        with mock.patch.multiple(location, _write_once=fail, _PAUSES_S=(0.05, 0.1, 0.2)):
             return super().write_chunk(table)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.config import load_config
-from pipeline.ingest import dataset
 from pipeline.progress import Reporter
+from pipeline.runtime import ray_data
 from pipeline.score import stage
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 from tests.score.slow import SlowPredictor
 
@@ -28,7 +28,7 @@ def test_readers_wait_for_a_slow_model(
     write_dump(locate(tmp_path / "dump"), rows=ROWS, shards=1, seed=0)
     # That the test would see it: with the least that is allowed, they read everything.
     if limited:
-        monkeypatch.setattr(dataset, "_LEAST_BYTES", 0)
+        monkeypatch.setattr(ray_data, "_LEAST_BYTES", 0)
     sets = ["input.chunk_bytes=65536", "score.precision=float32"]
     job = stage.plan([str(tmp_path / "dump")], untrained, str(tmp_path / "s"), load_config(None, sets))
     manifest = stage.score(job, cluster, Reporter(), predictor=SlowPredictor)

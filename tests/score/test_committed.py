@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.ingest.sources import Source
-from pipeline.parts import part_name
+from pipeline.ingest.detect.sources import Source
+from pipeline.rundir.parts import part_name
 from pipeline.score.resume import Done, committed_entries, find_committed
 from pipeline.score.stage import _unfinished
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.score.written import CHUNKS, LAST, MIDDLE, PART, RUN, write_chunk
 
 ROOT = Path(__file__).resolve().parents[2]

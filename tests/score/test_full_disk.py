@@ -12,9 +12,9 @@ from jobs.cli import let_go
 from pipeline.config import load_config
 from pipeline.progress import Reporter
 from pipeline.score import stage
-from pipeline.score.chunks import ChunkWork
+from pipeline.score.steps import ChunkWork
 from pipeline.score.verify import verify
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.score.deadly import FullDiskWork
 
 pytestmark = pytest.mark.ray

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.ingest.dataset import Batch, batch_table, to_batch
-from pipeline.ingest.rejects import RejectedLine, reject_table
-from pipeline.model import ModelCard, fingerprint_model
-from pipeline.ragged import Ragged
+from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.stream import Batch, batch_table, to_batch
+from pipeline.model.card import ModelCard, fingerprint_model
+from pipeline.model.forward import BrokenDeviceError, ForwardOptions
+from pipeline.model.ragged import Ragged
 from pipeline.score import predictor as module
-from pipeline.score.forward import BrokenDeviceError, ForwardOptions
 from pipeline.score.predictor import Predictor, PredictorOptions
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.crashes import guard_reporting
 
 MAX_LENGTH = 30

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.score.verify import verify
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.chaos.job import TRACE
 from tests.chaos.kills import SETS, rows_of, size_of
 from tests.commands import ROOT, RunJob

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.manifest import to_json
-from pipeline.parts import check_part
+from pipeline.rundir.manifest import to_json
+from pipeline.rundir.parts import check_part
 from pipeline.score.verify import verify
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.score.written import LAST, MIDDLE, PART, RUN, write_chunk, write_scores
 
 ROOT = Path(__file__).resolve().parents[2]

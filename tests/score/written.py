@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.ingest.dataset import Batch, batch_table
-from pipeline.ingest.rejects import RejectedLine, reject_table
-from pipeline.ingest.sources import Source
-from pipeline.ledger import Entry, Ledger
-from pipeline.manifest import InputFile, Manifest, Run, to_json, write_manifest
-from pipeline.score.chunks import ChunkWork
-from pipeline.storage import locate
+from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.ledger import Entry, Ledger
+from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.stream import Batch, batch_table
+from pipeline.rundir.manifest import InputFile, Manifest, Run, to_json, write_manifest
+from pipeline.score.steps import ChunkWork
+from pipeline.storage.location import locate
 
 LINES = 10
 CHUNKS = {0: 3, 1: 2}

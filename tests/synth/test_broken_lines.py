@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from pipeline.synth import BLOCK_ROWS, FORMATS, KINDS, WrittenDump, write_dump
 from pipeline.synth.formats import STARS_FIELD, TEXT_FIELDS
 
@@ -86,10 +86,10 @@ def test_lines_are_broken_in_many_ways(tmp_path: Path) -> None:
 
 
 def test_readers_reject_each_kind_for_its_reason(tmp_path: Path) -> None:
-    from pipeline.ingest.chunks import Chunk
-    from pipeline.ingest.formats import FORMATS as READ
-    from pipeline.ingest.formats import ParseOptions
-    from pipeline.ingest.parse import parse_chunk
+    from pipeline.ingest.parse.formats import FORMATS as READ
+    from pipeline.ingest.parse.formats import ParseOptions
+    from pipeline.ingest.parse.parse import parse_chunk
+    from pipeline.ingest.read.chunks import Chunk
 
     dump = write_dump(locate(tmp_path), ROWS, broken_frac=0.2)
     raw = b"\n".join(lines_of(dump)) + b"\n"

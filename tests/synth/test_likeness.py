@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer
 
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from pipeline.synth import fields_2018, iter_reviews, write_dump
 
 ROWS = 15_000

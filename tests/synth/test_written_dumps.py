@@ -16,8 +16,8 @@ import pytest
 from pyarrow import fs as pafs
 
 from pipeline.errors import OutputError, SettingError
-from pipeline.inputs import expand_inputs
-from pipeline.storage import Location, locate
+from pipeline.storage.expand import expand_inputs
+from pipeline.storage.location import Location, locate
 from pipeline.synth import BLOCK_ROWS, FORMATS, DumpSpec, iter_reviews, write_dump
 from pipeline.synth.claim import SPEC_FILE
 

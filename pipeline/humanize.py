@@ -1,0 +1,31 @@
+"""Numbers, names and errors as parts of one-line messages."""
+
+from __future__ import annotations
+
+
+def agree(number: float, one: str, many: str) -> str:
+    """The word that goes with a number: `one` only with 1."""
+    return one if number == 1 else many
+
+
+def counted(number: float, what: str) -> str:
+    """A number and what it counts, a noun that takes an s: `1 line`, `1,200 lines`, `0.5 CPUs`."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {what}{agree(number, '', 's')}"
+
+
+def printable(text: str, max_chars: int | None = None, *, ellipsis: str = "") -> str:
+    """Text as one printable line: every other character becomes a space.
+
+    Args:
+        max_chars: longer text is cut there.
+        ellipsis: appended to text that was cut.
+    """
+    shown = "".join(c if c.isprintable() else " " for c in text[:max_chars])
+    return shown + ellipsis if max_chars is not None and len(text) > max_chars else shown
+
+
+def first_line(error: BaseException, max_chars: int = 200) -> str:
+    """The first line of an error, or the first two if the first only announces the second."""
+    first, *others = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join([first, *others[: first.endswith(":")]])[:max_chars]

@@ -1,0 +1,307 @@
+"""The driver's account of a stage: what became of every line of every file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import AccountingError, ErrorBudgetError
+from pipeline.humanize import counted, printable
+from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.parse.rejects import count_errors
+from pipeline.ingest.stream import Batch
+from pipeline.progress import Reporter
+from pipeline.rundir.manifest import Counts, FileCounts, Manifest, OutputFile
+
+_BUDGET_FROM_LINES = 1000
+"""Before so many lines there is no telling how many the whole input has."""
+
+_BUDGET_MARGIN = 2
+"""A job stops early only if it would be over its error budget with so many times the lines expected."""
+
+_AHEAD_BYTES = 1 << 19
+"""Up to so much more of a stored file is read than a chunk holds: decoders take 256 KiB at a time."""
+
+_EXAMPLE_BYTES = 80
+_TOP_REASONS = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of one chunk, known once its output is written."""
+
+    file: int
+    chunk: int
+    first_line: int
+    lines: int
+    last: bool
+    broken: str | None
+    bytes_read: int
+    rows: int
+    rejected: dict[str, int]
+    examples: dict[str, str]
+    """For each error that lines were rejected for, the first of them: source, line, detail, beginning."""
+    outputs: list[OutputFile]
+    counts: dict[str, Any]
+    took: dict[str, float] = field(default_factory=dict)
+    """See dataset.Batch; empty where it was not this job that did it."""
+
+    @classmethod
+    def of(cls, batch: Batch, outputs: list[OutputFile]) -> Entry:
+        """The entry of a batch whose output files are these; what it took left out."""
+        rejected, examples = _count(batch.rejects)
+        meta = {
+            n: getattr(batch, n)
+            for n in ("file", "chunk", "first_line", "lines", "last", "broken", "bytes_read")
+        }
+        return cls(
+            **meta,
+            rows=batch.rows.num_rows,
+            rejected=rejected,
+            examples=examples,
+            outputs=outputs,
+            counts=batch.counts,
+        )
+
+    def to_json(self) -> str:
+        """As JSON, for a column of a dataset or the metadata of a part."""
+        return json.dumps(self.__dict__ | {"outputs": [o.model_dump() for o in self.outputs]})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Entry:
+        """The entry that `to_json` wrote."""
+        data = json.loads(text)
+        return cls(**data | {"outputs": [OutputFile(**o) for o in data["outputs"]]})
+
+
+def _count(rejects: pa.Table | None) -> tuple[dict[str, int], dict[str, str]]:
+    if rejects is None:
+        return {}, {}
+    reasons = rejects["reason"].to_pylist()
+    rejected = Counter(reasons)
+    errors = [reason for reason in rejected if count_errors({reason: 1})]
+    examples = {reason: _example(rejects.slice(reasons.index(reason), 1)) for reason in errors}
+    return dict(rejected.most_common()), examples
+
+
+def _example(reject: pa.Table) -> str:
+    row = reject.to_pylist()[0]
+    raw = (row["raw"] or b"")[:_EXAMPLE_BYTES].decode(errors="replace")
+    detail = row["detail"].partition("\n")[0][:_EXAMPLE_BYTES]
+    return f"{row['source']}, line {row['line']}: {detail or row['reason']}: {printable(raw)}".rstrip(": ")
+
+
+@dataclass
+class _Joined:
+    """The chunks of a file without a gap from the first one on."""
+
+    chunks: int = 0
+    lines: int = 0
+    bytes_read: int = 0
+    ended: bool = False
+    """Whether they are all."""
+
+
+@dataclass
+class Ledger:
+    """Entries of all chunks so far, checked at the end.
+
+    The error budget is judged by the whole input, so the verdict does not depend on how that is cut up.
+    """
+
+    sources: list[Source]
+    max_rejected_frac: float
+    strict: bool = False
+    """Whether no line may be rejected for an error, and no file break off."""
+    entries: dict[tuple[int, int], Entry] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    lines: int = 0
+    rows: int = 0
+    _read: dict[int, int] = field(default_factory=dict)
+    _joined: dict[int, _Joined] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        """Take in a chunk; a chunk that a retry reports again is counted once.
+
+        Raises:
+            ErrorBudgetError: more lines were rejected than the whole input may have; or any, or a file
+                broke off, if strict.
+        """
+        if (entry.file, entry.chunk) in self.entries:
+            return
+        self.entries[entry.file, entry.chunk] = entry
+        self.lines += entry.lines
+        self.rows += entry.rows
+        self.rejected.update(entry.rejected)
+        self._read[entry.file] = max(self._read.get(entry.file, 0), entry.bytes_read)
+        for reason, example in entry.examples.items():
+            self.examples.setdefault(reason, example)
+        if self.strict:
+            self._check_strict(entry)
+        self._join(entry.file)
+        if self.lines >= _BUDGET_FROM_LINES:
+            self.check_budget(max(self.lines, _BUDGET_MARGIN * self._expected_lines()))
+
+    def add_all(self, entries: Iterable[Entry]) -> None:
+        """Take in some chunks; see `add`."""
+        for entry in entries:
+            self.add(entry)
+
+    def expect(self, read: Mapping[int, int]) -> None:
+        """Take note of how many bytes of each file earlier jobs have read; their chunks are added later."""
+        self._read.update(read)
+
+    def fill(self, dataset: Any, reporter: Reporter, what: str) -> None:
+        """Run a dataset of accounts (column `entry`), and take in each as soon as its output is written."""
+        batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        with reporter.meter(what) as meter:
+            for batch in batches:
+                for text in batch["entry"].to_pylist():
+                    self.add(Entry.from_json(text))
+                meter.update(self.lines, self.done_frac)
+                reporter.refresh()
+
+    def check_budget(self, lines: float) -> None:
+        """Raise ErrorBudgetError for more errors than `input.max_rejected_frac` allows of so many lines."""
+        errors = count_errors(dict(self.rejected))
+        if errors > self.max_rejected_frac * lines:
+            reasons = [(reason, n) for reason, n in self.rejected.most_common() if count_errors({reason: n})]
+            top = "; ".join(
+                f"{n:,} {reason} ({self.examples.get(reason, 'no example')})"
+                for reason, n in reasons[:_TOP_REASONS]
+            )
+            raise ErrorBudgetError(
+                f"{errors:,} of {counted(self.lines, 'line')} rejected, more than input.max_rejected_frac="
+                f"{self.max_rejected_frac:g} allows: {top}"
+            )
+
+    def _join(self, file: int) -> None:
+        """Follow the chunks of a file from its first one on, up to the first that is not there."""
+        joined = self._joined.setdefault(file, _Joined())
+        while entry := self.entries.get((file, joined.chunks)):
+            joined.chunks += 1
+            joined.lines += entry.lines
+            joined.bytes_read, joined.ended = entry.bytes_read, entry.last
+
+    def _expected_lines(self) -> float:
+        """Lines of the whole input, if the rest is like what has been read.
+
+        Broken lines may all be in one place, so their share of the chunks that happen to be done first
+        says little; how long lines are is much the same everywhere.
+        """
+        read = lines = 0
+        for source in self.sources:
+            if joined := self._joined.get(source.number):
+                read += source.size_bytes if joined.ended else max(0, joined.bytes_read - _AHEAD_BYTES)
+                lines += joined.lines
+        total = sum(s.size_bytes for s in self.sources)
+        return lines * total / read if read else math.inf
+
+    def _check_strict(self, entry: Entry) -> None:
+        for reason, example in entry.examples.items():
+            raise ErrorBudgetError(f"{reason}: {example}; input.strict allows no rejected line")
+        if entry.broken:
+            uri = next(s.uri for s in self.sources if s.number == entry.file)
+            raise ErrorBudgetError(f"{uri}: {entry.broken}; input.strict allows no broken file")
+
+    @property
+    def done_frac(self) -> float:
+        """Share of the input's stored bytes that is read."""
+        total = sum(s.size_bytes for s in self.sources)
+        return sum(self._read.values()) / total if total else 1.0
+
+    @property
+    def broken(self) -> list[str]:
+        """One sentence for each file whose stream could not be read to its end."""
+        uris = {s.number: s.uri for s in self.sources}
+        return [f"{uris[e.file]}: {e.broken}" for e in self.ordered() if e.broken]
+
+    def ordered(self) -> list[Entry]:
+        """All entries, by file and chunk."""
+        return [self.entries[key] for key in sorted(self.entries)]
+
+    def outputs(self) -> list[OutputFile]:
+        """All files written, by file and chunk of the input."""
+        return [output for entry in self.ordered() for output in entry.outputs]
+
+    def total(self, name: str) -> Any:
+        """The sum of a count over all chunks."""
+        return sum(entry.counts.get(name, 0) for entry in self.entries.values())
+
+    def took(self, name: str) -> float:
+        """The sum, over the chunks that this job did, of what they took."""
+        return sum(entry.took.get(name, 0.0) for entry in self.entries.values())
+
+    def close(self, *, all_files: bool = True) -> Counts:
+        """Check that everything is accounted for, and sum it up.
+
+        Args:
+            all_files: whether every file must have been read; under `input.max_rows` those after the last
+                one that was need not be.
+        Raises:
+            AccountingError: a chunk is missing, line ranges have a gap, or lines in and out differ.
+            ErrorBudgetError: more lines were rejected than allowed.
+        """
+        chunks: dict[int, list[Entry]] = {}
+        for entry in self.ordered():
+            chunks.setdefault(entry.file, []).append(entry)
+        for source in self.sources:
+            if all_files or source.number <= max(chunks, default=0):
+                _check_file(source.uri, chunks.get(source.number, []))
+        files = {s.uri: _sum_up(chunks[s.number]) for s in self.sources if s.number in chunks}
+        counts = Counts(
+            lines=self.lines, rows=self.rows, rejected=dict(self.rejected.most_common()), files=files
+        )
+        counts.check("all input files")
+        self.check_budget(self.lines)
+        return counts
+
+
+def check_finished(manifest: Manifest, max_rejected_frac: float, *, strict: bool) -> None:
+    """Judge a finished output by another budget than it may have been made with.
+
+    Raises:
+        ErrorBudgetError: more lines were rejected than allowed; or any, or a file broke off, if strict.
+    """
+    counts = manifest.counts
+    if counts is None:
+        return
+    ledger = Ledger([], max_rejected_frac, rejected=Counter(counts.rejected), lines=counts.lines)
+    ledger.check_budget(counts.lines)
+    if strict:
+        if errors := count_errors(counts.rejected):
+            lines = counted(errors, "line")
+            raise ErrorBudgetError(f"{lines} rejected; input.strict allows no rejected line")
+        for sentence in manifest.details.get("broken", []):
+            raise ErrorBudgetError(f"{sentence}; input.strict allows no broken file")
+
+
+def _sum_up(entries: Iterable[Entry]) -> FileCounts:
+    lines, rows, rejected = 0, 0, Counter[str]()
+    for entry in entries:
+        lines, rows = lines + entry.lines, rows + entry.rows
+        rejected.update(entry.rejected)
+    return FileCounts(lines=lines, rows=rows, rejected=dict(rejected.most_common()))
+
+
+def _check_file(uri: str, chunks: Iterable[Entry]) -> None:
+    """The chunks of a file are there from the first to the one marked last, and their lines join up."""
+    line, number, ended = 1, 0, False
+    for entry in chunks:
+        if entry.chunk != number or entry.first_line != line:
+            raise AccountingError(
+                f"{uri}: chunk {number} from line {line} is missing; found chunk {entry.chunk} from"
+                f" line {entry.first_line}"
+            )
+        if entry.lines != entry.rows + sum(entry.rejected.values()):
+            raise AccountingError(f"{uri}: chunk {number}: {entry.lines} lines in, fewer or more out")
+        line, number, ended = line + entry.lines, number + 1, entry.last
+    if not ended:
+        raise AccountingError(f"{uri}: its end is missing; the last chunk that was written is {number - 1}")

@@ -1,0 +1,120 @@
+"""CSV and TSV: one record may take several lines where its fields are quoted."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from pipeline.ingest.parse.columns import row_table
+from pipeline.ingest.parse.formats import CARRIED_FIELDS, Dialect, Format, ParseOptions
+from pipeline.ingest.parse.records import BadRecordError, too_long
+from pipeline.ingest.parse.rejects import RejectedLine
+from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.read.cutting import Rule
+
+_Columns = dict[str, Sequence[str]]
+
+
+def parse_delimited(
+    chunk: Chunk, form: Format, options: ParseOptions, rule: Rule
+) -> tuple[pa.Table, list[RejectedLine]]:
+    """Parse a chunk of CSV. An empty field is an absent one.
+
+    Args:
+        rule: where records end.
+    Returns:
+        A table of columns.ROW_SCHEMA, and the records that are not like the header. Each is in one of them.
+    """
+    ends = rule.ends(chunk.raw)
+    fields = list(dict.fromkeys(f for f in form.fields() if f in form.dialect.columns))
+    columns: _Columns | None = None
+    rejected: list[RejectedLine] = []
+    if np.diff(ends, prepend=0).max(initial=0) <= options.max_line_bytes:
+        columns = _read_all(chunk.raw, form.dialect, fields, len(ends))
+    numbers: Any = np.arange(chunk.first_line, chunk.first_line + len(ends))
+    if columns is None:
+        columns, numbers, rejected = _read_each(
+            chunk, form.dialect, fields, ends.tolist(), options.max_line_bytes
+        )
+    absent = [""] * len(numbers)
+    named = {n: columns.get(getattr(form, n) or "", absent) for n in (*CARRIED_FIELDS, "stars")}
+    values = {n: [v or None for v in column] for n, column in named.items()}
+    texts = [columns[f] for f in form.text if f in columns]
+    joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
+    return row_table(numbers, joined or [None] * len(numbers), options.words, **values), rejected
+
+
+def _read_all(raw: bytes, dialect: Dialect, fields: list[str], records: int) -> _Columns | None:
+    """The columns of a chunk of which every record is in order; None where one is not."""
+    try:
+        table = pa_csv.read_csv(
+            pa.BufferReader(raw),
+            pa_csv.ReadOptions(column_names=dialect.columns, use_threads=False, block_size=len(raw) + 1),
+            pa_csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char='"' if dialect.quoted else False,
+                newlines_in_values=dialect.quoted,
+                ignore_empty_lines=False,
+            ),
+            pa_csv.ConvertOptions(include_columns=fields, column_types=dict.fromkeys(fields, pa.string())),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if table.num_rows != records:
+        return None
+    return {name: table[name].to_pylist() for name in fields}
+
+
+def _read_each(
+    chunk: Chunk, dialect: Dialect, fields: list[str], ends: list[int], longest: int
+) -> tuple[_Columns, list[int], list[RejectedLine]]:
+    """The slow path of a chunk with at least one odd record: none costs another."""
+    csv.field_size_limit(sys.maxsize)
+    places = {f: dialect.columns.index(f) for f in fields}
+    used = list(places.values())
+    rows, numbers, rejected = [], [], []
+    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False), start=chunk.first_line):
+        raw = chunk.raw[start:end].removesuffix(b"\n")
+        try:
+            row = _read_one(raw, dialect, used, longest)
+        except BadRecordError as error:
+            rejected.append(RejectedLine(number, start, error.reason, error.detail, raw))
+            continue
+        rows.append(row)
+        numbers.append(number)
+    return {f: [row[place] for row in rows] for f, place in places.items()}, numbers, rejected
+
+
+def _read_one(raw: bytes, dialect: Dialect, used: list[int], longest: int) -> list[str]:
+    if len(raw) > longest:
+        raise BadRecordError("line_too_long", too_long(len(raw), longest))
+    if not raw.strip(b"\r"):
+        raise BadRecordError("empty_line", "")
+    # What is not used need not be UTF-8, as where the whole chunk is read at once.
+    text = raw.decode(errors="surrogateescape").removesuffix("\r")
+    row = _split(text, dialect)
+    if len(row) != len(dialect.columns):
+        raise BadRecordError("bad_csv", f"{len(row)} fields, the header has {len(dialect.columns)}")
+    try:
+        for place in used:
+            row[place].encode()
+    except UnicodeEncodeError:
+        raise BadRecordError("bad_encoding", f"{dialect.columns[place]} is no UTF-8") from None
+    return row
+
+
+def _split(text: str, dialect: Dialect) -> list[str]:
+    if not dialect.quoted:
+        return text.split(dialect.delimiter)
+    try:
+        # The whole record at once, its line ends included; a quote out of place is a character like any.
+        rows = list(csv.reader([text], delimiter=dialect.delimiter))
+    except csv.Error as error:
+        raise BadRecordError("bad_csv", str(error)) from None
+    return [field for row in rows for field in row]

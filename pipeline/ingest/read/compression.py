@@ -1,0 +1,150 @@
+"""Decompress a dump as a stream; how it is compressed is told from its first bytes, never from its name."""
+
+from __future__ import annotations
+
+import bz2
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pipeline.ingest.read.gzipmember import GZIP_MAGIC, DamagedDataError, GzipMember, text_before_damage
+from pipeline.storage.location import Location
+from pipeline.storage.readahead import Reading
+
+_READ_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 18
+_BZIP2_PIECE_BYTES = 1 << 13
+"""Small, because the piece in which bzip2 data break is lost."""
+
+_ZSTD_PIECE_BYTES = 1 << 14
+_ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""Of a frame, or of one to be skipped, with which some writers begin."""
+
+
+class BrokenStreamError(Exception):
+    """A compressed stream that ends early or is damaged; what came before it has been handed on."""
+
+
+def decompress(stream: Any) -> Iterator[bytes]:
+    """Decompressed pieces of an open file.
+
+    Raises:
+        BrokenStreamError: the compressed data end early or are damaged, after the pieces before that.
+    """
+    head = bytes(stream.read(6))
+    stream.seek(0)
+    if head.startswith(GZIP_MAGIC):
+        return _members(stream, "gzip", GzipMember, ValueError, _PIECE_BYTES)
+    if head.startswith(b"BZh"):
+        return _members(stream, "bz2", bz2.BZ2Decompressor, OSError, _BZIP2_PIECE_BYTES)
+    if _ZSTD_MAGIC.match(head):
+        return _unzstd(stream)
+    return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
+
+
+def _members(
+    stream: Any, codec: str, new_decoder: Callable[[], Any], damage: type[Exception], piece_bytes: int
+) -> Iterator[bytes]:
+    """Members of a gzip or bz2 file one after the other; zero padding after the last one is let pass.
+
+    Args:
+        new_decoder: of one member; as the standard library's BZ2Decompressor.
+        damage: what it raises.
+    """
+    decoder, start, text_bytes = new_decoder(), None, 0
+    while data := bytes(stream.read(_READ_BYTES)):
+        while data or not (decoder.needs_input or decoder.eof):
+            if start is None:
+                data = data.lstrip(b"\0")
+                start, text_bytes = (stream.tell() - len(data), 0) if data else (None, 0)
+                continue
+            try:
+                piece = decoder.decompress(data, piece_bytes)
+            except damage as error:
+                at = stream.tell()
+                if isinstance(error, DamagedDataError):
+                    yield from text_before_damage(stream, start, text_bytes)
+                raise BrokenStreamError(f"{codec} data are damaged near byte {at}: {error}") from None
+            yield piece
+            text_bytes += len(piece)
+            data = b""
+            if decoder.eof:
+                data, decoder, start = decoder.unused_data, new_decoder(), None
+    if start is not None:
+        raise BrokenStreamError(f"{codec} data end in the middle of a stream, at byte {stream.tell()}")
+
+
+def _unzstd(stream: Any) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    # Through a Python file: the decoder closes what it reads from, and `stream` is still needed.
+    source = WatchedFile(stream)
+    decoded = pa.CompressedInputStream(source, "zstd")
+    while True:
+        try:
+            piece = bytes(decoded.read(_ZSTD_PIECE_BYTES))
+        except OSError as error:
+            if source.error is not None:
+                raise source.error from error
+            if "too much memory" in str(error):
+                raise BrokenStreamError(
+                    "zstd data need more memory than 128 MiB to unpack; pack them anew with --long=27 or less"
+                ) from None
+            raise BrokenStreamError(
+                f"zstd data are damaged or cut short near byte {stream.tell()}: {error}"
+            ) from None
+        if not piece:
+            return
+        yield piece
+
+
+class WatchedFile:
+    """An open file as Arrow takes it, which stays open, and which tells a failed read from damaged data."""
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.error: Exception | None = None
+        """That of the read that failed last."""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """As of any file."""
+        try:
+            return bytes(self._stream.read(None if size < 0 else size))
+        except Exception as error:
+            self.error = error
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As of any file."""
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        """As of any file."""
+        return int(self._stream.tell())
+
+    def close(self) -> None:
+        """Leave the file as it is."""
+
+
+def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
+    """The first decompressed bytes of a file, at most `size`; and why they are fewer, if it breaks off."""
+    held, broken = b"", None
+    with Reading(file) as stream:
+        try:
+            for piece in decompress(stream):
+                held += piece
+                if len(held) >= size:
+                    break
+        except BrokenStreamError as error:
+            broken = str(error)
+    return held[:size], broken

@@ -1,0 +1,239 @@
+"""Where records end: at every line end, or, in CSV, at every line end that is not within quotes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.arrays import IntArray
+from pipeline.ingest.read.compression import BrokenStreamError
+
+RAW_BYTES = 4096
+"""A rejected line is kept up to this length."""
+
+
+class Rule(Protocol):
+    """How text falls into records. Text is always given from the start of a record."""
+
+    def last_end(self, text: bytes) -> int:
+        """Where the last record that is surely whole ends, while more may follow; 0 if none is."""
+
+    def ends(self, text: bytes) -> IntArray:
+        """Where each record ends, its line end included, when nothing follows; the last one at the end."""
+
+    def count(self, text: bytes) -> int:
+        """How many records there are, an unfinished one at the end included."""
+
+    def most_pending(self, max_line_bytes: int) -> int:
+        """How long text may be in which no record surely ends, before it is one record that is too long."""
+
+
+class Lines:
+    """A record is a line."""
+
+    def last_end(self, text: bytes) -> int:
+        """See Rule."""
+        return text.rfind(b"\n") + 1
+
+    def ends(self, text: bytes) -> IntArray:
+        """See Rule."""
+        return _with_end(_find(text, b"\n") + 1, text)
+
+    def count(self, text: bytes) -> int:
+        """See Rule."""
+        return text.count(b"\n") + (bool(text) and not text.endswith(b"\n"))
+
+    def most_pending(self, max_line_bytes: int) -> int:
+        """See Rule."""
+        return max_line_bytes
+
+    def any_exceeds(self, text: bytes, longest: int) -> bool:
+        """Whether some line has more bytes than `longest`, its line end not counted."""
+        start = 0
+        while len(text) - start > longest:
+            # All lines that end within the next bytes are short enough.
+            end = text.rfind(b"\n", start, start + longest + 1)
+            if end < 0:
+                return True
+            start = end + 1
+        return False
+
+
+LINES = Lines()
+
+
+@dataclass(frozen=True)
+class QuotedRecords:
+    """A record of CSV, in which a quoted field may hold line ends and doubled quotes (RFC 4180).
+
+    A quote elsewhere than at the start of a field is a character like any other. So is one that opens a
+    field which does not end within `limit` bytes: else one stray quote would swallow the rest of a file.
+    """
+
+    delimiter: bytes
+    limit: int
+
+    def last_end(self, text: bytes) -> int:
+        """See Rule."""
+        ends = self._ends(text, more=True)
+        return int(ends[-1]) if len(ends) else 0
+
+    def ends(self, text: bytes) -> IntArray:
+        """See Rule."""
+        return _with_end(self._ends(text, more=False), text)
+
+    def count(self, text: bytes) -> int:
+        """See Rule."""
+        return len(self.ends(text))
+
+    def most_pending(self, max_line_bytes: int) -> int:
+        """See Rule. Up to `limit` bytes after a quote it may still be a stray one, and lines end there."""
+        return max_line_bytes + self.limit
+
+    def _ends(self, text: bytes, *, more: bool) -> IntArray:
+        newlines, quotes = _find(text, b"\n"), _find(text, b'"')
+        if not len(quotes):
+            return newlines + 1
+        fields = self._paired(text, quotes, more)
+        if fields is None:
+            fields = self._one_by_one(text, more)
+        # Within a field: behind as many starts as there are ends before it, and one more.
+        inside = np.searchsorted(fields[:, 0], newlines) > np.searchsorted(fields[:, 1], newlines)
+        return newlines[~inside] + 1
+
+    def _paired(self, text: bytes, quotes: IntArray, more: bool) -> IntArray | None:
+        """(fields, 2): where quoted fields begin and end, if every quote is in its place; else None.
+
+        Every other quote opens then. A doubled quote closes a field and opens it again.
+        """
+        unclosed = len(quotes) % 2 == 1
+        if unclosed and not more:
+            return None
+        closing = np.append(quotes[1::2], len(text)) if unclosed else quotes[1::2]
+        opening = quotes[0::2]
+        raw = np.frombuffer(text, np.uint8)
+        before = np.where(opening > 0, raw[opening - 1], ord("\n"))
+        whole = closing[:-1] if unclosed else closing
+        after = raw[np.minimum(whole + 1, len(text) - 1)]
+        after = np.where(whole + 1 < len(text), after, ord("\n"))
+        if not (_among(before, b'\n"' + self.delimiter) and _among(after, b'\r\n"' + self.delimiter)):
+            return None
+        first = np.append(True, opening[1:] != closing[:-1] + 1)
+        fields = np.stack([opening[first], closing[np.append(first[1:], True)]], axis=1)
+        return fields if np.all(fields[:, 1] - fields[:, 0] <= self.limit) else None
+
+    def _one_by_one(self, text: bytes, more: bool) -> IntArray:
+        """As `_paired`, for any text."""
+        fields, at = [], text.find(b'"')
+        while at >= 0:
+            if at and text[at - 1 : at] not in (self.delimiter, b"\n"):
+                at = text.find(b'"', at + 1)
+                continue
+            end = _closing(text, at)
+            if end is None and more and len(text) - at <= self.limit:
+                fields.append((at, len(text)))
+                break
+            if end is None or end - at > self.limit:
+                end = at
+            else:
+                fields.append((at, end))
+            at = text.find(b'"', end + 1)
+        return np.array(fields, np.int64).reshape(-1, 2)
+
+
+def _closing(text: bytes, opening: int) -> int | None:
+    at = text.find(b'"', opening + 1)
+    while at >= 0 and text[at + 1 : at + 2] == b'"':
+        at = text.find(b'"', at + 2)
+    return at if at >= 0 else None
+
+
+def _find(text: bytes, character: bytes) -> IntArray:
+    return np.flatnonzero(np.frombuffer(text, np.uint8) == ord(character))
+
+
+def _among(values: npt.NDArray[np.uint8], allowed: bytes) -> bool:
+    return bool(np.isin(values, np.frombuffer(allowed, np.uint8)).all())
+
+
+def _with_end(ends: IntArray, text: bytes) -> IntArray:
+    return ends if not text or (len(ends) and ends[-1] == len(text)) else np.append(ends, len(text))
+
+
+def first_records(text: bytes, most: int, rule: Rule) -> bytes:
+    """The first records of some text, at most so many."""
+    return text if rule.count(text) <= most else text[: int(rule.ends(text)[most - 1])]
+
+
+def cut_records(
+    pieces: Iterable[bytes], chunk_bytes: int, rule: Rule, max_line_bytes: int
+) -> Iterator[tuple[bytes, int]]:
+    """Join pieces of a stream and cut them after the last record that ends in every `chunk_bytes` of it.
+
+    Yields:
+        Text of whole records, and 0; or the beginning of one record that is much longer than
+        `max_line_bytes`, and how many more bytes it has, which are never held in memory at once.
+    Raises:
+        BrokenStreamError: that of `pieces`, after all that came before it, an unfinished record included.
+    """
+    tail = b""
+    dropped: int | None = None
+    broken: BrokenStreamError | None = None
+    filled = _exact(pieces, chunk_bytes)
+    while True:
+        try:
+            piece = next(filled, b"")
+        except BrokenStreamError as error:
+            broken, piece = error, b""
+        if not piece:
+            break
+        if dropped is not None:
+            end = piece.find(b"\n") + 1
+            dropped += end or len(piece)
+            if not end:
+                continue
+            yield tail, dropped
+            tail, dropped, piece = b"", None, piece[end:]
+        tail += piece
+        cut = rule.last_end(tail)
+        if cut:
+            yield tail[:cut], 0
+            tail = tail[cut:]
+        if len(tail) > rule.most_pending(max_line_bytes):
+            dropped = len(tail) - RAW_BYTES
+            tail = tail[:RAW_BYTES]
+    if tail:
+        yield tail, dropped or 0
+    if broken:
+        raise broken
+
+
+def _exact(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of `size`, the last one shorter; a break comes after what precedes it."""
+    parts: list[bytes] = []
+    held = 0
+    broken: BrokenStreamError | None = None
+    iterator = iter(pieces)
+    while True:
+        try:
+            piece = next(iterator, None)
+        except BrokenStreamError as error:
+            broken, piece = error, None
+        if piece is None:
+            break
+        parts.append(piece)
+        held += len(piece)
+        if held >= size:
+            joined = b"".join(parts)
+            full = len(joined) // size * size
+            for start in range(0, full, size):
+                yield joined[start : start + size]
+            parts, held = [joined[full:]], len(joined) - full
+    if held:
+        yield b"".join(parts)
+    if broken:
+        raise broken

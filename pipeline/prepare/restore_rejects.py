@@ -1,0 +1,205 @@
+"""The lines of the rows that deduplication took out, found by reading the dumps once more.
+
+Which rows go is known only when equal texts have come together, and to carry every line that far would
+double what is shuffled. So the rows that go are sorted by where they stand, and met again on the way
+through their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import AccountingError, InputError
+from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.parse.formats import Format, ParseOptions
+from pipeline.ingest.parse.parse import Places
+from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.stream import ReadPlan, read_source
+from pipeline.progress import Reporter
+from pipeline.rundir.manifest import OutputFile
+from pipeline.rundir.parts import write_part
+from pipeline.runtime.malloc import release_freed_memory
+from pipeline.runtime.pools import Pool
+from pipeline.runtime.ray_data import map_batches, table_dataset, task_dataset
+from pipeline.storage.location import locate
+
+REMOVED = "removed"
+"""Folder of the output while prepare runs: rows that deduplication took out."""
+
+REMOVED_SCHEMA = pa.schema(
+    [
+        ("file", pa.int32()),
+        ("line", pa.int64()),
+        ("reason", pa.dictionary(pa.int32(), pa.string())),
+        ("detail", pa.string()),
+    ]
+)
+
+_RANGE_LINES = 1 << 16
+"""Lines of the input whose removed rows one process holds at a time."""
+
+_MOST_RANGES = 4096
+_PARTS_A_TASK = 16
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The lines of all files, one after the other, in ranges of so many; plain data."""
+
+    firsts: tuple[int, ...]
+    """How many lines stand before each file, and how many there are."""
+    width: int
+
+    @classmethod
+    def of(cls, lines: Sequence[int]) -> Ranges:
+        """For files of so many lines each."""
+        firsts = [0, *np.cumsum(lines).tolist()]
+        return cls(tuple(firsts), max(_RANGE_LINES, -(-firsts[-1] // _MOST_RANGES)))
+
+    def edges(self) -> list[int]:
+        """The first place of each range but the first; at least one, as Ray would else sample them."""
+        return list(range(self.width, max(self.firsts[-1], self.width + 1), self.width))
+
+    def places(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+        """(N,) how many lines of the input stand before each row of a table of REMOVED_SCHEMA."""
+        firsts = np.array(self.firsts, np.int64)
+        return np.asarray(firsts[rows["file"].to_numpy()] + rows["line"].to_numpy() - 1)
+
+    def of_file(self, file: int) -> range:
+        """Numbers of the ranges that a file has lines in."""
+        first, end = self.firsts[file : file + 2]
+        return range(first // self.width, -(-end // self.width))
+
+
+@dataclass(frozen=True)
+class Restore:
+    """What the tasks need; plain data."""
+
+    output: str
+    read: ReadPlan
+    options: ParseOptions
+    ranges: Ranges
+
+    def load(self, parts: list[str]) -> pa.Table:
+        """Some parts of REMOVED_SCHEMA as one table, with a column `place`."""
+        release_freed_memory()
+        rows = pa.concat_tables([_read(self.output, name) for name in parts]).unify_dictionaries()
+        return rows.append_column("place", pa.array(self.ranges.places(rows)))
+
+    def write_range(self, rows: pa.Table) -> pa.Table:
+        """Write the rows of a range in order, and hand on which range it is."""
+        release_freed_memory()
+        if not rows.num_rows:
+            return pa.table({"range": pa.array([], pa.int64())})
+        number = rows["place"][0].as_py() // self.ranges.width
+        rows = rows.sort_by("place").select(REMOVED_SCHEMA.names)
+        write_part(locate(self.output), _range_name(number), rows, temporary=True)
+        return pa.table({"range": [number]})
+
+    def read_file(self, source: Source, found: frozenset[int]) -> Iterator[pa.Table]:
+        """Write the rejects of a file to rejects/, a range at a time, and hand on what was written.
+
+        Args:
+            found: the ranges that have rows.
+        """
+        release_freed_memory()
+        chunks = read_source(source, self.read)
+        chunk = next(chunks)
+        for number in self.ranges.of_file(source.number):
+            rows = self._removed(source.number, number) if number in found else REMOVED_SCHEMA.empty_table()
+            rejects = []
+            while rows.num_rows:
+                here = int(np.searchsorted(rows["line"].to_numpy(), chunk.first_line + chunk.lines))
+                if here:
+                    rejects.append(self._with_lines(rows.slice(0, here), chunk, source))
+                    rows = rows.slice(here)
+                elif (following := next(chunks, None)) is not None:
+                    chunk = following
+                else:
+                    raise InputError(
+                        f"{source.uri}: has changed while it was read: line {rows['line'][0]} is gone; give"
+                        " the same command again"
+                    )
+            if rejects:
+                table = pa.concat_tables(rejects).unify_dictionaries().combine_chunks()
+                name = f"rejects/duplicates-{source.number:05d}-{number:05d}.parquet"
+                written = write_part(locate(self.output), name, table)
+                del table
+                release_freed_memory()
+                yield pa.table({"output": [written.model_dump_json()]})
+
+    def _removed(self, file: int, number: int) -> pa.Table:
+        """Rows of a range that are of one file, in order of line."""
+        rows = _read(self.output, _range_name(number)).combine_chunks()
+        files = rows["file"].to_numpy()
+        first, end = np.searchsorted(files, [file, file + 1]).tolist()
+        return rows.slice(first, end - first)
+
+    def _with_lines(self, rows: pa.Table, chunk: Chunk, source: Source) -> pa.Table:
+        """Rows of a chunk as a table of rejects.REJECT_SCHEMA."""
+        assert isinstance(source.form, Format)
+        places = Places(chunk, source.form, self.options)
+        rejects = []
+        columns = (rows[name].to_pylist() for name in ("line", "reason", "detail"))
+        for line, reason, detail in zip(*columns, strict=True):
+            offset, raw = places.find(line)
+            rejects.append(RejectedLine(line, offset, reason, detail, raw))
+        return reject_table(source.uri, chunk.byte_offset, rejects)
+
+
+def _range_name(number: int) -> str:
+    return f"{REMOVED}/range-{number:05d}.parquet"
+
+
+def _read(output: str, name: str) -> pa.Table:
+    with locate(output).child(name).open_input() as file:
+        return pq.read_table(file, schema=REMOVED_SCHEMA)
+
+
+def restore_lines(
+    parts: list[OutputFile], sources: list[Source], work: Restore, pool: Pool, reporter: Reporter
+) -> list[OutputFile]:
+    """Write removed rows to rejects/, each with its line as it stands in the dump.
+
+    Args:
+        parts: files of REMOVED_SCHEMA in the output, in any order.
+        sources: files of the input that have rows in them.
+    Raises:
+        InputError: a file of the input cannot be read any more, or has changed.
+        AccountingError: not every row was written.
+    """
+    rows = sum(p.rows or 0 for p in parts)
+    if not rows:
+        return []
+    found = frozenset(_sort(parts, work, pool))
+    # By name: a task that runs twice writes the same file twice.
+    outputs: dict[str, OutputFile] = {}
+    done = 0
+    dataset = task_dataset([partial(work.read_file, source, found) for source in sources], pool)
+    with reporter.meter("rejects") as meter:
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for output in map(OutputFile.model_validate_json, batch["output"].to_pylist()):
+                outputs[output.path] = output
+            done = sum(o.rows or 0 for o in outputs.values())
+            meter.update(done, done / rows)
+            reporter.refresh()
+    if done != rows:
+        raise AccountingError(f"{work.output}: {rows} rows were duplicates, {done} of them are in rejects/")
+    return [outputs[path] for path in sorted(outputs)]
+
+
+def _sort(parts: list[OutputFile], work: Restore, pool: Pool) -> list[int]:
+    """From parts in the order of texts to ranges in the order of the dumps; which ones there are."""
+    names = [p.path for p in parts]
+    groups = [names[i : i + _PARTS_A_TASK] for i in range(0, len(names), _PARTS_A_TASK)]
+    dataset = table_dataset(work.load, groups, pool).sort("place", boundaries=work.ranges.edges())
+    dataset = map_batches(dataset, work.write_range, pool, batch_size=None)
+    return [n for batch in dataset.iter_batches(batch_size=None) for n in batch["range"].tolist()]

@@ -1,0 +1,94 @@
+"""What a split by user or by product goes by, and where the dumps have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import Config
+from pipeline.errors import InputError
+from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
+from pipeline.ingest.parse.parse import parse_chunk
+from pipeline.ingest.stream import ReadPlan, read_source
+
+KEY_COLUMNS = {"user": "user_id", "product": "asin"}
+"""`split.by` → the column of columns.ROW_SCHEMA that the split goes by."""
+
+_CHUNK_BYTES = 1 << 18
+_CHUNKS = 16
+"""So many are looked into for a line that can be read."""
+_THREADS = 16
+
+
+def keys_of(rows: pa.Table, by: str) -> pa.Array:
+    """(N,) string, the key of each row; null where it has none, or nothing but white space."""
+    keys = rows[KEY_COLUMNS[by]].combine_chunks()
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(keys), ""), None, keys)
+
+
+def only_used(form: Format, config: Config) -> Format:
+    """The format without the fields that prepare makes no use of: they are passed over, not read."""
+    used = {KEY_COLUMNS.get(config.split.by), "timestamp", "verified" if config.input.verified_only else None}
+    return replace(form, **dict.fromkeys(set(CARRIED_FIELDS) - used))  # type: ignore[arg-type]
+
+
+def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> list[Source]:
+    """The sources, as a split by user or by product reads them.
+
+    The product of a dump that tells variants from products is in place of the variant, unless that is the
+    column that the settings name; the rows of prepare do not keep it.
+
+    Raises:
+        InputError: the split goes by user or product, and the files have none.
+    """
+    by = config.split.by
+    if by not in KEY_COLUMNS:
+        return sources
+    if by == "product" and any(isinstance(s.form, Format) and s.form.product for s in sources):
+        with ThreadPoolExecutor(_THREADS) as pool:
+            look = partial(_by_product, named=config.input.asin, options=options)
+            sources = list(pool.map(look, sources))
+    lacking = None
+    for source in sources:
+        found = _has_keys(source, by, options)
+        if found:
+            return sources
+        lacking = lacking or (source if found is False else None)
+    if lacking is None:
+        return sources
+    column = KEY_COLUMNS[by]
+    raise InputError(
+        f"{lacking.uri}: split.by={by}, but no line at the start of this or another file has a {by}; name the"
+        f" column with --set input.{column}=…, or choose --set split.by=text"
+    )
+
+
+def _by_product(source: Source, named: str | None, options: ParseOptions) -> Source:
+    form = source.form
+    if not isinstance(form, Format) or form.product is None or form.asin == named:
+        return source
+    if form.product in form.fields():
+        return source
+    by_product = replace(source, form=replace(form, asin=form.product, product=None))
+    return by_product if _has_keys(by_product, "product", options) else source
+
+
+def _has_keys(source: Source, by: str, options: ParseOptions) -> bool | None:
+    """Whether any of the first lines has a key; None where no line can be read."""
+    for rows in _first_rows(source, options):
+        if rows.num_rows:
+            return bool(keys_of(rows, by).null_count < rows.num_rows)
+    return None
+
+
+def _first_rows(source: Source, options: ParseOptions) -> Iterator[pa.Table]:
+    assert isinstance(source.form, Format)
+    plan = ReadPlan(_CHUNK_BYTES, max_line_bytes=options.max_line_bytes)
+    for _, chunk in zip(range(_CHUNKS), read_source(source, plan), strict=False):
+        yield parse_chunk(chunk, source.form, options)[0]

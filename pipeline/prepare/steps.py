@@ -1,0 +1,85 @@
+"""The first pass of prepare, a chunk at a time: rows encoded and assigned to splits, or rejected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import SplitConfig
+from pipeline.ingest.clean.rows import Recipe, keep_lines
+from pipeline.ingest.clean.text import key_hash, text_hash
+from pipeline.ingest.ledger import Entry
+from pipeline.ingest.parse.columns import repeated
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.parse.rejects import reject_table
+from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.stream import Batch, to_chunk
+from pipeline.ingest.tokenize.encode import load_encoder
+from pipeline.prepare.buckets import BUCKET_SCHEMA
+from pipeline.prepare.split import Boundary, assign, assign_by_time
+from pipeline.prepare.split_keys import KEY_COLUMNS, keys_of
+from pipeline.rundir.parts import part_name, write_part, write_rejects
+from pipeline.storage.location import locate
+
+ENCODED = "encoded"
+"""Folder of the output while prepare runs: rows on their way to their splits."""
+
+KEYLESS = "rows_without_key"
+"""Count of the rows that have no user, or product, where the split goes by that."""
+
+
+@dataclass(frozen=True)
+class ChunkEncoder:
+    """What a worker needs to encode a chunk; plain data."""
+
+    output: str
+    forms: dict[int, Format]
+    """The format of each file of the input."""
+    recipe: Recipe
+    tokenizer: str
+    split: SplitConfig
+    boundary: Boundary | None
+
+    def encode_chunk(self, table: pa.Table) -> pa.Table:
+        """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
+        chunk = to_chunk(table)
+        kept = keep_lines(chunk, self.forms[chunk.file], self.recipe)
+        rows = self._encode(chunk, kept.rows)
+        rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
+        batch = Batch.of(chunk, rows, rejects, {KEYLESS: self._count_keyless(kept.rows)})
+        output = locate(self.output)
+        outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
+        if rows.num_rows:
+            name = f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}"
+            outputs.append(write_part(output, name, rows, temporary=True))
+        return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
+
+    def _encode(self, chunk: Chunk, kept: pa.Table) -> pa.Table:
+        """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
+        texts = kept["text"].combine_chunks()
+        encoded = load_encoder(self.tokenizer, self.recipe.max_length)(texts)
+        hashes = text_hash(texts)
+        columns = {
+            "source": repeated(chunk.source, kept.num_rows),
+            "line": kept["line"],
+            "text_hash": hashes[:, 0],
+            "text_hash_low": hashes[:, 1],
+            **{name: kept[name] for name in ("stars", "label", "timestamp")},
+            **{name: encoded[name] for name in encoded.column_names},
+            "split": self._assign(chunk, kept, hashes[:, 0]),
+            "file": np.full(kept.num_rows, chunk.file, np.int32),
+        }
+        return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
+
+    def _count_keyless(self, kept: pa.Table) -> int:
+        return keys_of(kept, self.split.by).null_count if self.split.by in KEY_COLUMNS else 0
+
+    def _assign(self, chunk: Chunk, kept: pa.Table, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+        if self.split.by == "time":
+            return assign_by_time(kept["timestamp"].cast(pa.int64()).to_numpy(), self.split)
+        if self.split.by in KEY_COLUMNS:
+            hashes = key_hash(keys_of(kept, self.split.by), hashes)
+        return assign(hashes, kept["line"].to_numpy(), chunk.file, self.split, self.boundary)

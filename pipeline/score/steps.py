@@ -1,0 +1,191 @@
+"""What is done to a chunk before and after the model: encode, and commit what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import pyarrow as pa
+
+from pipeline.errors import InputError, OutputError
+from pipeline.ingest.clean.labels import WORDS
+from pipeline.ingest.clean.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
+from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.ledger import Entry
+from pipeline.ingest.parse.columns import repeated
+from pipeline.ingest.parse.formats import ENCODED, Format
+from pipeline.ingest.parse.ipc import from_ipc
+from pipeline.ingest.parse.parse import Places, no_rows
+from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.stream import Batch, ReadPlan, batch_table, read_source, to_batch, to_chunk
+from pipeline.ingest.tokenize.encode import load_encoder
+from pipeline.model.card import ModelCard
+from pipeline.rundir.parts import part_name, write_part, write_rejects
+from pipeline.runtime.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
+from pipeline.score.part_metadata import account_metadata
+from pipeline.storage.location import locate
+
+_SAMPLE_CHUNK_BYTES = 1 << 18
+_SAMPLE_CHUNKS = 32
+
+
+@dataclass(frozen=True)
+class ChunkWork:
+    """What a task needs to encode or write a chunk; plain data."""
+
+    output: str
+    forms: dict[int, Format | str]
+    """The format of each file of the input."""
+    recipe: Recipe
+    tokenizer: str
+    card: ModelCard
+    run: str
+    """Of which run the parts are, see Run.key."""
+    model: str
+    """Fingerprint of the model."""
+    guard: CrashGuard = UNGUARDED
+    """Records the attempts at encoding and writing each chunk."""
+
+    def encode_chunk(self, table: pa.Table) -> pa.Table:
+        """The rows of a chunk, encoded.
+
+        Raises:
+            InputError: workers crashed over it, and it cannot be set aside, as its lines are in no dump.
+        """
+        start = time.monotonic()
+        chunk = to_chunk(table)
+        with self.guard.attempt("encode", chunk.file, chunk.chunk) as crashes:
+            if crashes >= MAX_CRASHES and self.forms[chunk.file] == ENCODED:
+                raise InputError(f"{chunk.source}: chunk {chunk.chunk}: {crash_message(crashes, 'encode')}")
+            if crashes >= MAX_CRASHES:
+                batch = self._set_aside(chunk, crash_message(crashes, "encode"))
+            else:
+                batch = self.encode(chunk)
+        took = {"encode_s": time.monotonic() - start, "encoded_s": time.time()}
+        return batch_table(replace(batch, took=took))
+
+    def encode(self, chunk: Chunk) -> Batch:
+        """The rows of a chunk with their token ids, and what was rejected of it."""
+        form = self.forms[chunk.file]
+        if form == ENCODED:
+            rows, rejects = _carried_only(from_ipc(chunk.raw), self.card), None
+        else:
+            assert isinstance(form, Format)
+            kept = keep_lines(chunk, form, self.recipe)
+            rows = _encode(kept.rows, chunk.source, self.tokenizer, self.recipe)
+            rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
+        return Batch.of(chunk, rows, rejects)
+
+    def _set_aside(self, chunk: Chunk, why: str) -> Batch:
+        """A chunk whose lines are all rejected."""
+        form = self.forms[chunk.file]
+        assert isinstance(form, Format)
+        places = Places(chunk, form, self.recipe.parse_options())
+        lines = range(chunk.first_line, chunk.first_line + chunk.lines)
+        found = ((line, *places.find(line)) for line in lines)
+        rejected = [RejectedLine(line, offset, "worker_died", why, raw) for line, offset, raw in found]
+        rows = _encode(no_rows(), chunk.source, self.tokenizer, self.recipe)
+        return Batch.of(chunk, rows, reject_table(chunk.source, chunk.byte_offset, rejected))
+
+    def first_rows(self, sources: Iterable[Source], most: int) -> pa.Array:
+        """(N,) list<int32>: token ids of the first rows of the input; fewer where that has not so many, or
+        begins with long stretches of lines that are none."""
+        found: list[pa.Array] = []
+        read = ReadPlan(_SAMPLE_CHUNK_BYTES, max_line_bytes=self.recipe.max_line_bytes)
+        chunks = (chunk for source in sources for chunk in read_source(source, read))
+        for chunk in islice(chunks, _SAMPLE_CHUNKS):
+            found.append(self.encode(chunk).rows["input_ids"].combine_chunks())
+            if sum(map(len, found)) >= most:
+                break
+        return pa.concat_arrays(found or [pa.array([], pa.list_(pa.int32()))]).slice(0, most)
+
+    def write_chunk(self, table: pa.Table) -> pa.Table:
+        """Commit a scored chunk, its rejects first, and hand on its account.
+
+        The part is there also where no row is left: it stands for the chunk.
+
+        Raises:
+            OutputError: it cannot be written, or workers crashed over it.
+        """
+        batch = to_batch(table)
+        with self.guard.attempt("write", batch.file, batch.chunk) as crashes:
+            if crashes >= MAX_CRASHES:
+                part = locate(self.output).child(part_name(batch.file, batch.chunk))
+                raise OutputError(f"{part.uri}: {crash_message(crashes, 'write')}")
+            return self._write(batch)
+
+    def _write(self, batch: Batch) -> pa.Table:
+        start = time.monotonic()
+        output = locate(self.output)
+        if batch.rejects is not None and batch.rejects["raw"].null_count:
+            batch = replace(batch, rejects=self._with_lines(batch, batch.rejects))
+        outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
+        entry = Entry.of(batch, outputs)
+        # How long it took is not kept: a second attempt writes the same bytes.
+        metadata = account_metadata(entry, self.run, self.model, batch.source)
+        part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
+        took = batch.took | {"write_s": time.monotonic() - start}
+        return pa.table({"entry": [replace(entry, outputs=[*outputs, part], took=took).to_json()]})
+
+    def _with_lines(self, batch: Batch, rejects: pa.Table) -> pa.Table:
+        """Rejected lines, those that only the model's step rejected with what stands in the dump.
+
+        That step has no more than their numbers; so the file is read once more, up to them.
+        """
+        form = self.forms[batch.file]
+        if not isinstance(form, Format):
+            # Rows that prepare encoded; their lines are not in this input.
+            return rejects
+        rows = rejects.to_pylist()
+        wanted = sorted(row["line"] for row in rows if row["raw"] is None)
+        source = Source(batch.file, batch.source, 0, form)
+        found = self._find_lines(source, form, wanted)
+        lines = []
+        for row in rows:
+            offset, raw = found.get(row["line"], (row["byte_offset"], row["raw"]))
+            lines.append(RejectedLine(row["line"], offset, row["reason"], row["detail"], raw))
+        return reject_table(batch.source, 0, lines)
+
+    def _find_lines(
+        self, source: Source, form: Format, wanted: list[int]
+    ) -> dict[int, tuple[int | None, bytes]]:
+        """Offset in the file and content of some lines, by their numbers, which rise."""
+        found: dict[int, tuple[int | None, bytes]] = {}
+        options = self.recipe.parse_options()
+        for chunk in read_source(source, ReadPlan(_SAMPLE_CHUNK_BYTES, None, options.max_line_bytes)):
+            places = Places(chunk, form, options)
+            while len(found) < len(wanted) and wanted[len(found)] < chunk.first_line + chunk.lines:
+                line = wanted[len(found)]
+                offset, raw = places.find(line)
+                at = None if offset is None or chunk.byte_offset is None else chunk.byte_offset + offset
+                found[line] = at, raw
+            if len(found) == len(wanted):
+                break
+        return found
+
+
+def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.Table:
+    encoded = load_encoder(tokenizer, recipe.max_length)(rows["text"].combine_chunks())
+    columns = {
+        "source": repeated(source, rows.num_rows),
+        "line": rows["line"],
+        **{name: rows[name] for name in CARRIED},
+        **({TRUE_LABEL: rows["word"]} if recipe.words else {}),
+        **{name: encoded[name] for name in ("input_ids", "num_tokens", "truncated")},
+    }
+    return pa.table(columns)
+
+
+def _carried_only(rows: pa.Table, card: ModelCard) -> pa.Table:
+    """Rows that prepare encoded, with the columns that rows of a dump have; unknown ones are null."""
+    types = {"asin": pa.string(), "user_id": pa.string(), "timestamp": pa.timestamp("ms", tz="UTC")}
+    types["verified"] = pa.bool_()
+    columns = {"source": rows["source"], "line": rows["line"]}
+    columns |= {name: pa.nulls(rows.num_rows, kind) for name, kind in types.items()}
+    columns["stars"] = rows["stars"]
+    if card.scheme == WORDS:
+        columns[TRUE_LABEL] = pa.array(card.labels, pa.string()).take(rows["label"])
+    return pa.table(columns | {n: rows[n] for n in ("input_ids", "num_tokens", "truncated")})

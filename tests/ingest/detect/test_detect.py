@@ -1,0 +1,284 @@
+"""Every known dump is recognised by the fields of its first records, and read by them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import InputConfig, LabelsConfig
+from pipeline.errors import InputError
+from pipeline.ingest.detect.detect import detect_format
+from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.parse.formats import FORMATS, ParseOptions
+from pipeline.ingest.parse.parse import parse_chunk
+from pipeline.ingest.read.chunks import read_chunks
+from pipeline.storage.location import locate
+
+DAY = "2014-07-03T00:00:00+00:00"
+R2014 = {
+    "reviewerID": "A1",
+    "asin": "B1",
+    "helpful": [2, 3],
+    "reviewText": 'It\'s "fine" \\ ok',
+    "overall": 4.0,
+    "summary": "Fine",
+    "unixReviewTime": 1404345600,
+    "reviewTime": "07 3, 2014",
+}
+R2018 = {
+    "overall": 4.0,
+    "vote": "1,234",
+    "verified": True,
+    "reviewTime": "07 3, 2014",
+    "reviewerID": "A1",
+    "asin": "B1",
+    "style": {"Size:": " M"},
+    "reviewText": 'It\'s "fine" \\ ok',
+    "summary": "Fine",
+    "unixReviewTime": 1404345600,
+}
+R2023 = {
+    "rating": 4.0,
+    "title": "Fine",
+    "text": 'It\'s "fine" \\ ok',
+    "images": [],
+    "asin": "B1",
+    "parent_asin": "B0",
+    "user_id": "A1",
+    "timestamp": 1404345600000,
+    "helpful_vote": 2,
+    "verified_purchase": True,
+}
+YELP = {
+    "review_id": "x",
+    "user_id": "A1",
+    "business_id": "B1",
+    "stars": 4.0,
+    "useful": 0,
+    "text": 'It\'s "fine" \\ ok',
+    "date": "2014-07-03 00:00:00",
+}
+US = {
+    "marketplace": "US",
+    "customer_id": "A1",
+    "product_id": "B1",
+    "star_rating": "4",
+    "verified_purchase": "Y",
+    "review_headline": "Fine",
+    "review_body": 'It\'s "fine" \\ ok',
+    "review_date": "2014-07-03",
+}
+KNOWN = {
+    "amazon_2014": R2014,
+    "amazon_2018": R2018,
+    "amazon_2023": R2023,
+    "yelp": YELP,
+    "amazon_us_reviews": US,
+}
+
+
+def rows_of(file: Path, config: InputConfig | None = None) -> tuple[Any, list[dict[str, Any]], list[Any]]:
+    form = detect_format(locate(file), config or InputConfig())
+    assert form is not None
+    (chunk,) = read_chunks(locate(file), 0, form.dialect.cutting(1 << 20))
+    rows, rejected = parse_chunk(chunk, form, ParseOptions(" | "))
+    return form, rows.to_pylist(), rejected
+
+
+def check(name: str, row: dict[str, Any]) -> None:
+    summary = "" if name == "yelp" else "Fine | "
+    assert row["text"] == summary + 'It\'s "fine" \\ ok'
+    assert (row["asin"], row["user_id"], row["stars"]) == ("B1", "A1", 4.0)
+    assert row["timestamp"].isoformat() == DAY
+    assert row["verified"] is (None if name in ("amazon_2014", "yelp") else True)
+
+
+def test_every_format_has_an_example_here() -> None:
+    assert set(KNOWN) == {f.name for f in FORMATS}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_a_known_format_in_json(tmp_path: Path, name: str, start: bytes) -> None:
+    (tmp_path / "a").write_bytes(start + json.dumps(KNOWN[name]).encode() + b"\n")
+    form, (row,), rejected = rows_of(tmp_path / "a")
+    assert (form.name, str(form.dialect), rejected) == (name, "JSON lines", [])
+    check(name, row)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_format_with_every_value_a_string(tmp_path: Path, name: str) -> None:
+    strings = {k: v if isinstance(v, (list, dict)) else str(v) for k, v in KNOWN[name].items()}
+    (tmp_path / "a").write_text(json.dumps(strings) + "\n")
+    form, (row,), _ = rows_of(tmp_path / "a")
+    assert form.name == name
+    check(name, row)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_format_in_python_literals(tmp_path: Path, name: str) -> None:
+    lines = [repr(KNOWN[name]), "{'reviewText': ", "", "[1]", "__import__('os').getcwd()", "{'a': 1, **{}}"]
+    lines += ["(" * 500 + ")" * 500, "{'overall': '\\ud800'}", "-" * 5000 + "1", "{'a': " + "9" * 5000 + "}"]
+    (tmp_path / "a").write_text("\n".join(lines) + "\n")
+    form, rows, rejected = rows_of(tmp_path / "a")
+    assert (form.name, str(form.dialect)) == (name, "Python literals")
+    check(name, rows[0])
+    assert [r["line"] for r in rows] == [1, 8]
+    reasons = {r.line: r.reason for r in rejected}
+    assert reasons.pop(3) == "empty_line"
+    assert reasons.pop(4) == "not_an_object"
+    assert set(reasons.values()) == {"bad_python"}
+    assert set(reasons) == {2, 5, 6, 7, 9, 10}
+
+
+def test_python_literals_of_any_text_are_read_back(tmp_path: Path) -> None:
+    texts = ["tab\tand\nline", "it's", 'say "x"', "both ' and \"", "back\\slash \\d", "é ☃ 🙂", "\x00\x1b"]
+    (tmp_path / "a").write_text("".join(repr(R2014 | {"reviewText": t}) + "\n" for t in texts))
+    _, rows, rejected = rows_of(tmp_path / "a")
+    assert rejected == []
+    assert [r["text"] for r in rows] == [f"Fine | {t}" for t in texts]
+
+
+def test_mixed_files_are_each_read_in_their_own_format(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(R2018) + "\n")
+    (tmp_path / "b.jsonl").write_text(json.dumps(R2023) + "\n")
+    (tmp_path / "c.json").write_text(repr(R2014) + "\n")
+    (tmp_path / "d.tsv").write_text("\t".join(US) + "\n" + "\t".join(US.values()) + "\n")
+    (tmp_path / "e.json").write_text("")
+    sources = find_sources([locate(f) for f in sorted(tmp_path.iterdir())], InputConfig())
+    assert [s.form_name for s in sources] == [
+        "amazon_2018, JSON lines",
+        "amazon_2023, JSON lines",
+        "amazon_2014, Python literals",
+        "amazon_us_reviews, TSV",
+        "amazon_2018, JSON lines",
+    ]
+
+
+def test_other_columns_can_be_named_and_known_names_are_taken(tmp_path: Path) -> None:
+    record = {"rev": "good", "mark": 3, "asin": "B1", "who": "A9", "date": "2014-07-03", "ok": "yes"}
+    (tmp_path / "a").write_text(json.dumps(record) + "\n")
+    config = InputConfig(text=("rev",), stars="mark", user_id="who", verified="ok")
+    form, (row,), _ = rows_of(tmp_path / "a", config)
+    assert form.name == "by columns"
+    assert (row["text"], row["stars"], row["asin"], row["user_id"]) == ("good", 3.0, "B1", "A9")
+    assert (row["timestamp"].isoformat(), row["verified"]) == (DAY, True)
+    with pytest.raises(InputError, match=r"input\.user_id=whom, but no line has this field"):
+        rows_of(tmp_path / "a", config.model_copy(update={"user_id": "whom"}))
+
+
+def test_seconds_and_milliseconds_are_told_apart(tmp_path: Path) -> None:
+    times = [1404345600, 1404345600000, "1404345600", "1404345600000", 1404345600.0, 0, -1, 10**17, "x", None]
+    (tmp_path / "a").write_text("".join(json.dumps(R2018 | {"unixReviewTime": t}) + "\n" for t in times))
+    _, rows, _ = rows_of(tmp_path / "a")
+    found = [r["timestamp"] and r["timestamp"].isoformat() for r in rows]
+    assert found[:5] == [DAY] * 5
+    assert found[5:7] == ["1970-01-01T00:00:00+00:00", "1969-12-31T23:59:59+00:00"]
+    assert found[7:] == [None, None, None]
+
+
+def test_labels_that_are_words_must_be_among_those_of_the_first_lines(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text('{"body": "x", "kind": "pos"}\n{"body": "y", "kind": "neg"}\n')
+    config = InputConfig(text=("body",), stars="kind")
+    for words in (None, ("good", "bad")):
+        with pytest.raises(
+            InputError, match=r"labels that its first lines have in kind are neg,pos; .*words="
+        ):
+            detect_format(locate(tmp_path / "a"), config, labels=LabelsConfig(scheme="words", words=words))
+    with pytest.raises(InputError, match=r"kind holds no stars but words, as neg, pos; .*scheme=words"):
+        detect_format(locate(tmp_path / "a"), config)
+    labels = LabelsConfig(scheme="words", words=("neg", "pos"))
+    assert detect_format(locate(tmp_path / "a"), config, labels=labels) is not None
+
+
+def lines_of(*records: Any) -> bytes:
+    return b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in records)
+
+
+PYTHON_LINES = lines_of(*(repr(R2014).encode() for _ in range(20)))
+CSV_LINES = b"overall,reviewText\n" + b"5,plain\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("data", "dialect"),
+    [
+        (lines_of(R2014) + PYTHON_LINES, "Python literals"),
+        (b"{}\n" + PYTHON_LINES, "Python literals"),
+        (lines_of(*[R2018] * 3, *[json.dumps(R2018).encode()[:-2]] * 9), "JSON lines"),
+        (b'overall,reviewText\n5,"a\n{}\nb"\n' + CSV_LINES[19:], "CSV"),
+        (b'{"reviewText": "' + b"x" * 20_000_000 + b'"}\n' + lines_of(R2018), "JSON lines"),
+        (b'"' + b"x" * 20_000_000 + b'"\n' + lines_of(R2018), "JSON lines"),
+        (lines_of(R2018 | {"reviewText": "x" * 300_000}), "JSON lines"),
+    ],
+    ids=[
+        "one of JSON",
+        "an empty one",
+        "most broken",
+        "in a quoted text",
+        "long",
+        "long and odd",
+        "one long",
+    ],
+)
+def test_the_syntax_of_most_lines_is_that_of_the_file(data: bytes, dialect: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(data)
+    form = detect_format(locate(tmp_path / "a"), InputConfig())
+    assert form is not None
+    assert str(form.dialect) == dialect
+
+
+def test_quotes_far_down_in_a_file_are_seen(tmp_path: Path) -> None:
+    plain = b"".join(b"5\tplain %d\n" % i for i in range(1000))
+    (tmp_path / "a").write_bytes(b"overall\treviewText\n" + plain + b'5\t"two\nlines"\n' * 9)
+    form = detect_format(locate(tmp_path / "a"), InputConfig())
+    assert form is not None
+    assert form.dialect.quoted
+
+
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (CSV_LINES.replace(b"\n", b"\r"), "carriage return alone"),
+        (CSV_LINES.replace(b"\n", b"\r") + b"\n", "carriage return alone"),
+        (lines_of(R2018, R2018).replace(b"\n", b"\r"), "carriage return alone"),
+        ('{"overall": 5.0, "reviewText": "café"}\n'.encode("latin1") * 9, "no UTF-8 text"),
+        (lines_of(R2018).decode().encode("utf-16-le"), "UTF-16 or UTF-32"),
+        (lines_of(R2018).decode().encode("utf-32"), "UTF-32"),
+        (lines_of(R2018).decode().encode("utf-16"), "UTF-16"),
+        (b"[" + b",\n".join([json.dumps(R2018).encode()] * 9) + b"]\n", "a JSON array"),
+        (lines_of(*[json.dumps(R2018, indent=1).encode()] * 3), "objects over several lines"),
+        (b'"' + b"x" * 400_000 + b'"\n', "its first line, of more than"),
+    ],
+)
+def test_what_is_no_dump_is_refused_with_what_to_do(data: bytes, advice: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(InputError, match=advice):
+        detect_format(locate(tmp_path / "a"), InputConfig())
+
+
+def test_parquet_within_gzip_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"overall": [5.0], "reviewText": ["good"]}), tmp_path / "a")
+    (tmp_path / "b").write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
+    with pytest.raises(InputError, match="unpack it"):
+        detect_format(locate(tmp_path / "b"), InputConfig())
+
+
+def test_named_columns_are_for_the_files_that_have_them(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(b"rank,body\n5,fine\n1,poor\n")
+    (tmp_path / "amazon.json").write_bytes(lines_of(R2018))
+    (tmp_path / "other.csv").write_bytes(b"points,words\n5,fine\n")
+    own, amazon, other = (locate(tmp_path / n) for n in ("own.csv", "amazon.json", "other.csv"))
+    config = InputConfig(text=("body",), stars="rank")
+    forms = [s.form for s in find_sources([own, amazon], config)]
+    assert [(f.text, f.stars) for f in forms] == [(("body",), "rank"), (("summary", "reviewText"), "overall")]
+    # A slip of the pen, or a file in no known format: the column is missing.
+    with pytest.raises(InputError, match=r"input\.text=body, but no line has this field"):
+        find_sources([amazon], config)
+    with pytest.raises(InputError, match=r"other\.csv: input\.text=body"):
+        find_sources([own, other], config)

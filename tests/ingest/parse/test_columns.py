@@ -1,0 +1,102 @@
+"""Values of whatever kind as typed columns: nothing that a dump can hold is too odd for one."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timezone
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.ingest.parse.columns import (
+    as_text,
+    as_word,
+    flag_array,
+    id_array,
+    row_table,
+    star_array,
+    time_array,
+    word_array,
+)
+
+ENDLESS = int("f" * 5000, 16)
+"""More digits than Python writes out."""
+
+
+def days(*values: Any) -> list[str | None]:
+    found = time_array(list(values)).to_pylist()
+    return [t and t.date().isoformat() for t in found]
+
+
+def test_values_of_absurd_size_and_halves_of_surrogate_pairs_are_values() -> None:
+    odd = [ENDLESS, "a\ud800b", "x", None]
+    written = "0x" + "f" * 5000
+    assert as_text(ENDLESS) == as_word(ENDLESS) == written
+    assert id_array(odd).to_pylist() == word_array(odd).to_pylist() == [written, "a?b", "x", None]
+    assert flag_array([*odd, "yes"]).to_pylist() == [None] * 4 + [True]
+    assert time_array(odd).null_count == 4
+    stars = star_array([*odd, "5", 4]).to_pylist()
+    assert (stars[3], stars[4:]) == (None, [5.0, 4.0])
+    assert np.isnan(stars[:3]).all()
+
+
+def test_an_id_is_the_same_whatever_ids_stand_beside_it() -> None:
+    assert id_array([" B1 ", ""]).to_pylist() == [" B1 ", ""]
+    assert id_array([" B1 ", "", 7, 7.0, True]).to_pylist() == [" B1 ", "", "7", "7", "true"]
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\t"])
+def test_blank_stars_are_absent(blank: str) -> None:
+    assert star_array([blank, 5]).to_pylist() == [None, 5.0]
+
+
+def test_what_stands_in_the_place_of_stars_is_kept_if_it_is_no_number() -> None:
+    others = dict.fromkeys(("asin", "user_id", "timestamp", "verified"), [None] * 5)
+    stars = [5, "5 stars", None, "", "4"]
+    table = row_table(range(5), ["x"] * 5, False, stars=stars, **others)
+    assert table["word"].to_pylist() == [None, "5 stars", None, None, None]
+    assert table["stars"].to_pylist()[2:] == [None, None, 4.0]
+    table = row_table(range(5), ["x"] * 5, False, stars=[1, 2, None, 4.5, 9], **others)
+    assert table["word"].null_count == 5
+
+
+def test_dates_of_every_year() -> None:
+    years = ["0001-01-01", "1969-12-31", "5138-11-17", "9999-12-31"]
+    assert days(*years) == years
+    assert days("9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00") == [None, None]
+    assert time_array(["2015-08-31 12:00:00.001", "1969-12-31 23:59:59.999"]).cast(
+        pa.int64()
+    ).to_pylist() == [
+        1441022400001,
+        -1,
+    ]
+
+
+def test_eight_digits_can_be_a_date() -> None:
+    assert days("20160901", 20160901, 20160901.0, " 19900101 ") == ["2016-09-01"] * 3 + ["1990-01-01"]
+    assert days(20160901, 21001231) == ["2016-09-01", "2100-12-31"]
+    # What reads as no date, or as one that no review is of, is a number of seconds.
+    assert days(20161301, "20160931", 20160901.5) == ["1970-08-22"] * 3
+    assert days(19891231, 21010101) == ["1970-08-19", "1970-09-01"]
+
+
+@pytest.mark.parametrize(
+    ("times", "found"),
+    [
+        (pa.array([0, 2**31 - 1], pa.int32()).view(pa.date32()), ["1970-01-01", None]),
+        (pa.array([0, 2**62], pa.int64()).view(pa.timestamp("us", tz="Foo/Bar")), ["1970-01-01", None]),
+        (pa.array([0, -(2**63)], pa.int64()).view(pa.timestamp("ms")), ["1970-01-01", None]),
+        (pa.array([0, 1], pa.int32()).view(pa.time32("s")), [None, None]),
+        (pa.array([0, 1], pa.int64()).view(pa.time64("us")), [None, None]),
+        (pa.array([0, 1], pa.int64()).view(pa.duration("ms")), [None, None]),
+        (pa.array([date(2015, 8, 31), None]), ["2015-08-31", None]),
+        (pa.array([datetime(2015, 8, 31, tzinfo=timezone.utc), None]), ["2015-08-31", None]),
+    ],
+    ids=lambda a: str(getattr(a, "type", "")),
+)
+def test_times_of_arrow_that_are_no_times_are_absent(times: pa.Array, found: list[str | None]) -> None:
+    for column in (times, pa.chunked_array([times])):
+        ms = time_array(column)
+        assert ms.type == pa.timestamp("ms", tz="UTC")
+        assert [t and t.date().isoformat() for t in ms.to_pylist()] == found

@@ -1,0 +1,224 @@
+"""CSV and TSV: what a writer wrote is read back, and no record costs another."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import InputConfig
+from pipeline.errors import InputError
+from pipeline.ingest.detect.detect import detect_format
+from pipeline.ingest.parse.formats import Format, ParseOptions
+from pipeline.ingest.parse.parse import Places, parse_chunk
+from pipeline.ingest.read.chunks import Cutting, read_chunks
+from pipeline.storage.location import locate
+
+HEADER = ["id", "title", "body", "rank"]
+CONFIG = InputConfig(text=("title", "body"), stars="rank", asin="id")
+OPTIONS = ParseOptions(" | ")
+
+US_REVIEWS = (
+    "marketplace\tcustomer_id\treview_id\tproduct_id\tproduct_parent\tproduct_title\tproduct_category"
+    "\tstar_rating\thelpful_votes\ttotal_votes\tvine\tverified_purchase\treview_headline\treview_body"
+    "\treview_date\n"
+)
+
+
+def write(folder: Path, rows: list[list[str]], **options: Any) -> Any:
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n", **options).writerows(rows)
+    (folder / "a.csv").write_bytes(out.getvalue().encode())
+    return locate(folder / "a.csv")
+
+
+def read(file: Any, form: Format, chunk_bytes: int = 64) -> tuple[list[dict[str, Any]], list[Any]]:
+    """All rows and rejects, chunk by chunk, and a check that every record is in one of them, in its place."""
+    whole = file.read_bytes()
+    rows, rejected, line = [], [], 1
+    for chunk in read_chunks(file, 0, form.dialect.cutting(chunk_bytes)):
+        table, gone = parse_chunk(chunk, form, OPTIONS)
+        assert chunk.first_line == line
+        assert table.num_rows + len(gone) == chunk.lines
+        line += chunk.lines
+        places = Places(chunk, form, OPTIONS)
+        for number in table["line"].to_pylist():
+            offset, raw = places.find(number)
+            assert offset is not None
+            assert whole[chunk.byte_offset + offset :].startswith(raw)
+        rows += table.to_pylist()
+        rejected += gone
+    return rows, rejected
+
+
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=12)
+
+
+@given(
+    table=st.lists(st.tuples(cells, cells, cells, st.integers(1, 5).map(str)), min_size=1, max_size=8),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    chunk_bytes=st.sampled_from([1, 64, 1 << 20]),
+)
+def test_what_a_writer_wrote_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, table: list[Any], delimiter: str, chunk_bytes: int
+) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    rows = [list(row) for row in table]
+    file = write(folder, [HEADER, *rows], delimiter=delimiter, quoting=csv.QUOTE_ALL)
+    form = detect_format(file, CONFIG.model_copy(update={"quoted": True}))
+    assert form is not None
+    assert (form.dialect.delimiter, form.dialect.columns) == (delimiter, tuple(HEADER))
+    found, rejected = read(file, form, chunk_bytes)
+    assert rejected == []
+    assert [(r["asin"], r["text"], r["stars"]) for r in found] == [
+        (a or None, " | ".join(x for x in (b, c) if x) or None, float(d)) for a, b, c, d in rows
+    ]
+    assert [r["line"] for r in found] == list(range(1, len(rows) + 1))
+
+
+def test_a_bad_record_leaves_with_its_reason_and_costs_no_other(tmp_path: Path) -> None:
+    lines = [
+        b"id,title,body,rank",
+        b'B1,"Nice, really","two\nlines and a ""quote""",5',
+        b"B2,too few",
+        b"B3,a,b,1,too many",
+        b"",
+        b"B4,\xff,b,2",
+        b"\xff5,a,b,3",
+        b"B6," + b"x" * (2 << 20) + b",b,3",
+        b"B7,,,4",
+        b'B8,5" wide,b,4\r',
+    ]
+    (tmp_path / "a.csv").write_bytes(b"\n".join(lines) + b"\n")
+    file = locate(tmp_path / "a.csv")
+    form = detect_format(file, CONFIG)
+    assert form is not None
+    for chunk_bytes in (64, 4 << 20):
+        rows, rejected = read(file, form, chunk_bytes)
+        assert [(r["line"], r["asin"], r["text"], r["stars"]) for r in rows] == [
+            (1, "B1", 'Nice, really | two\nlines and a "quote"', 5.0),
+            (8, "B7", None, 4.0),
+            (9, "B8", '5" wide | b', 4.0),
+        ]
+        assert [(r.line, r.reason) for r in rejected] == [
+            (2, "bad_csv"),
+            (3, "bad_csv"),
+            (4, "empty_line"),
+            (5, "bad_encoding"),
+            (6, "bad_encoding"),
+            (7, "line_too_long"),
+        ]
+        assert [r.raw for r in rejected[:5]] == [lines[2], lines[3], lines[4], lines[5], lines[6]]
+        assert rejected[0].detail == "2 fields, the header has 4"
+        assert rejected[5].raw[:100] == lines[7][:100]
+
+
+def us_review(stars: object, headline: str, body: str, day: str) -> str:
+    return f"US\t77\tR1\tB00\t9\tBelt\tApparel\t{stars}\t0\t0\tN\tY\t{headline}\t{body}\t{day}\n"
+
+
+def test_amazon_us_reviews_have_no_quotes(tmp_path: Path) -> None:
+    text = US_REVIEWS + us_review(5, '"Best" belt', 'It is 5" wide, "really', "2015-08-31")
+    text += us_review(1, '"Bad"', "no; never<br />again", "2014-01-02") + us_review("x", "", "b", "soon")
+    (tmp_path / "a.tsv").write_text(text * 3)
+    file = locate(tmp_path / "a.tsv")
+    form = detect_format(file, InputConfig())
+    assert form is not None
+    assert (form.name, str(form.dialect), form.dialect.quoted) == ("amazon_us_reviews", "TSV", False)
+    rows, rejected = read(file, form)
+    assert rejected == []
+    assert [r["text"] for r in rows[:3]] == [
+        '"Best" belt | It is 5" wide, "really',
+        '"Bad" | no; never<br />again',
+        "b",
+    ]
+    # A header in the middle is a row whose stars are no number.
+    assert [r["stars"] == r["stars"] for r in rows[:4]] == [True, True, False, False]
+
+
+def test_the_fields_of_an_amazon_us_review(tmp_path: Path) -> None:
+    text = US_REVIEWS + us_review(5, "a", "b", "2015-08-31")
+    (tmp_path / "a.tsv").write_text(text)
+    file = locate(tmp_path / "a.tsv")
+    form = detect_format(file, InputConfig())
+    assert form is not None
+    ((row,), rejected) = read(file, form)
+    assert rejected == []
+    assert (row["asin"], row["user_id"], row["stars"], row["verified"]) == ("B00", "77", 5.0, True)
+    assert row["timestamp"].isoformat() == "2015-08-31T00:00:00+00:00"
+    assert row["text"] == "a | b"
+
+
+def test_a_tsv_that_pandas_wrote_has_quotes(tmp_path: Path) -> None:
+    rows = [HEADER, ["B1", "t", 'she said "no"\tand left\nat once', "5"], ["B2", "u", "v", "4"]]
+    file = write(tmp_path, rows, delimiter="\t")
+    form = detect_format(file, CONFIG)
+    assert form is not None
+    assert form.dialect.quoted
+    found, rejected = read(file, form)
+    assert rejected == []
+    assert [r["text"] for r in found] == ['t | she said "no"\tand left\nat once', "u | v"]
+
+
+def test_columns_can_be_named_where_there_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbf"2","Great","really, ""good"""\n"1","Bad","x"\n')
+    file = locate(tmp_path / "a.csv")
+    config = InputConfig(columns=("rank", "title", "body"), text=("title", "body"), stars="rank")
+    form = detect_format(file, config)
+    assert form is not None
+    rows, rejected = read(file, form)
+    assert rejected == []
+    assert [(r["stars"], r["text"]) for r in rows] == [(2.0, 'Great | really, "good"'), (1.0, "Bad | x")]
+    with pytest.raises(InputError, match=r"fields are .*input\.columns=… if its first line is no header"):
+        detect_format(file, InputConfig())
+    with pytest.raises(InputError, match=r"names 2 columns, but its first line has 3: 2, Great, really"):
+        detect_format(file, config.model_copy(update={"columns": ("rank", "title")}))
+
+
+def test_a_file_with_one_column_is_read_if_it_is_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("body\nfine, I think\nbad\n")
+    file = locate(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="neither JSON lines, nor CSV"):
+        detect_format(file, InputConfig(), need_stars=False)
+    (tmp_path / "a.csv").write_text('body\n"fine, I think"\nbad\n')
+    form = detect_format(file, InputConfig(text=("body",)), need_stars=False)
+    assert form is not None
+    rows, _ = read(file, form)
+    assert [r["text"] for r in rows] == ["fine, I think", "bad"]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("body,body,rank\na,b,3\n")
+    with pytest.raises(InputError, match=r"two columns are called 'body'; .*input\.columns"):
+        detect_format(locate(tmp_path / "a.csv"), InputConfig(text=("body",), stars="rank"))
+
+
+def test_quoted_line_ends_keep_records_whole_for_any_chunk(tmp_path: Path) -> None:
+    rows = [[f"B{i}", "t", f'line\n{i},\n"quoted"\n' * (i % 4), str(i % 5 + 1)] for i in range(300)]
+    file = write(tmp_path, [HEADER, *rows])
+    form = detect_format(file, CONFIG)
+    assert form is not None
+    whole = read(file, form, 1 << 20)
+    assert len(whole[0]) == 300
+    assert whole[1] == []
+    for chunk_bytes in (1, 7, 100, 4096):
+        assert read(file, form, chunk_bytes) == whole
+
+
+def test_a_gz_of_csv_that_is_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+    import gzip
+
+    rows = [[f"B{i}", "t", f"some text, number {i * i}", str(i % 5 + 1)] for i in range(2000)]
+    plain = write(tmp_path, [HEADER, *rows]).read_bytes()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(plain)[:-3000])
+    file = locate(tmp_path / "a.gz")
+    form = detect_format(file, CONFIG)
+    assert form is not None
+    chunks = list(read_chunks(file, 0, Cutting(4096, start_bytes=form.dialect.start_bytes)))
+    assert chunks[-1].broken
+    assert plain[form.dialect.start_bytes :].startswith(b"".join(c.raw for c in chunks))

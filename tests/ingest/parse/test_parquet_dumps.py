@@ -1,0 +1,401 @@
+"""Dumps in Parquet: typed columns of every kind, chunk by chunk."""
+
+from __future__ import annotations
+
+import decimal
+import gzip
+import json
+import random
+import uuid
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import InputConfig, LabelsConfig
+from pipeline.errors import InputError
+from pipeline.ingest.clean.labels import label_scheme
+from pipeline.ingest.clean.rows import Recipe, keep_lines
+from pipeline.ingest.detect.detect import detect_format
+from pipeline.ingest.parse.formats import Format, ParseOptions
+from pipeline.ingest.parse.parquet import read_parquet_chunks
+from pipeline.ingest.parse.parse import Places, parse_chunk
+from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.read.compression import WatchedFile
+from pipeline.storage.location import Location, locate
+
+DAY = datetime(2015, 8, 31, 12, tzinfo=timezone.utc)
+
+
+def write(folder: Path, columns: dict[str, Any], **options: Any) -> Location:
+    pq.write_table(pa.table(columns), folder / "a.parquet", **options)
+    return locate(folder / "a.parquet")
+
+
+def read(file: Location, config: InputConfig, chunk_bytes: int = 1 << 20) -> list[dict[str, Any]]:
+    form = detect_format(file, config)
+    assert form is not None
+    rows: list[dict[str, Any]] = []
+    for chunk in read_parquet_chunks(file, 0, form, chunk_bytes):
+        table, rejected = parse_chunk(chunk, form, ParseOptions(" | "))
+        assert rejected == []
+        rows += table.to_pylist()
+    return rows
+
+
+def test_the_2023_format_in_parquet(tmp_path: Path) -> None:
+    columns = {
+        "rating": [5.0, 1.0],
+        "title": ["Fine", None],
+        "text": ["good", "bad"],
+        "images": [[{"url": "x"}], []],
+        "asin": ["B1", "B2"],
+        "user_id": ["A1", None],
+        "timestamp": [1441022400000, 1441022400001],
+        "verified_purchase": [True, False],
+    }
+    first, second = read(write(tmp_path, columns), InputConfig())
+    assert (first["text"], first["stars"], first["asin"], first["verified"]) == (
+        "Fine | good",
+        5.0,
+        "B1",
+        True,
+    )
+    assert first["timestamp"].isoformat() == "2015-08-31T12:00:00+00:00"
+    assert (second["text"], second["user_id"], second["line"]) == ("bad", None, 2)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([DAY], pa.timestamp("us", tz="UTC")),
+        pa.array([DAY.replace(tzinfo=None)], pa.timestamp("ns")),
+        pa.array([int(DAY.timestamp())], pa.int64()),
+        pa.array([DAY.timestamp() * 1000], pa.float64()),
+        pa.array(["2015-08-31 12:00:00"]),
+        pa.array([date(2015, 8, 31)], pa.date32()),
+    ],
+    ids=lambda a: str(a.type),
+)
+def test_times_of_every_kind(tmp_path: Path, times: pa.Array) -> None:
+    config = InputConfig(text=("body",), stars="rank", timestamp="when")
+    (row,) = read(write(tmp_path, {"body": ["x"], "rank": [3], "when": times}), config)
+    hour = 0 if pa.types.is_date(times.type) else 12
+    assert row["timestamp"] == DAY.replace(hour=hour)
+
+
+@pytest.mark.parametrize(
+    "stars",
+    [
+        pa.array([4], pa.int8()),
+        pa.array([4.0], pa.float64()),
+        pa.array(["4.0"]),
+        pa.array(["4"]).dictionary_encode(),
+        pa.array([decimal.Decimal("4.00")]),
+        pa.array(["4"], pa.large_string()),
+    ],
+    ids=lambda a: str(a.type),
+)
+def test_stars_of_every_kind(tmp_path: Path, stars: pa.Array) -> None:
+    config = InputConfig(text=("body",), stars="rank")
+    body = pa.array([b"x"], pa.binary())
+    (row,) = read(write(tmp_path, {"body": body, "rank": stars}), config)
+    assert (row["stars"], row["text"]) == (4.0, "x")
+
+
+def test_rows_come_in_chunks_of_about_the_size_asked_for(tmp_path: Path) -> None:
+    columns = {"body": [f"text number {i}" for i in range(5000)], "rank": [i % 5 + 1 for i in range(5000)]}
+    file = write(tmp_path, columns | {"ballast": ["y" * 1000] * 5000}, row_group_size=700)
+    config = InputConfig(text=("body",), stars="rank")
+    form = detect_format(file, config)
+    assert isinstance(form, Format)
+    chunks = list(read_parquet_chunks(file, 4, form, 16 << 10))
+    assert [c.chunk for c in chunks] == list(range(len(chunks)))
+    assert [c.last for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert 4 < len(chunks) < 50
+    assert sum(c.lines for c in chunks) == 5000
+    assert [r["line"] for r in read(file, config, 16 << 10)] == list(range(1, 5001))
+    assert chunks == list(read_parquet_chunks(file, 4, form, 16 << 10))
+    few = list(read_parquet_chunks(file, 4, form, 16 << 10, max_lines=1001))
+    assert sum(c.lines for c in few) == 1001
+    assert few[-1].last
+
+
+def test_chunks_are_cut_by_what_rows_hold_and_not_by_what_they_take_in_the_file(tmp_path: Path) -> None:
+    # One text that is stored once, or rows with a picture each.
+    texts = {"body": ["x" * 1000] * 3000, "rank": [1] * 3000}
+    pictures = {"body": ["x"] * 3000, "rank": [1] * 3000, "picture": [random.randbytes(2000)] * 3000}
+    sizes = []
+    for columns, options in ((texts, {}), (pictures, {"compression": "none", "use_dictionary": False})):
+        file = write(tmp_path, columns, **options)
+        form = detect_format(file, InputConfig(text=("body",), stars="rank"))
+        assert form is not None
+        sizes.append([c.lines for c in read_parquet_chunks(file, 0, form, 64 << 10)])
+    assert max(sizes[0]) <= 66
+    assert sizes[1] == [3000]
+
+
+def test_rejected_rows_have_no_place_and_are_kept_as_json(tmp_path: Path) -> None:
+    columns = {"body": ["fine", " ", None], "rank": [9, 1, 2]}
+    file = write(tmp_path, columns)
+    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert form is not None
+    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    kept = keep_lines(chunk, form, Recipe(" ", 32, False, label_scheme("stars")))
+    assert kept.rows.num_rows == 0
+    table = reject_table(chunk.source, chunk.byte_offset, kept.rejected)
+    assert table["byte_offset"].to_pylist() == [None] * 3
+    assert table["reason"].to_pylist() == ["stars_out_of_range", "empty_text", "missing_text"]
+    assert table["raw"].to_pylist()[0] == b'{"body": "fine", "rank": 9}'
+
+
+def test_text_that_is_no_utf8_is_rejected(tmp_path: Path) -> None:
+    file = write(tmp_path, {"body": pa.array([b"ok", b"\xff"], pa.binary()), "rank": [1, 2]})
+    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert form is not None
+    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    rows, rejected = parse_chunk(chunk, form, ParseOptions())
+    assert rows["line"].to_pylist() == [1]
+    assert [(r.line, r.reason) for r in rejected] == [(2, "bad_encoding")]
+
+
+def test_an_empty_file_and_one_of_other_columns(tmp_path: Path) -> None:
+    file = write(tmp_path, {"body": pa.array([], pa.string()), "rank": pa.array([], pa.int8())})
+    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert form is not None
+    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    assert (chunk.lines, chunk.last, chunk.broken) == (0, True, None)
+    assert parse_chunk(chunk, form, ParseOptions())[0].num_rows == 0
+    with pytest.raises(InputError, match="no known review format; its fields are body, rank"):
+        detect_format(file, InputConfig())
+
+
+def test_damage_within_ends_in_a_broken_chunk(tmp_path: Path) -> None:
+    columns = {"body": [f"text {i * i}" for i in range(4000)], "rank": [1] * 4000}
+    file = write(tmp_path, columns, row_group_size=1000, compression="zstd")
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    group = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(2).column(0)
+    start = group.data_page_offset
+    data[start : start + 400] = b"\xff" * 400
+    (tmp_path / "a.parquet").write_bytes(bytes(data))
+    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert form is not None
+    chunks: list[Chunk] = list(read_parquet_chunks(file, 0, form, 4 << 10))
+    assert chunks[-1].last
+    assert "Parquet data are damaged" in (chunks[-1].broken or "")
+    assert 0 < sum(c.lines for c in chunks) <= 2000
+
+
+BODY = InputConfig(text=("body",), stars="rank", asin="id", timestamp="when")
+BAD = pa.array([b"caf\xe9", b"4"] * 150, pa.binary())
+
+
+def parsed(file: Location, config: InputConfig = BODY) -> tuple[list[dict[str, Any]], list[RejectedLine]]:
+    form = detect_format(file, config)
+    assert form is not None
+    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    table, rejected = parse_chunk(chunk, form, ParseOptions())
+    numbers = sorted([*table["line"].to_pylist(), *(r.line for r in rejected)])
+    assert numbers == list(range(1, chunk.lines + 1))
+    return table.to_pylist(), rejected
+
+
+def columns(rows: int, **others: Any) -> dict[str, Any]:
+    plain = {"body": ["x"] * rows, "rank": [3] * rows, "id": ["B1"] * rows, "when": [1441022400] * rows}
+    return plain | others
+
+
+@pytest.mark.parametrize("field", ["body", "rank", "id", "when"])
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())],
+    ids=str,
+)
+def test_a_column_said_to_be_text_need_not_be_utf8(tmp_path: Path, field: str, kind: pa.DataType) -> None:
+    if kind == pa.string():
+        bad = BAD.view(pa.string())
+    elif kind == pa.large_string():
+        bad = BAD.cast(pa.large_binary()).view(pa.large_string())
+    elif kind == pa.string_view():
+        bad = BAD.view(pa.string()).cast(pa.string_view())
+    else:
+        bad = BAD.view(pa.string()).dictionary_encode()
+    rows, rejected = parsed(write(tmp_path, columns(300, **{field: bad})))
+    assert [r["line"] for r in rows] == list(range(2, 301, 2))
+    assert {(r.reason, r.detail) for r in rejected} == {("bad_encoding", f"{field} is no UTF-8")}
+    assert [r.line for r in rejected] == list(range(1, 300, 2))
+    assert json.loads(rejected[0].raw)[field] == "caf\ufffd"
+
+
+def test_a_column_that_is_not_used_may_hold_anything(tmp_path: Path) -> None:
+    others = {
+        "bad": BAD.view(pa.string()),
+        "far": pa.array([2**31 - 1] * 300, pa.int32()).view(pa.date32()),
+        "zone": pa.array([0] * 300, pa.int64()).view(pa.timestamp("us", tz="Foo/Bar")),
+        "nested": pa.array([[b"\xff"]] * 300, pa.list_(pa.binary())),
+    }
+    rows, rejected = parsed(write(tmp_path, columns(300, **others)))
+    assert (len(rows), rejected) == (300, [])
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+def test_bytes_are_text_in_every_column(tmp_path: Path, kind: pa.DataType) -> None:
+    stored = {n: pa.array([v], pa.binary()).cast(kind) for n, v in (("rank", b"5"), ("id", b"B1"))}
+    stored |= {"body": pa.array(["é".encode()], kind), "when": pa.array([b"2015-08-31"], kind)}
+    (row,), _ = parsed(write(tmp_path, stored))
+    assert (row["text"], row["stars"], row["asin"]) == ("é", 5.0, "B1")
+    assert row["timestamp"].date() == date(2015, 8, 31)
+
+
+def test_labels_in_bytes_are_words(tmp_path: Path) -> None:
+    file = write(tmp_path, columns(2, rank=pa.array([b"neg", b"pos"], pa.binary())))
+    labels = LabelsConfig(scheme="words", words=("neg", "pos"))
+    form = detect_format(file, BODY, labels=labels)
+    assert form is not None
+    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    scheme = label_scheme("words", ("neg", "pos"))
+    kept = keep_lines(chunk, form, Recipe(" ", 32, False, scheme, words=True))
+    assert kept.rows["label"].to_pylist() == [0, 1]
+    with pytest.raises(InputError, match="rank holds no stars but words, as neg, pos"):
+        detect_format(file, BODY)
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [
+        (pa.array([7], pa.int64()), "7"),
+        (pa.array([7.0]), "7"),
+        (pa.array([decimal.Decimal(12345678901234567890)], pa.decimal128(20, 0)), "12345678901234567890"),
+        (pa.array([uuid.UUID(int=5).bytes], pa.uuid()), "00000000-0000-0000-0000-000000000005"),
+        (pa.array([b"B12"], pa.binary(3)), "B12"),
+        (pa.array([True]), "true"),
+        (pa.array([date(2015, 8, 31)]), "2015-08-31"),
+        (pa.array([["B1"]]), None),
+        (pa.nulls(1), None),
+    ],
+    ids=lambda a: str(getattr(a, "type", "")),
+)
+def test_ids_of_every_kind(tmp_path: Path, ids: pa.Array, found: str | None) -> None:
+    (row,), _ = parsed(write(tmp_path, columns(1, id=ids)))
+    assert row["asin"] == found
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array([5], pa.int32()).view(pa.time32("ms")),
+        pa.array([5], pa.int64()).view(pa.time64("us")),
+        pa.array([5], pa.int64()).view(pa.duration("us")),
+        pa.array([2**31 - 1], pa.int32()).view(pa.date32()),
+        pa.array([2**62], pa.int64()).view(pa.timestamp("us", tz="Foo/Bar")),
+    ],
+    ids=lambda a: str(a.type),
+)
+@pytest.mark.parametrize("field", ["body", "rank", "id", "when"])
+def test_odd_times_in_any_column_cost_no_row(tmp_path: Path, times: pa.Array, field: str) -> None:
+    file = write(tmp_path, columns(1, **{field: times}))
+    form = detect_format(file, BODY, need_stars=False)
+    assert form is not None
+    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    kept = keep_lines(chunk, form, Recipe(" ", 32, False, label_scheme("stars"), needs_timestamp=True))
+    is_null = pa.types.is_duration(times.type)
+    reasons = {"when": "missing_timestamp", "rank": "missing_stars" if is_null else "stars_out_of_range"}
+    if is_null:
+        reasons["body"] = "missing_text"
+    assert [r.reason for r in kept.rejected] == [reason for f, reason in reasons.items() if f == field]
+    assert field in json.loads(Places(chunk, form, ParseOptions()).find(1)[1])
+
+
+def test_times_of_an_unknown_zone_are_those_of_utc(tmp_path: Path) -> None:
+    times = pa.array([DAY.replace(tzinfo=None)], pa.timestamp("us")).view(pa.timestamp("us", tz="Foo/Bar"))
+    (row,), _ = parsed(write(tmp_path, columns(1, when=times)))
+    assert row["timestamp"] == DAY
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    names = ["body", "rank", "body", "other", "other"]
+    table = pa.table([pa.array(["x"]), pa.array([3]), pa.array(["y"]), pa.array([1]), pa.array([2])], names)
+    pq.write_table(table, tmp_path / "a")
+    file = locate(tmp_path / "a")
+    with pytest.raises(InputError, match="two columns are called 'body'; write it anew with other names"):
+        detect_format(file, InputConfig(text=("body",), stars="rank"))
+    pq.write_table(table.select([1, 2, 3, 4]), tmp_path / "a")
+    assert [r["text"] for r in read(file, InputConfig(text=("body",), stars="rank"))] == ["y"]
+
+
+def test_a_footer_that_tells_of_other_rows_than_there_are(tmp_path: Path) -> None:
+    file = write(tmp_path, columns(300))
+    form = detect_format(file, BODY)
+    assert form is not None
+    data = (tmp_path / "a.parquet").read_bytes()
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    for told in (301, 299):
+        # Thrift writes a number n as 2n, seven bits a byte.
+        seen = [bytes([2 * n & 127 | 128, 2 * n >> 7]) for n in (300, told)]
+        changed = data[:start] + data[start:].replace(*seen, 1)
+        (tmp_path / "a.parquet").write_bytes(changed)
+        assert pq.read_metadata(tmp_path / "a.parquet").num_rows == told
+        (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+        assert (chunk.lines, chunk.last) == (300, True)
+        assert chunk.broken == f"Parquet data are damaged after 300 rows: its footer tells of {told}"
+
+
+def test_a_read_that_fails_is_no_damage_and_cuts_no_chunk_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, columns(3000, body=[str(i) for i in range(3000)]), row_group_size=500)
+    form = detect_format(file, BODY)
+    assert form is not None
+    whole = list(read_parquet_chunks(file, 0, form, 16 << 10))
+    left = 0
+
+    class Failing(WatchedFile):
+        def read(self, size: int = -1) -> bytes:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                self.error = OSError("the network is down")
+                raise self.error
+            return super().read(size)
+
+    monkeypatch.setattr("pipeline.ingest.parse.parquet.WatchedFile", Failing)
+    seen = []
+    for reads in range(1000):
+        left, chunks = reads, []
+        try:
+            for chunk in read_parquet_chunks(file, 0, form, 16 << 10):
+                chunks.append(chunk)
+        except InputError as error:
+            seen.append(str(error))
+            assert chunks == whole[: len(chunks)]
+        else:
+            break
+    assert chunks == whole
+    assert set(seen) == {f"{file.uri}: cannot be read: the network is down"}
+
+
+def test_what_is_no_whole_parquet_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = write(tmp_path, columns(300))
+    form = detect_format(file, BODY)
+    assert form is not None
+    whole = (tmp_path / "a.parquet").read_bytes()
+    advice = "get it anew, or leave it out"
+    for content, words in (
+        (whole[:-20], advice),
+        (whole[:-12] + b"\xff" * 4 + whole[-8:], advice),
+        (whole[:8], advice),
+        (gzip.compress(whole), "compressed as a whole; unpack it"),
+    ):
+        (tmp_path / "a.parquet").write_bytes(content)
+        with pytest.raises(InputError, match=words) as found:
+            detect_format(file, BODY)
+        assert str(found.value).startswith(f"{file.uri}: a damaged Parquet file: ") == (words == advice)
+        with pytest.raises(InputError) as again:
+            list(read_parquet_chunks(file, 0, form, 1 << 20))
+        assert "a damaged Parquet file: " in str(again.value)
+        assert str(again.value) == str(found.value) or words != advice
+        assert str(found.value).isprintable()

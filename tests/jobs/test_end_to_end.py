@@ -1,0 +1,364 @@
+"""The whole line on one small dump: prepare, train, score, evaluate, as the jobs call them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import score as score_job
+from jobs.cli import raised_in_worker
+from pipeline.errors import ModelError, OutputError, SettingError
+from pipeline.evaluate import stage as evaluate_stage
+from pipeline.evaluate.baseline import compare
+from pipeline.ingest.ledger import Ledger
+from pipeline.prepare import stage as prepare_stage
+from pipeline.progress import Reporter
+from pipeline.rundir.claim import State, check_output
+from pipeline.rundir.manifest import read_manifest, read_run
+from pipeline.runtime.pools import Cluster, Node
+from pipeline.score import stage as score_stage
+from pipeline.score.verify import verify
+from pipeline.storage.location import locate
+from pipeline.storage.objectstore import TEMPORARY_MARK
+from pipeline.train import stage as train_stage
+from tests.main_job import STAGES, Outputs
+
+pytestmark = pytest.mark.ray
+
+
+def read_split(outputs: Outputs, split: str) -> pa.Table:
+    manifest = read_manifest(locate(outputs.data), "prepare")
+    parts = [o.path for o in manifest.outputs if o.path.startswith(f"{split}/")]
+    return pa.concat_tables([pq.read_table(outputs.data / p) for p in parts])
+
+
+def read_scores(folder: Path) -> pa.Table:
+    manifest = read_manifest(locate(folder), "score")
+    table = pa.concat_tables([pq.read_table(folder / o.path) for o in manifest.outputs if "/" not in o.path])
+    table = table.set_column(0, "source", table["source"].cast(pa.string()))
+    return table.sort_by([("source", "ascending"), ("line", "ascending")]).replace_schema_metadata()
+
+
+def test_every_stage_leaves_a_manifest_with_the_agreed_keys(outputs: Outputs) -> None:
+    keys = {"stage", "version", "config", "config_digest", "inputs", "outputs", "model_fingerprint"}
+    keys |= {"counts", "seconds", "environment"}
+    for folder, stage in STAGES.items():
+        manifest = json.loads((outputs.base / folder / "manifest.json").read_text())
+        assert keys <= manifest.keys()
+        assert manifest["stage"] == stage
+        for output in manifest["outputs"]:
+            assert (outputs.base / folder / output["path"]).stat().st_size == output["bytes"]
+    assert read_manifest(locate(outputs.data), "prepare").config_digest == outputs.config.digest()
+
+
+def test_every_line_is_kept_or_rejected(outputs: Outputs) -> None:
+    manifest = read_manifest(locate(outputs.data), "prepare")
+    assert manifest.counts is not None
+    rows = sum(read_split(outputs, s).num_rows for s in ("train", "val", "test"))
+    assert manifest.counts.lines == 1200
+    assert manifest.counts.rows == rows == sum(manifest.counts.splits.values())
+    assert rows + sum(manifest.counts.rejected.values()) == 1200
+    rejects = [o for o in manifest.outputs if o.path.startswith("rejects/")]
+    assert sum(o.rows or 0 for o in rejects) == sum(manifest.counts.rejected.values())
+
+
+def test_encoded_rows_have_the_agreed_schema_and_the_tokenizer_s_ids(outputs: Outputs, dump: Path) -> None:
+    from isal import igzip
+    from transformers import AutoTokenizer
+
+    table = read_split(outputs, "train")
+    assert table.schema.names == (
+        ["source", "line", "text_hash", "stars", "label", "input_ids", "num_tokens", "truncated"]
+    )
+    tokenizer = AutoTokenizer.from_pretrained(outputs.config.model.name)
+    lines: dict[str, list[bytes]] = {}
+    for row in table.slice(0, 200).to_pylist():
+        source = row["source"]
+        if source not in lines:
+            lines[source] = igzip.open(source).read().split(b"\n")
+        review = json.loads(lines[source][row["line"] - 1])
+        text = " ".join(review[k] for k in ("summary", "reviewText") if k in review).strip()
+        assert row["input_ids"] == tokenizer(text, truncation=True, max_length=32)["input_ids"]
+        assert row["truncated"] == (len(tokenizer(text)["input_ids"]) > 32)
+        assert row["stars"] == review["overall"] == row["label"] + 1
+    assert str(dump) in table["source"][0].as_py()
+
+
+def test_no_text_is_in_two_splits(outputs: Outputs) -> None:
+    hashes = {s: set(read_split(outputs, s)["text_hash"].to_pylist()) for s in ("train", "val", "test")}
+    assert not hashes["train"] & hashes["val"]
+    assert not (hashes["train"] | hashes["val"]) & hashes["test"]
+
+
+def test_the_model_loads_with_plain_transformers(outputs: Outputs) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(outputs.model)
+    assert model.config.id2label == {i: str(i + 1) for i in range(5)}
+    assert model.config.label2id == {str(i + 1): i for i in range(5)}
+    assert AutoTokenizer.from_pretrained(outputs.model)("good")["input_ids"][0] == 2
+    card = json.loads((outputs.model / "rayview.json").read_text())
+    assert card["labels"] == ["1", "2", "3", "4", "5"]
+    assert card["max_length"] == 32
+    assert not (outputs.model / "checkpoints").exists()
+
+
+def test_training_learned_something(outputs: Outputs) -> None:
+    history = read_manifest(locate(outputs.model), "train").details["history"]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert min(h["val_loss"] for h in history) < np.log(5)
+
+
+def test_scores_are_those_of_a_plain_loop(outputs: Outputs) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    scores = read_scores(outputs.scores)
+    assert scores.schema.names == (
+        ["source", "line", "asin", "user_id", "timestamp", "verified", "stars", "label", "score"]
+        + [f"prob_{i}" for i in range(1, 6)]
+        + ["num_tokens", "truncated"]
+    )
+    test = read_split(outputs, "test")
+    test = test.set_column(0, "source", test["source"].cast(pa.string()))
+    test = test.sort_by([("source", "ascending"), ("line", "ascending")])
+    assert scores["line"].to_pylist() == test["line"].to_pylist()
+    model = AutoModelForSequenceClassification.from_pretrained(outputs.model).eval()
+    probs = np.stack([scores[f"prob_{i}"].to_numpy() for i in range(1, 6)], 1)
+    with torch.inference_mode():
+        for row in range(0, scores.num_rows, 7):
+            ids = torch.tensor([test["input_ids"][row].as_py()])
+            expected = model(input_ids=ids).logits.softmax(1)[0].numpy()
+            np.testing.assert_allclose(probs[row], expected, atol=1e-5)
+            assert scores["label"][row].as_py() == str(expected.argmax() + 1)
+            assert scores["score"][row].as_py() == probs[row].max()
+
+
+def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
+    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.json"
+    empty.write_text('{"overall": 5.0, "reviewText": " "}\n')
+    inputs, tables = [str(dump), str(empty)], []
+    # One actor computes two chunks at once there, each with a thread.
+    two_cpus = Cluster((Node(2.0),))
+    for actors in (1, 2):
+        config = outputs.config.replace(score__num_actors=actors)
+        job = score_stage.plan(inputs, str(outputs.model), str(tmp_path / str(actors)), config)
+        score_stage.score(job, two_cpus, Reporter())
+        tables.append(read_scores(tmp_path / str(actors)))
+    assert tables[0].equals(tables[1])
+    assert tables[0]["asin"].null_count == 0
+    manifest = read_manifest(locate(tmp_path / "1"), "score")
+    assert manifest.counts is not None
+    assert manifest.counts.rejected["empty_text"] > 0
+    assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1201
+    for actors in (1, 2):
+        assert verify(locate(tmp_path / str(actors))).faults == {}
+    # The rejects, which a scored split has none of, are known to be its own too.
+    where = locate(tmp_path / "1")
+    assert check_output(where, read_run(where), overwrite=True) is State.FRESH
+
+
+def test_an_interrupted_score_goes_on_to_the_same_rows(
+    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = outputs.config
+    plan = score_stage.plan([str(dump)], str(outputs.model), str(tmp_path / "s"), config)
+    manifest = score_stage.score(plan, cluster, Reporter())
+    whole = read_scores(tmp_path / "s")
+    parts = sorted((tmp_path / "s").glob("part-*.parquet"))
+    assert len(parts) > 2
+    kept = {p: p.stat().st_mtime_ns for p in parts[1:]}
+    lost = parts[0].read_bytes()
+    (tmp_path / "s" / "manifest.json").unlink()
+    parts[0].unlink()
+    for folder in (tmp_path / "s", tmp_path / "s" / "rejects"):
+        folder.mkdir(exist_ok=True)
+        # A writer was killed.
+        (folder / f"{TEMPORARY_MARK}0-{parts[0].name}").write_bytes(lost[:100])
+    before, fill = [], Ledger.fill
+
+    def watched(self: Ledger, *arguments: Any) -> None:
+        before.append(self.lines)
+        fill(self, *arguments)
+
+    monkeypatch.setattr(Ledger, "fill", watched)
+    score_stage.score(plan, cluster, Reporter())
+    # What was rejected then counts from the start towards what may be.
+    assert 0 < before[0] < manifest.counts.lines
+    assert read_scores(tmp_path / "s").equals(whole)
+    assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
+    assert parts[0].read_bytes() == lost
+    assert verify(locate(tmp_path / "s")).faults == {}
+
+
+def test_files_are_added_to_finished_scores(
+    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
+) -> None:
+    """The new ones sort before the others; what was done stays as it is, and is not done again."""
+    folder, first = tmp_path / "dump", sorted(dump.iterdir())[0]
+    folder.mkdir()
+    shutil.copy(first, folder / "b.json.gz")
+    out, config = str(tmp_path / "s"), outputs.config
+
+    def score(extend: bool) -> None:
+        plan = score_stage.plan([str(folder)], str(outputs.model), out, config, extend=extend)
+        score_stage.score(plan, cluster, Reporter(), extend=extend)
+
+    score(False)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
+    shutil.copy(first, folder / "a.json.gz")
+    with pytest.raises(OutputError, match=r"a\.json\.gz: None there"):
+        score(False)
+    score(True)
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
+    assert {n: after[n] for n in before} == before
+    assert len(after) == 2 * len(before)
+    verdict = verify(locate(out))
+    assert verdict.faults == {}
+    assert [Path(f.source).name for f in verdict.files] == ["b.json.gz", "a.json.gz"]
+    assert verdict.files[0].lines == verdict.files[1].lines > 0
+    scores = read_scores(tmp_path / "s")
+    names = ["line", "asin", "label", "score"]
+    one, other = (scores.filter(pc.equal(scores["source"], f.source)) for f in verdict.files)
+    assert one.select(names).equals(other.select(names))
+    score(True)
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")} == after
+    # Where lines are counted over all files, more files would mean other lines.
+    with pytest.raises(SettingError, match=r"input\.max_rows=9 does not go with --extend"):
+        score_stage.plan(
+            [str(folder)], str(outputs.model), out, config.replace(input__max_rows=9), extend=True
+        )
+
+
+def test_metrics_are_scikit_learn_s(outputs: Outputs) -> None:
+    from sklearn import metrics as sk
+
+    scores = read_scores(outputs.scores)
+    truth = scores["stars"].to_numpy().astype(int) - 1
+    probs = np.stack([scores[f"prob_{i}"].to_numpy() for i in range(1, 6)], 1).astype(np.float64)
+    predicted = probs.argmax(1)
+    ours = json.loads((outputs.report / "metrics.json").read_text())
+    assert ours["rows"] == len(truth)
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted), abs=1e-12)
+    assert ours["mae"] == pytest.approx(np.abs(truth - predicted).mean(), abs=1e-12)
+    weighted = sk.precision_recall_fscore_support(truth, predicted, average="weighted", zero_division=0)
+    assert ours["weighted_f1"] == pytest.approx(weighted[2], abs=1e-12)
+    for i, name in enumerate(ours["labels"]):
+        expected = sk.roc_auc_score(truth == i, probs[:, i])
+        assert ours["roc_auc"]["per_class"][name] == pytest.approx(expected, abs=1e-12)
+    assert ours["confusion"] == sk.confusion_matrix(truth, predicted, labels=range(5)).tolist()
+    assert ours["majority"]["accuracy"] == pytest.approx(np.bincount(truth).max() / len(truth), abs=1e-12)
+
+
+def test_the_report_has_its_files(outputs: Outputs) -> None:
+    names = {"metrics.json", "roc.png", "confusion.png", "report.html", "manifest.json", "run.json"}
+    assert {p.name for p in outputs.report.iterdir()} == names
+    assert (outputs.report / "roc.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_simpler_means_are_measured_on_the_same_rows(outputs: Outputs) -> None:
+    figures = compare(str(outputs.base))
+    ours = json.loads((outputs.report / "metrics.json").read_text())
+    assert figures["rayview"]["accuracy"] == ours["accuracy"]
+    stars = read_scores(outputs.scores)["stars"].to_pylist()
+    commonest = max(stars.count(s) for s in set(stars))
+    assert figures["majority"]["accuracy"] == pytest.approx(commonest / len(stars))
+    # The stars of a synthetic review follow from its words, which is what it looks at.
+    assert figures["TF-IDF + logistic regression"]["roc_auc_macro"] > 0.7
+
+
+def test_the_same_stage_twice_does_nothing(outputs: Outputs, dump: Path, cluster: Any) -> None:
+    before = (outputs.data / "manifest.json").stat().st_mtime_ns
+    plan = prepare_stage.plan([str(dump)], str(outputs.data), outputs.config)
+    prepare_stage.prepare(plan, cluster, Reporter())
+    assert (outputs.data / "manifest.json").stat().st_mtime_ns == before
+    assert read_run(locate(outputs.scores)).resolved["precision"] == "float32"
+
+
+@pytest.mark.parametrize(("folder", "stage"), STAGES.items())
+def test_what_a_stage_writes_is_known_to_be_its_own(outputs: Outputs, folder: str, stage: str) -> None:
+    where = locate(outputs.base / folder)
+    there = read_run(where)
+    assert there.stage == stage
+    assert check_output(where, there) is State.FINISHED
+    # Else nothing could be deleted there.
+    assert check_output(where, there, overwrite=True) is State.FRESH
+
+
+def test_no_stage_writes_to_what_it_reads(outputs: Outputs, dump: Path, tmp_path: Path) -> None:
+    data, model, scores = (str(outputs.base / n) for n in ("data", "model", "scores"))
+    own_model = outputs.config.replace(model__name=model)
+    plans = [
+        lambda: prepare_stage.plan([str(dump)], model, own_model),
+        lambda: train_stage.plan(data, data, outputs.config),
+        lambda: train_stage.plan(data, model, own_model),
+        lambda: score_stage.plan([f"{data}/test"], model, data, outputs.config),
+        lambda: score_stage.plan([str(dump)], model, model, outputs.config),
+        lambda: evaluate_stage.plan(scores, scores, outputs.config),
+    ]
+    for plan in plans:
+        with pytest.raises(OutputError, match="which is read, lies in this output directory"):
+            plan()
+
+
+def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path) -> None:
+    # Without dropout, whose masks differ by worker, the global batches are all that counts.
+    plain = tmp_path / "plain"
+    shutil.copytree(tiny_model, plain)
+    about = json.loads((plain / "config.json").read_text())
+    about |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (plain / "config.json").write_text(json.dumps(about))
+    losses = []
+    for workers in (1, 2):
+        # 30 rows a batch: the last batch of the epoch is short, and 2 workers share it unevenly.
+        config = outputs.config.replace(
+            model__name=str(plain), train__num_workers=workers, train__epochs=1, train__global_batch_rows=30
+        )
+        job = train_stage.plan(str(outputs.data), str(tmp_path / str(workers)), config)
+        details = train_stage.train(job, cluster, Reporter()).details
+        assert details["num_workers"] == workers
+        losses.append([details["history"][0][n] for n in ("train_loss", "val_loss")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_split_is_not_scored_by_a_model_with_another_tokenizer(outputs: Outputs, tmp_path: Path) -> None:
+    other = tmp_path / "model"
+    shutil.copytree(outputs.model, other)
+    about = json.loads((other / "run.json").read_text()) | {"model_fingerprint": "another"}
+    (other / "run.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match="another tokenizer than"):
+        score_stage.plan([f"{outputs.data}/test"], str(other), str(tmp_path / "s"), outputs.config)
+
+
+def test_a_model_that_changes_under_a_job_is_not_used(outputs: Outputs, cluster: Any, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(outputs.model, model)
+    job = score_stage.plan([f"{outputs.data}/test"], str(model), str(tmp_path / "s"), outputs.config)
+    card = json.loads((model / "rayview.json").read_text())
+    (model / "rayview.json").write_text(json.dumps(card | {"data_fingerprint": "another"}))
+    with pytest.raises(Exception, match="was written anew since the job began") as raised:
+        score_stage.score(job, cluster, Reporter())
+    known = raised_in_worker(raised.value)
+    assert isinstance(known, ModelError)
+    assert str(known) == f"{model}: was written anew since the job began; give the command again"
+    assert not list((tmp_path / "s").glob("part-*"))
+
+
+def test_a_split_is_scored_whole(outputs: Outputs, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    split = str(outputs.data / "test")
+    with pytest.raises(SystemExit) as end:
+        score_job.main([split], str(outputs.model), str(tmp_path / "s"), sets=["input.max_rows=9"])
+    assert end.value.code == SettingError.exit_code
+    expected = f"error: input.max_rows=9 does not go with {split}, a split of prepared data; leave it out"
+    assert capfd.readouterr().err.startswith(expected)
+    assert not (tmp_path / "s").exists()

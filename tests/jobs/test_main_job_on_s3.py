@@ -1,0 +1,231 @@
+"""The main job with input and output in a bucket: the same files and rows as on a local disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import Session
+from jobs.run import run_all
+from pipeline.config import Config, load_config
+from pipeline.humanize import counted
+from pipeline.progress import Reporter
+from tests import main_job
+from tests.commands import ROOT, RunJob, command, run_in_subprocess
+from tests.s3server import Store
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def options(tiny_model: Path) -> list[str]:
+    return [item for pair in main_job.settings(tiny_model) for item in ("--set", pair)]
+
+
+class Connected(Session):
+    """A job on the tests' Ray."""
+
+    def __init__(self, cluster: Any) -> None:
+        super().__init__(Reporter(), io.StringIO())
+        self.cluster = cluster
+
+    def connect(self, config: Config) -> Any:
+        return self.cluster
+
+
+@dataclass
+class Outputs:
+    """The same job's output twice: in a bucket and on the disk."""
+
+    store: Store
+    bucket: str
+    disk: Path
+    cluster: Any
+
+    def uri(self, path: str) -> str:
+        """A URI that says how the store is reached."""
+        return f"s3://{self.bucket}/{path}{self.query}"
+
+    @property
+    def query(self) -> str:
+        return f"?region=us-east-1&endpoint_override={self.store.url}"
+
+    def run(self, options: list[str]) -> None:
+        """The main job in the bucket."""
+        config = load_config(None, options[1::2])
+        run_all(
+            Connected(self.cluster), [self.uri("dumps/*.json.gz")], [], self.uri("out"), config, False, False
+        )
+
+    def versions(self) -> dict[str, Any]:
+        """What changes when an object is written again."""
+        objects = self.store.client.list_objects_v2(Bucket=self.bucket)["Contents"]
+        return {o["Key"]: (o["LastModified"], o["ETag"]) for o in objects}
+
+    def both(self, folder: str) -> list[pa.Table]:
+        """The rows of a folder of the output, from the bucket and from the disk."""
+        paths = sorted((self.disk / folder).glob("part-*.parquet"))
+        keys = [f"out/{path.relative_to(self.disk).as_posix()}" for path in paths]
+        return [
+            table([self.store.get(self.bucket, key) for key in keys]),
+            table([path.read_bytes() for path in paths]),
+        ]
+
+
+def table(files: list[bytes]) -> pa.Table:
+    """The rows of some parts, where the dumps lie left out."""
+    whole = pa.concat_tables([pq.read_table(io.BytesIO(data)).replace_schema_metadata() for data in files])
+    names = [uri.partition("?")[0].rpartition("/")[2] for uri in whole["source"].to_pylist()]
+    return whole.set_column(0, "source", pa.array(names))
+
+
+@pytest.fixture(scope="module")
+def there(store: Store, dump: Path, options: list[str], outputs: main_job.Outputs, cluster: Any) -> Outputs:
+    there = Outputs(store, store.new_bucket(), outputs.base, cluster)
+    for file in dump.iterdir():
+        store.put(there.bucket, f"dumps/{file.name}", file.read_bytes())
+    there.run(options)
+    return there
+
+
+def test_the_same_files(there: Outputs) -> None:
+    files = [p.relative_to(there.disk).as_posix() for p in there.disk.rglob("*") if p.is_file()]
+    keys = there.store.keys(there.bucket, "out/")
+    # An empty object named as a directory is pyarrow's mark that there is one.
+    assert sorted(k for k in keys if not k.endswith("/")) == sorted(f"out/{name}" for name in files)
+
+
+def test_manifests_name_inputs_with_their_queries(there: Outputs, dump: Path) -> None:
+    about = json.loads(there.store.get(there.bucket, "out/data/manifest.json"))
+    names = sorted(p.name for p in dump.iterdir())
+    assert [f["path"] for f in about["inputs"]] == [there.uri(f"dumps/{name}") for name in names]
+    for output in about["outputs"]:
+        assert len(there.store.get(there.bucket, f"out/data/{output['path']}")) == output["bytes"]
+
+
+@pytest.mark.parametrize("folder", ["data/train", "data/val", "data/test", "scores"])
+def test_the_same_rows(there: Outputs, folder: str) -> None:
+    stored, here = there.both(folder)
+    assert stored.num_rows > 50
+    assert stored.equals(here)
+
+
+def test_the_same_weights_and_metrics(there: Outputs) -> None:
+    for name in ("model/model.safetensors", "report/metrics.json"):
+        assert there.store.get(there.bucket, f"out/{name}") == (there.disk / name).read_bytes()
+
+
+def test_the_same_command_twice_does_nothing(there: Outputs, options: list[str]) -> None:
+    before = there.versions()
+    there.run(options)
+    assert there.versions() == before
+
+
+def test_an_interrupted_score_goes_on_from_its_chunks(
+    there: Outputs, options: list[str], run_job: RunJob
+) -> None:
+    before = there.versions()
+    parts = [k for k in before if k.startswith("out/scores/part-")]
+    assert len(parts) > 1
+    for key in ("out/scores/manifest.json", parts[0]):
+        there.store.client.delete_object(Bucket=there.bucket, Key=key)
+    places = (
+        there.uri("out/data/test"),
+        "--model",
+        there.uri("out/model"),
+        "--output",
+        there.uri("out/scores"),
+    )
+    outcome = run_job("score", *places, *options)
+    assert outcome.code == 0, outcome.stderr
+    assert f"score: {counted(len(parts) - 1, 'chunk')} done before; going on" in outcome.stderr
+    after = there.versions()
+    assert {k: after[k] for k in parts[1:]} == {k: before[k] for k in parts[1:]}
+    stored, here = there.both("scores")
+    assert stored.equals(here)
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_checkpoint(there: Outputs, options: list[str]) -> None:
+    store, bucket = there.store, there.bucket
+    arguments = ("--data", f"s3://{bucket}/out/data", "--output", f"s3://{bucket}/cut", *options)
+    train = command("train", *arguments, "--set", "cluster.num_cpus=1,train.checkpoint_every_steps=20")
+    process = subprocess.Popen(train, cwd=ROOT, env=os.environ | store.env, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_checkpoint(there, process)
+    finally:
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        # A worker that has not noticed yet may make another checkpoint.
+        psutil.wait_procs(started, timeout=60)
+    assert "cut/manifest.json" not in store.keys(bucket)
+    # The history tells whether the second run began anew.
+    for key in store.keys(bucket, "cut/checkpoints/"):
+        if key.endswith("/state.json"):
+            mark = {"epoch": -1, "val_loss": 9.0, "val_accuracy": 0.0}
+            state = json.loads(store.get(bucket, key))
+            # It may have come to the end of the epoch before it was killed.
+            state["history"].insert(0, mark)
+            store.put(bucket, key, json.dumps(state).encode())
+    done = subprocess.run(train, cwd=ROOT, env=os.environ | store.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert store.get(bucket, "cut/model.safetensors") == store.get(bucket, "out/model/model.safetensors")
+    history = json.loads(store.get(bucket, "cut/manifest.json"))["details"]["history"]
+    assert [entry["epoch"] for entry in history] == [-1, 0, 1]
+    assert [k for k in store.keys(bucket, "cut/checkpoints/") if not k.endswith("/")] == []
+
+
+def wait_for_checkpoint(there: Outputs, process: subprocess.Popen[bytes]) -> None:
+    """Until Ray has noted a first checkpoint as whole."""
+    key = "cut/checkpoints/checkpoint_manager_snapshot.json"
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        noted = there.store.keys(there.bucket, key) and there.store.get(there.bucket, key)
+        if noted and re.search(rb"\bcheckpoint_\d", noted):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the training ended, or made no checkpoint in time")
+
+
+def test_a_synthetic_dump_is_written_to_a_bucket(store: Store, run_job: RunJob, tmp_path: Path) -> None:
+    bucket = store.new_bucket()
+    size = ("--rows", 500, "--shards", 2, "--output")
+    # The environment says where the store is.
+    there = run_in_subprocess("synth", "--workers", 2, *size, f"s3://{bucket}/dump", env=store.env)
+    assert there.code == 0, there.stderr
+    assert run_job("synth", *size, tmp_path / "dump").code == 0
+    files = {f"dump/{p.name}": p.read_bytes() for p in (tmp_path / "dump").iterdir()}
+    assert sorted(files)[0] == "dump/.synth.json"
+    assert len(files) == 3
+    assert {key: store.get(bucket, key) for key in store.keys(bucket) if not key.endswith("/")} == files
+
+
+def test_a_model_to_start_from_may_be_in_a_bucket(
+    there: Outputs,
+    tiny_model: Path,
+    options: list[str],
+    tmp_path: Path,
+    run_job: RunJob,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for file in tiny_model.iterdir():
+        there.store.put(there.bucket, f"base/{file.name}", file.read_bytes())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    arguments = ("--data", there.disk / "data", "--model", there.uri("base"), "--output", tmp_path / "model")
+    outcome = run_job("train", *arguments, *options[2:], "--dry-run")
+    assert outcome.code == 0, outcome.stderr
+    assert list(tmp_path.glob("rayview-models-*/*/model.safetensors"))

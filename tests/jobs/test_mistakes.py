@@ -1,0 +1,290 @@
+"""Each mistake of a user's: one clear line, the right exit code, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.storage.location import locate
+from pipeline.synth import write_dump
+from tests.commands import ROOT, RunJob, run_in_subprocess, start, the_line
+from tests.score.written import PART, write_scores
+
+
+def refused(run_job: RunJob, job: str, out: Path, *arguments: object) -> str:
+    """The one line with which a job is refused that was to write to `out`, where nothing must be left."""
+    line = the_line(run_job(job, *arguments, "--output", out))
+    assert not out.exists()
+    return line
+
+
+def test_missing_input(tmp_path: Path) -> None:
+    line = refused(run_in_subprocess, "prepare", tmp_path / "out", tmp_path / "no.json.gz")
+    assert line == f"error: {tmp_path}/no.json.gz: no such file or directory"
+
+
+def test_empty_directory(run_job: RunJob, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "empty")
+    assert "this directory holds no dump" in line
+
+
+def test_pattern_without_a_match(run_job: RunJob, tmp_path: Path) -> None:
+    line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "*.json.gz")
+    assert "no file matches this pattern" in line
+
+
+def test_empty_file(run_job: RunJob, tmp_path: Path) -> None:
+    (tmp_path / "a.json").touch()
+    line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "a.json")
+    assert line == f"error: {tmp_path}/a.json: empty file; there is nothing to read"
+
+
+def test_wrong_column(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "input.text=reviewBody")
+    line = refused(run_job, "prepare", tmp_path / "out", dump, *sets)
+    assert "input.text=reviewBody, but no line has this field" in line
+    assert "reviewText" in line
+
+
+def test_unknown_format_names_the_fields(run_job: RunJob, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"body": "fine", "rank": 3}\n')
+    line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "a.json")
+    assert "its fields are body, rank" in line
+    assert "--set input.text=" in line
+
+
+def test_unknown_setting(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "train.learning_rat=1")
+    line = refused(run_job, "prepare", tmp_path / "out", dump, *sets)
+    assert "unknown setting train.learning_rat; did you mean train.learning_rate?" in line
+
+
+def test_value_that_does_not_fit(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    line = refused(run_job, "prepare", tmp_path / "out", dump, "--set", "train.epochs=0")
+    assert "train.epochs=0" in line
+
+
+def test_missing_config_file(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    line = refused(run_job, "prepare", tmp_path / "out", dump, "--config", tmp_path / "no.toml")
+    assert "no such file" in line
+
+
+def test_unknown_model(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "model.name=nobody/nothing")
+    line = refused(run_job, "prepare", tmp_path / "out", dump, *sets)
+    assert "model nobody/nothing:" in line
+
+
+def test_model_directory_that_is_none(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    line = refused(run_job, "score", tmp_path / "out", dump, "--model", tmp_path)
+    assert "no rayview.json there" in line
+
+
+def test_output_that_exists(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("do not lose me")
+    for more in ((), ("--overwrite",)):
+        line = the_line(run_job("prepare", dump, "--output", tmp_path / "out", *more))
+        assert "exists and was not written by rayview" in line
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "do not lose me"
+
+
+def test_output_that_is_a_file(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    assert "this is a file" in the_line(run_job("prepare", dump, "--output", tmp_path / "out"))
+
+
+def test_unwritable_output(run_job: RunJob, cluster: Any, dump: Path) -> None:
+    line = the_line(run_job("prepare", dump, "--output", "/proc/rayview"))
+    assert line.startswith("error: /proc/rayview: cannot be written to")
+
+
+def test_missing_arguments_are_explained(run_job: RunJob) -> None:
+    code, _, stderr = run_job("train", "--output", "x")
+    assert code == 2
+    assert "--data" in stderr
+
+
+def test_data_that_is_not_there(run_job: RunJob, tmp_path: Path) -> None:
+    line = refused(run_job, "train", tmp_path / "out", "--data", tmp_path / "no")
+    assert "no such directory" in line
+
+
+def test_verifying_what_is_no_output(run_job: RunJob, tmp_path: Path) -> None:
+    line = the_line(run_job("verify", tmp_path))
+    assert line == f"error: {tmp_path}: no run.json there; it is not an output of rayview"
+
+
+def test_unreachable_cluster(tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "cluster.address=127.0.0.1:9")
+    line = refused(run_in_subprocess, "prepare", tmp_path / "out", dump, *sets)
+    assert "127.0.0.1:9" in line
+
+
+def test_verifying_what_was_changed(tmp_path: Path) -> None:
+    write_scores(tmp_path)
+    (tmp_path / PART).write_bytes(b"")
+    outcome = run_in_subprocess("verify", tmp_path)
+    assert f"fault: {PART}: " in outcome.stdout
+    assert re.fullmatch(rf"error: {tmp_path}: \d faults?; see above", the_line(outcome, code=3))
+
+
+@pytest.mark.ray
+def test_too_many_rejected_lines(run_job: RunJob, cluster: Any, tmp_path: Path) -> None:
+    good = '{"overall": 5.0, "reviewText": "good"}\n'
+    (tmp_path / "a.json").write_text((good * 9 + "oops\n") * 200)
+    line = the_line(run_job("prepare", tmp_path / "a.json", "--output", tmp_path / "out"), code=3)
+    assert re.search(r"\d+ of [\d,]+ lines rejected, more than input.max_rejected_frac=0.05 allows", line)
+    assert re.search(rf"\d+ bad_json \({tmp_path}/a.json, line \d*0: JSON is malformed: .*: oops\)", line)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+LONG = ("--set", "input.chunk_bytes=4096", "--set", "cluster.num_cpus=1")
+
+
+@pytest.fixture
+def long_job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A prepare job on one logical CPU that is at work on its chunks and would be for some time."""
+    write_dump(locate(tmp_path / "dump"), rows=20_000, shards=1, seed=1)
+    process = start("prepare", tmp_path / "dump", "--output", tmp_path / "out", *LONG)
+    deadline = time.monotonic() + 90
+    while not list((tmp_path / "out" / "encoded").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def ends_in_one_line(job: subprocess.Popen[str], out: Path) -> None:
+    """Check what an interrupted job said and left."""
+    _, stderr = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert "Traceback" not in stderr
+    assert "prepare: interrupted" in stderr.strip().splitlines()[-1]
+    assert not (out / "manifest.json").exists()
+    for part in out.rglob("part-*.parquet"):
+        assert pq.read_metadata(part).num_rows > 0
+
+
+@pytest.mark.ray
+def test_a_second_job_is_refused_until_the_first_is_interrupted(
+    run_job: RunJob, long_job: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    again = (tmp_path / "dump", "--output", tmp_path / "out", *LONG)
+    for more in ((), ("--overwrite",), ("--dry-run",)):
+        line = the_line(run_job("prepare", *again, *more))
+        assert line.startswith(f"error: {tmp_path}/out: another job is writing there; wait for its end, or")
+    assert long_job.poll() is None
+    long_job.send_signal(signal.SIGINT)
+    ends_in_one_line(long_job, tmp_path / "out")
+    outcome = run_job("prepare", *again, "--dry-run")
+    assert outcome.code == 0, outcome.stderr
+
+
+def test_a_killed_job_leaves_no_lock(run_job: RunJob, dump: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pipeline.manifest import Run\n"
+        "from pipeline.outputs import begin\n"
+        "from pipeline.storage import locate\n"
+        "begin(locate(sys.argv[1]), Run(stage='prepare', inputs=[], model_fingerprint='m', settings={}))\n"
+        "print('begun', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    arguments = ("prepare", dump, "--output", tmp_path / "out", "--dry-run")
+    command = [sys.executable, "-c", script, str(tmp_path / "out")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        assert "another job is writing there" in the_line(run_job(*arguments, "--overwrite"))
+        process.kill()
+    assert run_job(*arguments, "--overwrite").code == 0
+
+
+AT_WORK = """
+import time
+from jobs.cli import session
+from pipeline.config import Config
+
+def work(job):
+    job.connect(Config())
+    import ray.data
+    rows = ray.data.range(1000, override_num_blocks=50).map_batches(lambda b: b, batch_size=10)
+    batches = iter(rows.iter_batches(batch_size=None))
+    next(batches)
+    job.print("at work")
+    time.sleep(60)
+
+with session("trial") as job:
+    work(job)
+"""
+
+
+@pytest.mark.ray
+def test_sigterm_ends_a_dataset_at_work_before_ray(tmp_path: Path) -> None:
+    """Ray has a handler of its own for this signal."""
+    command = [sys.executable, "-c", AT_WORK]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "at work\n"
+            process.terminate()
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert "trial: interrupted" in stderr.strip().splitlines()[-1]
+    assert "Traceback" not in stderr
+
+
+def test_a_dry_run_prints_the_plan_and_touches_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    sets = ("--set", "cluster.num_cpus=2", "--set", "train.num_workers=2")
+    code, stdout, stderr = run_in_subprocess("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
+    assert code == 0, stderr
+    first = dump / "reviews-00000-of-00003.json.gz"
+    assert f"input: {first} ({first.stat().st_size:,} bytes, amazon_2018, JSON lines)" in stdout
+    assert "readers: 1 × 0.25 CPU" in stdout
+    assert f"then train on 2 × 1 CPU → {tmp_path}/out/model" in stdout
+    assert f"then evaluate → {tmp_path}/out/report" in stdout
+    assert not (tmp_path / "out").exists()
+    line = the_line(
+        run_job("run", dump, "--output", tmp_path / "out", "--dry-run", "--set", "train.num_workers=3")
+    )
+    assert "train.global_batch_rows=32 is not divisible by train.num_workers=3" in line
+
+
+def test_a_dry_run_sees_that_the_output_is_taken(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+    run_json = {"stage": "score", "version": "0.1.0", "inputs": [], "model_fingerprint": "m"}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text(json.dumps(run_json | {"settings": {}, "resolved": {}}))
+    line = the_line(run_job("prepare", dump, "--output", tmp_path / "out", "--dry-run"))
+    assert line.startswith(f"error: {tmp_path}/out: exists and holds another run (")
+
+
+def test_the_main_job_takes_none_of_its_outputs_for_input(
+    run_job: RunJob, tmp_path: Path, dump: Path
+) -> None:
+    shutil.copytree(dump, tmp_path / "in")
+    for name in ("model/config.json", "scores/part-00000-000000.parquet", "report/metrics.json"):
+        (tmp_path / "in" / "out" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / "out" / name).write_text("{}")
+    arguments = (tmp_path / "in", "--output", tmp_path / "in" / "out", "--score", tmp_path / "in")
+    code, stdout, stderr = run_job("run", *arguments, "--dry-run", "--set", "cluster.num_cpus=2")
+    assert code == 0, stderr
+    read = [line for line in stdout.splitlines() if "input: " in line or "then score" in line]
+    assert len(read) == 4
+    assert all("/out/" not in line.partition("→")[0] for line in read)

@@ -1,0 +1,32 @@
+"""Models that a test has made, written and read again as a job reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline.model.bert_weights import BertCheckpoint, read_bert
+from pipeline.model.forward import Forward, ForwardOptions
+from pipeline.model.packed import PackedModel
+
+
+def checkpoint_of(model: Any) -> BertCheckpoint | None:
+    """A model of transformers as `read_bert` sees it."""
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return read_bert(Path(folder))
+
+
+def packed(model: Any, precision: str) -> PackedModel:
+    """A BERT of transformers on the CPU, not padded."""
+    checkpoint = checkpoint_of(model)
+    assert checkpoint is not None
+    return PackedModel(checkpoint, precision, "cpu")
+
+
+def forward_of(model: Any, options: ForwardOptions) -> Forward:
+    """The forward passes of a model of transformers."""
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return Forward(Path(folder), options)

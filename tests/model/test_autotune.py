@@ -1,0 +1,154 @@
+"""What a job finds out about its device before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import ModelError
+from pipeline.model import autotune as module
+from pipeline.model.autotune import BATCH_TOKENS, Question, calibrate
+from pipeline.model.forward import Forward, ForwardOptions
+from pipeline.model.load import load_classifier
+from pipeline.model.packed import PackedModel
+from pipeline.model.padded import PaddedModel
+from pipeline.model.ragged import Ragged
+from tests.model.saved import forward_of
+
+OPTIONS = ForwardOptions("m", "f", max_length=30, precision="bfloat16")
+
+
+@pytest.fixture
+def model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """In place of a model directory; which versions of it were asked for."""
+    asked: list[ForwardOptions] = []
+
+    def read(options: ForwardOptions) -> Forward:
+        asked.append(options)
+        return forward_of(load_classifier(tiny_model, ["bad", "good"]), options)
+
+    monkeypatch.setattr(module, "read_forward", read)
+    return asked
+
+
+def ids(rows: int) -> pa.Array:
+    numbers = np.random.default_rng(0)
+    found = [numbers.integers(5, 500, n).tolist() for n in numbers.integers(1, 31, rows)]
+    return pa.array(found, pa.list_(pa.int32()))
+
+
+def question(**other: Any) -> Question:
+    values = {"forward": OPTIONS, "device": "cpu", "batch_tokens": None, "compiled": None}
+    return Question(**values | other)
+
+
+def test_an_input_without_rows_is_no_trouble(model: Any) -> None:
+    found = calibrate(question(), ids(0))
+    assert found == {"batch_tokens": BATCH_TOKENS["cpu"], "compiled": False, "kernels": False}
+    assert not model
+
+
+def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
+    found = calibrate(question(), ids(100))
+    assert found["batch_tokens"] in (512, 1024, 2048, 4096)
+    assert not found["compiled"]
+    assert not found["kernels"]
+    assert model == [OPTIONS]
+
+
+def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = Gpu(packed=False, gain=1.0)
+    monkeypatch.setattr(module, "read_forward", cpu)
+    found = calibrate(question(batch_tokens=77, compiled=True), ids(20))
+    assert found == {"batch_tokens": 77, "compiled": True, "kernels": False}
+    assert [o.compiled for o in cpu.asked] == [True]
+
+
+class Timed:
+    """A model that takes a fixed time a batch and a token; longer where it is not compiled."""
+
+    def __init__(self, batch_s: float, token_s: float) -> None:
+        self.batch_s, self.token_s = batch_s, token_s
+
+    def __call__(self, ids: Ragged, budget: int) -> Any:
+        tokens = int(ids.lengths.sum())
+        return SimpleNamespace(seconds=self.batch_s * -(-tokens // budget) + self.token_s * tokens)
+
+
+@pytest.mark.parametrize(
+    ("batch_s", "token_s", "device", "budget"),
+    [
+        (0.0, 1e-4, "cpu", 512),  # Size makes no difference: the smallest.
+        (1.0, 1e-6, "cpu", 4096),  # Only the number of batches counts.
+        (0.002, 1e-4, "cpu", 1024),  # 1024 is within three hundredths of the best.
+        (1.0, 1e-7, "gpu", 131072),
+    ],
+)
+def test_the_smallest_batch_that_is_near_the_best_is_taken(
+    batch_s: float, token_s: float, device: str, budget: int
+) -> None:
+    forward: Any = Timed(batch_s, token_s)
+    assert module._fastest_budget(forward, Ragged.of(ids(200)), device) == budget
+
+
+class Gpu:
+    """Forward passes of a GPU that does not exist, by what they were asked for."""
+
+    def __init__(self, packed: bool, gain: float) -> None:
+        self.packed, self.gain = packed, gain
+        self.asked: list[ForwardOptions] = []
+
+    def __call__(self, options: ForwardOptions) -> Any:
+        self.asked.append(options)
+        forward: Any = Timed(0.0, 1e-6 / (self.gain if options.compiled or options.kernels else 1))
+        forward.model = object.__new__(PackedModel if self.packed and not options.compiled else PaddedModel)
+        return forward
+
+
+@pytest.mark.parametrize(("gain", "pays"), [(1.0, False), (1.04, False), (1.3, True)])
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_a_gpu_may_do_otherwise_must_pay(
+    monkeypatch: pytest.MonkeyPatch, packed: bool, gain: float, pays: bool
+) -> None:
+    gpu = Gpu(packed, gain)
+    monkeypatch.setattr(module, "read_forward", gpu)
+    found = calibrate(question(device="gpu"), ids(100))
+    assert (found["compiled"], found["kernels"]) == (pays and not packed, pays and packed)
+    assert gpu.asked == [
+        OPTIONS,
+        replace(OPTIONS, kernels=True) if packed else replace(OPTIONS, compiled=True),
+    ]
+    # What is asked for is not tried.
+    gpu.asked.clear()
+    assert calibrate(question(device="gpu", compiled=True), ids(100))["compiled"]
+    assert gpu.asked == [replace(OPTIONS, compiled=True)]
+
+
+def test_kernels_that_do_not_work_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu(True, 2.0)
+
+    def broken(options: ForwardOptions) -> Any:
+        if options.kernels:
+            raise ModelError("rayview's kernels: do not work on this GPU (no C compiler)")
+        return gpu(options)
+
+    monkeypatch.setattr(module, "read_forward", broken)
+    assert not calibrate(question(device="gpu"), ids(100))["kernels"]
+
+
+@pytest.mark.parametrize("tokens", [1, 100, 5000])
+def test_rows_are_repeated_to_the_length_asked_for(tokens: int) -> None:
+    sample = Ragged.of(ids(40))
+    found = module._repeated(sample, tokens)
+    assert tokens <= found.lengths.sum() < tokens + 31
+    for row in range(len(found.lengths)):
+        start, stop = sample.offsets[row % 40 : row % 40 + 2]
+        np.testing.assert_array_equal(
+            found.values[found.offsets[row] : found.offsets[row + 1]], sample.values[start:stop]
+        )

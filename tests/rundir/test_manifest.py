@@ -1,0 +1,92 @@
+"""What run.json and manifest.json hold, and what is said of them when they are damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import AccountingError, InputError, OutputError
+from pipeline.rundir.manifest import (
+    Counts,
+    FileCounts,
+    InputFile,
+    OutputFile,
+    environment,
+    read_manifest,
+    read_run,
+    write_manifest,
+)
+from pipeline.storage.location import Location, locate
+from tests.runs import RUN, manifest_of
+
+
+def test_reading_says_what_is_wrong(out: Location) -> None:
+    with pytest.raises(InputError, match="no such directory"):
+        read_manifest(out, "prepare")
+    out.child("a").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"no manifest\.json there; it is not an output of rayview"):
+        read_manifest(out, "prepare")
+    with pytest.raises(InputError, match=r"no run\.json there; it is not an output of rayview"):
+        read_run(out)
+    for damaged in (b'{"stage": "prep', b"{}", b"[]", b"\xff"):
+        out.child("manifest.json").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"manifest\.json: damaged"):
+            read_manifest(out, "prepare")
+    write_manifest(out, manifest_of(RUN))
+    with pytest.raises(InputError, match=r"holds the output of jobs\.score, not of jobs\.prepare"):
+        read_manifest(out, "prepare")
+
+
+def test_a_manifest_that_does_not_add_up_is_not_written(out: Location) -> None:
+    counts = Counts(lines=10, rows=8, rejected={"bad_json": 1})
+    with pytest.raises(AccountingError, match=r"10 lines in, but 8 rows and 1 rejected lines out"):
+        write_manifest(out, manifest_of(RUN, counts=counts))
+    assert not out.exists()
+
+
+def test_a_manifest_does_not_list_what_is_not_there(out: Location) -> None:
+    manifest = manifest_of(RUN, outputs=[OutputFile(path="train/a.parquet", rows=2, bytes=9)])
+    for lack in ("is missing", "has 5 bytes, not 9"):
+        with pytest.raises(OutputError) as raised:
+            write_manifest(out, manifest)
+        assert str(raised.value) == (
+            f"{out.uri}: train/a.parquet {lack}, though it was written; see that nothing else works on this"
+            " directory, and give the command again"
+        )
+        assert not out.child("manifest.json").exists()
+        out.child("train/a.parquet").write_bytes(b"other")
+
+
+def test_the_keys_that_others_read_are_on_disk(out: Location) -> None:
+    file = FileCounts(lines=3, rows=2, rejected={"bad_json": 1})
+    counts = Counts(lines=3, rows=2, rejected={"bad_json": 1}, splits={"train": 2}, files={"/in/a": file})
+    outputs = [OutputFile(path="train/a.parquet", rows=2, bytes=9)]
+    out.child("train/a.parquet").write_bytes(b"9 bytes..")
+    write_manifest(out, manifest_of(RUN, counts=counts, outputs=outputs, environment=environment()))
+    data = json.loads(out.child("manifest.json").read_bytes())
+    keys = "stage version config config_digest inputs outputs model_fingerprint counts seconds environment"
+    assert set(keys.split()) <= set(data)
+    whole = {"lines": 3, "rows": 2, "rejected": {"bad_json": 1}}
+    assert data["counts"] == {**whole, "splits": {"train": 2}, "files": {"/in/a": whole}}
+    assert data["inputs"][0] == {"path": "/in/a", "size_bytes": 1, "fingerprint": "aaaa"}
+    assert data["outputs"] == [{"path": "train/a.parquet", "rows": 2, "bytes": 9}]
+    assert data["environment"]["packages"]["pyarrow"]
+
+
+def test_a_manifest_of_a_later_version_with_more_keys_is_read(out: Location) -> None:
+    write_manifest(out, manifest_of(RUN))
+    data = json.loads(out.child("manifest.json").read_bytes()) | {"new_key": 1}
+    out.child("manifest.json").write_bytes(json.dumps(data).encode())
+    assert read_manifest(out, "score") == manifest_of(RUN)
+
+
+def test_an_input_file_is_described_as_it_is_now(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    before = InputFile.of(locate(tmp_path / "a"))
+    assert (before.path, before.size_bytes) == (f"{tmp_path}/a", 5)
+    (tmp_path / "a").write_bytes(b"12346")
+    after = InputFile.of(locate(tmp_path / "a"))
+    assert after.size_bytes == 5
+    assert after.fingerprint != before.fingerprint

@@ -1,0 +1,74 @@
+"""Starting Ray on a machine that is too busy for it at first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ray
+from ray._private import services
+
+from pipeline.config import ClusterConfig
+from pipeline.errors import ClusterError
+from pipeline.runtime.connect import connect
+
+LATE = "The current node timed out during startup. This could happen because something failed"
+NODE = {"Alive": True, "Resources": {"CPU": 2.0}}
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What each start of Ray waits for its node with; all of them fail."""
+    seen: list[Any] = []
+
+    def fail(**options: Any) -> None:
+        assert options["address"] == "local"
+        seen.append(services.get_node)
+        raise Exception(f"{LATE}\nand more")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "nodes", lambda: [NODE])
+    monkeypatch.setattr(ray, "init", fail)
+    return seen
+
+
+def test_a_start_that_fails_is_repeated_with_a_longer_limit(
+    starts: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail = ray.init
+
+    def late(**options: Any) -> None:
+        if not starts:
+            fail(**options)
+        starts.append(services.get_node)
+
+    monkeypatch.setattr(ray, "init", late)
+    before = services.get_node
+    assert connect(ClusterConfig(address="local")).cpus == 2
+    assert starts[0] is before
+    assert starts[1] is not before
+    assert services.get_node is before
+
+
+def test_the_second_start_waits_for_its_node(starts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [RuntimeError("no such node"), RuntimeError("no such node"), {"node_id": "x"}]
+
+    def get_node(*_: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(services, "get_node", get_node)
+    with pytest.raises(ClusterError):
+        connect(ClusterConfig(address="local"))
+    assert starts[1]("address", "node") == {"node_id": "x"}
+
+
+def test_a_start_that_fails_twice_is_one_line(starts: list[Any]) -> None:
+    with pytest.raises(ClusterError) as failed:
+        connect(ClusterConfig(address="local"))
+    assert len(starts) == 2
+    said = f"Ray at local: cannot be reached or started: {LATE} (tried twice); see `ray status`"
+    assert str(failed.value).startswith(said)
+    assert "\n" not in str(failed.value)

@@ -1,0 +1,111 @@
+"""The bill of a job, against sums by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.ledger import Entry, Ledger
+from pipeline.runtime.pools import Cluster, Node, Pool, ScorePlan
+from pipeline.score.cost import describe_bill, make_bill
+
+CPU = Cluster((Node(8), Node(8)))
+GPU = Cluster((Node(16, 2),), ("H100",))
+
+
+def pools(scorers: Pool) -> ScorePlan:
+    return ScorePlan(Pool(1, 0.1), Pool(4, 1.0), scorers, Pool(2, 0.1))
+
+
+def ledger(*chunks: dict[str, Any]) -> Ledger:
+    found = Ledger([Source(0, "/in/a", 1000, "f")], 1.0)
+    for number, chunk in enumerate(chunks):
+        took = chunk.pop("took", {})
+        counts = {n: chunk.get(n, 0) for n in ("tokens", "scored_tokens", "padded_tokens", "repeated_rows")}
+        counts["flops"] = chunk.get("flops", 0.0)
+        rows = chunk["rows"]
+        found.add(Entry(0, number, 1, rows, False, None, 10, rows, {}, {}, [], counts, took))
+    return found
+
+
+ONE = {"rows": 900, "tokens": 30_000, "scored_tokens": 24_000, "padded_tokens": 32_000, "repeated_rows": 150}
+SHARED = {"encode_s": 1.0, "score_s": 6.0, "write_s": 0.5, "halvings": 1}
+TOOK = {"encoded_s": 90.0, "scored_from_s": 100.0, "scored_to_s": 106.0} | SHARED
+LATER = {"encoded_s": 101.0, "scored_from_s": 102.0, "scored_to_s": 108.0} | SHARED
+BEFORE = {"rows": 5000, "tokens": 7, "scored_tokens": 7, "padded_tokens": 7}
+
+
+def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
+    found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER}, BEFORE)
+    bill = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=3.0)
+    assert bill["rows"] == 1800
+    # Two actors in 8 s, each of which worked 6 of them: one began later, and one ended earlier.
+    assert bill["rows_per_s"] == pytest.approx(1800 / 8)
+    assert bill["tokens_per_s"] == pytest.approx(60_000 / 8)
+    assert bill["padding_frac"] == pytest.approx(1 - 24 / 32)
+    assert bill["repeated_rows"] == 300
+    assert bill["repeated_tokens_frac"] == pytest.approx(0.2)
+    assert bill["busy_s"] == {"encode": 2.0, "score": 12.0, "write": 1.0}
+    assert bill["waited_s"] == {"encode": 4 * 8 - 2.0, "score": 4.0, "write": 2 * 8 - 1.0}
+    assert bill["most_waiting_chunks"] == 1
+    assert bill["halvings"] == 2
+    # Machines, where no GPU is used.
+    assert bill["device_hours"] == pytest.approx(2 * 18 / 3600)
+    assert bill["price_per_million_rows"] == pytest.approx(2 * 18 / 3600 * 3 / 1800 * 1e6, rel=1e-5)
+    assert "peak_frac" not in bill
+    text = describe_bill(bill)
+    assert text.startswith(
+        "225 rows/s, 7,500 tokens/s, padding 25.0%, repeated texts 20.0%, the model waited 25.0% of its time,"
+        " 2 batches halved for lack of memory, 0.01 device-hours, "
+    )
+    assert text.endswith(" a million rows")
+
+
+def test_each_thread_of_an_actor_may_wait() -> None:
+    found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER})
+    one = make_bill(found, CPU, pools(Pool(1, 7.0, threads=2, calls=2)), elapsed_s=18.0, per_device_hour=None)
+    two = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=None)
+    assert one == two
+
+
+@pytest.mark.parametrize(("size", "share", "devices"), [(2, 1.0, 2), (1, 1.0, 1), (4, 0.5, 2)])
+def test_gpus_are_counted_and_held_against_their_peak(size: int, share: float, devices: int) -> None:
+    took = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}
+    found = ledger(ONE | {"took": took, "flops": 989e12 * devices * 4})
+    bill = make_bill(found, GPU, pools(Pool(size, 1, share)), elapsed_s=36.0, per_device_hour=None)
+    assert bill["device_hours"] == pytest.approx(devices / 100)
+    assert bill["peak_frac"] == pytest.approx(0.4)
+    assert "price_per_million_rows" not in bill
+    assert "40% of the device's peak" in describe_bill(bill)
+
+
+def test_actors_that_have_no_chunk_make_the_others_no_faster() -> None:
+    bill = make_bill(ledger(ONE | {"took": TOOK}), CPU, pools(Pool(8, 1)), 10.0, None)
+    assert bill["rows_per_s"] == pytest.approx(900 / 6)
+    assert bill["waited_s"]["score"] == pytest.approx(7 * 6)
+
+
+def test_a_peak_that_is_not_known_is_not_made_up() -> None:
+    for types in ((), ("TPU-V9",), ("H100", "T4")):
+        cluster = Cluster((Node(16, 2),), types)
+        bill = make_bill(ledger(ONE | {"took": TOOK}), cluster, pools(Pool(2, 1, 1.0)), 1.0, None)
+        assert "peak_frac" not in bill
+
+
+def test_a_job_that_had_nothing_to_do_costs_nothing() -> None:
+    bill = make_bill(ledger(BEFORE), CPU, pools(Pool(2, 3.5)), 0.0, per_device_hour=3.0)
+    assert (bill["rows"], bill["rows_per_s"], bill["price_per_million_rows"]) == (0, 0.0, 0.0)
+    assert (bill["padding_frac"], bill["repeated_tokens_frac"]) == (0.0, 0.0)
+    assert describe_bill(bill).startswith("0 rows/s")
+
+
+def test_how_many_chunks_waited_at_once() -> None:
+    waits = [(1.0, 5.0), (2.0, 6.0), (3.0, 3.5), (4.0, 9.0), (6.0, 7.0), (6.5, 8.0)]
+    chunks = (
+        ONE | {"took": TOOK | {"encoded_s": since, "scored_from_s": until, "scored_to_s": 10.0}}
+        for since, until in waits
+    )
+    bill = make_bill(ledger(*chunks), CPU, pools(Pool(2, 3.5)), 18.0, None)
+    assert bill["most_waiting_chunks"] == 3

@@ -1,0 +1,138 @@
+"""Chunks of a scoring job before and after the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import InputConfig
+from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.detect.sources import Source, find_sources
+from pipeline.ingest.ledger import Entry
+from pipeline.ingest.stream import ReadPlan, _chunk_table, batch_table, read_source, to_batch
+from pipeline.ingest.tokenize.encode import load_encoder
+from pipeline.model.card import ModelCard
+from pipeline.model.tokenizer import tokenizer_json
+from pipeline.rundir.parts import ENTRY_KEY
+from pipeline.score.part_metadata import RUN_KEY
+from pipeline.score.predictor import add_rejects
+from pipeline.score.steps import ChunkWork
+from pipeline.storage.location import locate
+from tests.crashes import guard_reporting
+
+CARD = ModelCard(
+    base_model="tiny",
+    labels=["1", "2"],
+    scheme="stars",
+    stars_to_label={},
+    max_length=16,
+    text=None,
+    text_separator=" ",
+    data_fingerprint="none",
+)
+RECIPE = Recipe(" ", max_length=16, verified_only=False, scheme=None)
+
+
+def write(file: Path, rows: int) -> str:
+    lines = [json.dumps({"reviewText": f"shirt number {i}", "overall": 5.0}) for i in range(rows)]
+    # Every third line is no object.
+    lines = [x for i, line in enumerate(lines) for x in ([line, "{"] if i % 2 else [line])]
+    file.write_text("\n".join(lines) + "\n")
+    return str(file)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Source]:
+    files = [locate(write(tmp_path / f"{i}.json", rows)) for i, rows in enumerate((30, 20))]
+    return find_sources(files, InputConfig(), need_stars=False)
+
+
+@pytest.fixture
+def work(sources: list[Source], tiny_model: Path, tmp_path: Path) -> ChunkWork:
+    forms = {s.number: s.form for s in sources}
+    return ChunkWork(
+        str(tmp_path / "out"), forms, RECIPE, tokenizer_json(tiny_model), CARD, "run 1", "model 1"
+    )
+
+
+@pytest.mark.parametrize("most", [1, 30, 45, 100])
+def test_the_first_rows_go_over_several_files(work: ChunkWork, sources: list[Source], most: int) -> None:
+    texts = [f"shirt number {i}" for rows in (30, 20) for i in range(rows)][:most]
+    expected = load_encoder(work.tokenizer, 16)(pa.array(texts))["input_ids"]
+    assert work.first_rows(sources, most).to_pylist() == expected.to_pylist()
+
+
+def test_there_may_be_no_first_rows(work: ChunkWork) -> None:
+    assert len(work.first_rows([], 10)) == 0
+
+
+def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
+    work: ChunkWork, sources: list[Source], tmp_path: Path
+) -> None:
+    (chunk,) = read_source(sources[0], ReadPlan(1 << 20))
+    scored = replace(work.encode(chunk), counts={"tokens": 7})
+    written = []
+    for seconds in (1.0, 2.0):
+        account = work.write_chunk(batch_table(replace(scored, took={"encode_s": seconds})))
+        entry = Entry.from_json(account["entry"][0].as_py())
+        assert (entry.took["encode_s"], entry.counts) == (seconds, {"tokens": 7})
+        assert entry.took["write_s"] > 0
+        assert [o.path for o in entry.outputs] == [
+            "rejects/part-00000-000000.parquet",
+            "part-00000-000000.parquet",
+        ]
+        written.append([(tmp_path / "out" / o.path).read_bytes() for o in entry.outputs])
+    assert written[0] == written[1]
+    metadata = pq.read_metadata(tmp_path / "out" / "part-00000-000000.parquet").metadata
+    assert metadata[RUN_KEY] == b"run 1"
+    kept = Entry.from_json(metadata[ENTRY_KEY])
+    assert (kept.rows, kept.rejected, kept.took) == (30, {"bad_json": 15}, {})
+    assert to_batch(batch_table(scored)).rows.num_rows == 30
+
+
+def test_lines_that_the_model_failed_on_are_kept_as_they_stand_in_the_dump(
+    work: ChunkWork, sources: list[Source], tmp_path: Path
+) -> None:
+    (chunk,) = read_source(sources[1], ReadPlan(1 << 20))
+    batch = work.encode(chunk)
+    raw = (tmp_path / "1.json").read_bytes()
+    lines = raw.splitlines(keepends=True)
+    assert batch.rows["line"][3].as_py() == 5
+    rows = batch.rows.take([0, 1, 2, *range(5, batch.rows.num_rows)])
+    rejects = add_rejects(batch.rejects, batch, "model_failed", {3: "why", 4: "why not"})
+    entry = Entry.from_json(
+        work.write_chunk(batch_table(replace(batch, rows=rows, rejects=rejects)))["entry"][0].as_py()
+    )
+    assert entry.rejected["model_failed"] == 2
+    assert entry.lines == entry.rows + sum(entry.rejected.values())
+    kept = pq.read_table(tmp_path / "out" / "rejects" / "part-00001-000000.parquet").to_pylist()
+    assert [r["line"] for r in kept] == sorted(r["line"] for r in kept)
+    failed = [r for r in kept if r["reason"] == "model_failed"]
+    assert [r["detail"] for r in failed] == ["why", "why not"]
+    for reject in kept:
+        line = lines[reject["line"] - 1].rstrip(b"\n")
+        assert (reject["raw"], raw[reject["byte_offset"] :].startswith(line)) == (line, True)
+
+
+def test_a_chunk_over_which_workers_crashed_is_set_aside_whole(
+    work: ChunkWork, sources: list[Source], tmp_path: Path
+) -> None:
+    def crashes(step: str, file: int, number: int) -> int:
+        assert (step, file, number) == ("encode", 0, 0)
+        return 3
+
+    (chunk,) = read_source(sources[0], ReadPlan(1 << 20))
+    whole = work.encode(chunk)
+    work = replace(work, guard=guard_reporting(crashes))
+    batch = to_batch(work.encode_chunk(_chunk_table(chunk)))
+    assert (batch.rows.num_rows, batch.rows.schema) == (0, whole.rows.schema)
+    assert batch.rejects is not None
+    raw = (tmp_path / "0.json").read_bytes()
+    assert b"".join(r + b"\n" for r in batch.rejects["raw"].to_pylist()) == raw
+    assert set(batch.rejects["reason"].to_pylist()) == {"worker_died"}
+    assert batch.rejects.num_rows == chunk.lines

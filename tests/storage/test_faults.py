@@ -1,0 +1,208 @@
+"""What fails in the middle: a read is never taken for the end of a file, an upload leaves nothing behind."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import InputError, OutputError
+from pipeline.ingest.read.chunks import Cutting, read_chunks
+from pipeline.storage import objectstore
+from pipeline.storage.location import Location, locate
+from pipeline.storage.objectstore import upload
+from tests.s3server import Fault, Proxy, Store, faulty, s3_error
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def proxy(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that this process takes for the store; its patience is short."""
+    monkeypatch.setattr(objectstore, "_WORK_ATTEMPTS", 2)
+    monkeypatch.setattr(objectstore, "_LOOKUP_ATTEMPTS", 1)
+    with faulty(store.url) as (url, proxy):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        yield proxy
+
+
+FAULTS = {
+    "an error": s3_error(500, "InternalError"),
+    "no leave": s3_error(403, "AccessDenied"),
+    "no answer": Fault(),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_small_upload_that_fails(
+    store: Store, bucket: str, proxy: Proxy, fault: Fault, before: bytes | None
+) -> None:
+    if before:
+        store.put(bucket, "d/a", before)
+    proxy.rule = lambda method, path, headers: fault if method in ("PUT", "POST") else None
+    with pytest.raises(OutputError, match=f"s3://{bucket}/d/a: cannot be written: "):
+        locate(f"s3://{bucket}/d/a").write_bytes(b"new content")
+    assert store.keys(bucket) == (["d/a"] if before else [])
+    if before:
+        assert store.get(bucket, "d/a") == before
+
+
+def in_part(number: int, fault: Fault) -> Callable[[str, str, dict[str, str]], Fault | None]:
+    return lambda method, path, headers: fault if f"partNumber={number}&" in path else None
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("part", [1, 3])
+def test_a_large_upload_that_fails_in_one_of_its_parts(
+    store: Store, bucket: str, proxy: Proxy, fault: Fault, part: int
+) -> None:
+    store.put(bucket, "d/a", b"old")
+    proxy.rule = in_part(part, fault)
+    with pytest.raises(OutputError, match="cannot be written: "):
+        locate(f"s3://{bucket}/d/a").write_bytes(os.urandom(25 * MIB))
+    assert any(f"partNumber={part}&" in request for request in proxy.requests)
+    assert store.keys(bucket) == ["d/a"]
+    assert store.get(bucket, "d/a") == b"old"
+
+
+def test_a_large_upload_that_does_not_fail(store: Store, bucket: str, proxy: Proxy) -> None:
+    data = os.urandom(25 * MIB)
+    locate(f"s3://{bucket}/d/a").write_bytes(data)
+    assert store.get(bucket, "d/a") == data
+
+
+def test_a_small_upload_is_one_request(bucket: str, proxy: Proxy) -> None:
+    locate(f"s3://{bucket}/d/a").write_bytes(b"x" * MIB)
+    assert [r.partition("?")[0] for r in proxy.requests] == [f"PUT /{bucket}/d/a"]
+
+
+@pytest.mark.parametrize("size", [0, 3, 25 * MIB])
+def test_an_upload_that_is_broken_off_by_its_writer(store: Store, bucket: str, size: int) -> None:
+    file = locate(f"s3://{bucket}/d/a")
+
+    def write() -> None:
+        with upload(file.filesystem, file.path) as stream:
+            stream.write(b"x" * size)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert store.keys(bucket) == []
+
+
+@pytest.mark.parametrize("size", [3, 25 * MIB])
+def test_the_end_of_the_process_does_not_complete_it(store: Store, bucket: str, size: int) -> None:
+    code = (
+        "import sys\nfrom pipeline.objectstore import upload\nfrom pipeline.storage import locate\n"
+        "file = locate(sys.argv[1])\n"
+        "with upload(file.filesystem, file.path) as stream:\n"
+        "    stream.write(b'x' * int(sys.argv[2]))\n"
+        "    raise SystemExit(7)\n"
+    )
+    command = [sys.executable, "-c", code, f"s3://{bucket}/d/a", str(size)]
+    done = subprocess.run(command, env=os.environ | store.env, timeout=60, check=False)
+    assert done.returncode == 7
+    assert store.keys(bucket) == []
+
+
+def zstd(data: bytes) -> bytes:
+    return bytes(pa.Codec("zstd").compress(data))
+
+
+CODECS = {"plain": bytes, "gzip": gzip.compress, "bz2": bz2.compress, "zstd": zstd}
+
+
+def lines(count: int = 26_000) -> bytes:
+    """Lines of 121 bytes that cannot be packed to less than half."""
+    return b"".join(os.urandom(60).hex().encode() + b"\n" for _ in range(count))
+
+
+def after(position: int, fault: Fault) -> Callable[[str, str, dict[str, str]], Fault | None]:
+    """A fault in whatever is read from some byte on."""
+
+    def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
+        last = headers.get("range", "0").rpartition("-")[2]
+        return fault if method == "GET" and int(last) >= position else None
+
+    return rule
+
+
+def read(file: Location) -> list[bytes]:
+    return [chunk.raw for chunk in read_chunks(file, 0, Cutting(100_000))]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_file_is_read_to_its_end(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
+    text = lines()
+    store.put(bucket, "a", CODECS[codec](text))
+    chunks = list(read_chunks(locate(f"s3://{bucket}/a"), 0, Cutting(100_000)))
+    assert b"".join(c.raw for c in chunks) == text
+    assert chunks[-1].last
+    assert chunks[-1].broken is None
+
+
+READ_FAULTS = {
+    "an error": s3_error(500, "InternalError"),
+    "no leave": s3_error(403, "AccessDenied"),
+    "no answer": Fault(),
+    "half an answer": Fault(cut_after=1000),
+}
+
+
+@pytest.mark.parametrize("fault", READ_FAULTS.values(), ids=READ_FAULTS)
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_read_that_fails_in_mid_file(
+    store: Store, bucket: str, proxy: Proxy, codec: str, fault: Fault
+) -> None:
+    data = CODECS[codec](lines())
+    store.put(bucket, "a", data)
+    proxy.rule = after(len(data) // 2, fault)
+    with pytest.raises(InputError, match=rf"s3://{bucket}/a: (reading failed near byte \d+: |was changed)"):
+        read(locate(f"s3://{bucket}/a"))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_read_that_fails_once_is_tried_again(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
+    text = lines()
+    store.put(bucket, "a", CODECS[codec](text))
+    failed: list[str] = []
+
+    def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
+        if method != "GET" or headers["range"] in failed:
+            return None
+        failed.append(headers["range"])
+        return s3_error(503, "SlowDown", "x" * 500)
+
+    proxy.rule = rule
+    assert b"".join(read(locate(f"s3://{bucket}/a"))) == text
+    assert failed
+
+
+@pytest.mark.parametrize("shorter", [True, False])
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_file_that_is_replaced(store: Store, bucket: str, codec: str, shorter: bool) -> None:
+    data = CODECS[codec](lines(100_000))
+    store.put(bucket, "a", data)
+    chunks = read_chunks(locate(f"s3://{bucket}/a"), 0, Cutting(100_000))
+    next(chunks)
+    store.put(bucket, "a", data[: len(data) // 2] if shorter else data[::-1])
+    with pytest.raises(InputError, match=f"s3://{bucket}/a: was changed while it was read"):
+        list(chunks)
+
+
+def test_a_local_file_that_becomes_shorter(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_bytes(lines())
+    chunks = read_chunks(locate(file), 0, Cutting(100_000))
+    next(chunks)
+    os.truncate(file, 1_500_000)
+    with pytest.raises(InputError, match="was changed while it was read"):
+        list(chunks)
