@@ -35,8 +35,8 @@ def first_rows(dump: str, model: str, output: str) -> float:
 def ray_alone() -> float:
     """Ray, as `jobs.score` starts it."""
     return _until_ready(
-        "from pipeline import resources; from pipeline.config import Config;"
-        " resources.connect(Config().cluster)"
+        "from pipeline.config import Config; from pipeline.runtime.connect import connect;"
+        " connect(Config().cluster)"
     )
 
 
@@ -51,8 +51,8 @@ def model_alone(model: str) -> float:
 def our_model_alone(model: str) -> float:
     """The model, as an actor loads it."""
     return _until_ready(
-        "from pipeline.model import fingerprint_model; from pipeline.storage import locate;"
-        " from pipeline.score.forward import ForwardOptions, read_forward;"
+        "from pipeline.model.card import fingerprint_model; from pipeline.storage.location import locate;"
+        " from pipeline.model.forward import ForwardOptions, read_forward;"
         f" model = {model!r}; fingerprint = fingerprint_model(locate(model));"
         " read_forward(ForwardOptions(model, fingerprint, 128, 'bfloat16'))"
     )

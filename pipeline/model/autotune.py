@@ -1,7 +1,8 @@
-"""What a long job finds out about its device before it begins, on the first rows of its input.
+"""Autotuning: settings of the forward pass that a long job measures on its device before it starts.
 
-How many tokens a batch should hold, and whether compiling or our own kernels pay. Found once, kept in
-run.json: a resumed job cuts the same batches, and gets the same bits.
+It measures the batch size in tokens, and whether torch.compile or our own kernels pay, on the first rows of
+the input. The result is measured once and stored in run.json, so a resumed job cuts the same batches and
+computes the same bits.
 """
 
 from __future__ import annotations
@@ -19,60 +20,60 @@ from pipeline.model.packed import PackedModel
 from pipeline.model.ragged import Ragged
 
 SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
-"""Rows that are tried."""
+"""Rows to measure on."""
 
 BATCH_TOKENS = {"cpu": 2048, "gpu": 65536}
-"""Of a batch, where the job is too small to try others."""
+"""Tokens in a batch for jobs too small to autotune."""
 
 _CANDIDATES = {"cpu": (512, 1024, 2048, 4096), "gpu": (16384, 32768, 65536, 131072)}
 
 _NEAR_BEST = 0.97
-"""The smallest batch is taken whose rate is this near the best: larger ones pad more and hold more memory."""
+"""The smallest batch whose rate is at least this fraction of the best one: larger batches pad more and use
+more memory."""
 
-_LEAST_GAIN = 1.05
-"""Compiling, which takes a minute or two at the start of each actor, or kernels must make the model so much
-faster."""
+_MIN_SPEEDUP = 1.05
+"""Minimum speedup to use kernels or torch.compile, which takes a minute or two at the start of each actor."""
 
 _REPEATS = 3
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is to be found out; plain data."""
+class AutotuneOptions:
+    """What to measure; plain data."""
 
     forward: ForwardOptions
     device: str
     """cpu or gpu."""
     batch_tokens: int | None
-    """None: to be found."""
+    """None: measure it."""
     compiled: bool | None
-    """None: to be found."""
+    """None: measure whether it pays."""
 
 
-def calibrate(question: Question, input_ids: pa.Array) -> dict[str, Any]:
-    """Answer a question on the device of this process.
+def autotune(options: AutotuneOptions, input_ids: pa.Array) -> dict[str, Any]:
+    """The fastest settings on the device of this process.
 
     Args:
         input_ids: (N,) list<int32>, rows of the input.
     Returns:
-        For run.json: batch_tokens, compiled, kernels.
+        batch_tokens, compiled and kernels, as stored in run.json.
     """
     ids = Ragged.of(input_ids)
-    compiled, kernels = bool(question.compiled), False
-    budget = question.batch_tokens or BATCH_TOKENS[question.device]
+    compiled, kernels = bool(options.compiled), False
+    budget = options.batch_tokens or BATCH_TOKENS[options.device]
     if len(ids.lengths):
-        forward = read_forward(replace(question.forward, compiled=compiled))
-        if question.batch_tokens is None:
-            budget = _fastest_budget(forward, ids, question.device)
-        if question.device == "gpu" and isinstance(forward.model, PackedModel):
-            kernels = _pays(forward, replace(question.forward, kernels=True), ids, budget)
-        elif question.device == "gpu" and question.compiled is None:
-            compiled = _pays(forward, replace(question.forward, compiled=True), ids, budget)
+        forward = read_forward(replace(options.forward, compiled=compiled))
+        if options.batch_tokens is None:
+            budget = _fastest_budget(forward, ids, options.device)
+        if options.device == "gpu" and isinstance(forward.model, PackedModel):
+            kernels = _pays(forward, replace(options.forward, kernels=True), ids, budget)
+        elif options.device == "gpu" and options.compiled is None:
+            compiled = _pays(forward, replace(options.forward, compiled=True), ids, budget)
     return {"batch_tokens": budget, "compiled": compiled, "kernels": kernels}
 
 
 def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
-    """The tokens in a batch, of several tried, that rows like these are scored fastest with."""
+    """The smallest of the candidate batch sizes that is near the fastest, in tokens."""
     rates: dict[int, float] = {}
     for budget in _CANDIDATES[device]:
         rates[budget] = _rate(forward, _repeated(ids, 2 * budget), budget)
@@ -81,7 +82,7 @@ def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
 
 
 def _repeated(ids: Ragged, tokens: int) -> Ragged:
-    """Rows repeated, or the first of them, to so many tokens or a few more."""
+    """The rows, repeated or cut to the first row at which they hold at least `tokens` tokens."""
     total = int(ids.lengths.sum())
     times = -(-tokens // total)
     lengths = np.tile(ids.lengths, times)
@@ -92,17 +93,17 @@ def _repeated(ids: Ragged, tokens: int) -> Ragged:
 
 
 def _rate(forward: Forward, ids: Ragged, budget: int) -> float:
-    """Tokens a second, the best of several: what else the machine does only ever slows it down."""
-    took = [forward(ids, budget).seconds for _ in range(1 + _REPEATS)]
-    return float(ids.lengths.sum()) / min(took[1:])
+    """Tokens per second, the best of several runs: other load on the machine only slows a run down."""
+    timings = [forward(ids, budget).seconds for _ in range(1 + _REPEATS)]
+    return float(ids.lengths.sum()) / min(timings[1:])
 
 
 def _pays(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> bool:
-    """Whether other options make the model enough faster; not, where they do not work."""
+    """Whether other options are faster by at least `_MIN_SPEEDUP`; False if they do not work here."""
     sample = _repeated(ids, 4 * budget)
     try:
         other = read_forward(options)
     except ModelError as error:
         logging.getLogger(__name__).warning("%s", error)
         return False
-    return _rate(other, sample, budget) >= _LEAST_GAIN * _rate(forward, sample, budget)
+    return _rate(other, sample, budget) >= _MIN_SPEEDUP * _rate(forward, sample, budget)

@@ -16,7 +16,7 @@ from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, encoded_s
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.stream import ReadPlan, read_dataset
-from pipeline.model.autotune import BATCH_TOKENS, SAMPLE_ROWS, Question, calibrate
+from pipeline.model.autotune import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, autotune
 from pipeline.model.card import ModelCard, fingerprint_model, read_card
 from pipeline.model.forward import ForwardOptions
 from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
@@ -239,8 +239,8 @@ def _resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, predictor: type)
             "kernels": False,
         }
     forward = _forward_options(job, resolved)
-    question = Question(forward, device, config.batch_tokens, config.compile)
-    found = run_once(pools.scorers, _calibrate, question, chunk_work(job), job.sources)
+    options = AutotuneOptions(forward, device, config.batch_tokens, config.compile)
+    found = run_once(pools.scorers, _autotune, options, chunk_work(job), job.sources)
     return {**resolved, **found}
 
 
@@ -255,9 +255,9 @@ def _device(pools: ScorePlan) -> str:
     return "gpu" if pools.scorers.gpus else "cpu"
 
 
-def _calibrate(question: Question, work: ChunkWork, sources: list[Source]) -> dict[str, Any]:
-    """On a worker, with the share of an actor."""
-    return calibrate(question, work.first_rows(sources, SAMPLE_ROWS[question.device]))
+def _autotune(options: AutotuneOptions, work: ChunkWork, sources: list[Source]) -> dict[str, Any]:
+    """Runs on a worker with the resources of an actor."""
+    return autotune(options, work.first_rows(sources, SAMPLE_ROWS[options.device]))
 
 
 def _forward_options(job: ScoreJob, resolved: Mapping[str, Any]) -> ForwardOptions:

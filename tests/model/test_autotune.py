@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import ModelError
 from pipeline.model import autotune as module
-from pipeline.model.autotune import BATCH_TOKENS, Question, calibrate
+from pipeline.model.autotune import BATCH_TOKENS, AutotuneOptions, autotune
 from pipeline.model.forward import Forward, ForwardOptions
 from pipeline.model.load import load_classifier
 from pipeline.model.packed import PackedModel
@@ -43,19 +43,19 @@ def ids(rows: int) -> pa.Array:
     return pa.array(found, pa.list_(pa.int32()))
 
 
-def question(**other: Any) -> Question:
+def tune(**other: Any) -> AutotuneOptions:
     values = {"forward": OPTIONS, "device": "cpu", "batch_tokens": None, "compiled": None}
-    return Question(**values | other)
+    return AutotuneOptions(**values | other)
 
 
 def test_an_input_without_rows_is_no_trouble(model: Any) -> None:
-    found = calibrate(question(), ids(0))
+    found = autotune(tune(), ids(0))
     assert found == {"batch_tokens": BATCH_TOKENS["cpu"], "compiled": False, "kernels": False}
     assert not model
 
 
 def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
-    found = calibrate(question(), ids(100))
+    found = autotune(tune(), ids(100))
     assert found["batch_tokens"] in (512, 1024, 2048, 4096)
     assert not found["compiled"]
     assert not found["kernels"]
@@ -65,7 +65,7 @@ def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
 def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Gpu(packed=False, gain=1.0)
     monkeypatch.setattr(module, "read_forward", cpu)
-    found = calibrate(question(batch_tokens=77, compiled=True), ids(20))
+    found = autotune(tune(batch_tokens=77, compiled=True), ids(20))
     assert found == {"batch_tokens": 77, "compiled": True, "kernels": False}
     assert [o.compiled for o in cpu.asked] == [True]
 
@@ -118,7 +118,7 @@ def test_what_a_gpu_may_do_otherwise_must_pay(
 ) -> None:
     gpu = Gpu(packed, gain)
     monkeypatch.setattr(module, "read_forward", gpu)
-    found = calibrate(question(device="gpu"), ids(100))
+    found = autotune(tune(device="gpu"), ids(100))
     assert (found["compiled"], found["kernels"]) == (pays and not packed, pays and packed)
     assert gpu.asked == [
         OPTIONS,
@@ -126,7 +126,7 @@ def test_what_a_gpu_may_do_otherwise_must_pay(
     ]
     # What is asked for is not tried.
     gpu.asked.clear()
-    assert calibrate(question(device="gpu", compiled=True), ids(100))["compiled"]
+    assert autotune(tune(device="gpu", compiled=True), ids(100))["compiled"]
     assert gpu.asked == [replace(OPTIONS, compiled=True)]
 
 
@@ -139,7 +139,7 @@ def test_kernels_that_do_not_work_are_not_taken(monkeypatch: pytest.MonkeyPatch)
         return gpu(options)
 
     monkeypatch.setattr(module, "read_forward", broken)
-    assert not calibrate(question(device="gpu"), ids(100))["kernels"]
+    assert not autotune(tune(device="gpu"), ids(100))["kernels"]
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 5000])

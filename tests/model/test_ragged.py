@@ -16,9 +16,9 @@ from pipeline.model.ragged import (
     Ragged,
     packed_batches,
     padded_width,
-    to_tensors,
     token_budget_batches,
 )
+from pipeline.model.tensors import to_tensors
 
 rows_of_ids = st.lists(st.lists(st.integers(1, 30_000), max_size=40), min_size=1, max_size=30)
 
