@@ -197,9 +197,9 @@ def test_a_second_job_is_refused_until_the_first_is_interrupted(
 def test_a_killed_job_leaves_no_lock(run_job: RunJob, dump: Path, tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
-        "from pipeline.manifest import Run\n"
-        "from pipeline.outputs import begin\n"
-        "from pipeline.storage import locate\n"
+        "from pipeline.rundir.manifest import Run\n"
+        "from pipeline.rundir.claim import begin\n"
+        "from pipeline.storage.location import locate\n"
         "begin(locate(sys.argv[1]), Run(stage='prepare', inputs=[], model_fingerprint='m', settings={}))\n"
         "print('begun', flush=True)\n"
         "time.sleep(60)\n"

@@ -389,9 +389,9 @@ def test_what_is_read_must_lie_elsewhere(tmp_path: Path) -> None:
 
 HOLD = """
 import sys
-from pipeline.manifest import Run
-from pipeline.outputs import begin
-from pipeline.storage import locate
+from pipeline.rundir.claim import begin
+from pipeline.rundir.manifest import Run
+from pipeline.storage.location import locate
 
 begin(locate(sys.argv[1]), Run.model_validate_json(sys.argv[2]))
 print("begun", flush=True)

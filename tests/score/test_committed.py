@@ -108,7 +108,7 @@ def test_done_is_a_number_below_or_one_of_others() -> None:
 PLAN = """
 import json, resource, sys, time
 from pipeline.score.resume import find_committed
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from tests.score.written import RUN
 
 before = time.monotonic()

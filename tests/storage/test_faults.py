@@ -101,7 +101,9 @@ def test_an_upload_that_is_broken_off_by_its_writer(store: Store, bucket: str, s
 @pytest.mark.parametrize("size", [3, 25 * MIB])
 def test_the_end_of_the_process_does_not_complete_it(store: Store, bucket: str, size: int) -> None:
     code = (
-        "import sys\nfrom pipeline.objectstore import upload\nfrom pipeline.storage import locate\n"
+        "import sys\n"
+        "from pipeline.storage.location import locate\n"
+        "from pipeline.storage.objectstore import upload\n"
         "file = locate(sys.argv[1])\n"
         "with upload(file.filesystem, file.path) as stream:\n"
         "    stream.write(b'x' * int(sys.argv[2]))\n"

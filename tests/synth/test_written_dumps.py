@@ -144,7 +144,7 @@ def test_an_object_store_holds_whole_files_or_none(tmp_path: Path) -> None:
 
 MEMORY = """
 import resource, sys
-from pipeline.storage import locate
+from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 write_dump(locate(sys.argv[1]), rows=int(sys.argv[2]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
