@@ -34,7 +34,11 @@ ConfigFile = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be given repeatedly."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change a setting, or several separated by commas; repeatable, the last value wins.",
+    ),
 ]
 Strict = Annotated[
     bool,

@@ -8,16 +8,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import SettingError
+from pipeline.overrides import parse_item, split_items
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,11 +31,20 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _names(value: object) -> object:
-    """Names that are given as one text, separated by commas."""
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return value
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+def _split_names(value: object) -> object:
+    """The names in a text, which are separated by commas; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        raise ValueError('not a TOML array; write ["a", "b"] (a shell removes quotes) or a,b')
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+Names = Annotated[tuple[NonEmpty, ...], BeforeValidator(_split_names), Field(min_length=1)]
+"""One or more names, as an array or as one text with commas."""
 
 
 class Section(BaseModel):
@@ -47,19 +56,19 @@ class Section(BaseModel):
 class InputConfig(Section):
     """What is read, and which lines are let in."""
 
-    text: tuple[str, ...] | None = None
+    text: Names | None = None
     """Columns joined into the text; by default the format's own (summary and body)."""
     text_separator: str = " "
     unescape_html: bool = True
     """Write out `&amp;` and the like in texts, and put a space in place of `<br />`."""
-    stars: str | None = None
+    stars: NonEmpty | None = None
     """Column of the stars, or of the label where `labels.scheme` is words; by default the format's own."""
-    asin: str | None = None
+    asin: NonEmpty | None = None
     """Column of the product; by default the format's own, as for the next three."""
-    user_id: str | None = None
-    timestamp: str | None = None
-    verified: str | None = None
-    columns: tuple[str, ...] | None = None
+    user_id: NonEmpty | None = None
+    timestamp: NonEmpty | None = None
+    verified: NonEmpty | None = None
+    columns: Names | None = None
     """Names of the columns of CSV files that have no header, in order."""
     quoted: bool | None = None
     """Whether fields of CSV files may stand in quotes; by default told from the first lines."""
@@ -77,24 +86,14 @@ class InputConfig(Section):
     verified_only: bool = False
     """Leave out reviews marked as not verified; a line without the mark stays."""
 
-    @field_validator("text", "columns", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return _names(value)
-
 
 class LabelsConfig(Section):
     """How stars become classes."""
 
     scheme: Literal["stars", "sentiment", "binary", "words"] = "stars"
     """words: the column `input.stars` holds a word, such as pos or neg, and no stars."""
-    words: tuple[str, ...] | None = None
+    words: Names | None = None
     """The words that are the classes, in order, where the scheme is words."""
-
-    @field_validator("words", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        return _names(value)
 
     @model_validator(mode="after")
     def _words_fit(self) -> LabelsConfig:
@@ -169,7 +168,7 @@ class SplitConfig(Section):
 class ModelConfig(Section):
     """The model to start from."""
 
-    name: str = DEFAULT_MODEL
+    name: NonEmpty = DEFAULT_MODEL
     """A Hub name or a directory."""
 
 
@@ -238,11 +237,11 @@ class CostConfig(Section):
 class ClusterConfig(Section):
     """Where it runs."""
 
-    address: str | None = None
+    address: NonEmpty | None = None
     """Ray address; by default RAY_ADDRESS, then a running cluster on this machine, then a new one."""
     num_cpus: Count | None = None
     """Logical CPUs of a Ray that the job starts by itself; by default the machine's."""
-    storage_path: str | None = None
+    storage_path: NonEmpty | None = None
     """A folder that every node of the cluster sees; local paths must lie in it when there are several."""
 
 
@@ -282,26 +281,28 @@ def digest(data: object) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_config(file: str | None = None, sets: Iterable[str] = (), **overrides: Any) -> Config:
-    """Read settings: defaults, then a TOML file, then `key=value` pairs, then a job's own options.
+def load_config(file: str | None = None, sets: Iterable[str] = (), **options: object) -> Config:
+    """Read settings: defaults, then a TOML file, then `--set`, then a job's own options.
 
     Args:
         file: path of a TOML file, or None.
-        sets: `section.key=value`, or several with commas between; a value is read as TOML, or else taken
-            as a string.
-        overrides: `section__key=value` from a job's own options; None means not given.
+        sets: texts of `--set`, each with one or more settings (see overrides.py); the last of a name wins.
+        options: `section__key=value` from a job's own options; None means not given.
     Raises:
-        SettingError: the file is missing or not TOML, a name is unknown, or a value does not fit.
+        SettingError: the file is missing or not TOML, a name is unknown, a value does not fit, or `--set` and
+            an option give different values.
     """
-    data: dict[str, Any] = {} if file is None else _read_toml(file)
-    for item in (part for several in sets for part in _one_by_one(several)):
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise SettingError(f"--set {item}: no '='; write --set section.key=value")
-        _put(data, name.strip(), _toml_value(text.strip()), source=f"--set {item}")
-    for name, value in overrides.items():
+    data = {} if file is None else _read_toml(file)
+    given = _read_sets(sets)
+    for name, value in options.items():
         if value is not None:
-            _put(data, name.replace("__", ".", 1), value, source=name)
+            _add_option(given, name.replace("__", ".", 1), value)
+    for name, value in given.items():
+        section, _, key = name.partition(".")
+        table = data.setdefault(section, {})
+        # Else validation says that it must be a table.
+        if isinstance(table, dict):
+            table[key] = value
     where = "" if file is None else f" (from {file} and --set)"
     try:
         return Config.model_validate(data)
@@ -309,10 +310,24 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **overrides: 
         raise SettingError(_explain(error) + where) from None
 
 
-def _one_by_one(sets: str) -> list[str]:
-    """`a.x=1,2,b.y=3` as `a.x=1,2` and `b.y=3`: a comma before the name of a setting parts two of them."""
-    names = "|".join(re.escape(name) for name in setting_names())
-    return re.split(rf",\s*(?=(?:{names})\s*=)", sets)
+def _read_sets(sets: Iterable[str]) -> dict[str, object]:
+    """The values that `--set` gives, by name."""
+    given: dict[str, object] = {}
+    for text in sets:
+        for number, item in enumerate(split_items(text)):
+            name, value = parse_item(item)
+            if name not in setting_names():
+                raise SettingError(f"--set {item.strip()}: {_unknown(name, follows_comma=number > 0)}")
+            given[name] = value
+    return given
+
+
+def _add_option(given: dict[str, object], name: str, value: object) -> None:
+    """Add the value of a job's own option; raise SettingError if `--set` gives another one."""
+    if given.setdefault(name, value) != value:
+        raise SettingError(
+            f"--set {name}={given[name]}: the job's own option gives {value}; leave one of them out"
+        )
 
 
 def setting_names() -> list[str]:
@@ -324,7 +339,7 @@ def setting_names() -> list[str]:
     ]
 
 
-def _read_toml(file: str) -> dict[str, Any]:
+def _read_toml(file: str) -> dict[str, object]:
     try:
         return tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -335,35 +350,22 @@ def _read_toml(file: str) -> dict[str, Any]:
         raise SettingError(f"--config {file}: not valid TOML: {error}") from None
 
 
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _put(data: dict[str, Any], name: str, value: Any, source: str) -> None:
-    section, dot, key = name.partition(".")
-    if not dot or name not in setting_names():
-        raise SettingError(f"{source}: {_unknown(name)}")
-    table = data.setdefault(section, {})
-    if not isinstance(table, dict):
-        raise SettingError(
-            f"{source}: the TOML file has {section}={table}, where a table [{section}] belongs"
-        )
-    table[key] = value
-
-
-def _unknown(name: str) -> str:
+def _unknown(name: str, *, follows_comma: bool = False) -> str:
     known = setting_names()
     close = difflib.get_close_matches(name, known, n=1) or [
         k for k in known if k.partition(".")[2] == name.rpartition(".")[2]
     ]
-    hint = f"did you mean {close[0]}?" if close else "the names are " + ", ".join(known)
-    return f"unknown setting {name}; {hint}"
+    if close:
+        return f"unknown setting {name}; did you mean {close[0]}?"
+    quote = "if it belongs to the value before it, put that in quotes; " if follows_comma else ""
+    return f"unknown setting {name}; {quote}the names are {', '.join(known)}"
 
 
-def _unknown_section(name: str) -> str:
+def _unknown_section(name: str, value: object) -> str:
+    if name in setting_names():
+        return f'unknown section "{name}"; leave out the quotes'
+    if not isinstance(value, dict):
+        return _unknown(name)
     known = list(Config.model_fields)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(known)}"
@@ -374,7 +376,9 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][:2])
     if first["type"] == "extra_forbidden":
-        return _unknown(name) if len(first["loc"]) > 1 else _unknown_section(name)
+        return _unknown(name) if len(first["loc"]) > 1 else _unknown_section(name, first["input"])
+    if first["type"] == "model_type":
+        return f"{name}={first['input']}: [{name}] must be a table"
     reason = first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], Mapping):
         return f"{name}: {reason}"

@@ -1,0 +1,123 @@
+"""The grammar of `--set`: no setting is swallowed by the value before it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import load_config
+from pipeline.errors import SettingError
+from pipeline.overrides import parse_item, split_items
+
+SETTINGS = ("input.text_separator", "input.stars", "input.text", "train.seed", "split.val_from")
+PIECES = (
+    "a",
+    "b.c",
+    "=",
+    ",",
+    ",b.c=",
+    ",train.seed=",
+    '"',
+    "'",
+    "\\",
+    "[",
+    "]",
+    "#",
+    " ",
+    "\n",
+    "1",
+    "-2",
+    "é",
+)
+
+
+@st.composite
+def raw_items(draw: st.DrawFn) -> str:
+    """A setting with a value of anything that has a meaning in the grammar; few are valid."""
+    text = "".join(draw(st.lists(st.sampled_from(PIECES), max_size=6)))
+    quoted = [f'"{text}"', f"'{text}'", f'["{text}", "x"]', f"[ '{text}' ]"]
+    value = draw(st.sampled_from([text, *quoted, "3", "2020-01-31", "a,b"]))
+    return f"{draw(st.sampled_from(SETTINGS))}={value}"
+
+
+def is_valid(item: str) -> bool:
+    """Whether an item is one setting, which is accepted on its own."""
+    try:
+        load_config(sets=[item])
+    except SettingError:
+        return False
+    return len(split_items(item)) == 1
+
+
+@given(st.lists(raw_items(), max_size=12), st.sampled_from([",", ", ", " ,"]))
+def test_settings_joined_by_commas_are_read_as_given_one_by_one(raw: list[str], comma: str) -> None:
+    items = [item for item in raw if is_valid(item)]
+    # An empty text is no setting.
+    assert load_config(sets=[comma.join(items)] if items else []) == load_config(sets=items)
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("a.b=1", ["a.b=1"]),
+        ("a.b=1,2,c.d=3", ["a.b=1,2", "c.d=3"]),
+        ("a.b=x,c.d.e=3,f-g.h_i=4", ["a.b=x", "c.d.e=3", "f-g.h_i=4"]),
+        ('a.b="a.b=x,c=y",c.d=1', ['a.b="a.b=x,c=y"', "c.d=1"]),
+        ("a.b='x,y.z=1',c.d=1", ["a.b='x,y.z=1'", "c.d=1"]),
+        (r'a.b="x\",y.z=1",c.d=1', [r'a.b="x\",y.z=1"', "c.d=1"]),
+        ('a.b=["x","y.z=1,v.w=2"],c.d=1', ['a.b=["x","y.z=1,v.w=2"]', "c.d=1"]),
+        ("a.b=it's,c.d=isn't", ["a.b=it's", "c.d=isn't"]),
+        ('a.b="x,c.d=1', ['a.b="x', "c.d=1"]),
+        ("a.b=/data/x=1,y=2,z/part", ["a.b=/data/x=1,y=2,z/part"]),
+        ("a.b=1.0=low,2.0=high", ["a.b=1.0=low,2.0=high"]),
+        # Ambiguous without quotes: refused later, as d.e is no setting.
+        ("a.b=s3://x/y?b.c=1,d.e=2", ["a.b=s3://x/y?b.c=1", "d.e=2"]),
+        ("a.b=,c.d=", ["a.b=", "c.d="]),
+        ("a.b=x,", ["a.b=x,"]),
+        (",a.b=x", ["", "a.b=x"]),
+        ("", [""]),
+    ],
+)
+def test_a_comma_outside_quotes_before_a_name_starts_a_setting(text: str, items: list[str]) -> None:
+    assert split_items(text) == items
+
+
+@pytest.mark.parametrize(
+    ("item", "value"),
+    [
+        ("a.b = 3 ", 3),
+        ("a.b=3e-5", 3e-5),
+        ('a.b=""', ""),
+        ('a.b=["x", "y,z",]', ["x", "y,z"]),
+        ("a.b=it's", "it's"),
+        ("a.b=[::1]:6379", "[::1]:6379"),
+        ("a.b=x#y", "x#y"),
+        ("a.b=1\nc = 2", "1\nc = 2"),
+    ],
+)
+def test_a_value_is_toml_or_else_text(item: str, value: object) -> None:
+    assert parse_item(item) == ("a.b", value)
+
+
+@pytest.mark.parametrize(
+    "item",
+    ['a.b="x', "a.b='x", 'a.b="x"y', 'a.b=["x"', 'a.b="x","y"', 'a.b=x,"y"', 'a.b="x" # z', 'a.b=1 # z,"'],
+)
+def test_quotes_that_are_not_those_of_a_toml_value_are_refused(item: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        parse_item(item)
+    assert str(raised.value).startswith(f"--set {item}: not valid TOML; close the quotes, ")
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("train.epochs", "--set train.epochs: no '='; write --set section.key=value"),
+        ("model.name= ", '--set model.name= : no value; write model.name="" for an empty text'),
+    ],
+)
+def test_an_item_without_a_value_is_refused(item: str, message: str) -> None:
+    with pytest.raises(SettingError) as raised:
+        parse_item(item)
+    assert str(raised.value) == message
