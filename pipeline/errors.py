@@ -41,6 +41,10 @@ class ClusterError(UserError):
     """A Ray cluster that cannot be reached, or cannot run what was asked."""
 
 
+class BrokenDeviceError(RayviewError):
+    """A GPU on which every further call of this process fails, or whose memory does not hold a single row."""
+
+
 class PromiseError(RayviewError):
     """The data broke a promise: exit code 3."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -197,12 +198,18 @@ LIGHT = [
     "pipeline.storage.location",
     "pipeline.rundir.manifest",
     "pipeline.runtime.pools",
+    "pipeline.model.card",
     "pipeline.model.hub",
+    "pipeline.model.options",
+    "pipeline.model.ragged",
+    "pipeline.model.tokenizer",
     "pipeline.ingest.clean.rows",
     "pipeline.ingest.stream",
     "pipeline.ingest.tokenize.encode",
     "pipeline.prepare.stage",
+    "pipeline.score.predictor",
     "pipeline.score.stage",
+    "pipeline.score.steps",
     "pipeline.train.stage",
 ]
 
@@ -222,6 +229,44 @@ def test_encoding_loads_neither_torch_nor_transformers() -> None:
     kind = "tokenizer_json('uncased', 'bert', 'wordpiece', 'template', 'words')"
     ((said, code, loaded),) = run_forked([f"{used}; check({kind}, 16, 'right', HARD)"])
     assert code == 0, said
+    assert loaded & {"torch", "transformers", "ray"} == set()
+
+
+def test_a_worker_that_encodes_chunks_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    from pipeline.config import InputConfig
+    from pipeline.ingest.clean.rows import Recipe
+    from pipeline.ingest.detect.sources import find_sources
+    from pipeline.model.card import ModelCard
+    from pipeline.score.steps import ChunkWork
+    from pipeline.storage.location import locate
+    from tests.ingest.tokenize.tokenizer_kinds import tokenizer_json
+
+    (tmp_path / "a.json").write_text('{"reviewText": "good", "overall": 5}\n' * 3)
+    (source,) = find_sources([locate(tmp_path / "a.json")], InputConfig(), need_stars=False)
+    tokenizer = tokenizer_json("uncased", "bert", "wordpiece", "template", "words")
+    card = ModelCard(
+        base_model="tiny",
+        labels=["1", "5"],
+        scheme="stars",
+        stars_to_label={},
+        max_length=16,
+        text=None,
+        text_separator=" ",
+        data_fingerprint="none",
+    )
+    recipe = Recipe(" ", max_length=16, verified_only=False, scheme=None)
+    work = ChunkWork(str(tmp_path), {0: source.form}, recipe, tokenizer, card, "run", "model")
+    (tmp_path / "work").write_bytes(pickle.dumps((work.encode, source)))
+    statement = f"""
+import pickle
+from pathlib import Path
+encode, source = pickle.loads(Path({str(tmp_path / "work")!r}).read_bytes())
+from pipeline.ingest.stream import ReadPlan, read_source
+(chunk,) = read_source(source, ReadPlan(1 << 20))
+print(encode(chunk).rows.num_rows)
+"""
+    ((printed, code, loaded),) = run_forked([statement])
+    assert (printed, code) == ("3", 0)
     assert loaded & {"torch", "transformers", "ray"} == set()
 
 

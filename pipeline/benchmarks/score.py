@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
 from pipeline.config import Config, load_config
-from pipeline.model.autotune import BATCH_TOKENS
 from pipeline.model.card import fingerprint_model
-from pipeline.model.forward import ForwardOptions, read_forward
+from pipeline.model.forward import read_forward
+from pipeline.model.options import BATCH_TOKENS, ForwardOptions
 from pipeline.model.ragged import Ragged, token_budget_batches
 from pipeline.progress import Reporter
 from pipeline.runtime.pools import Cluster, Pool

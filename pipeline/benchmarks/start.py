@@ -52,7 +52,7 @@ def our_model_alone(model: str) -> float:
     """The model, as an actor loads it."""
     return _until_ready(
         "from pipeline.model.card import fingerprint_model; from pipeline.storage.location import locate;"
-        " from pipeline.model.forward import ForwardOptions, read_forward;"
+        " from pipeline.model.forward import read_forward; from pipeline.model.options import ForwardOptions;"
         f" model = {model!r}; fingerprint = fingerprint_model(locate(model));"
         " read_forward(ForwardOptions(model, fingerprint, 128, 'bfloat16'))"
     )

@@ -1,8 +1,9 @@
-"""What packed.py computes with besides matrix products: attention for rows that lie one after the other, and
-what comes between the products.
+"""The operations of BERT that depend on the device: attention over packed rows, and the element-wise steps
+between matrix products.
 
-There are three kinds: PyTorch's usual attention over the rows of one length at a time, on a CPU; its variant
-for rows of any length, on a GPU; and kernels.py, which a long job takes on a GPU where it is faster.
+There are three implementations of attention: PyTorch's, over the rows of one length at a time, on a CPU;
+PyTorch's for rows of any length, on a GPU; and kernels.py, which autotuning selects on a GPU where it is
+faster.
 """
 
 from __future__ import annotations
@@ -11,124 +12,135 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.arrays import IntArray
 from pipeline.errors import ModelError
+from pipeline.humanize import first_line
 from pipeline.model.ragged import round_up
 from pipeline.model.tensors import Rows
 
 _KEYS_STEP = 16
-"""In 16 bits, a CPU takes up to half as long again for a number of keys that is no multiple of it."""
+"""In 16 bits, attention on a CPU takes up to 1.5 times as long if it does not divide the number of keys."""
 
 _COMPARED_LENGTHS = (130, 40, 17, 2)
-_COMPARED_ATOL = 0.03
-"""Of numbers around 1 in bfloat16: a few of its last bits."""
+_COMPARED_TOLERANCE = 0.03
+"""Absolute and relative; for numbers near 1 in bfloat16 it is a few of the last bits."""
+
+
+class Attend(Protocol):
+    """Attention within each row."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
+        """See attend_by_length."""
+        ...
 
 
 @dataclass(frozen=True)
 class Operations:
-    """What depends on the device in a layer of BERT."""
+    """The device-dependent operations in a layer of BERT."""
 
-    attend: Callable[..., Any]
+    attend: Attend
     """See attend_by_length."""
-    add_norm: Callable[..., Any]
+    add_norm: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
     """See add_norm."""
-    linear_gelu: Callable[..., Any]
+    linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
     """See linear_gelu."""
     step: int = 1
-    """Tokens and rows of a batch are filled up to multiples of it."""
+    """The tokens and the rows of a batch are padded to multiples of it."""
 
 
 def choose_operations(device: str, precision: str, heads: int, size: int, *, kernels: bool) -> Operations:
-    """The operations for attention of so many heads and channels.
+    """The operations for a device.
 
     Args:
-        kernels: whether to take those of kernels.py.
+        heads: attention heads.
+        size: channels of a head.
+        kernels: whether to use kernels.py.
     Raises:
-        ModelError: they do not work here, as a trial showed.
+        ModelError: they do not work on this device; a trial run checks that.
     """
     if device == "cpu":
         return BY_LENGTH
     if precision == "float32":
-        raise ModelError("attention for rows of any length: a GPU has it in 16 bits only")
+        raise ModelError("variable-length attention: needs 16-bit precision on a GPU")
     try:
-        found = _of_kernels() if kernels else Operations(_attend_flash, add_norm, linear_gelu)
-        check_operations(found, device, precision, heads, size)
-    except Exception as error:  # noqa: BLE001  Compilers and drivers raise whatever they like.
-        name = "rayview's kernels" if kernels else "attention for rows of any length"
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{name}: do not work on this GPU ({type(error).__name__}: {reason})") from None
-    return found
+        operations = _of_kernels() if kernels else Operations(_attend_flash, add_norm, linear_gelu)
+        check_operations(operations, device, precision, heads, size)
+    except Exception as error:  # noqa: BLE001  Compilers and drivers raise errors of any class.
+        name = "rayview's kernels" if kernels else "variable-length attention"
+        raise ModelError(
+            f"{name}: not usable on this GPU ({type(error).__name__}: {first_line(error)})"
+        ) from None
+    return operations
 
 
 def _of_kernels() -> Operations:
+    # Needs Triton, which only PyTorch's CUDA build brings.
     from pipeline.model import kernels
 
     return Operations(kernels.attend, kernels.add_norm, kernels.linear_gelu)
 
 
 def check_operations(found: Operations, device: str, precision: str, heads: int, size: int) -> None:
-    """Raise AssertionError unless some operations do what those for a CPU do."""
-    import torch
-
+    """Raise AssertionError unless operations agree with those for a CPU."""
     lengths = np.array(_COMPARED_LENGTHS, np.int64)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
-    # The operations look at bounds and lengths only.
+    # The operations read bounds and lengths only.
     no_ids = torch.empty(0, dtype=torch.int64)
     rows = Rows(no_ids, no_ids, torch.from_numpy(bounds.astype(np.int32)).to(device), lengths)
     generator = torch.Generator().manual_seed(0)
 
-    def some(*shape: int) -> Any:
+    def random(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(device, getattr(torch, precision))
 
-    # As they come from one matrix product.
-    query, key, value = some(int(bounds[-1]), 3, heads, size).unbind(1)
-    first = some(len(lengths), heads, size)
+    # Strided, as the result of one matrix product is.
+    query, key, value = random(int(bounds[-1]), 3, heads, size).unbind(1)
+    first = random(len(lengths), heads, size)
     for asked, first_only in ((query, False), (first, True)):
-        arguments = (asked, key, value, rows)
-        _compare(found.attend, attend_by_length, *arguments, first_only=first_only)
+        _assert_close(
+            found.attend(asked, key, value, rows, first_only=first_only),
+            attend_by_length(asked, key, value, rows, first_only=first_only),
+        )
     channels = math.prod(first.shape[1:])
-    _compare(found.add_norm, add_norm, *some(2, 9, channels), *some(2, channels), 1e-12)
-    weight = some(4 * channels, channels) / math.sqrt(channels)
-    _compare(found.linear_gelu, linear_gelu, some(9, channels), weight, some(4 * channels))
+    added, hidden = random(2, 9, channels)
+    weight, bias = random(2, channels)
+    _assert_close(
+        found.add_norm(added, hidden, weight, bias, 1e-12), add_norm(added, hidden, weight, bias, 1e-12)
+    )
+    hidden, bias = random(9, channels), random(4 * channels)
+    weight = random(4 * channels, channels) / math.sqrt(channels)
+    _assert_close(found.linear_gelu(hidden, weight, bias), linear_gelu(hidden, weight, bias))
 
 
-def _compare(one: Callable[..., Any], other: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    import torch
-
-    found, expected = one(*arguments, **options), other(*arguments, **options)
-    torch.testing.assert_close(found, expected, atol=_COMPARED_ATOL, rtol=_COMPARED_ATOL)
+def _assert_close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=_COMPARED_TOLERANCE, rtol=_COMPARED_TOLERANCE)
 
 
-def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
-    """(T, H): the sum of two, each token's normalized."""
-    from torch.nn import functional as f
-
-    return f.layer_norm(added + hidden, hidden.shape[-1:], weight, bias, eps)
+def add_norm(added: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """(T, H): layer norm of the sum of two tensors of that shape."""
+    return F.layer_norm(added + hidden, hidden.shape[-1:], weight, bias, eps)
 
 
-def linear_gelu(hidden: Any, weight: Any, bias: Any) -> Any:
-    """(T, W): a linear layer of (T, H), and the GELU of it."""
-    from torch.nn import functional as f
-
-    return f.gelu(f.linear(hidden, weight, bias))
+def linear_gelu(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(T, W): GELU of a linear layer over (T, H)."""
+    return F.gelu(F.linear(hidden, weight, bias))
 
 
-def attend_by_length(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) -> Any:
-    """Attention within each row; rows of the same length together.
+def attend_by_length(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
+    """Attention within each row; rows of the same length are computed together.
 
     Args:
-        query: (T, heads, D); or (B, heads, D), one a row, if `first_only`. More of them may follow.
-        key, value: (T, heads, D); as query.
+        query: (T, heads, D), or with `first_only` (B, heads, D), one query per row. More may follow.
+        key, value: (T, heads, D); more may follow.
     Returns:
-        As query; zero for those that no row has.
+        The shape of `query`; zero for queries of no row.
     """
-    import torch
-    from torch.nn.functional import pad, scaled_dot_product_attention
-
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     row = token = 0
     for count, length in _runs(rows.lengths):
@@ -139,10 +151,10 @@ def attend_by_length(query: Any, key: Any, value: Any, rows: Rows, *, first_only
         )
         bias, width = None, round_up(length, _KEYS_STEP)
         if key.device.type == "cpu" and key.element_size() == 2 and length < width < 2 * length:
-            k, v = (pad(part, (0, 0, 0, 0, 0, width - length)) for part in (k, v))
+            k, v = (F.pad(part, (0, 0, 0, 0, 0, width - length)) for part in (k, v))
             bias = _hide_from(length, width, query.dtype)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        found = scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         out[asked].view(count, -1, *query.shape[1:]).copy_(found.transpose(1, 2))
         row, token = row + count, end
     out[row if first_only else token :].zero_()
@@ -150,32 +162,32 @@ def attend_by_length(query: Any, key: Any, value: Any, rows: Rows, *, first_only
 
 
 @lru_cache(maxsize=1024)
-def _hide_from(length: int, width: int, dtype: Any) -> Any:
-    """(1, 1, 1, W): what hides all keys but the first of so many."""
-    import torch
-
+def _hide_from(length: int, width: int, dtype: torch.dtype) -> Tensor:
+    """(1, 1, 1, W): additive mask that hides all keys from number `length` on."""
     return torch.zeros((1, 1, 1, width), dtype=dtype).index_fill_(3, torch.arange(length, width), -torch.inf)
 
 
 def _runs(lengths: IntArray) -> list[tuple[int, int]]:
-    """How many rows of one length follow each other, and that length."""
+    """Runs of consecutive rows of one length: how many rows, and their length."""
     starts = np.flatnonzero(np.diff(lengths, prepend=-1))
     counts = np.diff(starts, append=len(lengths))
     return list(zip(counts.tolist(), lengths[starts].tolist(), strict=True))
 
 
-def _attend_flash(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) -> Any:
+def _attend_flash(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
     """See attend_by_length; on a GPU from Ampere on, in 16 bits, with PyTorch 2.10 or later."""
-    import torch
     from torch.nn.attention.varlen import varlen_attn
 
-    bounds, longest = rows.bounds, int(rows.lengths[0])
-    if not first_only:
-        return varlen_attn(query, key, value, bounds, bounds, longest, longest)
-    each = torch.arange(len(rows.lengths) + 1, device=bounds.device, dtype=bounds.dtype)
-    return varlen_attn(query, key, value, each, bounds, 1, longest)
+    bounds, max_length = rows.bounds, int(rows.lengths[0])
+    asked, max_asked = bounds, max_length
+    if first_only:
+        asked, max_asked = torch.arange(len(bounds), device=bounds.device, dtype=bounds.dtype), 1
+    found = varlen_attn(query, key, value, asked, bounds, max_asked, max_length)
+    # A tuple only if more than the result is requested.
+    assert isinstance(found, Tensor)
+    return found
 
 
 BY_LENGTH = Operations(attend_by_length, add_norm, linear_gelu, step=32)
-"""Each new shape costs oneDNN some milliseconds, a tenth of a short job in all; and it multiplies in tiles of
-rows, so it is no slower for those that are filled up."""
+"""Each new shape costs oneDNN some milliseconds, in all a tenth of a short job. It multiplies in tiles of
+rows, so padding to a multiple of 32 is not slower."""

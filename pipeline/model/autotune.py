@@ -8,28 +8,22 @@ computes the same bits.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ModelError
-from pipeline.model.forward import Forward, ForwardOptions, read_forward
+from pipeline.model.forward import Forward, read_forward
+from pipeline.model.options import BATCH_TOKENS, AutotuneOptions, ForwardOptions
 from pipeline.model.packed import PackedModel
 from pipeline.model.ragged import Ragged
 
-SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
-"""Rows to measure on."""
-
-BATCH_TOKENS = {"cpu": 2048, "gpu": 65536}
-"""Tokens in a batch for jobs too small to autotune."""
-
 _CANDIDATES = {"cpu": (512, 1024, 2048, 4096), "gpu": (16384, 32768, 65536, 131072)}
+"""Tokens in a batch, by device."""
 
 _NEAR_BEST = 0.97
-"""The smallest batch whose rate is at least this fraction of the best one: larger batches pad more and use
-more memory."""
+"""The smallest batch is used whose rate is this near the best: larger ones pad more and use more memory."""
 
 _MIN_SPEEDUP = 1.05
 """Minimum speedup to use kernels or torch.compile, which takes a minute or two at the start of each actor."""
@@ -37,20 +31,7 @@ _MIN_SPEEDUP = 1.05
 _REPEATS = 3
 
 
-@dataclass(frozen=True)
-class AutotuneOptions:
-    """What to measure; plain data."""
-
-    forward: ForwardOptions
-    device: str
-    """cpu or gpu."""
-    batch_tokens: int | None
-    """None: measure it."""
-    compiled: bool | None
-    """None: measure whether it pays."""
-
-
-def autotune(options: AutotuneOptions, input_ids: pa.Array) -> dict[str, Any]:
+def autotune(options: AutotuneOptions, input_ids: pa.Array) -> dict[str, int | bool]:
     """The fastest settings on the device of this process.
 
     Args:
@@ -73,7 +54,7 @@ def autotune(options: AutotuneOptions, input_ids: pa.Array) -> dict[str, Any]:
 
 
 def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
-    """The smallest of the candidate batch sizes that is near the fastest, in tokens."""
+    """The smallest candidate whose rate is near the best, in tokens."""
     rates: dict[int, float] = {}
     for budget in _CANDIDATES[device]:
         rates[budget] = _rate(forward, _repeated(ids, 2 * budget), budget)
@@ -82,7 +63,7 @@ def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
 
 
 def _repeated(ids: Ragged, tokens: int) -> Ragged:
-    """The rows, repeated or cut to the first row at which they hold at least `tokens` tokens."""
+    """The first rows that hold `tokens` tokens together; all rows are repeated if they hold fewer."""
     total = int(ids.lengths.sum())
     times = -(-tokens // total)
     lengths = np.tile(ids.lengths, times)
@@ -95,11 +76,12 @@ def _repeated(ids: Ragged, tokens: int) -> Ragged:
 def _rate(forward: Forward, ids: Ragged, budget: int) -> float:
     """Tokens per second, the best of several runs: other load on the machine only slows a run down."""
     timings = [forward(ids, budget).seconds for _ in range(1 + _REPEATS)]
+    # The first run is a warm-up.
     return float(ids.lengths.sum()) / min(timings[1:])
 
 
 def _pays(forward: Forward, options: ForwardOptions, ids: Ragged, budget: int) -> bool:
-    """Whether other options are faster by at least `_MIN_SPEEDUP`; False if they do not work here."""
+    """Whether other options are faster by `_MIN_SPEEDUP`; False if they do not work on this device."""
     sample = _repeated(ids, 4 * budget)
     try:
         other = read_forward(options)

@@ -1,4 +1,4 @@
-"""A BERT classifier as its directory holds it, read without transformers, which takes seconds to import."""
+"""Weights of a BERT classifier, read without transformers, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
 from pipeline.errors import ModelError
 
-_AS_USUAL = {
+Weights = tuple[Tensor, Tensor]
+"""Weight and bias of a linear layer or a norm."""
+
+_STANDARD = {
     "hidden_act": "gelu",
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -19,8 +26,8 @@ _AS_USUAL = {
     "per_layer_config": None,
     "transformers_weights": None,
 }
-"""What a config must say, or leave out, so that the classifier is that of the paper, its weights in the usual
-file. Beside these, transformers' BERT goes by its sizes alone."""
+"""Values that a config must have, or omit, for the classifier of the paper with its weights in the default
+file. Besides these, only the sizes determine transformers' BERT."""
 
 _SIZES = (
     "vocab_size",
@@ -38,68 +45,65 @@ _LAYER = "bert.encoder.layer"
 
 @dataclass(frozen=True)
 class BertCheckpoint:
-    """Weights and sizes of a BertForSequenceClassification of the usual kind."""
+    """Weights and sizes of a standard BertForSequenceClassification."""
 
-    tensors: Mapping[str, Any]
-    """By their names in transformers; in a memory-mapped file, so once a node, not once a process. Who writes
-    into that file, in place of putting another there, changes them."""
+    tensors: Mapping[str, Tensor]
+    """By their names in transformers. Memory-mapped, so a node holds them once, not once per process; whoever
+    overwrites that file in place, instead of replacing it, changes them."""
     layers: int
     heads: int
     eps: float
-    """Of the layer norms."""
+    """Epsilon of the layer norms."""
     pad_id: int
 
     @property
     def hidden(self) -> int:
-        """Channels of a token."""
+        """Channels of the hidden states."""
         return int(self.embedding("word").shape[1])
 
     @property
     def classes(self) -> int:
-        """Labels that it tells apart."""
+        """Number of labels."""
         return int(self.tensors["classifier.weight"].shape[0])
 
-    def embedding(self, kind: str) -> Any:
+    def embedding(self, kind: str) -> Tensor:
         """(N, hidden): the table of `word`, `position` or `token_type` embeddings."""
         return self.tensors[f"{_EMBEDDINGS}.{kind}_embeddings.weight"]
 
-    def embedding_norm(self) -> tuple[Any, Any]:
+    def embedding_norm(self) -> Weights:
         """Weight and bias of the norm over embeddings."""
         return self.module(f"{_EMBEDDINGS}.LayerNorm")
 
-    def in_layer(self, number: int, name: str) -> tuple[Any, Any]:
-        """Weight and bias of a module of a layer, as `attention.self.query`."""
+    def in_layer(self, number: int, name: str) -> Weights:
+        """Weight and bias of a module of a layer, such as `attention.self.query`."""
         return self.module(f"{_LAYER}.{number}.{name}")
 
-    def module(self, name: str) -> tuple[Any, Any]:
+    def module(self, name: str) -> Weights:
         """Weight and bias of a linear layer or a norm."""
         return self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
 
 
 def read_bert(directory: Path) -> BertCheckpoint | None:
-    """The model in a directory, if it is a BERT classifier of the usual kind; else transformers must read it.
+    """The model in a directory; None unless it is a standard BERT classifier, which transformers must load.
 
     Raises:
         ModelError: its files cannot be read.
     Source: Devlin et al. 2019, arXiv:1810.04805; names as in transformers' BertForSequenceClassification.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        if not _is_usual(config):
+        if not _is_standard(config):
             return None
         tensors = load_file(directory / "model.safetensors")
-        # Older files hold the numbers from 0 on as well.
+        # Older files contain the position numbers as well.
         tensors.pop(f"{_EMBEDDINGS}.position_ids", None)
         if {name: tuple(t.shape) for name, t in tensors.items()} != _shapes(config):
             return None
     except (FileNotFoundError, ValueError, TypeError, KeyError, SafetensorError):
-        # Whatever is wrong with it, transformers says it in its own words.
+        # transformers then raises the error message.
         return None
     except OSError as error:
-        # Not by transformers then: what it computes differs in the last bits.
+        # transformers is no fallback here: its results differ in the last bits.
         raise ModelError(f"model {directory}: cannot be read: {error}") from None
     if not all(t.is_floating_point() for t in tensors.values()):
         return None
@@ -112,8 +116,8 @@ def read_bert(directory: Path) -> BertCheckpoint | None:
     )
 
 
-def _is_usual(config: Mapping[str, Any]) -> bool:
-    """Whether a config is that of a BERT classifier of the usual kind; KeyError if it does not say it all."""
+def _is_standard(config: Mapping[str, Any]) -> bool:
+    """Whether a config describes a standard BERT classifier; KeyError if it is incomplete."""
     if (config["model_type"], config["architectures"]) != ("bert", ["BertForSequenceClassification"]):
         return False
     sizes, eps, pad_id = [config[name] for name in _SIZES], config["layer_norm_eps"], config["pad_token_id"]
@@ -123,12 +127,12 @@ def _is_usual(config: Mapping[str, Any]) -> bool:
         return False
     if config["hidden_size"] % config["num_attention_heads"]:
         return False
-    return all(config.get(name, value) == value for name, value in _AS_USUAL.items())
+    return all(config.get(name, value) == value for name, value in _STANDARD.items())
 
 
 def _shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """What each tensor of such a model is like."""
-    hidden, wide = config["hidden_size"], config["intermediate_size"]
+    """Name and shape of each tensor of a standard BERT classifier."""
+    hidden, intermediate = config["hidden_size"], config["intermediate_size"]
     tables = {
         "word": config["vocab_size"],
         "position": config["max_position_embeddings"],
@@ -139,7 +143,8 @@ def _shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     for layer in (f"{_LAYER}.{n}" for n in range(config["num_hidden_layers"])):
         attention = [f"attention.self.{part}" for part in ("query", "key", "value")]
         linear |= {f"{layer}.{name}": (hidden, hidden) for name in (*attention, "attention.output.dense")}
-        linear |= {f"{layer}.intermediate.dense": (wide, hidden), f"{layer}.output.dense": (hidden, wide)}
+        linear[f"{layer}.intermediate.dense"] = (intermediate, hidden)
+        linear[f"{layer}.output.dense"] = (hidden, intermediate)
         norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
     shapes: dict[str, tuple[int, ...]] = {
         f"{_EMBEDDINGS}.{kind}_embeddings.weight": (rows, hidden) for kind, rows in tables.items()

@@ -1,8 +1,8 @@
-"""A classifier on its device: rows of token ids in, probabilities out.
+"""A classifier on its device: rows of token IDs in, probabilities out.
 
-Rows reach the device once a chunk, one after the other; batches are cut there, and what they gave comes back
-in one piece, which nobody waits for before it is needed. So a GPU always has the next batch at hand, also
-that of the next chunk.
+All rows of a chunk are copied to the device at once and cut into batches there. The probabilities are copied
+back in one asynchronous transfer, which is waited for only when they are read. So a GPU always has the next
+batch queued, also that of the next chunk.
 """
 
 from __future__ import annotations
@@ -10,76 +10,57 @@ from __future__ import annotations
 import logging
 import re
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pipeline.arrays import FloatArray, IntArray
-from pipeline.errors import ModelError
+from pipeline.errors import BrokenDeviceError, ModelError
 from pipeline.model.bert_weights import read_bert
 from pipeline.model.card import fingerprint_model
 from pipeline.model.load import load_classifier
-from pipeline.model.packed import PackedModel
-from pipeline.model.padded import PaddedModel
+from pipeline.model.options import ForwardOptions
+from pipeline.model.packed import PackedModel, PackedRows
+from pipeline.model.padded import PaddedModel, PaddedRows
 from pipeline.model.ragged import Ragged
 from pipeline.storage.cache import local_copy
 from pipeline.storage.location import locate
 
-_SHOWN = 200
-"""So many characters of an error are kept."""
-
-
-@dataclass(frozen=True)
-class ForwardOptions:
-    """What a worker needs to load a model; plain data. The same options and rows give the same bits."""
-
-    model: str
-    """URI of the model directory."""
-    fingerprint: str
-    """What `model.fingerprint_model` said of it when the job began."""
-    max_length: int
-    precision: str
-    """float32 or bfloat16."""
-    compiled: bool = False
-    kernels: bool = False
-    """Whether to compute with kernels.py on a GPU."""
-
-
-class BrokenDeviceError(Exception):
-    """A GPU that answers this process with errors from now on, or has no memory for a single row."""
+_ERROR_CHARS = 200
+"""Maximum length of an error message that is kept."""
 
 
 class Scored:
-    """What a forward pass gave, and what it took; on a GPU it may not have ended yet."""
+    """Result and cost of a forward pass, which may still be running on a GPU."""
 
     def __init__(
         self,
-        host: Any,
+        host: Tensor,
         order: IntArray,
         clock: _Clock,
         padded_tokens: int,
         halvings: int,
         errors: dict[int, str],
     ) -> None:
-        """Take over what will be there when a clock has stopped.
+        """Wrap probabilities that are complete once a clock has stopped.
 
         Args:
             host: (N, C) float32, in the host's memory.
             order: (N,) which row of the chunk each is.
-            errors: by place in that order, why the model failed on a row.
+            errors: by position in that order, why the model failed on a row.
         """
         self._host, self._order, self._clock, self._errors = host, order, clock, errors
         self.padded_tokens = padded_tokens
         """Tokens that went through the model, padding included."""
         self.halvings = halvings
-        """How often a batch was cut in two because the device's memory did not hold it."""
+        """How many batches were cut in two because they did not fit the device's memory."""
 
     @cached_property
     def probabilities(self) -> FloatArray:
-        """(N, C); rows sum to 1, but those of `failures` hold numbers without a meaning. Waits for them.
+        """(N, C); rows sum to 1, except those of `failures`, which are meaningless. Waits for the device.
 
         Raises:
             BrokenDeviceError: the GPU failed.
@@ -91,163 +72,174 @@ class Scored:
 
     @cached_property
     def failures(self) -> dict[int, str]:
-        """The rows that the model failed on, and why. Waits for them."""
+        """Why the model failed, by row. Waits for the device."""
         finite = np.isfinite(self.probabilities).all(1)
-        found = dict.fromkeys(np.flatnonzero(~finite).tolist(), "its probabilities are no numbers")
+        found = dict.fromkeys(np.flatnonzero(~finite).tolist(), "its probabilities are not finite")
         return found | {int(self._order[place]): why for place, why in self._errors.items()}
 
     @property
     def seconds(self) -> float:
-        """What the device took for them, without what it had to do before. Waits for them."""
+        """Time on the device, without that of earlier passes. Waits for the device."""
         return self._clock.wait()
 
 
 class _Clock:
-    """Measures the time between two points of what a device has before it."""
+    """Measures the time between two points in a device's queue of work."""
 
     def __init__(self, device: str) -> None:
-        """Start when the device comes to it."""
-        import torch
-
-        self._on_gpu = device != "cpu"
-        self._start = self._mark(torch)
-        self._stop: Any = None
+        """Start when the device reaches this point."""
+        self._events = None if device == "cpu" else (_cuda_event(), _cuda_event())
+        self._start_s = self._stop_s = time.monotonic()
+        if self._events:
+            self._events[0].record()
 
     def stop(self) -> None:
-        """Stop when the device comes to it."""
-        import torch
-
-        self._stop = self._mark(torch)
+        """Stop when the device reaches this point."""
+        self._stop_s = time.monotonic()
+        if self._events:
+            self._events[1].record()
 
     def wait(self) -> float:
-        """Wait until the clock has stopped; the seconds that it ran."""
-        if not self._on_gpu:
-            return float(self._stop - self._start)
+        """Wait until the clock has stopped; the seconds between start and stop.
+
+        Raises:
+            BrokenDeviceError: the GPU failed.
+        """
+        if not self._events:
+            return self._stop_s - self._start_s
+        start, stop = self._events
         try:
-            self._stop.synchronize()
+            stop.synchronize()
         except RuntimeError as error:
             raise BrokenDeviceError(_first_line(error)) from None
-        return float(self._start.elapsed_time(self._stop)) / 1e3
+        return float(start.elapsed_time(stop)) / 1e3
 
-    def _mark(self, torch: Any) -> Any:
-        if not self._on_gpu:
-            return time.monotonic()
-        # Blocking: who waits takes no core meanwhile.
-        event = torch.cuda.Event(enable_timing=True, blocking=True)
-        event.record()
-        return event
+
+def _cuda_event() -> torch.cuda.Event:
+    # Blocking: a thread that waits for it does not use a core.
+    return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
 
 
 def read_forward(options: ForwardOptions) -> Forward:
-    """A model, read anew.
+    """Load a model on the device of this process.
 
     Raises:
-        ModelError: it is another one by now; two models never mix in one output.
+        ModelError: it cannot be loaded, or changed since the job began; two models never mix in one output.
     """
     directory = local_copy(locate(options.model))
     try:
         forward = Forward(directory, options)
     except Exception:
-        # If it is another one by now, that is why.
+        # A changed model explains the error.
         _check_fingerprint(directory, options)
         raise
-    # Afterwards: what is put in its place while it is read is noticed.
+    # Afterwards: a change while the model was read is noticed too.
     _check_fingerprint(directory, options)
     return forward
 
 
 def _check_fingerprint(directory: Path, options: ForwardOptions) -> None:
     if fingerprint_model(locate(directory)) != options.fingerprint:
-        raise ModelError(f"{options.model}: was written anew since the job began; give the command again")
+        raise ModelError(f"{options.model}: changed while the job was running; rerun the command")
 
 
 class Forward:
-    """A classifier in the precision asked for, on a GPU where there is one.
+    """A classifier in the requested precision, on a GPU if there is one.
 
-    On a CPU several threads may call it at once: each computes its own rows. No operation uses more than the
-    calling thread, so no sum depends on the number of threads.
+    On a CPU several threads may call it at the same time: each computes its own rows. No operation uses more
+    than the calling thread, so no sum depends on the number of threads.
     """
 
     def __init__(self, directory: Path, options: ForwardOptions) -> None:
-        """Read a model.
+        """Load a model.
 
         Raises:
-            ModelError: it cannot be loaded, or computed as the options say.
+            ModelError: it cannot be loaded, or the device does not support the options.
         """
-        import torch
-
-        # Of this thread; see __call__ for the others.
+        # For this thread; __call__ sets it for the others.
         torch.set_num_threads(1)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = _lay_out(directory, options, self.device)
+        self.model = _load(directory, options, self.device)
 
     def __call__(self, ids: Ragged, batch_tokens: int) -> Scored:
-        """Hand N rows to the device.
+        """Queue N rows on the device.
 
-        A batch that the model fails on is halved, down to the rows that make it fail.
+        If the model fails on a batch, the batch is halved until only the failing rows are left.
 
         Args:
-            batch_tokens: most tokens in a batch, padding included.
+            batch_tokens: maximum tokens in a batch, padding included.
         Raises:
             BrokenDeviceError: the GPU failed.
         """
         try:
-            return self._hand_over(ids, batch_tokens)
+            return self._enqueue(ids, batch_tokens)
         except Exception as error:
-            # On a GPU an error shows at some later call, whichever that is.
+            # CUDA reports an error at a later call, which may be any of them.
             if _is_broken_device(error):
                 raise BrokenDeviceError(_first_line(error)) from None
             raise
 
-    def _hand_over(self, ids: Ragged, batch_tokens: int) -> Scored:
-        import torch
-
-        # Of this thread. A sum that several threads share differs in its last bits from one thread's.
+    def _enqueue(self, ids: Ragged, batch_tokens: int) -> Scored:
+        # For this thread. A sum shared by several threads differs in its last bits from that of one thread.
         torch.set_num_threads(1)
         clock = _Clock(self.device)
         batches = self.model.cut(ids.lengths, batch_tokens)
         order = np.concatenate([np.zeros(0, np.int64), *batches])
-        rows = self.model.rows(ids, order)
-        tokens, halvings, errors = 0, 0, dict[int, str]()
-        found = [torch.empty((0, self.model.classes), device=self.device)]
+        batched = _Batched(self.model.rows(ids, order), self.model.classes, self.device)
         spans = _spans(batches)
         with torch.inference_mode():
             while spans:
-                start, stop = spans.pop()
-                try:
-                    found.append(rows.logits(start, stop).softmax(1))
-                except Exception as error:
-                    if _is_broken_device(error):
-                        raise
-                    if stop - start == 1:
-                        if _is_out_of_memory(error):
-                            # No fault of the row's: something else holds the memory.
-                            raise BrokenDeviceError(_first_line(error)) from None
-                        errors[start] = _first_line(error)
-                        found.append(torch.full((1, self.model.classes), torch.nan, device=self.device))
-                        continue
-                    middle = (start + stop) // 2
-                    spans += [(middle, stop), (start, middle)]
-                    halvings += _is_out_of_memory(error)
-                    continue
-                tokens += rows.tokens(start, stop)
-            host = _to_host(torch.cat(found))
+                spans += batched.compute(*spans.pop())
+            host = _to_host(torch.cat(batched.found))
         clock.stop()
-        return Scored(host, order, clock, tokens, halvings, errors)
+        return Scored(host, order, clock, batched.tokens, batched.halvings, batched.errors)
 
 
-def _lay_out(directory: Path, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
+class _Batched:
+    """Probabilities of the rows of a chunk, computed in batches from the first row to the last."""
+
+    def __init__(self, rows: PackedRows | PaddedRows, classes: int, device: str) -> None:
+        self._rows = rows
+        self._no_number = torch.full((1, classes), torch.nan, device=device)
+        self.found = [self._no_number[:0]]
+        """(B, C) each, on the device."""
+        self.tokens = self.halvings = 0
+        self.errors: dict[int, str] = {}
+        """By row, why the model failed on it."""
+
+    def compute(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Compute a batch of rows; if the model fails on it, the halves to compute instead, second first."""
+        try:
+            self.found.append(self._rows.logits(start, stop).softmax(1))
+        except Exception as error:
+            if _is_broken_device(error):
+                raise
+            if stop - start > 1:
+                middle = (start + stop) // 2
+                self.halvings += _is_out_of_memory(error)
+                return [(middle, stop), (start, middle)]
+            if _is_out_of_memory(error):
+                # Not the row's fault: something else holds the memory.
+                raise BrokenDeviceError(_first_line(error)) from None
+            self.errors[start] = _first_line(error)
+            self.found.append(self._no_number)
+        else:
+            self.tokens += self._rows.tokens(start, stop)
+        return []
+
+
+def _load(directory: Path, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
     if not options.compiled:
         checkpoint = read_bert(directory)
         try:
             if checkpoint is None:
-                raise ModelError(f"model {directory}: no BERT classifier of the usual kind")
+                raise ModelError(f"model {directory}: not a standard BERT classifier")
             return PackedModel(checkpoint, options.precision, device, kernels=options.kernels)
         except ModelError as error:
             if options.kernels:
                 raise ModelError(
-                    f"{error}; run.json says to use them, as they paid where the job began: use such GPUs, or"
-                    " begin again with --overwrite"
+                    f"{error}; run.json requires them, as they were faster where the job began: use GPUs of"
+                    " that type, or start over with --overwrite"
                 ) from None
             logging.getLogger(__name__).info("rows are padded: %s", error)
     model = load_classifier(directory).eval()
@@ -255,34 +247,30 @@ def _lay_out(directory: Path, options: ForwardOptions, device: str) -> PackedMod
 
 
 def _spans(batches: list[IntArray]) -> list[tuple[int, int]]:
-    """Where each batch begins and ends among the rows of all; the last first, to be taken from the end."""
+    """Start and end of each batch among the rows of all batches; the last batch first, for a stack."""
     ends = np.cumsum([len(b) for b in batches]).tolist()
     return list(zip([0, *ends[:-1]], ends, strict=True))[::-1] if batches else []
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    # PyTorch's allocator on a CPU has no class of its own for this, nor has CUDA's driver.
-    said = re.search("can't allocate memory|out of memory", str(error))
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or said is not None
+    # PyTorch's CPU allocator and CUDA's driver raise plain RuntimeErrors for it.
+    message = re.search("can't allocate memory|out of memory", str(error))
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or message is not None
 
 
 def _is_broken_device(error: BaseException) -> bool:
-    # Other calls of CUDA fail with the same error from then on, but for a lack of memory.
-    said = re.search(r"CUDA error|Error \[CUDA\]|cuDNN error", str(error))
-    return said is not None and not _is_out_of_memory(error)
+    # After such an error every call of CUDA fails, unless it was for lack of memory.
+    message = re.search(r"CUDA error|Error \[CUDA\]|cuDNN error", str(error))
+    return message is not None and not _is_out_of_memory(error)
 
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}"[:_SHOWN].removesuffix(": ")
+    return f"{type(error).__name__}: {text}"[:_ERROR_CHARS].removesuffix(": ")
 
 
-def _to_host(tensor: Any) -> Any:
-    """A tensor that is in the host's memory once the device has come so far."""
-    import torch
-
+def _to_host(tensor: Tensor) -> Tensor:
+    """A copy in the host's memory, which is complete once the device reaches this point."""
     if tensor.device.type == "cpu":
         return tensor
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)

@@ -1,43 +1,43 @@
-"""What a BERT computes on a GPU besides plain matrix products, for rows of tokens one after the other.
+"""GPU kernels for the operations of BERT besides matrix products, over packed rows.
 
-PyTorch's attention is made for rows of thousands of tokens; reviews have forty, so most of its work on them
-is thrown away. And PyTorch writes the sum of two tensors down before it normalizes it. Both operations are
-written in Triton here, which comes with PyTorch's CUDA build; without one, this module cannot be imported.
-It also writes what a linear layer gives down before it takes its GELU, which cuBLAS does on the way.
+PyTorch's attention is built for rows of thousands of tokens; reviews have about forty, so most of its work on
+them is wasted. PyTorch also writes the sum of two tensors to memory before it normalizes it. Both operations
+are written in Triton here, which comes with PyTorch's CUDA build; without it, this module cannot be imported.
+PyTorch writes the output of a linear layer to memory before its GELU too; cuBLAS fuses the two.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 if TYPE_CHECKING:
     from pipeline.arrays import IntArray
     from pipeline.model.tensors import Rows
 
 _TILES = {16: 1, 32: 2, 64: 4, 128: 8}
-"""Tokens of a row that are taken at once, and the warps for them: matrix units multiply no fewer than 16, and
-registers hold no more than 128; a longer row has several tiles."""
+"""Warps by tile size in tokens of a row: matrix units multiply at least 16, and registers hold at most 128. A
+longer row has several tiles."""
 
 _NORM_WARPS = 4
 
 
-def attend(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) -> Any:
-    """See attention.attend_by_length; D must be a power of 2, 16 or more.
+def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
+    """See attention.attend_by_length; D must be a power of 2, at least 16.
 
-    Source: Dao 2023, arXiv:2307.08691 (softmax without writing down the scores).
+    Source: Dao 2023, arXiv:2307.08691 (softmax without storing the scores).
     """
-    import torch
-
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     heads, size = query.shape[1:]
     scale = math.log2(math.e) / math.sqrt(size)
-    for tile, first, count, longest in _by_tile(rows.lengths):
-        tiles = -(-longest // tile)
+    for tile, first, count, max_length in _by_tile(rows.lengths):
+        tiles = -(-max_length // tile)
         asked = min(_TILES) if first_only else tile
         grid = (count, heads, 1 if first_only else tiles)
         _attend[grid](
@@ -48,13 +48,13 @@ def attend(query: Any, key: Any, value: Any, rows: Rows, *, first_only: bool) ->
 
 
 def _by_tile(lengths: IntArray) -> list[tuple[int, int, int, int]]:
-    """For each size of tile: the first row that has it, how many have it, and how long the longest is.
+    """Rows by tile size: the tile size, the first row, the number of rows and their maximum length.
 
     Args:
         lengths: (B,), falling.
     """
     tiles = np.array(sorted(_TILES, reverse=True))
-    # A row has the smallest tile that holds it, or the largest there is.
+    # A row gets the smallest tile that holds it, or else the largest.
     ends = np.searchsorted(-lengths, -np.append(tiles[1:], 0), side="left")
     starts = np.append(0, ends[:-1])
     return [
@@ -64,10 +64,8 @@ def _by_tile(lengths: IntArray) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any:
+def add_norm(added: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """See attention.add_norm."""
-    import torch
-
     out = torch.empty_like(hidden)
     size = hidden.shape[1]
     _add_norm[(len(hidden),)](
@@ -77,14 +75,12 @@ def add_norm(added: Any, hidden: Any, weight: Any, bias: Any, eps: float) -> Any
     return out
 
 
-def linear_gelu(hidden: Any, weight: Any, bias: Any) -> Any:
+def linear_gelu(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """See attention.linear_gelu.
 
-    cuBLAS takes the approximation by tanh, which is within 0.0005 of GELU: on an H100, what comes out in 16
-    bits is as near to the float32 result as with the exact one.
+    cuBLAS uses the tanh approximation, which is within 0.0005 of GELU: on an H100, its 16-bit result is as
+    near to the float32 result as that of the exact function.
     """
-    import torch
-
     return torch._addmm_activation(bias, hidden, weight.t(), use_gelu=True)
 
 
@@ -94,7 +90,7 @@ def _attend(  # type: ignore[no-untyped-def]
     SIZE: tl.constexpr, TILE: tl.constexpr, TILES: tl.constexpr, ASKED: tl.constexpr,
     FIRST_ONLY: tl.constexpr,
 ):  # fmt: skip
-    """One program for each row, head and tile of what is asked for; `scale` is for powers of 2."""
+    """One program per row, head and tile of queries; `scale` is for powers of 2."""
     row = first_row + tl.program_id(0)
     begin = tl.load(bounds + row).to(tl.int64)
     length = (tl.load(bounds + row + 1) - begin).to(tl.int32)
@@ -131,7 +127,7 @@ def _attend(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _add_norm(added, hidden, weight, bias, out, eps, size, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
-    """One program for each token."""
+    """One program per token."""
     at = tl.program_id(0).to(tl.int64) * size
     channel = tl.arange(0, BLOCK)
     inside = channel < size

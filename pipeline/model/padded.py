@@ -1,9 +1,12 @@
-"""Any classifier of transformers, on rectangles of token ids: short rows are filled up on the device."""
+"""Any classifier of transformers, on padded batches; the device pads the rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from pipeline.arrays import IntArray
 from pipeline.errors import ModelError
@@ -11,26 +14,33 @@ from pipeline.model.load import pad_token_id
 from pipeline.model.ragged import Ragged, padded_width, token_budget_batches
 from pipeline.model.tensors import to_device
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 _PROBE_IDS = ((1, 2, 3, 4), (4, 3, 2, 1))
-"""Rows to see what kind of mask a model takes; any ids do."""
+"""Two rows to find out which masks a model accepts; any IDs do."""
 
 
 class PaddedModel:
     """A classifier in evaluation mode, on its device."""
 
-    def __init__(self, model: Any, precision: str, device: str, max_length: int, *, compiled: bool) -> None:
-        """Take over a float32 classifier; its weights are changed in place.
+    def __init__(
+        self, model: PreTrainedModel, precision: str, device: str, max_length: int, *, compiled: bool
+    ) -> None:
+        """Move a float32 classifier to the device; its weights are changed in place.
 
         Args:
             precision: float32 or bfloat16.
-            max_length: the most ids that the model takes in a row.
+            max_length: maximum IDs in a row that the model supports.
+        Raises:
+            ModelError: `compiled`, and torch.compile does not work here.
         """
         self.device, self.max_length, self.classes = device, max_length, model.config.num_labels
         self.pad_id = pad_token_id(model)
         self.model = _in_precision(model, precision).to(device)
         self.mask = _mask_of(self.model, device)
         if compiled:
-            # One graph for batches of any shape.
+            # Dynamic: one graph for batches of any shape.
             self.model.compile(dynamic=True)
             _try_compiled(self.model, device)
 
@@ -45,8 +55,8 @@ class PaddedModel:
     def flops(self, lengths: IntArray) -> float:
         """Multiplications and additions that rows of (N,) lengths need, without padding.
 
-        Of the matrix products alone: two a weight and token, and in attention four a channel, layer and pair
-        of tokens.
+        Counts matrix products only: two per weight and token, and in attention four per channel, layer and
+        pair of tokens.
 
         Source: Kaplan et al. 2020, arXiv:2001.08361, table 1 (forward pass), embeddings left out.
         """
@@ -61,7 +71,7 @@ class PaddedRows:
     """The rows of a chunk on the device."""
 
     def __init__(self, model: PaddedModel, ids: Ragged, order: IntArray) -> None:
-        """Send them there."""
+        """Copy the rows to the device."""
         self._model = model
         self._host_lengths = ids.lengths[order]
         self._values = to_device(ids.values, model.device)
@@ -69,52 +79,47 @@ class PaddedRows:
         self._lengths = to_device(self._host_lengths, model.device)
 
     def tokens(self, start: int, stop: int) -> int:
-        """Ids that some rows make the model compute, padding included."""
+        """Tokens that the model computes for rows `start` to `stop`, padding included."""
         return self._width(start) * (stop - start)
 
-    def logits(self, start: int, stop: int) -> Any:
-        """(B, C) float32 on the device."""
-        import torch
-
+    def logits(self, start: int, stop: int) -> Tensor:
+        """(B, C) float32 on the device: the logits of rows `start` to `stop`."""
         model, width = self._model, self._width(start)
         column = torch.arange(width, device=model.device)
         lengths = self._lengths[start:stop, None]
         places = self._starts[start:stop, None] + column
         if int(self._host_lengths[stop - 1]) == width:
-            # No row is padded: without a mask attention takes a faster way.
+            # No row is padded: attention is faster without a mask.
             ids, mask = self._values[places].long(), None
         else:
             is_token = column < lengths
             ids = self._values[places.clamp_(max=len(self._values) - 1)].long()
             ids.masked_fill_(~is_token, model.pad_id)
             mask = model.mask(is_token)
-        return model.model(input_ids=ids, attention_mask=mask).logits.float()
+        logits: Tensor = model.model(input_ids=ids, attention_mask=mask).logits.float()
+        return logits
 
     def _width(self, start: int) -> int:
-        """Of the batch that begins with a row, which is its longest."""
+        """Width of the batch that begins with a row, which is its longest."""
         return padded_width(int(self._host_lengths[start]), self._model.max_length)
 
 
-def _try_compiled(model: Any, device: str) -> None:
-    """Raise ModelError if a model that is to be compiled cannot be: that shows at its first call."""
-    import torch
-
+def _try_compiled(model: PreTrainedModel, device: str) -> None:
+    """Raise ModelError if a model cannot be compiled; torch.compile compiles it at its first call."""
     try:
         with torch.inference_mode():
             model(input_ids=torch.tensor(_PROBE_IDS, device=device), attention_mask=None)
-    except Exception as error:  # noqa: BLE001  The compiler, or the system's, raises whatever it likes.
+    except Exception as error:  # noqa: BLE001  The compilers raise errors of any class.
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"torch.compile: does not work here ({type(error).__name__}: {reason}); leave out score.compile,"
-            " or, if only run.json has it, begin again with --overwrite"
+            f"torch.compile: does not work here ({type(error).__name__}: {reason}); do not set score.compile,"
+            " or, if autotuning chose it, start over with --overwrite"
         ) from None
 
 
-def _in_precision(model: Any, precision: str) -> Any:
-    """The encoder's weights in bfloat16, if so asked; the head stays in float32: its few operations cost
-    nothing, and probabilities of 8 bits would tie."""
-    import torch
-
+def _in_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:
+    """The model with its encoder in `precision`; the head stays in float32: its few operations cost nothing,
+    and probabilities of 8 bits would tie."""
     if precision == "float32":
         return model
     encoder = model.base_model
@@ -125,26 +130,25 @@ def _in_precision(model: Any, precision: str) -> Any:
     return model
 
 
-def _to_float32(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def _to_float32(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(a.float() if a.is_floating_point() else a for a in arguments)
 
 
-def _plain_mask(is_token: Any) -> Any:
-    """(B, L) as tokenizers make it: 1 for a token, 0 for padding."""
+def _plain_mask(is_token: Tensor) -> Tensor:
+    """(B, L) int64 as tokenizers make it: 1 for a token, 0 for padding."""
     return is_token.long()
 
 
-def _mask_of(model: Any, device: str) -> Callable[[Any], Any]:
-    """How a model is told which ids are tokens: what is added to the scores of attention, if it takes that.
+def _mask_of(model: PreTrainedModel, device: str) -> Callable[[Tensor], Tensor]:
+    """Function that makes a model's attention mask: additive if the model accepts that.
 
-    From a mask of rows a model makes this itself, but once a layer, and on a GPU it first waits for all
-    that goes before, to see whether any row is padded.
+    Given a plain mask, a model makes the additive one itself, but once per layer, and on a GPU it first waits
+    for all queued work, to see whether any row is padded.
     """
-    import torch
-
     dtype = next(model.base_model.parameters()).dtype
 
-    def added(is_token: Any) -> Any:
+    def additive_mask(is_token: Tensor) -> Tensor:
+        """(B, 1, L, L): added to the scores of attention."""
         zeros = torch.zeros((), dtype=dtype, device=device)
         lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
         width = is_token.shape[1]
@@ -155,7 +159,7 @@ def _mask_of(model: Any, device: str) -> Callable[[Any], Any]:
     with torch.inference_mode():
         plain = model(input_ids=ids, attention_mask=_plain_mask(is_token)).logits
         try:
-            other = model(input_ids=ids, attention_mask=added(is_token)).logits
+            other = model(input_ids=ids, attention_mask=additive_mask(is_token)).logits
         except (ValueError, RuntimeError, IndexError, TypeError):
             return _plain_mask
-    return added if torch.allclose(plain, other, atol=1e-3, rtol=1e-3) else _plain_mask
+    return additive_mask if torch.allclose(plain, other, atol=1e-3, rtol=1e-3) else _plain_mask

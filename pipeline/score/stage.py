@@ -16,9 +16,8 @@ from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, encoded_s
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.stream import ReadPlan, read_dataset
-from pipeline.model.autotune import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, autotune
 from pipeline.model.card import ModelCard, fingerprint_model, read_card
-from pipeline.model.forward import ForwardOptions
+from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, ForwardOptions
 from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, check_output, finish
@@ -255,8 +254,11 @@ def _device(pools: ScorePlan) -> str:
     return "gpu" if pools.scorers.gpus else "cpu"
 
 
-def _autotune(options: AutotuneOptions, work: ChunkWork, sources: list[Source]) -> dict[str, Any]:
+def _autotune(options: AutotuneOptions, work: ChunkWork, sources: list[Source]) -> dict[str, int | bool]:
     """Runs on a worker with the resources of an actor."""
+    # Imports torch, which the driver does not need.
+    from pipeline.model.autotune import autotune
+
     return autotune(options, work.first_rows(sources, SAMPLE_ROWS[options.device]))
 
 

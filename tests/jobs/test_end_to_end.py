@@ -346,11 +346,11 @@ def test_a_model_that_changes_under_a_job_is_not_used(outputs: Outputs, cluster:
     job = score_stage.plan([f"{outputs.data}/test"], str(model), str(tmp_path / "s"), outputs.config)
     card = json.loads((model / "rayview.json").read_text())
     (model / "rayview.json").write_text(json.dumps(card | {"data_fingerprint": "another"}))
-    with pytest.raises(Exception, match="was written anew since the job began") as raised:
+    with pytest.raises(Exception, match="changed while the job was running") as raised:
         score_stage.score(job, cluster, Reporter())
     known = raised_in_worker(raised.value)
     assert isinstance(known, ModelError)
-    assert str(known) == f"{model}: was written anew since the job began; give the command again"
+    assert str(known) == f"{model}: changed while the job was running; rerun the command"
     assert not list((tmp_path / "s").glob("part-*"))
 
 

@@ -1,4 +1,4 @@
-"""Models that a test has made, written and read again as a job reads them."""
+"""Models made by a test, saved and loaded as a job loads them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.model.bert_weights import BertCheckpoint, read_bert
-from pipeline.model.forward import Forward, ForwardOptions
+from pipeline.model.forward import Forward
+from pipeline.model.options import ForwardOptions
 from pipeline.model.packed import PackedModel
 
 
 def checkpoint_of(model: Any) -> BertCheckpoint | None:
-    """A model of transformers as `read_bert` sees it."""
+    """A model of transformers, saved and read by `read_bert`."""
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return read_bert(Path(folder))
 
 
 def packed(model: Any, precision: str) -> PackedModel:
-    """A BERT of transformers on the CPU, not padded."""
+    """A BERT of transformers as a PackedModel on the CPU."""
     checkpoint = checkpoint_of(model)
     assert checkpoint is not None
     return PackedModel(checkpoint, precision, "cpu")

@@ -1,4 +1,4 @@
-"""What a job finds out about its device before it begins."""
+"""Autotuning, with a model whose speed is known."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 
 from pipeline.errors import ModelError
 from pipeline.model import autotune as module
-from pipeline.model.autotune import BATCH_TOKENS, AutotuneOptions, autotune
-from pipeline.model.forward import Forward, ForwardOptions
+from pipeline.model.autotune import autotune
+from pipeline.model.forward import Forward
 from pipeline.model.load import load_classifier
+from pipeline.model.options import BATCH_TOKENS, AutotuneOptions, ForwardOptions
 from pipeline.model.packed import PackedModel
 from pipeline.model.padded import PaddedModel
 from pipeline.model.ragged import Ragged
@@ -26,7 +27,7 @@ OPTIONS = ForwardOptions("m", "f", max_length=30, precision="bfloat16")
 
 @pytest.fixture
 def model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """In place of a model directory; which versions of it were asked for."""
+    """A tiny model for any model directory; the options that it was loaded with."""
     asked: list[ForwardOptions] = []
 
     def read(options: ForwardOptions) -> Forward:
@@ -43,35 +44,35 @@ def ids(rows: int) -> pa.Array:
     return pa.array(found, pa.list_(pa.int32()))
 
 
-def tune(**other: Any) -> AutotuneOptions:
+def tuning(**other: Any) -> AutotuneOptions:
     values = {"forward": OPTIONS, "device": "cpu", "batch_tokens": None, "compiled": None}
     return AutotuneOptions(**values | other)
 
 
-def test_an_input_without_rows_is_no_trouble(model: Any) -> None:
-    found = autotune(tune(), ids(0))
+def test_an_input_without_rows_gets_the_defaults(model: Any) -> None:
+    found = autotune(tuning(), ids(0))
     assert found == {"batch_tokens": BATCH_TOKENS["cpu"], "compiled": False, "kernels": False}
     assert not model
 
 
 def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
-    found = autotune(tune(), ids(100))
+    found = autotune(tuning(), ids(100))
     assert found["batch_tokens"] in (512, 1024, 2048, 4096)
     assert not found["compiled"]
     assert not found["kernels"]
     assert model == [OPTIONS]
 
 
-def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explicit_settings_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Gpu(packed=False, gain=1.0)
     monkeypatch.setattr(module, "read_forward", cpu)
-    found = autotune(tune(batch_tokens=77, compiled=True), ids(20))
+    found = autotune(tuning(batch_tokens=77, compiled=True), ids(20))
     assert found == {"batch_tokens": 77, "compiled": True, "kernels": False}
     assert [o.compiled for o in cpu.asked] == [True]
 
 
 class Timed:
-    """A model that takes a fixed time a batch and a token; longer where it is not compiled."""
+    """A model that takes a fixed time per batch and per token."""
 
     def __init__(self, batch_s: float, token_s: float) -> None:
         self.batch_s, self.token_s = batch_s, token_s
@@ -86,11 +87,11 @@ class Timed:
     [
         (0.0, 1e-4, "cpu", 512),  # Size makes no difference: the smallest.
         (1.0, 1e-6, "cpu", 4096),  # Only the number of batches counts.
-        (0.002, 1e-4, "cpu", 1024),  # 1024 is within three hundredths of the best.
+        (0.002, 1e-4, "cpu", 1024),  # 1024 is within 3% of the best.
         (1.0, 1e-7, "gpu", 131072),
     ],
 )
-def test_the_smallest_batch_that_is_near_the_best_is_taken(
+def test_the_smallest_batch_near_the_best_is_chosen(
     batch_s: float, token_s: float, device: str, budget: int
 ) -> None:
     forward: Any = Timed(batch_s, token_s)
@@ -98,7 +99,7 @@ def test_the_smallest_batch_that_is_near_the_best_is_taken(
 
 
 class Gpu:
-    """Forward passes of a GPU that does not exist, by what they were asked for."""
+    """Forward passes of a simulated GPU; `gain` is the speedup of kernels and of compiling."""
 
     def __init__(self, packed: bool, gain: float) -> None:
         self.packed, self.gain = packed, gain
@@ -113,37 +114,37 @@ class Gpu:
 
 @pytest.mark.parametrize(("gain", "pays"), [(1.0, False), (1.04, False), (1.3, True)])
 @pytest.mark.parametrize("packed", [True, False])
-def test_what_a_gpu_may_do_otherwise_must_pay(
+def test_a_gpu_compiles_or_uses_kernels_only_if_that_pays(
     monkeypatch: pytest.MonkeyPatch, packed: bool, gain: float, pays: bool
 ) -> None:
     gpu = Gpu(packed, gain)
     monkeypatch.setattr(module, "read_forward", gpu)
-    found = autotune(tune(device="gpu"), ids(100))
+    found = autotune(tuning(device="gpu"), ids(100))
     assert (found["compiled"], found["kernels"]) == (pays and not packed, pays and packed)
     assert gpu.asked == [
         OPTIONS,
         replace(OPTIONS, kernels=True) if packed else replace(OPTIONS, compiled=True),
     ]
-    # What is asked for is not tried.
+    # An explicit setting is not measured.
     gpu.asked.clear()
-    assert autotune(tune(device="gpu", compiled=True), ids(100))["compiled"]
+    assert autotune(tuning(device="gpu", compiled=True), ids(100))["compiled"]
     assert gpu.asked == [replace(OPTIONS, compiled=True)]
 
 
-def test_kernels_that_do_not_work_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_that_do_not_work_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(True, 2.0)
 
     def broken(options: ForwardOptions) -> Any:
         if options.kernels:
-            raise ModelError("rayview's kernels: do not work on this GPU (no C compiler)")
+            raise ModelError("rayview's kernels: not usable on this GPU (no C compiler)")
         return gpu(options)
 
     monkeypatch.setattr(module, "read_forward", broken)
-    assert not autotune(tune(device="gpu"), ids(100))["kernels"]
+    assert not autotune(tuning(device="gpu"), ids(100))["kernels"]
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 5000])
-def test_rows_are_repeated_to_the_length_asked_for(tokens: int) -> None:
+def test_rows_are_repeated_to_a_number_of_tokens(tokens: int) -> None:
     sample = Ragged.of(ids(40))
     found = module._repeated(sample, tokens)
     assert tokens <= found.lengths.sum() < tokens + 31

@@ -151,7 +151,8 @@ def test_a_bert_scores_without_transformers(untrained: str) -> None:
 import sys
 import numpy as np
 from pipeline.model.ragged import Ragged
-from pipeline.model.forward import ForwardOptions, read_forward
+from pipeline.model.forward import read_forward
+from pipeline.model.options import ForwardOptions
 forward = read_forward(ForwardOptions({untrained!r}, {fingerprint_model(locate(untrained))!r}, 30, "float32"))
 assert forward(Ragged(np.array([2, 9, 3], np.int32), np.array([0, 3])), 64).probabilities.shape == (1, 5)
 assert "transformers" not in sys.modules

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import ModelError
+from pipeline.errors import BrokenDeviceError, ModelError
 from pipeline.model import forward as module
 from pipeline.model import padded
 from pipeline.model.card import fingerprint_model
-from pipeline.model.forward import BrokenDeviceError, Forward, ForwardOptions, read_forward
+from pipeline.model.forward import Forward, read_forward
 from pipeline.model.load import load_classifier
+from pipeline.model.options import ForwardOptions
 from pipeline.model.packed import PackedModel
 from pipeline.model.padded import PaddedModel
 from pipeline.model.ragged import Ragged, packed_batches
@@ -195,7 +196,7 @@ def test_probabilities_that_are_no_numbers_are_failures(classifier: Any, way: st
     ids.values[:] = np.where(ids.values == 7, 8, ids.values)
     ids.values[5] = 7
     scored = forward_of(model, options(precision="float32"))(ids, 100_000)
-    assert scored.failures == {1: "its probabilities are no numbers"}
+    assert scored.failures == {1: "its probabilities are not finite"}
 
 
 def test_a_lack_of_memory_for_one_row_is_no_fault_of_the_row(classifier: Any, way: str) -> None:
@@ -226,7 +227,7 @@ def test_a_compiler_that_does_not_work_is_told_at_once(
         self.forward = None
 
     monkeypatch.setattr(torch.nn.Module, "compile", broken)
-    said = r"^torch\.compile: does not work here \(TypeError: .*\); leave out score\.compile, or, if only"
+    said = r"^torch\.compile: does not work here \(TypeError: .*\); do not set score\.compile, or, if auto"
     with pytest.raises(ModelError, match=said):
         forward_of(classifier, options(precision="float32", compiled=True))
 
@@ -286,7 +287,7 @@ def test_a_model_that_was_replaced_is_refused(tiny_model: Path, tmp_path: Path) 
     said = fingerprint_model(locate(tmp_path / "model"))
     found = options(model=str(tmp_path / "model"), fingerprint=said, precision="bfloat16")
     assert read_forward(found).model.classes == len(LABELS)
-    with pytest.raises(ModelError, match="was written anew since the job began"):
+    with pytest.raises(ModelError, match="changed while the job was running"):
         read_forward(options(model=str(tmp_path / "model"), fingerprint="other", precision="float32"))
     # Also where it is not whole, or not there.
     for content in (b"", b"{}", None):
@@ -294,7 +295,7 @@ def test_a_model_that_was_replaced_is_refused(tiny_model: Path, tmp_path: Path) 
         file.write_bytes(content) if content is not None else (tmp_path / "model" / "config.json").write_text(
             "{"
         )
-        with pytest.raises(ModelError, match="was written anew since the job began"):
+        with pytest.raises(ModelError, match="changed while the job was running"):
             read_forward(found)
     changed = fingerprint_model(locate(tmp_path / "model"))
     with pytest.raises(ModelError, match="cannot be loaded as a classifier"):

@@ -27,7 +27,7 @@ from pipeline.model.attention import (
     check_operations,
     linear_gelu,
 )
-from pipeline.model.forward import ForwardOptions
+from pipeline.model.options import ForwardOptions
 from pipeline.model.packed import PackedModel
 from pipeline.model.padded import PaddedModel
 from pipeline.model.ragged import Ragged
@@ -206,11 +206,11 @@ def test_what_does_not_work_on_a_gpu_is_told_or_done_without(
     monkeypatch.setattr(forward, "PaddedModel", lambda *_, **__: "padded")
     options = ForwardOptions("m", "f", 30, "bfloat16")
     with caplog.at_level("INFO"):
-        assert forward._lay_out(tmp_path, options, "cuda") == "padded"
-    assert "rows are padded: attention for rows of any length: do not work on this GPU" in caplog.text
+        assert forward._load(tmp_path, options, "cuda") == "padded"
+    assert "rows are padded: variable-length attention: not usable on this GPU" in caplog.text
     error = r"\((RuntimeError|ModuleNotFoundError): [^\n]*\)"
-    said = rf"^rayview's kernels: do not work on this GPU {error}; run\.json says to use them"
+    said = rf"^rayview's kernels: not usable on this GPU {error}; run\.json requires them"
     with pytest.raises(ModelError, match=said):
-        forward._lay_out(tmp_path, replace(options, kernels=True), "cuda")
+        forward._load(tmp_path, replace(options, kernels=True), "cuda")
     # In float32 there is none to be tried.
-    assert forward._lay_out(tmp_path, replace(options, precision="float32"), "cuda") == "padded"
+    assert forward._load(tmp_path, replace(options, precision="float32"), "cuda") == "padded"

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.errors import BrokenDeviceError
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
 from pipeline.ingest.stream import Batch, batch_table, to_batch
 from pipeline.model.card import ModelCard, fingerprint_model
-from pipeline.model.forward import BrokenDeviceError, ForwardOptions
+from pipeline.model.options import ForwardOptions
 from pipeline.model.ragged import Ragged
 from pipeline.score import predictor as module
 from pipeline.score.predictor import Predictor, PredictorOptions

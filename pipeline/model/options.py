@@ -1,0 +1,41 @@
+"""Options of the forward pass and of autotuning; plain data that imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
+"""Rows of the input that autotuning measures on, by device."""
+
+BATCH_TOKENS = {"cpu": 2048, "gpu": 65536}
+"""Tokens in a batch of a job that is too small to autotune, by device."""
+
+
+@dataclass(frozen=True)
+class ForwardOptions:
+    """What a worker needs to load a model. The same options and rows give the same bits."""
+
+    model: str
+    """URI of the model directory."""
+    fingerprint: str
+    """Result of `fingerprint_model` when the job began."""
+    max_length: int
+    precision: str
+    """float32 or bfloat16."""
+    compiled: bool = False
+    """Whether to use torch.compile."""
+    kernels: bool = False
+    """Whether to compute with kernels.py on a GPU."""
+
+
+@dataclass(frozen=True)
+class AutotuneOptions:
+    """What to measure, and on which device."""
+
+    forward: ForwardOptions
+    device: str
+    """cpu or gpu."""
+    batch_tokens: int | None
+    """None: measure which is fastest."""
+    compiled: bool | None
+    """None: measure whether it pays."""
