@@ -29,7 +29,7 @@ def print_plan(
     """Print what a stage would read, run on and write."""
     job.print(f"{stage}: would run on {cluster}")
     for source in sources:
-        job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.form_name})")
+        job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.format_name})")
     for name, pool in shares.items():
         job.print(f"  {name}: {pool}")
     there = "" if state.value == "fresh" else f" ({state.value})"

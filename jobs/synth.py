@@ -18,7 +18,7 @@ def main(
     rows: Annotated[int, typer.Option(help="Lines in all, broken ones included.")] = 20_000,
     shards: Annotated[int, typer.Option(help="Files to share them out to.")] = 4,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    form: Annotated[
+    fmt: Annotated[
         str, typer.Option("--format", metavar="2014|2018|2023", help="Generation of the Amazon dumps.")
     ] = "2018",
     broken_frac: Annotated[float, typer.Option(help="Share of lines that no reader can use, 0 to 1.")] = 0.0,
@@ -34,7 +34,7 @@ def main(
         from pipeline.storage.location import locate
         from pipeline.synth import DumpSpec, claim, write_dump
 
-        spec = DumpSpec(rows, shards, seed, form, broken_frac)
+        spec = DumpSpec(rows, shards, seed, fmt, broken_frac)
         if workers is None:
             workers = 1 if rows < _FEW_ROWS else os.cpu_count() or 1
         if workers < 1:
@@ -51,7 +51,7 @@ def main(
                 job.reporter.refresh()
 
             dump = write_dump(
-                where, rows, shards, seed, form=form, broken_frac=broken_frac, workers=workers, progress=count
+                where, rows, shards, seed, fmt=fmt, broken_frac=broken_frac, workers=workers, progress=count
             )
         size = sum(file.info().size for file in dump.files)
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in dump.broken.items())

@@ -255,7 +255,7 @@ def test_a_worker_that_encodes_chunks_loads_neither_torch_nor_transformers(tmp_p
         data_fingerprint="none",
     )
     recipe = Recipe(" ", max_length=16, verified_only=False, scheme=None)
-    work = ChunkWork(str(tmp_path), {0: source.form}, recipe, tokenizer, card, "run", "model")
+    work = ChunkWork(str(tmp_path), {0: source.fmt}, recipe, tokenizer, card, "run", "model")
     (tmp_path / "work").write_bytes(pickle.dumps((work.encode, source)))
     statement = f"""
 import pickle

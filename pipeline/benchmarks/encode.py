@@ -43,10 +43,10 @@ def read_texts(file: Location) -> Chunks:
     """
     config = Config()
     (source,) = find_sources([file], config.input, need_stars=False)
-    assert isinstance(source.form, Format)
+    assert isinstance(source.fmt, Format)
     recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
     chunks = read_source(source, ReadPlan(_CHUNK_BYTES))
-    return [keep_lines(c, source.form, recipe).rows["text"].combine_chunks() for c in chunks]
+    return [keep_lines(c, source.fmt, recipe).rows["text"].combine_chunks() for c in chunks]
 
 
 def race(chunks: Chunks, rounds: int) -> dict[str, list[float]]:

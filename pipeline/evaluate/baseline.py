@@ -63,8 +63,8 @@ def _texts(source: str, config: Config) -> Iterator[tuple[int, str]]:
     (found,) = find_sources([locate(source)], config.input)
     recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
     for chunk in read_source(found, ReadPlan(_CHUNK_BYTES, max_line_bytes=config.input.max_line_bytes)):
-        assert isinstance(found.form, Format)
-        rows = keep_lines(chunk, found.form, recipe).rows
+        assert isinstance(found.fmt, Format)
+        rows = keep_lines(chunk, found.fmt, recipe).rows
         yield from zip(rows["line"].to_pylist(), rows["text"].to_pylist(), strict=True)
 
 

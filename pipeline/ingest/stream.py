@@ -114,12 +114,12 @@ def _watched(chunks: Iterator[Chunk], source: Source, guard: CrashGuard) -> Iter
 
 def read_source(source: Source, plan: ReadPlan, most: int | None = None) -> Iterator[Chunk]:
     """All chunks of a file, or those of its first records."""
-    file, form = locate(source.uri), source.form
-    if not isinstance(form, Format):
+    file, fmt = locate(source.uri), source.fmt
+    if not isinstance(fmt, Format):
         return read_encoded(file, source.number)
-    if form.dialect.syntax == "parquet":
-        return read_parquet_chunks(file, source.number, form, plan.chunk_bytes, most)
-    cutting = form.dialect.cutting(plan.chunk_bytes, plan.max_line_bytes)
+    if fmt.dialect.syntax == "parquet":
+        return read_parquet_chunks(file, source.number, fmt, plan.chunk_bytes, most)
+    cutting = fmt.dialect.cutting(plan.chunk_bytes, plan.max_line_bytes)
     return read_chunks(file, source.number, cutting, max_lines=most)
 
 

@@ -145,8 +145,8 @@ class Restore:
 
     def _with_lines(self, rows: pa.Table, chunk: Chunk, source: Source) -> pa.Table:
         """Rows of a chunk as a table of rejects.REJECT_SCHEMA."""
-        assert isinstance(source.form, Format)
-        places = Places(chunk, source.form, self.options)
+        assert isinstance(source.fmt, Format)
+        places = Places(chunk, source.fmt, self.options)
         rejects = []
         columns = (rows[name].to_pylist() for name in ("line", "reason", "detail"))
         for line, reason, detail in zip(*columns, strict=True):

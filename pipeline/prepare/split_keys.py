@@ -32,10 +32,10 @@ def keys_of(rows: pa.Table, by: str) -> pa.Array:
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(keys), ""), None, keys)
 
 
-def only_used(form: Format, config: Config) -> Format:
+def only_used(fmt: Format, config: Config) -> Format:
     """The format without the fields that prepare makes no use of: they are passed over, not read."""
     used = {KEY_COLUMNS.get(config.split.by), "timestamp", "verified" if config.input.verified_only else None}
-    return replace(form, **dict.fromkeys(set(CARRIED_FIELDS) - used))  # type: ignore[arg-type]
+    return replace(fmt, **dict.fromkeys(set(CARRIED_FIELDS) - used))  # type: ignore[arg-type]
 
 
 def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> list[Source]:
@@ -50,7 +50,7 @@ def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> l
     by = config.split.by
     if by not in KEY_COLUMNS:
         return sources
-    if by == "product" and any(isinstance(s.form, Format) and s.form.product for s in sources):
+    if by == "product" and any(isinstance(s.fmt, Format) and s.fmt.product for s in sources):
         with ThreadPoolExecutor(_THREADS) as pool:
             look = partial(_by_product, named=config.input.asin, options=options)
             sources = list(pool.map(look, sources))
@@ -70,12 +70,12 @@ def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> l
 
 
 def _by_product(source: Source, named: str | None, options: ParseOptions) -> Source:
-    form = source.form
-    if not isinstance(form, Format) or form.product is None or form.asin == named:
+    fmt = source.fmt
+    if not isinstance(fmt, Format) or fmt.product is None or fmt.asin == named:
         return source
-    if form.product in form.fields():
+    if fmt.product in fmt.fields():
         return source
-    by_product = replace(source, form=replace(form, asin=form.product, product=None))
+    by_product = replace(source, fmt=replace(fmt, asin=fmt.product, product=None))
     return by_product if _has_keys(by_product, "product", options) else source
 
 
@@ -88,7 +88,7 @@ def _has_keys(source: Source, by: str, options: ParseOptions) -> bool | None:
 
 
 def _first_rows(source: Source, options: ParseOptions) -> Iterator[pa.Table]:
-    assert isinstance(source.form, Format)
+    assert isinstance(source.fmt, Format)
     plan = ReadPlan(_CHUNK_BYTES, max_line_bytes=options.max_line_bytes)
     for _, chunk in zip(range(_CHUNKS), read_source(source, plan), strict=False):
-        yield parse_chunk(chunk, source.form, options)[0]
+        yield parse_chunk(chunk, source.fmt, options)[0]

@@ -139,8 +139,8 @@ def encode_dumps(job: PrepareJob, cluster: Cluster, reporter: Reporter) -> tuple
     pools = plan_prepare(cluster, len(job.sources))
     read = _read_plan(job)
     boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
-    forms = {s.number: only_used(s.form, job.config) for s in job.sources if isinstance(s.form, Format)}
-    work = ChunkEncoder(job.output.uri, forms, job.recipe, job.tokenizer, job.config.split, boundary)
+    formats = {s.number: only_used(s.fmt, job.config) for s in job.sources if isinstance(s.fmt, Format)}
+    work = ChunkEncoder(job.output.uri, formats, job.recipe, job.tokenizer, job.config.split, boundary)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     with guard_run() as guard:
         chunks = read_dataset(job.sources, replace(read, guard=guard), pools.readers)
@@ -218,9 +218,9 @@ def find_boundary(
         return None
     left, lines = config.head_rows, plan.max_rows
     for source in sources:
-        assert isinstance(source.form, Format)
+        assert isinstance(source.fmt, Format)
         for chunk in read_source(source, replace(plan, chunk_bytes=_SMALL_CHUNK_BYTES), lines):
-            rows = keep_lines(chunk, source.form, recipe).rows
+            rows = keep_lines(chunk, source.fmt, recipe).rows
             # One row more must follow: with none left over there is nothing to train on.
             if rows.num_rows > left:
                 return Boundary(
@@ -270,7 +270,11 @@ def _finish(
         start,
         outputs=outputs,
         counts=counts.model_copy(update={"splits": splits}),
-        details={"labels": list(scheme.labels), "formats": {s.uri: s.form_name for s in job.sources}, **card},
+        details={
+            "labels": list(scheme.labels),
+            "formats": {s.uri: s.format_name for s in job.sources},
+            **card,
+        },
     )
 
 

@@ -36,7 +36,7 @@ class ChunkEncoder:
     """What a worker needs to encode a chunk; plain data."""
 
     output: str
-    forms: dict[int, Format]
+    formats: dict[int, Format]
     """The format of each file of the input."""
     recipe: Recipe
     tokenizer: str
@@ -46,7 +46,7 @@ class ChunkEncoder:
     def encode_chunk(self, table: pa.Table) -> pa.Table:
         """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
         chunk = to_chunk(table)
-        kept = keep_lines(chunk, self.forms[chunk.file], self.recipe)
+        kept = keep_lines(chunk, self.formats[chunk.file], self.recipe)
         rows = self._encode(chunk, kept.rows)
         rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
         batch = Batch.of(chunk, rows, rejects, {KEYLESS: self._count_keyless(kept.rows)})

@@ -275,10 +275,10 @@ def _forward_options(job: ScoreJob, resolved: Mapping[str, Any]) -> ForwardOptio
 
 def chunk_work(job: ScoreJob) -> ChunkWork:
     """What tasks need to encode and write the chunks of a job."""
-    forms = {s.number: s.form for s in job.sources}
+    formats = {s.number: s.fmt for s in job.sources}
     return ChunkWork(
         job.output.uri,
-        forms,
+        formats,
         job.recipe,
         job.tokenizer,
         job.card,
@@ -314,7 +314,7 @@ def _pipeline(
     dataset = apply(dataset, work.encode_chunk, pools.encoders)
     dataset = map_batches(dataset, predictor, pools.scorers, fn_constructor_args=[options])
     dataset = apply(dataset, work.write_chunk, pools.writers)
-    if any(source.form == ENCODED for source in sources):
+    if any(source.fmt == ENCODED for source in sources):
         # Their chunks are as large as prepare made them; and one split is not endless.
         return dataset
     later = pools.encoders, pools.scorers, pools.writers
@@ -342,7 +342,7 @@ def _manifest(
             "tokens": ledger.total("tokens"),
             **_against_float32(ledger, resolved["precision"]),
             "bill": bill,
-            "formats": {s.uri: s.form_name for s in job.sources},
+            "formats": {s.uri: s.format_name for s in job.sources},
             "broken": ledger.broken,
         },
     )

@@ -37,7 +37,7 @@ class ChunkWork:
     """What a task needs to encode or write a chunk; plain data."""
 
     output: str
-    forms: dict[int, Format | str]
+    formats: dict[int, Format | str]
     """The format of each file of the input."""
     recipe: Recipe
     tokenizer: str
@@ -58,7 +58,7 @@ class ChunkWork:
         start = time.monotonic()
         chunk = to_chunk(table)
         with self.guard.attempt("encode", chunk.file, chunk.chunk) as crashes:
-            if crashes >= MAX_CRASHES and self.forms[chunk.file] == ENCODED:
+            if crashes >= MAX_CRASHES and self.formats[chunk.file] == ENCODED:
                 raise InputError(f"{chunk.source}: chunk {chunk.chunk}: {crash_message(crashes, 'encode')}")
             if crashes >= MAX_CRASHES:
                 batch = self._set_aside(chunk, crash_message(crashes, "encode"))
@@ -69,21 +69,21 @@ class ChunkWork:
 
     def encode(self, chunk: Chunk) -> Batch:
         """The rows of a chunk with their token ids, and what was rejected of it."""
-        form = self.forms[chunk.file]
-        if form == ENCODED:
+        fmt = self.formats[chunk.file]
+        if fmt == ENCODED:
             rows, rejects = _carried_only(from_ipc(chunk.raw), self.card), None
         else:
-            assert isinstance(form, Format)
-            kept = keep_lines(chunk, form, self.recipe)
+            assert isinstance(fmt, Format)
+            kept = keep_lines(chunk, fmt, self.recipe)
             rows = _encode(kept.rows, chunk.source, self.tokenizer, self.recipe)
             rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
         return Batch.of(chunk, rows, rejects)
 
     def _set_aside(self, chunk: Chunk, why: str) -> Batch:
         """A chunk whose lines are all rejected."""
-        form = self.forms[chunk.file]
-        assert isinstance(form, Format)
-        places = Places(chunk, form, self.recipe.parse_options())
+        fmt = self.formats[chunk.file]
+        assert isinstance(fmt, Format)
+        places = Places(chunk, fmt, self.recipe.parse_options())
         lines = range(chunk.first_line, chunk.first_line + chunk.lines)
         found = ((line, *places.find(line)) for line in lines)
         rejected = [RejectedLine(line, offset, "worker_died", why, raw) for line, offset, raw in found]
@@ -135,14 +135,14 @@ class ChunkWork:
 
         That step has no more than their numbers; so the file is read once more, up to them.
         """
-        form = self.forms[batch.file]
-        if not isinstance(form, Format):
+        fmt = self.formats[batch.file]
+        if not isinstance(fmt, Format):
             # Rows that prepare encoded; their lines are not in this input.
             return rejects
         rows = rejects.to_pylist()
         wanted = sorted(row["line"] for row in rows if row["raw"] is None)
-        source = Source(batch.file, batch.source, 0, form)
-        found = self._find_lines(source, form, wanted)
+        source = Source(batch.file, batch.source, 0, fmt)
+        found = self._find_lines(source, fmt, wanted)
         lines = []
         for row in rows:
             offset, raw = found.get(row["line"], (row["byte_offset"], row["raw"]))
@@ -150,13 +150,13 @@ class ChunkWork:
         return reject_table(batch.source, 0, lines)
 
     def _find_lines(
-        self, source: Source, form: Format, wanted: list[int]
+        self, source: Source, fmt: Format, wanted: list[int]
     ) -> dict[int, tuple[int | None, bytes]]:
         """Offset in the file and content of some lines, by their numbers, which rise."""
         found: dict[int, tuple[int | None, bytes]] = {}
         options = self.recipe.parse_options()
         for chunk in read_source(source, ReadPlan(_SAMPLE_CHUNK_BYTES, None, options.max_line_bytes)):
-            places = Places(chunk, form, options)
+            places = Places(chunk, fmt, options)
             while len(found) < len(wanted) and wanted[len(found)] < chunk.first_line + chunk.lines:
                 line = wanted[len(found)]
                 offset, raw = places.find(line)

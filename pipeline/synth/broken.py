@@ -51,18 +51,18 @@ def kind_name(kind: int) -> str | None:
     return None if kind == _WHOLE else _NAMES[kind]
 
 
-def break_line(fields: Fields, form: str, kind: str, drawn: float) -> bytes:
+def break_line(fields: Fields, fmt: str, kind: str, drawn: float) -> bytes:
     """The line of a review with something wrong.
 
     Args:
         fields: of the whole line.
-        form: a name in `FORMATS`.
+        fmt: a name in `FORMATS`.
         kind: a name in `KINDS`.
         drawn: in [0, 1): where it is cut, or which of the ways it is.
     Returns:
         The line, its end left out.
     """
-    text, summary = TEXT_FIELDS[form]
+    text, summary = TEXT_FIELDS[fmt]
     if kind == "empty_line":
         return _EMPTY[int(drawn * len(_EMPTY))]
     if kind == "not_an_object":
@@ -70,7 +70,7 @@ def break_line(fields: Fields, form: str, kind: str, drawn: float) -> bytes:
     if kind == "no_text":
         return _encode({name: value for name, value in fields.items() if name not in (text, summary)})
     if kind == "bad_stars":
-        return _encode(fields | {STARS_FIELD[form]: _BAD_STARS[int(drawn * len(_BAD_STARS))]})
+        return _encode(fields | {STARS_FIELD[fmt]: _BAD_STARS[int(drawn * len(_BAD_STARS))]})
     if kind == "bad_utf8":
         mark = "~not-utf8~"
         line = _encode(fields | {text: f"{fields.get(text, '')} {mark}"})

@@ -50,7 +50,9 @@ def claim(output: Location, spec: DumpSpec) -> list[str]:
 
 
 def _facts(spec: DumpSpec) -> dict[str, Any]:
-    return {"version": __version__, **asdict(spec)}
+    # Dumps of earlier versions have the key "form".
+    facts = {"form" if name == "fmt" else name: value for name, value in asdict(spec).items()}
+    return {"version": __version__, **facts}
 
 
 def _differences(file: Location, spec: DumpSpec) -> list[str]:

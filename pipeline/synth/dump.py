@@ -33,7 +33,7 @@ def write_dump(
     shards: int = 1,
     seed: int = 0,
     *,
-    form: str = "2018",
+    fmt: str = "2018",
     broken_frac: float = 0.0,
     workers: int = 1,
     progress: Progress | None = None,
@@ -44,7 +44,7 @@ def write_dump(
     bytes; how many processes write does not matter.
 
     Args:
-        rows, shards, seed, form, broken_frac: see `DumpSpec`.
+        rows, shards, seed, fmt, broken_frac: see `DumpSpec`.
         workers: processes; no more than shards are started, and with one, this process writes.
         progress: called as rows are written.
     Raises:
@@ -53,7 +53,7 @@ def write_dump(
     """
     if workers < 1:
         raise SettingError(f"workers={workers}: must be at least 1")
-    spec = DumpSpec(rows, shards, seed, form, broken_frac)
+    spec = DumpSpec(rows, shards, seed, fmt, broken_frac)
     broken: Counter[str] = Counter()
     if min(workers, shards) == 1:
         for shard in range(shards):

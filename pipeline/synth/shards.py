@@ -36,7 +36,7 @@ class DumpSpec:
     """Lines in all, broken ones included."""
     shards: int = 1
     seed: int = 0
-    form: str = "2018"
+    fmt: str = "2018"
     """A name in `FORMATS`."""
     broken_frac: float = 0.0
     """The chance of a line to be broken, in the mix of `broken.KINDS`."""
@@ -49,8 +49,8 @@ class DumpSpec:
             raise SettingError(f"{given}: a shard holds at least one row; ask for at most {self.rows} shards")
         if self.seed < 0:
             raise SettingError(f"seed={self.seed}: must be 0 or more")
-        if self.form not in FORMATS:
-            raise SettingError(f"format={self.form}: unknown; choose one of {', '.join(FORMATS)}")
+        if self.fmt not in FORMATS:
+            raise SettingError(f"format={self.fmt}: unknown; choose one of {', '.join(FORMATS)}")
         if not 0.0 <= self.broken_frac <= 1.0:
             raise SettingError(f"broken_frac={self.broken_frac}: must be from 0 to 1")
 
@@ -112,7 +112,7 @@ def _batches(spec: DumpSpec, rows: range) -> Iterator[_Batch]:
 
 
 def _encode_rows(spec: DumpSpec, block: int, rows: range) -> _Batch:
-    encode, fields_of = json.JSONEncoder().encode, FORMATS[spec.form]
+    encode, fields_of = json.JSONEncoder().encode, FORMATS[spec.fmt]
     records = [fields_of(review) for review in iter_reviews(spec.seed, rows.start, rows.stop)]
     if not spec.broken_frac:
         return _Batch(("\n".join(map(encode, records)) + "\n").encode("ascii"), len(rows), Counter())
@@ -124,6 +124,6 @@ def _encode_rows(spec: DumpSpec, block: int, rows: range) -> _Batch:
         if kind is None:
             lines.append(encode(fields).encode("ascii"))
         else:
-            lines.append(break_line(fields, spec.form, kind, float(drawn[at])))
+            lines.append(break_line(fields, spec.fmt, kind, float(drawn[at])))
             broken[kind] += 1
     return _Batch(b"\n".join(lines) + b"\n", len(rows), broken)

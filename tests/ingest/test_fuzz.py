@@ -131,23 +131,23 @@ def damaged(text: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
+def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
     """Read a file as a job does; returns its number of records.
 
     Whatever is in it: chunks join up, every record is a row or is rejected for a known reason, and a
     rejected one is kept as it stands at its place in the file.
     """
     where = locate(file)
-    if form is None:
-        form = detect_format(where, InputConfig(), need_stars=False)
-    if form is None:
+    if fmt is None:
+        fmt = detect_format(where, InputConfig(), need_stars=False)
+    if fmt is None:
         return 0
     whole = b"".join(all_pieces(where.read_bytes()))
-    number, line_number, offset = 0, 1, form.dialect.start_bytes
-    for chunk in read_chunks(where, 0, form.dialect.cutting(chunk_bytes, RECIPE.max_line_bytes)):
+    number, line_number, offset = 0, 1, fmt.dialect.start_bytes
+    for chunk in read_chunks(where, 0, fmt.dialect.cutting(chunk_bytes, RECIPE.max_line_bytes)):
         assert (chunk.chunk, chunk.first_line, chunk.byte_offset) == (number, line_number, offset)
         assert whole[offset:].startswith(chunk.raw)
-        kept = keep_lines(chunk, form, RECIPE)
+        kept = keep_lines(chunk, fmt, RECIPE)
         numbers = sorted([*kept.rows["line"].to_pylist(), *(r.line for r in kept.rejected)])
         assert numbers == list(range(chunk.first_line, chunk.first_line + chunk.lines))
         assert all(label >= 0 for label in kept.rows["label"].to_pylist())
@@ -158,12 +158,12 @@ def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
         ):
             assert reason in ERRORS + FILTERS
             assert whole[place:].startswith(raw)
-        places = Places(chunk, form, RECIPE.parse_options())
+        places = Places(chunk, fmt, RECIPE.parse_options())
         for line in kept.rows["line"].to_pylist():
             place, raw = places.find(line)
             assert whole[offset + place :].startswith(raw)
-        if form.dialect.syntax == "json":
-            check_rows(kept, places, form)
+        if fmt.dialect.syntax == "json":
+            check_rows(kept, places, fmt)
         number, line_number = number + 1, line_number + chunk.lines
         offset += len(chunk.raw) + chunk.skipped_bytes
     assert chunk.last
@@ -171,17 +171,17 @@ def check(file: Path, chunk_bytes: int, form: Format | None = None) -> int:
     return line_number - 1
 
 
-def check_rows(kept: Kept, places: Places, form: Format) -> None:
+def check_rows(kept: Kept, places: Places, fmt: Format) -> None:
     """Each row holds what its own line does; where that is plain, by the standard library's reader."""
     for row in kept.rows.to_pylist():
         # Python turns no text of thousands of digits into an integer.
         record = json.loads(places.find(row["line"])[1].decode(errors="replace"), parse_int=float)
-        texts = [record[f] for f in form.text if record.get(f) is not None]
+        texts = [record[f] for f in fmt.text if record.get(f) is not None]
         if not all(isinstance(t, str) and t.isprintable() for t in texts):
             continue
         assert row["text"] == clean(pa.array([" ".join(texts)]), unescape_html=True)[0].as_py()
-        if isinstance(record[form.stars], float | int):
-            assert row["stars"] == record[form.stars]
+        if isinstance(record[fmt.stars], float | int):
+            assert row["stars"] == record[fmt.stars]
 
 
 def all_pieces(stored: bytes) -> list[bytes]:
@@ -196,7 +196,7 @@ def all_pieces(stored: bytes) -> list[bytes]:
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_damaged_dumps_keep_the_ledger_balanced(syntax: str, cases: int, tmp_path: Path) -> None:
     rng = random.Random(f"fuzz {syntax} {cases}")
-    forms = {}
+    formats = {}
     read, refused = 0, []
     for case in range(cases):
         name = rng.choice(sorted(KNOWN))
@@ -205,7 +205,7 @@ def test_damaged_dumps_keep_the_ledger_balanced(syntax: str, cases: int, tmp_pat
         records = [{**example, text: rng.choice(TEXTS)} for _ in range(rng.randint(1, 12))]
         whole = SYNTAXES[syntax](records)
         (tmp_path / "a").write_bytes(whole)
-        forms[name] = detect_format(locate(tmp_path / "a"), InputConfig()) or forms[name]
+        formats[name] = detect_format(locate(tmp_path / "a"), InputConfig()) or formats[name]
         (tmp_path / "a").write_bytes(
             gzip.compress(damaged(whole, rng), 0) if case % 2 else damaged(whole, rng)
         )
@@ -216,8 +216,8 @@ def test_damaged_dumps_keep_the_ledger_balanced(syntax: str, cases: int, tmp_pat
         except InputError as error:
             # The first lines are beyond recognition; in a format that is known they are read all the same.
             refused.append(str(error))
-            start = replace(forms[name].dialect, start_bytes=0)
-            check(tmp_path / "a", chunk_bytes, replace(forms[name], dialect=start))
+            start = replace(formats[name].dialect, start_bytes=0)
+            check(tmp_path / "a", chunk_bytes, replace(formats[name], dialect=start))
     assert read > cases // 2
     assert not [message for message in refused if not message.isprintable() or len(message) > 1000]
 
@@ -231,11 +231,11 @@ def test_damaged_real_files_keep_the_ledger_balanced(
     text = b"".join(all_pieces((shared_data / name).read_bytes()))
     lines = text.splitlines(keepends=True)
     (tmp_path / "whole").write_bytes(b"".join(lines[:50]))
-    form = detect_format(locate(tmp_path / "whole"), InputConfig())
+    fmt = detect_format(locate(tmp_path / "whole"), InputConfig())
     for _ in range(cases):
         first = rng.randrange(len(lines) - 20)
         (tmp_path / "a").write_bytes(damaged(b"".join(lines[first : first + 20]), rng))
-        check(tmp_path / "a", rng.choice([1 << 10, 1 << 13, 1 << 20]), form)
+        check(tmp_path / "a", rng.choice([1 << 10, 1 << 13, 1 << 20]), fmt)
 
 
 @pytest.mark.parametrize(
@@ -246,12 +246,12 @@ def test_a_small_file_cut_at_every_byte(pack: Callable[[bytes], bytes], tmp_path
     records = [KNOWN["amazon_2018"] | {"reviewText": str(rng.getrandbits(200))} for _ in range(12)]
     text = SYNTAXES["json"](records)
     (tmp_path / "a").write_bytes(text)
-    form = detect_format(locate(tmp_path / "a"), InputConfig())
+    fmt = detect_format(locate(tmp_path / "a"), InputConfig())
     whole = pack(text)
     last = 0
     for size in range(6, len(whole) + 1):
         (tmp_path / "a").write_bytes(whole[:size])
-        found = check(tmp_path / "a", 1 << 10, form)
+        found = check(tmp_path / "a", 1 << 10, fmt)
         # What is there may be half a line more, or less.
         assert found >= last - 1
         last = max(last, found)

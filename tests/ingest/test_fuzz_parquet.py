@@ -136,16 +136,16 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def read(file: Location, form: Format, chunk_bytes: int) -> tuple[dict[int, Row], str | None]:
+def read(file: Location, fmt: Format, chunk_bytes: int) -> tuple[dict[int, Row], str | None]:
     """Read a file as a job does; returns what became of each row, and why the file is broken, if it is.
 
     Whatever is in it: chunks join up, and every row is kept or is rejected for a known reason.
     """
     found: dict[int, Row] = {}
     number, line = 0, 1
-    for chunk in read_parquet_chunks(file, 0, form, chunk_bytes):
+    for chunk in read_parquet_chunks(file, 0, fmt, chunk_bytes):
         assert (chunk.chunk, chunk.first_line, chunk.byte_offset) == (number, line, None)
-        kept = keep_lines(chunk, form, RECIPE)
+        kept = keep_lines(chunk, fmt, RECIPE)
         kept.rows.validate(full=True)
         assert kept.rows.select(ROW_SCHEMA.names).schema == ROW_SCHEMA
         numbers = [*kept.rows["line"].to_pylist(), *(r.line for r in kept.rejected)]
@@ -176,15 +176,15 @@ def test_damaged_parquet_keeps_the_ledger_balanced(cases: int, tmp_path: Path) -
             rows = rng.choice([1, 5, 20, 60])
             whole = make(rng, rows, rng.choice([rows, max(1, rows // 3)]))
             (tmp_path / "a").write_bytes(whole)
-            form = detect_format(file, CONFIG, need_stars=False)
-            assert form is not None
-            found, why = read(file, form, 1 << 20)
+            fmt = detect_format(file, CONFIG, need_stars=False)
+            assert fmt is not None
+            found, why = read(file, fmt, 1 << 20)
             assert (len(found), why) == (rows, None)
         (tmp_path / "a").write_bytes(damaged(whole, rng))
         for known in (False, True):
             # Detection refuses more; a file that is damaged later than that is read by a known format.
             try:
-                seen = form if known else detect_format(file, CONFIG, need_stars=False)
+                seen = fmt if known else detect_format(file, CONFIG, need_stars=False)
                 if seen is not None and seen.dialect.syntax == "parquet":
                     found, why = read(file, seen, rng.choice([1 << 11, 1 << 20]))
                     assert is_plain(why)
@@ -205,16 +205,16 @@ def test_damage_in_one_group_of_rows_changes_no_other(cases: int, tmp_path: Path
         if case % 10 == 0:
             whole = make(rng, 40, 10)
             (tmp_path / "a").write_bytes(whole)
-            form = detect_format(file, CONFIG, need_stars=False)
-            assert form is not None
-            before, _ = read(file, form, 1 << 20)
+            fmt = detect_format(file, CONFIG, need_stars=False)
+            assert fmt is not None
+            before, _ = read(file, fmt, 1 << 20)
             bounds = group_bounds(whole)
         group = rng.randrange(4)
         data = bytearray(whole)
         for _ in range(rng.randint(1, 3)):
             damage(data, rng, *bounds[group], same_size=True)
         (tmp_path / "a").write_bytes(bytes(data))
-        found, why = read(file, form, rng.choice([1 << 11, 1 << 20]))
+        found, why = read(file, fmt, rng.choice([1 << 11, 1 << 20]))
         its_own = range(group * 10 + 1, group * 10 + 11)
         others = {line: row for line, row in before.items() if line not in its_own}
         assert {n: row for n, row in found.items() if n not in its_own} == {

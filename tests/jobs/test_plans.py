@@ -44,7 +44,7 @@ def test_a_plan_of_one_of_each(job: Session, said: io.StringIO, out: Location) -
     print_plan(job, "prepare", sources, cluster, {"readers": Pool(1, 0.25)}, out, State.FRESH)
     assert said.getvalue().splitlines() == [
         "prepare: would run on 1 node, 1 CPU, 1 GPU",
-        f"  input: /in/a.json (1 byte, {sources[0].form_name})",
+        f"  input: /in/a.json (1 byte, {sources[0].format_name})",
         "  readers: 1 × 0.25 CPU",
         f"  output: {out.uri}",
     ]

@@ -44,10 +44,10 @@ def test_label_schemes_on_the_fashion_file(
     config = load_config(None, [f"labels.scheme={scheme}"])
     recipe = Recipe.of(config, label_scheme(scheme, config.labels.words))
     (source,) = find_sources([locate(shared_data / FASHION)], config.input)
-    assert isinstance(source.form, Format)
+    assert isinstance(source.fmt, Format)
     lines, found, rejected = 0, Counter[str](), Counter[str]()
     for chunk in read_source(source, ReadPlan(1 << 20)):
-        kept = keep_lines(chunk, source.form, recipe)
+        kept = keep_lines(chunk, source.fmt, recipe)
         lines += chunk.lines
         found.update(list(by_label)[label] for label in kept.rows["label"].to_pylist())
         rejected.update(line.reason for line in kept.rejected)

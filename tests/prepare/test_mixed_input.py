@@ -36,17 +36,17 @@ def write_one_of_each(folder: Path) -> dict[str, bytes]:
     """Files of every format, syntax and compression; returns their text, by path."""
     folder.mkdir()
     texts = {}
-    for form, pack, name in (
+    for fmt, pack, name in (
         ("2014", bz2.compress, "a.json.bz2"),
         ("2018", gzip.compress, "b.json.gz"),
         ("2023", lambda d: bytes(pa.compress(d, codec="zstd", asbytes=True)), "c.jsonl.zst"),
     ):
         dump = write_dump(
-            locate(folder / f"synth{form}"), rows=150, shards=1, form=form, broken_frac=0.1, seed=5
+            locate(folder / f"synth{fmt}"), rows=150, shards=1, fmt=fmt, broken_frac=0.1, seed=5
         )
         (file,) = dump.files
         text = gzip.decompress(file.read_bytes())
-        locate(folder / f"synth{form}").delete_tree()
+        locate(folder / f"synth{fmt}").delete_tree()
         (folder / name).write_bytes(pack(text))
         texts[str(folder / name)] = text
     rows = [{"review_body": f"body {i}", "review_headline": "h", "star_rating": i % 5 + 1} for i in range(90)]

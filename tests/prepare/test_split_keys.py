@@ -56,5 +56,5 @@ def test_a_product_that_is_part_of_the_text_is_not_what_the_split_goes_by(
 ) -> None:
     line = {"rating": 5, "text": "shirt", "asin": "B1", "parent_asin": "P1"}
     (source,) = sources_of(tmp_path / "a.json", [line], "split.by=product", f"input.text={text}")
-    assert isinstance(source.form, Format)
-    assert source.form.asin == column
+    assert isinstance(source.fmt, Format)
+    assert source.fmt.asin == column

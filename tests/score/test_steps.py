@@ -54,9 +54,9 @@ def sources(tmp_path: Path) -> list[Source]:
 
 @pytest.fixture
 def work(sources: list[Source], tiny_model: Path, tmp_path: Path) -> ChunkWork:
-    forms = {s.number: s.form for s in sources}
+    formats = {s.number: s.fmt for s in sources}
     return ChunkWork(
-        str(tmp_path / "out"), forms, RECIPE, tokenizer_json(tiny_model), CARD, "run 1", "model 1"
+        str(tmp_path / "out"), formats, RECIPE, tokenizer_json(tiny_model), CARD, "run 1", "model 1"
     )
 
 

@@ -22,7 +22,7 @@ def lines_of(dump: WrittenDump) -> list[bytes]:
     return [line for text in texts for line in text[:-1].split(b"\n")]
 
 
-def kind_of(line: bytes, form: str) -> str | None:
+def kind_of(line: bytes, fmt: str) -> str | None:
     """What is wrong with a line, found out by reading it alone."""
     if not line.strip():
         return "empty_line"
@@ -34,18 +34,18 @@ def kind_of(line: bytes, form: str) -> str | None:
         return "cut_json"
     if not isinstance(row, dict):
         return "not_an_object"
-    if not any(name in row for name in TEXT_FIELDS[form]):
+    if not any(name in row for name in TEXT_FIELDS[fmt]):
         return "no_text"
-    return None if row.get(STARS_FIELD[form]) in (1.0, 2.0, 3.0, 4.0, 5.0) else "bad_stars"
+    return None if row.get(STARS_FIELD[fmt]) in (1.0, 2.0, 3.0, 4.0, 5.0) else "bad_stars"
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("frac", [0.0, 0.02, 0.5, 1.0])
-def test_as_many_lines_are_broken_as_is_told(tmp_path: Path, form: str, frac: float) -> None:
-    dump = write_dump(locate(tmp_path), ROWS, shards=3, form=form, broken_frac=frac)
+def test_as_many_lines_are_broken_as_is_told(tmp_path: Path, fmt: str, frac: float) -> None:
+    dump = write_dump(locate(tmp_path), ROWS, shards=3, fmt=fmt, broken_frac=frac)
     lines = lines_of(dump)
     assert len(lines) == dump.rows == ROWS
-    found = Counter(kind for line in lines if (kind := kind_of(line, form)))
+    found = Counter(kind for line in lines if (kind := kind_of(line, fmt)))
     assert found == dump.broken
     assert dump.broken_rows == sum(found.values()) == pytest.approx(frac * ROWS, abs=4 * ROWS**0.5 / 2)
     if frac == 1.0:

@@ -70,18 +70,18 @@ def reviews() -> list[Review]:
 
 @pytest.fixture(scope="module")
 def rows(reviews: list[Review]) -> Rows:
-    return {form: [json.loads(json.dumps(of(r))) for r in reviews] for form, of in FORMATS.items()}
+    return {fmt: [json.loads(json.dumps(of(r))) for r in reviews] for fmt, of in FORMATS.items()}
 
 
-@pytest.mark.parametrize("form", FIELDS)
-def test_fields_have_the_names_types_and_order_of_the_dumps(rows: Rows, form: str) -> None:
-    expected = FIELDS[form]
+@pytest.mark.parametrize("fmt", FIELDS)
+def test_fields_have_the_names_types_and_order_of_the_dumps(rows: Rows, fmt: str) -> None:
+    expected = FIELDS[fmt]
     counts: Counter[str] = Counter()
-    for row in rows[form]:
+    for row in rows[fmt]:
         assert list(row) == [name for name in expected if name in row]
         assert {name: type(value) for name, value in row.items()} == {name: expected[name] for name in row}
         counts.update(row.keys())
-    assert {name for name in expected if counts[name] < ROWS} == OPTIONAL[form]
+    assert {name for name in expected if counts[name] < ROWS} == OPTIONAL[fmt]
     assert all(counts[name] > 0 for name in expected)
 
 
@@ -92,31 +92,31 @@ def test_optional_fields_are_as_frequent_as_in_the_dumps(rows: Rows) -> None:
     assert 0.001 < names < 0.02
 
 
-@pytest.mark.parametrize("form", FIELDS)
-def test_ids_and_stars_are_written_as_in_the_dumps(rows: Rows, form: str) -> None:
-    user, stars = ("user_id", "rating") if form == "2023" else ("reviewerID", "overall")
-    length = 27 if form == "2023" else 12
-    for row in rows[form][:4_000]:
+@pytest.mark.parametrize("fmt", FIELDS)
+def test_ids_and_stars_are_written_as_in_the_dumps(rows: Rows, fmt: str) -> None:
+    user, stars = ("user_id", "rating") if fmt == "2023" else ("reviewerID", "overall")
+    length = 27 if fmt == "2023" else 12
+    for row in rows[fmt][:4_000]:
         assert row[stars] in (1.0, 2.0, 3.0, 4.0, 5.0)
         assert re.fullmatch(r"B0[0-9A-Z]{8}", row["asin"])
         assert re.fullmatch(rf"A[0-9A-Z]{{{length}}}", row[user])
 
 
-@pytest.mark.parametrize("form", FIELDS)
-def test_times_lie_in_the_years_of_the_dump(rows: Rows, form: str) -> None:
-    name, unit = ("timestamp", 1000) if form == "2023" else ("unixReviewTime", 1)
-    times = [row[name] for row in rows[form]]
+@pytest.mark.parametrize("fmt", FIELDS)
+def test_times_lie_in_the_years_of_the_dump(rows: Rows, fmt: str) -> None:
+    name, unit = ("timestamp", 1000) if fmt == "2023" else ("unixReviewTime", 1)
+    times = [row[name] for row in rows[fmt]]
     years = [
         datetime.datetime.fromtimestamp(t / unit, datetime.timezone.utc).year
         for t in (min(times), max(times))
     ]
-    assert tuple(years) == YEARS[form]
+    assert tuple(years) == YEARS[fmt]
 
 
 def test_dates_agree_and_are_written_as_the_dumps_write_them(rows: Rows) -> None:
-    for form in ("2014", "2018"):
-        days = np.array([row["unixReviewTime"] for row in rows[form][:2_000]], dtype="datetime64[s]")
-        for row, day in zip(rows[form], days.astype("datetime64[D]").astype(object), strict=False):
+    for fmt in ("2014", "2018"):
+        days = np.array([row["unixReviewTime"] for row in rows[fmt][:2_000]], dtype="datetime64[s]")
+        for row, day in zip(rows[fmt], days.astype("datetime64[D]").astype(object), strict=False):
             assert row["unixReviewTime"] % 86_400 == 0
             assert row["reviewTime"] == f"{day.month:02d} {day.day}, {day.year}"
 
@@ -182,9 +182,9 @@ def share(rows: list[dict[str, Any]], field: str, pattern: str) -> float:
 
 
 def test_the_old_dumps_have_lost_what_is_not_ascii(rows: Rows) -> None:
-    for form, fields in (("2014", ("reviewText", "summary")), ("2018", ("reviewText", "summary"))):
+    for fmt, fields in (("2014", ("reviewText", "summary")), ("2018", ("reviewText", "summary"))):
         for field in fields:
-            assert share(rows[form], field, r"[^\x00-\x7f]") == 0
+            assert share(rows[fmt], field, r"[^\x00-\x7f]") == 0
     assert 0.01 < share(rows["2023"], "text", r"[^\x00-\x7f]") < 0.1
     assert share(rows["2023"], "text", "[\U0001f300-\U0001faff]") > 0.005
 

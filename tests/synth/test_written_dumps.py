@@ -79,7 +79,7 @@ def test_a_negative_seed_is_refused() -> None:
 @pytest.mark.parametrize(
     ("setting", "shown"),
     [
-        ({"form": "2019"}, "format=2019: unknown; choose one of 2014, 2018, 2023"),
+        ({"fmt": "2019"}, "format=2019: unknown; choose one of 2014, 2018, 2023"),
         ({"broken_frac": 1.5}, "broken_frac=1.5"),
         ({"broken_frac": float("nan")}, "broken_frac=nan"),
         ({"workers": 0}, "workers=0"),
@@ -91,9 +91,9 @@ def test_settings_that_do_not_exist_are_refused(tmp_path: Path, setting: dict[st
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_the_number_of_processes_changes_no_byte(tmp_path: Path, form: str) -> None:
-    arguments: dict[str, Any] = {"rows": 2_500, "shards": 3, "form": form, "broken_frac": 0.05}
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_the_number_of_processes_changes_no_byte(tmp_path: Path, fmt: str) -> None:
+    arguments: dict[str, Any] = {"rows": 2_500, "shards": 3, "fmt": fmt, "broken_frac": 0.05}
     told: list[int] = []
     one = write_dump(locate(tmp_path / "one"), **arguments, progress=told.append)
     two = write_dump(locate(tmp_path / "two"), **arguments, workers=2)
@@ -170,7 +170,7 @@ def test_the_job_says_what_it_wrote(tmp_path: Path) -> None:
     sizes = ("--rows", 3_000, "--shards", 2, "--seed", 4)
     done = job("--output", tmp_path, *sizes, "--format", "2023", "--broken-frac", 0.1)
     assert done.returncode == 0, done.stderr
-    other = write_dump(locate(tmp_path / "other"), 3_000, 2, 4, form="2023", broken_frac=0.1)
+    other = write_dump(locate(tmp_path / "other"), 3_000, 2, 4, fmt="2023", broken_frac=0.1)
     kinds = ", ".join(f"{count} {kind}" for kind, count in other.broken.items())
     assert f"3,000 reviews, {other.broken_rows} of them broken ({kinds}), 2 files" in done.stderr
     assert [(tmp_path / f.name).read_bytes() for f in other.files] == [f.read_bytes() for f in other.files]

@@ -74,28 +74,28 @@ class Kept:
     rejected: list[RejectedLine]
 
 
-def keep_lines(chunk: Chunk, form: Format, recipe: Recipe) -> Kept:
+def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
     """Parse a chunk and take out the lines that cannot or shall not be used."""
     options = recipe.parse_options()
-    rows, rejected = parse_chunk(chunk, form, options)
+    rows, rejected = parse_chunk(chunk, fmt, options)
     texts = clean(rows["text"], unescape_html=recipe.unescape_html)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
-    drops = _Drops(rows, Places(chunk, form, options), rejected)
-    drops.text(form)
+    drops = _Drops(rows, Places(chunk, fmt, options), rejected)
+    drops.text(fmt)
     scheme = recipe.scheme
     if scheme is not None and scheme.is_words:
-        drops.words(form, scheme)
+        drops.words(fmt, scheme)
     elif scheme is not None:
-        drops.stars(form)
+        drops.stars(fmt)
     if recipe.needs_timestamp:
         drops(
             "missing_timestamp",
             _mask(pc.is_null(rows["timestamp"])),
-            lambda _: f"no {form.timestamp or 'time'}",
+            lambda _: f"no {fmt.timestamp or 'time'}",
         )
     if recipe.verified_only:
         unverified = _mask(pc.invert(rows["verified"]))
-        drops("filtered_unverified", unverified, lambda _: f"{form.verified} is false")
+        drops("filtered_unverified", unverified, lambda _: f"{fmt.verified} is false")
     if scheme is not None:
         rows = rows.append_column("label", pa.array(drops.labels(scheme), pa.int32()))
     kept = drops.kept
@@ -122,33 +122,33 @@ class _Drops:
             self.rejected.append(RejectedLine(line, offset, reason, detail(int(i)), raw))
         self.kept[which] = False
 
-    def text(self, form: Format) -> None:
+    def text(self, fmt: Format) -> None:
         """Drop rows without text."""
         texts = self.rows["text"]
-        self("missing_text", _mask(pc.is_null(texts)), lambda _: f"none of {', '.join(form.text)}")
+        self("missing_text", _mask(pc.is_null(texts)), lambda _: f"none of {', '.join(fmt.text)}")
         self("empty_text", _mask(pc.equal(texts, "")), lambda _: "nothing but white space")
 
-    def stars(self, form: Format) -> None:
+    def stars(self, fmt: Format) -> None:
         """Drop rows with no stars, or others than 1 to 5."""
         stars, words = self._star_values(), self.rows["word"]
 
         def written(i: int) -> str:
             return repr(words[i].as_py()) if np.isnan(stars[i]) else str(stars[i]).removesuffix(".0")
 
-        self("missing_stars", _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {form.stars}")
+        self("missing_stars", _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
         self(
             "stars_out_of_range",
             ~valid_stars(stars),
-            lambda i: f"{form.stars} is {written(i)[:_SHOWN]}, not 1 to 5",
+            lambda i: f"{fmt.stars} is {written(i)[:_SHOWN]}, not 1 to 5",
         )
 
-    def words(self, form: Format, scheme: LabelScheme) -> None:
+    def words(self, fmt: Format, scheme: LabelScheme) -> None:
         """Drop rows with no label, or one that the scheme does not name."""
         words = self.rows["word"]
-        self("missing_label", _mask(pc.is_null(words)), lambda _: f"no {form.stars}")
+        self("missing_label", _mask(pc.is_null(words)), lambda _: f"no {fmt.stars}")
         known = scheme.encode_words(words) != UNLABELLED
         names = ", ".join(scheme.labels)
-        self("unknown_label", ~known, lambda i: f"{form.stars} is {words[i].as_py()!r}, not {names}"[:200])
+        self("unknown_label", ~known, lambda i: f"{fmt.stars} is {words[i].as_py()!r}, not {names}"[:200])
 
     def labels(self, scheme: LabelScheme) -> npt.NDArray[np.int32]:
         """(N,) classes; rows whose stars have none in the scheme are dropped."""

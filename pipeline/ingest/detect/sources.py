@@ -25,13 +25,13 @@ class Source:
     number: int
     uri: str
     size_bytes: int
-    form: Format | str
+    fmt: Format | str
     """How its lines are read, or ENCODED for rows that are encoded already."""
 
     @property
-    def form_name(self) -> str:
+    def format_name(self) -> str:
         """Its format, for people: `amazon_2018, JSON lines`."""
-        return self.form if isinstance(self.form, str) else f"{self.form.name}, {self.form.dialect}"
+        return self.fmt if isinstance(self.fmt, str) else f"{self.fmt.name}, {self.fmt.dialect}"
 
 
 def find_sources(
@@ -53,19 +53,19 @@ def find_sources(
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(look, files))
     lacking = next((f.lacks for f in found if f.lacks), None)
-    if lacking and not any(f.form and not f.lacks for f in found):
+    if lacking and not any(f.fmt and not f.lacks for f in found):
         raise lacking
-    if not any(f.form for f in found):
+    if not any(f.fmt for f in found):
         raise InputError(f"{files[0].uri}: {why_empty(files[0])}; there is nothing to read")
     # An empty shard among others is no mistake; any format reads it.
     return [
-        Source(n, file.uri, file.info().size, f.form or FORMATS[0])
+        Source(n, file.uri, file.info().size, f.fmt or FORMATS[0])
         for n, (file, f) in enumerate(zip(files, found, strict=True))
     ]
 
 
 class _Found(NamedTuple):
-    form: Format | None
+    fmt: Format | None
     lacks: MissingColumnError | None
     """Where a column is missing that the settings name, and the file is in a known format without it."""
 

@@ -22,7 +22,7 @@ _Columns = dict[str, Sequence[str]]
 
 
 def parse_delimited(
-    chunk: Chunk, form: Format, options: ParseOptions, rule: Rule
+    chunk: Chunk, fmt: Format, options: ParseOptions, rule: Rule
 ) -> tuple[pa.Table, list[RejectedLine]]:
     """Parse a chunk of CSV. An empty field is an absent one.
 
@@ -32,20 +32,20 @@ def parse_delimited(
         A table of columns.ROW_SCHEMA, and the records that are not like the header. Each is in one of them.
     """
     ends = rule.ends(chunk.raw)
-    fields = list(dict.fromkeys(f for f in form.fields() if f in form.dialect.columns))
+    fields = list(dict.fromkeys(f for f in fmt.fields() if f in fmt.dialect.columns))
     columns: _Columns | None = None
     rejected: list[RejectedLine] = []
     if np.diff(ends, prepend=0).max(initial=0) <= options.max_line_bytes:
-        columns = _read_all(chunk.raw, form.dialect, fields, len(ends))
+        columns = _read_all(chunk.raw, fmt.dialect, fields, len(ends))
     numbers: Any = np.arange(chunk.first_line, chunk.first_line + len(ends))
     if columns is None:
         columns, numbers, rejected = _read_each(
-            chunk, form.dialect, fields, ends.tolist(), options.max_line_bytes
+            chunk, fmt.dialect, fields, ends.tolist(), options.max_line_bytes
         )
     absent = [""] * len(numbers)
-    named = {n: columns.get(getattr(form, n) or "", absent) for n in (*CARRIED_FIELDS, "stars")}
+    named = {n: columns.get(getattr(fmt, n) or "", absent) for n in (*CARRIED_FIELDS, "stars")}
     values = {n: [v or None for v in column] for n, column in named.items()}
-    texts = [columns[f] for f in form.text if f in columns]
+    texts = [columns[f] for f in fmt.text if f in columns]
     joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
     return row_table(numbers, joined or [None] * len(numbers), options.words, **values), rejected
 

@@ -41,7 +41,7 @@ _TEXTS = {
 
 
 def read_parquet_chunks(
-    file: Location, number: int, form: Format, chunk_bytes: int, max_lines: int | None = None
+    file: Location, number: int, fmt: Format, chunk_bytes: int, max_lines: int | None = None
 ) -> Iterator[Chunk]:
     """Rows of a Parquet file as chunks whose `raw` is Arrow IPC, of the columns that the format names.
 
@@ -56,7 +56,7 @@ def read_parquet_chunks(
     """
     size = file.info().size
     with _open(file) as (parquet, watched):
-        columns = [f for f in dict.fromkeys(form.fields()) if f in parquet.schema_arrow.names]
+        columns = [f for f in dict.fromkeys(fmt.fields()) if f in parquet.schema_arrow.names]
         total = parquet.metadata.num_rows
         batches = _batches(parquet, columns, _batch_rows(total, size, chunk_bytes), watched, file.uri)
         empty = Chunk(number, file.uri, 0, 1, None, 0, False, None, 0, to_ipc(_no_rows(parquet, columns)))
@@ -222,7 +222,7 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.cast(pa.binary()) if kind in _TEXTS or pa.types.is_fixed_size_binary(kind) else column
 
 
-def parse_parquet(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
+def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
     """Parse a chunk of Parquet rows.
 
     Returns:
@@ -240,8 +240,8 @@ def parse_parquet(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa
         table, lines = table.filter(pa.array(good)), lines[good]
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     absent = pa.nulls(table.num_rows)
-    texts = [_texts(columns[f]) for f in form.text if f in columns] or [_texts(absent)]
-    values = {n: _values(n, columns.get(getattr(form, n), absent)) for n in (*CARRIED_FIELDS, "stars")}
+    texts = [_texts(columns[f]) for f in fmt.text if f in columns] or [_texts(absent)]
+    values = {n: _values(n, columns.get(getattr(fmt, n), absent)) for n in (*CARRIED_FIELDS, "stars")}
     return row_table(lines, join_texts(texts, options.separator), options.words, **values), rejected
 
 

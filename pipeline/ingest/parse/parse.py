@@ -18,7 +18,7 @@ from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES, Rule
 
 
-def parse_chunk(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
+def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
     """Parse a chunk.
 
     Returns:
@@ -28,11 +28,11 @@ def parse_chunk(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.T
         size = len(chunk.raw) + chunk.skipped_bytes
         detail = too_long(size, options.max_line_bytes)
         return no_rows(), [RejectedLine(chunk.first_line, 0, "line_too_long", detail, chunk.raw)]
-    if form.dialect.syntax == "parquet":
-        return parse_parquet(chunk, form, options)
-    if form.dialect.syntax == "csv":
-        return parse_delimited(chunk, form, options, _rule(form, options))
-    return parse_lines(chunk, form, options)
+    if fmt.dialect.syntax == "parquet":
+        return parse_parquet(chunk, fmt, options)
+    if fmt.dialect.syntax == "csv":
+        return parse_delimited(chunk, fmt, options, _rule(fmt, options))
+    return parse_lines(chunk, fmt, options)
 
 
 def no_rows() -> pa.Table:
@@ -40,15 +40,15 @@ def no_rows() -> pa.Table:
     return row_table([], [], False, **{name: [] for name in (*CARRIED_FIELDS, "stars")})
 
 
-def _rule(form: Format, options: ParseOptions) -> Rule:
-    return form.dialect.cutting(1, options.max_line_bytes).rule
+def _rule(fmt: Format, options: ParseOptions) -> Rule:
+    return fmt.dialect.cutting(1, options.max_line_bytes).rule
 
 
 class Places:
     """Where the records of a chunk stand; looked for only if one is asked for."""
 
-    def __init__(self, chunk: Chunk, form: Format, options: ParseOptions) -> None:
-        self._chunk, self._form, self._options = chunk, form, options
+    def __init__(self, chunk: Chunk, fmt: Format, options: ParseOptions) -> None:
+        self._chunk, self._form, self._options = chunk, fmt, options
 
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:

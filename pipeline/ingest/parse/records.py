@@ -62,23 +62,23 @@ def decode_python(line: bytes) -> Any:
         raise ValueError(reason or type(error).__name__) from None
 
 
-def parse_lines(chunk: Chunk, form: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
+def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
     """Parse a chunk of JSON lines or of Python literals.
 
     Returns:
         A table of columns.ROW_SCHEMA, and the lines that are no record. Each line is in one of the two.
     """
-    records, numbers, rejected = _decode(chunk, form, options.max_line_bytes)
+    records, numbers, rejected = _decode(chunk, fmt, options.max_line_bytes)
     values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
-    parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(form)]
+    parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
     return row_table(numbers, join_texts(parts, options.separator), options.words, **values), rejected
 
 
 def _decode(
-    chunk: Chunk, form: Format, longest: int
+    chunk: Chunk, fmt: Format, longest: int
 ) -> tuple[Sequence[Any], Sequence[int] | npt.NDArray[np.int64], list[RejectedLine]]:
-    decoder = _decoder(form)
-    if form.dialect.syntax == "python":
+    decoder = _decoder(fmt)
+    if fmt.dialect.syntax == "python":
         return _decode_each(chunk, lambda line: _python_record(line, decoder), longest)
     # decode_lines passes over blank lines, and takes two objects from one line or one from two.
     if not LINES.any_exceeds(chunk.raw, longest) and _lines_are_braced(chunk):
@@ -171,17 +171,17 @@ def _loose_record(value: Any, decoder: msgspec.json.Decoder[Any], syntax: str) -
     return decoder.type(**fields)
 
 
-def _text_names(form: Format) -> list[str]:
-    return [f"text_{i}" for i in range(len(form.text))]
+def _text_names(fmt: Format) -> list[str]:
+    return [f"text_{i}" for i in range(len(fmt.text))]
 
 
 @lru_cache(maxsize=32)
-def _decoder(form: Format) -> msgspec.json.Decoder[Any]:
+def _decoder(fmt: Format) -> msgspec.json.Decoder[Any]:
     """A typed decoder of the fields that are used; the rest of a line is skipped, not built."""
     number = float | str | None
     types: dict[str, Any] = {"verified": bool | float | str | None, "timestamp": number, "stars": number}
-    rename = {n: field for n in _VALUES if (field := getattr(form, n)) is not None}
-    rename |= dict(zip(_text_names(form), form.text, strict=True))
+    rename = {n: field for n in _VALUES if (field := getattr(fmt, n)) is not None}
+    rename |= dict(zip(_text_names(fmt), fmt.text, strict=True))
     fields = [(name, types.get(name, str | None), None) for name in rename]
     # What the format has no field for is None in every record.
     absent = {n: None for n in _VALUES if n not in rename}

@@ -84,11 +84,11 @@ KNOWN = {
 
 
 def rows_of(file: Path, config: InputConfig | None = None) -> tuple[Any, list[dict[str, Any]], list[Any]]:
-    form = detect_format(locate(file), config or InputConfig())
-    assert form is not None
-    (chunk,) = read_chunks(locate(file), 0, form.dialect.cutting(1 << 20))
-    rows, rejected = parse_chunk(chunk, form, ParseOptions(" | "))
-    return form, rows.to_pylist(), rejected
+    fmt = detect_format(locate(file), config or InputConfig())
+    assert fmt is not None
+    (chunk,) = read_chunks(locate(file), 0, fmt.dialect.cutting(1 << 20))
+    rows, rejected = parse_chunk(chunk, fmt, ParseOptions(" | "))
+    return fmt, rows.to_pylist(), rejected
 
 
 def check(name: str, row: dict[str, Any]) -> None:
@@ -107,8 +107,8 @@ def test_every_format_has_an_example_here() -> None:
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
 def test_a_known_format_in_json(tmp_path: Path, name: str, start: bytes) -> None:
     (tmp_path / "a").write_bytes(start + json.dumps(KNOWN[name]).encode() + b"\n")
-    form, (row,), rejected = rows_of(tmp_path / "a")
-    assert (form.name, str(form.dialect), rejected) == (name, "JSON lines", [])
+    fmt, (row,), rejected = rows_of(tmp_path / "a")
+    assert (fmt.name, str(fmt.dialect), rejected) == (name, "JSON lines", [])
     check(name, row)
 
 
@@ -116,8 +116,8 @@ def test_a_known_format_in_json(tmp_path: Path, name: str, start: bytes) -> None
 def test_a_known_format_with_every_value_a_string(tmp_path: Path, name: str) -> None:
     strings = {k: v if isinstance(v, (list, dict)) else str(v) for k, v in KNOWN[name].items()}
     (tmp_path / "a").write_text(json.dumps(strings) + "\n")
-    form, (row,), _ = rows_of(tmp_path / "a")
-    assert form.name == name
+    fmt, (row,), _ = rows_of(tmp_path / "a")
+    assert fmt.name == name
     check(name, row)
 
 
@@ -126,8 +126,8 @@ def test_a_known_format_in_python_literals(tmp_path: Path, name: str) -> None:
     lines = [repr(KNOWN[name]), "{'reviewText': ", "", "[1]", "__import__('os').getcwd()", "{'a': 1, **{}}"]
     lines += ["(" * 500 + ")" * 500, "{'overall': '\\ud800'}", "-" * 5000 + "1", "{'a': " + "9" * 5000 + "}"]
     (tmp_path / "a").write_text("\n".join(lines) + "\n")
-    form, rows, rejected = rows_of(tmp_path / "a")
-    assert (form.name, str(form.dialect)) == (name, "Python literals")
+    fmt, rows, rejected = rows_of(tmp_path / "a")
+    assert (fmt.name, str(fmt.dialect)) == (name, "Python literals")
     check(name, rows[0])
     assert [r["line"] for r in rows] == [1, 8]
     reasons = {r.line: r.reason for r in rejected}
@@ -152,7 +152,7 @@ def test_mixed_files_are_each_read_in_their_own_format(tmp_path: Path) -> None:
     (tmp_path / "d.tsv").write_text("\t".join(US) + "\n" + "\t".join(US.values()) + "\n")
     (tmp_path / "e.json").write_text("")
     sources = find_sources([locate(f) for f in sorted(tmp_path.iterdir())], InputConfig())
-    assert [s.form_name for s in sources] == [
+    assert [s.format_name for s in sources] == [
         "amazon_2018, JSON lines",
         "amazon_2023, JSON lines",
         "amazon_2014, Python literals",
@@ -165,8 +165,8 @@ def test_other_columns_can_be_named_and_known_names_are_taken(tmp_path: Path) ->
     record = {"rev": "good", "mark": 3, "asin": "B1", "who": "A9", "date": "2014-07-03", "ok": "yes"}
     (tmp_path / "a").write_text(json.dumps(record) + "\n")
     config = InputConfig(text=("rev",), stars="mark", user_id="who", verified="ok")
-    form, (row,), _ = rows_of(tmp_path / "a", config)
-    assert form.name == "by columns"
+    fmt, (row,), _ = rows_of(tmp_path / "a", config)
+    assert fmt.name == "by columns"
     assert (row["text"], row["stars"], row["asin"], row["user_id"]) == ("good", 3.0, "B1", "A9")
     assert (row["timestamp"].isoformat(), row["verified"]) == (DAY, True)
     with pytest.raises(InputError, match=r"input\.user_id=whom, but no line has this field"):
@@ -228,17 +228,17 @@ CSV_LINES = b"overall,reviewText\n" + b"5,plain\n" * 20
 )
 def test_the_syntax_of_most_lines_is_that_of_the_file(data: bytes, dialect: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(data)
-    form = detect_format(locate(tmp_path / "a"), InputConfig())
-    assert form is not None
-    assert str(form.dialect) == dialect
+    fmt = detect_format(locate(tmp_path / "a"), InputConfig())
+    assert fmt is not None
+    assert str(fmt.dialect) == dialect
 
 
 def test_quotes_far_down_in_a_file_are_seen(tmp_path: Path) -> None:
     plain = b"".join(b"5\tplain %d\n" % i for i in range(1000))
     (tmp_path / "a").write_bytes(b"overall\treviewText\n" + plain + b'5\t"two\nlines"\n' * 9)
-    form = detect_format(locate(tmp_path / "a"), InputConfig())
-    assert form is not None
-    assert form.dialect.quoted
+    fmt = detect_format(locate(tmp_path / "a"), InputConfig())
+    assert fmt is not None
+    assert fmt.dialect.quoted
 
 
 @pytest.mark.parametrize(
@@ -275,8 +275,11 @@ def test_named_columns_are_for_the_files_that_have_them(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_bytes(b"points,words\n5,fine\n")
     own, amazon, other = (locate(tmp_path / n) for n in ("own.csv", "amazon.json", "other.csv"))
     config = InputConfig(text=("body",), stars="rank")
-    forms = [s.form for s in find_sources([own, amazon], config)]
-    assert [(f.text, f.stars) for f in forms] == [(("body",), "rank"), (("summary", "reviewText"), "overall")]
+    formats = [s.fmt for s in find_sources([own, amazon], config)]
+    assert [(f.text, f.stars) for f in formats] == [
+        (("body",), "rank"),
+        (("summary", "reviewText"), "overall"),
+    ]
     # A slip of the pen, or a file in no known format: the column is missing.
     with pytest.raises(InputError, match=r"input\.text=body, but no line has this field"):
         find_sources([amazon], config)

@@ -37,16 +37,16 @@ def write(folder: Path, rows: list[list[str]], **options: Any) -> Any:
     return locate(folder / "a.csv")
 
 
-def read(file: Any, form: Format, chunk_bytes: int = 64) -> tuple[list[dict[str, Any]], list[Any]]:
+def read(file: Any, fmt: Format, chunk_bytes: int = 64) -> tuple[list[dict[str, Any]], list[Any]]:
     """All rows and rejects, chunk by chunk, and a check that every record is in one of them, in its place."""
     whole = file.read_bytes()
     rows, rejected, line = [], [], 1
-    for chunk in read_chunks(file, 0, form.dialect.cutting(chunk_bytes)):
-        table, gone = parse_chunk(chunk, form, OPTIONS)
+    for chunk in read_chunks(file, 0, fmt.dialect.cutting(chunk_bytes)):
+        table, gone = parse_chunk(chunk, fmt, OPTIONS)
         assert chunk.first_line == line
         assert table.num_rows + len(gone) == chunk.lines
         line += chunk.lines
-        places = Places(chunk, form, OPTIONS)
+        places = Places(chunk, fmt, OPTIONS)
         for number in table["line"].to_pylist():
             offset, raw = places.find(number)
             assert offset is not None
@@ -70,10 +70,10 @@ def test_what_a_writer_wrote_is_read_back(
     folder = tmp_path_factory.mktemp("csv")
     rows = [list(row) for row in table]
     file = write(folder, [HEADER, *rows], delimiter=delimiter, quoting=csv.QUOTE_ALL)
-    form = detect_format(file, CONFIG.model_copy(update={"quoted": True}))
-    assert form is not None
-    assert (form.dialect.delimiter, form.dialect.columns) == (delimiter, tuple(HEADER))
-    found, rejected = read(file, form, chunk_bytes)
+    fmt = detect_format(file, CONFIG.model_copy(update={"quoted": True}))
+    assert fmt is not None
+    assert (fmt.dialect.delimiter, fmt.dialect.columns) == (delimiter, tuple(HEADER))
+    found, rejected = read(file, fmt, chunk_bytes)
     assert rejected == []
     assert [(r["asin"], r["text"], r["stars"]) for r in found] == [
         (a or None, " | ".join(x for x in (b, c) if x) or None, float(d)) for a, b, c, d in rows
@@ -96,10 +96,10 @@ def test_a_bad_record_leaves_with_its_reason_and_costs_no_other(tmp_path: Path) 
     ]
     (tmp_path / "a.csv").write_bytes(b"\n".join(lines) + b"\n")
     file = locate(tmp_path / "a.csv")
-    form = detect_format(file, CONFIG)
-    assert form is not None
+    fmt = detect_format(file, CONFIG)
+    assert fmt is not None
     for chunk_bytes in (64, 4 << 20):
-        rows, rejected = read(file, form, chunk_bytes)
+        rows, rejected = read(file, fmt, chunk_bytes)
         assert [(r["line"], r["asin"], r["text"], r["stars"]) for r in rows] == [
             (1, "B1", 'Nice, really | two\nlines and a "quote"', 5.0),
             (8, "B7", None, 4.0),
@@ -127,10 +127,10 @@ def test_amazon_us_reviews_have_no_quotes(tmp_path: Path) -> None:
     text += us_review(1, '"Bad"', "no; never<br />again", "2014-01-02") + us_review("x", "", "b", "soon")
     (tmp_path / "a.tsv").write_text(text * 3)
     file = locate(tmp_path / "a.tsv")
-    form = detect_format(file, InputConfig())
-    assert form is not None
-    assert (form.name, str(form.dialect), form.dialect.quoted) == ("amazon_us_reviews", "TSV", False)
-    rows, rejected = read(file, form)
+    fmt = detect_format(file, InputConfig())
+    assert fmt is not None
+    assert (fmt.name, str(fmt.dialect), fmt.dialect.quoted) == ("amazon_us_reviews", "TSV", False)
+    rows, rejected = read(file, fmt)
     assert rejected == []
     assert [r["text"] for r in rows[:3]] == [
         '"Best" belt | It is 5" wide, "really',
@@ -145,9 +145,9 @@ def test_the_fields_of_an_amazon_us_review(tmp_path: Path) -> None:
     text = US_REVIEWS + us_review(5, "a", "b", "2015-08-31")
     (tmp_path / "a.tsv").write_text(text)
     file = locate(tmp_path / "a.tsv")
-    form = detect_format(file, InputConfig())
-    assert form is not None
-    ((row,), rejected) = read(file, form)
+    fmt = detect_format(file, InputConfig())
+    assert fmt is not None
+    ((row,), rejected) = read(file, fmt)
     assert rejected == []
     assert (row["asin"], row["user_id"], row["stars"], row["verified"]) == ("B00", "77", 5.0, True)
     assert row["timestamp"].isoformat() == "2015-08-31T00:00:00+00:00"
@@ -157,10 +157,10 @@ def test_the_fields_of_an_amazon_us_review(tmp_path: Path) -> None:
 def test_a_tsv_that_pandas_wrote_has_quotes(tmp_path: Path) -> None:
     rows = [HEADER, ["B1", "t", 'she said "no"\tand left\nat once', "5"], ["B2", "u", "v", "4"]]
     file = write(tmp_path, rows, delimiter="\t")
-    form = detect_format(file, CONFIG)
-    assert form is not None
-    assert form.dialect.quoted
-    found, rejected = read(file, form)
+    fmt = detect_format(file, CONFIG)
+    assert fmt is not None
+    assert fmt.dialect.quoted
+    found, rejected = read(file, fmt)
     assert rejected == []
     assert [r["text"] for r in found] == ['t | she said "no"\tand left\nat once', "u | v"]
 
@@ -169,9 +169,9 @@ def test_columns_can_be_named_where_there_is_no_header(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbf"2","Great","really, ""good"""\n"1","Bad","x"\n')
     file = locate(tmp_path / "a.csv")
     config = InputConfig(columns=("rank", "title", "body"), text=("title", "body"), stars="rank")
-    form = detect_format(file, config)
-    assert form is not None
-    rows, rejected = read(file, form)
+    fmt = detect_format(file, config)
+    assert fmt is not None
+    rows, rejected = read(file, fmt)
     assert rejected == []
     assert [(r["stars"], r["text"]) for r in rows] == [(2.0, 'Great | really, "good"'), (1.0, "Bad | x")]
     with pytest.raises(InputError, match=r"fields are .*input\.columns=… if its first line is no header"):
@@ -186,9 +186,9 @@ def test_a_file_with_one_column_is_read_if_it_is_the_text(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="neither JSON lines, nor CSV"):
         detect_format(file, InputConfig(), need_stars=False)
     (tmp_path / "a.csv").write_text('body\n"fine, I think"\nbad\n')
-    form = detect_format(file, InputConfig(text=("body",)), need_stars=False)
-    assert form is not None
-    rows, _ = read(file, form)
+    fmt = detect_format(file, InputConfig(text=("body",)), need_stars=False)
+    assert fmt is not None
+    rows, _ = read(file, fmt)
     assert [r["text"] for r in rows] == ["fine, I think", "bad"]
 
 
@@ -201,13 +201,13 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_quoted_line_ends_keep_records_whole_for_any_chunk(tmp_path: Path) -> None:
     rows = [[f"B{i}", "t", f'line\n{i},\n"quoted"\n' * (i % 4), str(i % 5 + 1)] for i in range(300)]
     file = write(tmp_path, [HEADER, *rows])
-    form = detect_format(file, CONFIG)
-    assert form is not None
-    whole = read(file, form, 1 << 20)
+    fmt = detect_format(file, CONFIG)
+    assert fmt is not None
+    whole = read(file, fmt, 1 << 20)
     assert len(whole[0]) == 300
     assert whole[1] == []
     for chunk_bytes in (1, 7, 100, 4096):
-        assert read(file, form, chunk_bytes) == whole
+        assert read(file, fmt, chunk_bytes) == whole
 
 
 def test_a_gz_of_csv_that_is_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
@@ -217,8 +217,8 @@ def test_a_gz_of_csv_that_is_cut_short_is_read_up_to_there(tmp_path: Path) -> No
     plain = write(tmp_path, [HEADER, *rows]).read_bytes()
     (tmp_path / "a.gz").write_bytes(gzip.compress(plain)[:-3000])
     file = locate(tmp_path / "a.gz")
-    form = detect_format(file, CONFIG)
-    assert form is not None
-    chunks = list(read_chunks(file, 0, Cutting(4096, start_bytes=form.dialect.start_bytes)))
+    fmt = detect_format(file, CONFIG)
+    assert fmt is not None
+    chunks = list(read_chunks(file, 0, Cutting(4096, start_bytes=fmt.dialect.start_bytes)))
     assert chunks[-1].broken
-    assert plain[form.dialect.start_bytes :].startswith(b"".join(c.raw for c in chunks))
+    assert plain[fmt.dialect.start_bytes :].startswith(b"".join(c.raw for c in chunks))

@@ -133,13 +133,13 @@ def write(folder: Path, *lines: dict[str, Any]) -> Any:
 
 def test_detection_takes_columns_from_the_settings(tmp_path: Path) -> None:
     file = write(tmp_path, {"body": "x", "title": "y", "rank": 3})
-    form = detect_format(file, InputConfig(text=("title", "body"), stars="rank"))
-    assert form is not None
-    assert (form.text, form.stars) == (("title", "body"), "rank")
+    fmt = detect_format(file, InputConfig(text=("title", "body"), stars="rank"))
+    assert fmt is not None
+    assert (fmt.text, fmt.stars) == (("title", "body"), "rank")
     file = write(tmp_path, REVIEW)
-    form = detect_format(file, InputConfig(text="reviewText"))  # type: ignore[arg-type]
-    assert form is not None
-    assert (form.text, form.stars) == (("reviewText",), "overall")
+    fmt = detect_format(file, InputConfig(text="reviewText"))  # type: ignore[arg-type]
+    assert fmt is not None
+    assert (fmt.text, fmt.stars) == (("reviewText",), "overall")
 
 
 @pytest.mark.parametrize(
@@ -266,9 +266,9 @@ def test_windows_line_ends_are_no_part_of_a_record() -> None:
 
 
 def test_a_python_literal_is_rejected_in_the_same_words_each_time() -> None:
-    form = replace(AMAZON, dialect=Dialect("python"))
+    fmt = replace(AMAZON, dialect=Dialect("python"))
     raw = b"{'overall': 5.0, 'reviewText': name}\n"
     chunk = Chunk(0, "/in/a", 0, 1, 0, 1, True, None, 0, raw)
-    details = {parse_chunk(chunk, form, ParseOptions())[1][0].detail for _ in range(3)}
+    details = {parse_chunk(chunk, fmt, ParseOptions())[1][0].detail for _ in range(3)}
     assert len(details) == 1
     assert "0x" not in details.pop()

@@ -37,11 +37,11 @@ def write(folder: Path, columns: dict[str, Any], **options: Any) -> Location:
 
 
 def read(file: Location, config: InputConfig, chunk_bytes: int = 1 << 20) -> list[dict[str, Any]]:
-    form = detect_format(file, config)
-    assert form is not None
+    fmt = detect_format(file, config)
+    assert fmt is not None
     rows: list[dict[str, Any]] = []
-    for chunk in read_parquet_chunks(file, 0, form, chunk_bytes):
-        table, rejected = parse_chunk(chunk, form, ParseOptions(" | "))
+    for chunk in read_parquet_chunks(file, 0, fmt, chunk_bytes):
+        table, rejected = parse_chunk(chunk, fmt, ParseOptions(" | "))
         assert rejected == []
         rows += table.to_pylist()
     return rows
@@ -111,16 +111,16 @@ def test_rows_come_in_chunks_of_about_the_size_asked_for(tmp_path: Path) -> None
     columns = {"body": [f"text number {i}" for i in range(5000)], "rank": [i % 5 + 1 for i in range(5000)]}
     file = write(tmp_path, columns | {"ballast": ["y" * 1000] * 5000}, row_group_size=700)
     config = InputConfig(text=("body",), stars="rank")
-    form = detect_format(file, config)
-    assert isinstance(form, Format)
-    chunks = list(read_parquet_chunks(file, 4, form, 16 << 10))
+    fmt = detect_format(file, config)
+    assert isinstance(fmt, Format)
+    chunks = list(read_parquet_chunks(file, 4, fmt, 16 << 10))
     assert [c.chunk for c in chunks] == list(range(len(chunks)))
     assert [c.last for c in chunks] == [False] * (len(chunks) - 1) + [True]
     assert 4 < len(chunks) < 50
     assert sum(c.lines for c in chunks) == 5000
     assert [r["line"] for r in read(file, config, 16 << 10)] == list(range(1, 5001))
-    assert chunks == list(read_parquet_chunks(file, 4, form, 16 << 10))
-    few = list(read_parquet_chunks(file, 4, form, 16 << 10, max_lines=1001))
+    assert chunks == list(read_parquet_chunks(file, 4, fmt, 16 << 10))
+    few = list(read_parquet_chunks(file, 4, fmt, 16 << 10, max_lines=1001))
     assert sum(c.lines for c in few) == 1001
     assert few[-1].last
 
@@ -132,9 +132,9 @@ def test_chunks_are_cut_by_what_rows_hold_and_not_by_what_they_take_in_the_file(
     sizes = []
     for columns, options in ((texts, {}), (pictures, {"compression": "none", "use_dictionary": False})):
         file = write(tmp_path, columns, **options)
-        form = detect_format(file, InputConfig(text=("body",), stars="rank"))
-        assert form is not None
-        sizes.append([c.lines for c in read_parquet_chunks(file, 0, form, 64 << 10)])
+        fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
+        assert fmt is not None
+        sizes.append([c.lines for c in read_parquet_chunks(file, 0, fmt, 64 << 10)])
     assert max(sizes[0]) <= 66
     assert sizes[1] == [3000]
 
@@ -142,10 +142,10 @@ def test_chunks_are_cut_by_what_rows_hold_and_not_by_what_they_take_in_the_file(
 def test_rejected_rows_have_no_place_and_are_kept_as_json(tmp_path: Path) -> None:
     columns = {"body": ["fine", " ", None], "rank": [9, 1, 2]}
     file = write(tmp_path, columns)
-    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
-    assert form is not None
-    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
-    kept = keep_lines(chunk, form, Recipe(" ", 32, False, label_scheme("stars")))
+    fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert fmt is not None
+    (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
+    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, label_scheme("stars")))
     assert kept.rows.num_rows == 0
     table = reject_table(chunk.source, chunk.byte_offset, kept.rejected)
     assert table["byte_offset"].to_pylist() == [None] * 3
@@ -155,21 +155,21 @@ def test_rejected_rows_have_no_place_and_are_kept_as_json(tmp_path: Path) -> Non
 
 def test_text_that_is_no_utf8_is_rejected(tmp_path: Path) -> None:
     file = write(tmp_path, {"body": pa.array([b"ok", b"\xff"], pa.binary()), "rank": [1, 2]})
-    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
-    assert form is not None
-    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
-    rows, rejected = parse_chunk(chunk, form, ParseOptions())
+    fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert fmt is not None
+    (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
+    rows, rejected = parse_chunk(chunk, fmt, ParseOptions())
     assert rows["line"].to_pylist() == [1]
     assert [(r.line, r.reason) for r in rejected] == [(2, "bad_encoding")]
 
 
 def test_an_empty_file_and_one_of_other_columns(tmp_path: Path) -> None:
     file = write(tmp_path, {"body": pa.array([], pa.string()), "rank": pa.array([], pa.int8())})
-    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
-    assert form is not None
-    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert fmt is not None
+    (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
     assert (chunk.lines, chunk.last, chunk.broken) == (0, True, None)
-    assert parse_chunk(chunk, form, ParseOptions())[0].num_rows == 0
+    assert parse_chunk(chunk, fmt, ParseOptions())[0].num_rows == 0
     with pytest.raises(InputError, match="no known review format; its fields are body, rank"):
         detect_format(file, InputConfig())
 
@@ -182,9 +182,9 @@ def test_damage_within_ends_in_a_broken_chunk(tmp_path: Path) -> None:
     start = group.data_page_offset
     data[start : start + 400] = b"\xff" * 400
     (tmp_path / "a.parquet").write_bytes(bytes(data))
-    form = detect_format(file, InputConfig(text=("body",), stars="rank"))
-    assert form is not None
-    chunks: list[Chunk] = list(read_parquet_chunks(file, 0, form, 4 << 10))
+    fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
+    assert fmt is not None
+    chunks: list[Chunk] = list(read_parquet_chunks(file, 0, fmt, 4 << 10))
     assert chunks[-1].last
     assert "Parquet data are damaged" in (chunks[-1].broken or "")
     assert 0 < sum(c.lines for c in chunks) <= 2000
@@ -195,10 +195,10 @@ BAD = pa.array([b"caf\xe9", b"4"] * 150, pa.binary())
 
 
 def parsed(file: Location, config: InputConfig = BODY) -> tuple[list[dict[str, Any]], list[RejectedLine]]:
-    form = detect_format(file, config)
-    assert form is not None
-    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
-    table, rejected = parse_chunk(chunk, form, ParseOptions())
+    fmt = detect_format(file, config)
+    assert fmt is not None
+    (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
+    table, rejected = parse_chunk(chunk, fmt, ParseOptions())
     numbers = sorted([*table["line"].to_pylist(), *(r.line for r in rejected)])
     assert numbers == list(range(1, chunk.lines + 1))
     return table.to_pylist(), rejected
@@ -254,11 +254,11 @@ def test_bytes_are_text_in_every_column(tmp_path: Path, kind: pa.DataType) -> No
 def test_labels_in_bytes_are_words(tmp_path: Path) -> None:
     file = write(tmp_path, columns(2, rank=pa.array([b"neg", b"pos"], pa.binary())))
     labels = LabelsConfig(scheme="words", words=("neg", "pos"))
-    form = detect_format(file, BODY, labels=labels)
-    assert form is not None
-    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+    fmt = detect_format(file, BODY, labels=labels)
+    assert fmt is not None
+    (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
     scheme = label_scheme("words", ("neg", "pos"))
-    kept = keep_lines(chunk, form, Recipe(" ", 32, False, scheme, words=True))
+    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, scheme, words=True))
     assert kept.rows["label"].to_pylist() == [0, 1]
     with pytest.raises(InputError, match="rank holds no stars but words, as neg, pos"):
         detect_format(file, BODY)
@@ -298,16 +298,16 @@ def test_ids_of_every_kind(tmp_path: Path, ids: pa.Array, found: str | None) -> 
 @pytest.mark.parametrize("field", ["body", "rank", "id", "when"])
 def test_odd_times_in_any_column_cost_no_row(tmp_path: Path, times: pa.Array, field: str) -> None:
     file = write(tmp_path, columns(1, **{field: times}))
-    form = detect_format(file, BODY, need_stars=False)
-    assert form is not None
-    (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
-    kept = keep_lines(chunk, form, Recipe(" ", 32, False, label_scheme("stars"), needs_timestamp=True))
+    fmt = detect_format(file, BODY, need_stars=False)
+    assert fmt is not None
+    (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
+    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, label_scheme("stars"), needs_timestamp=True))
     is_null = pa.types.is_duration(times.type)
     reasons = {"when": "missing_timestamp", "rank": "missing_stars" if is_null else "stars_out_of_range"}
     if is_null:
         reasons["body"] = "missing_text"
     assert [r.reason for r in kept.rejected] == [reason for f, reason in reasons.items() if f == field]
-    assert field in json.loads(Places(chunk, form, ParseOptions()).find(1)[1])
+    assert field in json.loads(Places(chunk, fmt, ParseOptions()).find(1)[1])
 
 
 def test_times_of_an_unknown_zone_are_those_of_utc(tmp_path: Path) -> None:
@@ -329,8 +329,8 @@ def test_two_columns_of_one_name(tmp_path: Path) -> None:
 
 def test_a_footer_that_tells_of_other_rows_than_there_are(tmp_path: Path) -> None:
     file = write(tmp_path, columns(300))
-    form = detect_format(file, BODY)
-    assert form is not None
+    fmt = detect_format(file, BODY)
+    assert fmt is not None
     data = (tmp_path / "a.parquet").read_bytes()
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     for told in (301, 299):
@@ -339,7 +339,7 @@ def test_a_footer_that_tells_of_other_rows_than_there_are(tmp_path: Path) -> Non
         changed = data[:start] + data[start:].replace(*seen, 1)
         (tmp_path / "a.parquet").write_bytes(changed)
         assert pq.read_metadata(tmp_path / "a.parquet").num_rows == told
-        (chunk,) = read_parquet_chunks(file, 0, form, 1 << 20)
+        (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
         assert (chunk.lines, chunk.last) == (300, True)
         assert chunk.broken == f"Parquet data are damaged after 300 rows: its footer tells of {told}"
 
@@ -348,9 +348,9 @@ def test_a_read_that_fails_is_no_damage_and_cuts_no_chunk_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path, columns(3000, body=[str(i) for i in range(3000)]), row_group_size=500)
-    form = detect_format(file, BODY)
-    assert form is not None
-    whole = list(read_parquet_chunks(file, 0, form, 16 << 10))
+    fmt = detect_format(file, BODY)
+    assert fmt is not None
+    whole = list(read_parquet_chunks(file, 0, fmt, 16 << 10))
     left = 0
 
     class Failing(WatchedFile):
@@ -367,7 +367,7 @@ def test_a_read_that_fails_is_no_damage_and_cuts_no_chunk_short(
     for reads in range(1000):
         left, chunks = reads, []
         try:
-            for chunk in read_parquet_chunks(file, 0, form, 16 << 10):
+            for chunk in read_parquet_chunks(file, 0, fmt, 16 << 10):
                 chunks.append(chunk)
         except InputError as error:
             seen.append(str(error))
@@ -380,8 +380,8 @@ def test_a_read_that_fails_is_no_damage_and_cuts_no_chunk_short(
 
 def test_what_is_no_whole_parquet_file_is_refused_in_one_line(tmp_path: Path) -> None:
     file = write(tmp_path, columns(300))
-    form = detect_format(file, BODY)
-    assert form is not None
+    fmt = detect_format(file, BODY)
+    assert fmt is not None
     whole = (tmp_path / "a.parquet").read_bytes()
     advice = "get it anew, or leave it out"
     for content, words in (
@@ -395,7 +395,7 @@ def test_what_is_no_whole_parquet_file_is_refused_in_one_line(tmp_path: Path) ->
             detect_format(file, BODY)
         assert str(found.value).startswith(f"{file.uri}: a damaged Parquet file: ") == (words == advice)
         with pytest.raises(InputError) as again:
-            list(read_parquet_chunks(file, 0, form, 1 << 20))
+            list(read_parquet_chunks(file, 0, fmt, 1 << 20))
         assert "a damaged Parquet file: " in str(again.value)
         assert str(again.value) == str(found.value) or words != advice
         assert str(found.value).isprintable()
