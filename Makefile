@@ -12,10 +12,10 @@ DEMO := demo
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-# Made anew when a pin changes; else reused.
+# Rebuilt when a pin changes.
 $(READY): $(REQUIREMENTS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "rayview needs Python 3.10 or newer; this is $$($(PYTHON) --version). Name another with make PYTHON=python3.11"; exit 2; }
+		{ echo "rayview needs Python 3.10 or newer; this is $$($(PYTHON) --version). Choose another with make PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r cluster/requirements.txt -r cluster/requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r cluster/requirements-nodeps.txt
@@ -28,7 +28,7 @@ demo: $(READY)  ## Train, score and evaluate on a synthetic dump of 20,000 revie
 		--score $(DEMO)/dump/reviews-00003-of-00004.json.gz \
 		--config jobs/configs/demo.toml --output $(DEMO)/out --overwrite
 
-test: $(READY)  ## Run the default test suite, in two processes: its tests wait a good part of their time.
+test: $(READY)  ## Run the default test suite in two processes.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=25
 
 test-slow: $(READY)  ## Run the tests that take minutes, and the property tests on more examples.
@@ -44,17 +44,17 @@ format: $(READY)  ## Rewrite the code in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-daft: .venv-daft/.ready  ## Make the environment of the peer Daft, for jobs.bench.
+daft: .venv-daft/.ready  ## Create the environment of Daft, which jobs.bench compares with.
 
-# Daft excludes the pyarrow that is pinned.
+# Daft excludes the pinned pyarrow.
 .venv-daft/.ready: cluster/requirements.txt
 	$(PYTHON) -m venv .venv-daft
 	(echo daft==0.7.26; grep -E '^(torch|transformers)==' $<) > .venv-daft/requirements.txt
 	.venv-daft/bin/pip install --quiet --disable-pip-version-check -r .venv-daft/requirements.txt
 	@touch $@
 
-lock: $(READY)  ## Write the pins anew from pyproject.toml.
+lock: $(READY)  ## Update the pins from pyproject.toml.
 	UV=$(BIN)/uv sh cluster/lock.sh
 
-clean:  ## Delete the environments and what the demo wrote.
+clean:  ## Delete the environments and the output of the demo.
 	rm -rf $(VENV) .venv-daft $(DEMO)

@@ -1,16 +1,16 @@
 #!/bin/sh
 # Writes cluster/requirements.txt and cluster/requirements-dev.txt from pyproject.toml, for Python 3.10 to 3.13.
 #
-#   sh cluster/lock.sh                           keeps every pin that still fits
-#   sh cluster/lock.sh --upgrade-package NAME    renews one package
-#   sh cluster/lock.sh --upgrade                 renews all of them
+#   sh cluster/lock.sh                           keeps every pin that still satisfies pyproject.toml
+#   sh cluster/lock.sh --upgrade-package NAME    upgrades one package
+#   sh cluster/lock.sh --upgrade                 upgrades all packages
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 
 resolve() {
-    # The file that uv writes to is also read: its pins are the first choice.
+    # uv also reads the file that it writes, and prefers the pins in it.
     output=$1
     shift
     "${UV:-uv}" pip compile pyproject.toml --universal --python-version 3.10 --no-header \
@@ -21,7 +21,7 @@ pins() {
     if [ -f "$1" ]; then grep -E '^[A-Za-z0-9]' "$1"; fi
 }
 
-# Both at once first: what development needs may hold a package of the nodes back, as botocore does dateutil.
+# First both together: a development package can hold back one of the nodes, as botocore does with dateutil.
 pins cluster/requirements.txt >"$work/dev.txt"
 pins cluster/requirements-dev.txt >>"$work/dev.txt"
 resolve "$work/dev.txt" --extra dev "$@"
@@ -29,19 +29,19 @@ cp "$work/dev.txt" "$work/run.txt"
 resolve "$work/run.txt"
 {
     cat <<'HEADER'
-# The environment of every node: each package that rayview needs, at one version.
+# The environment of every node: every package that rayview needs, each at one version.
 # Written by `make lock` (sh cluster/lock.sh) from pyproject.toml; do not edit.
-# torch's CUDA packages are left out: its CUDA build pins them itself, and its CPU build has none.
+# Without torch's CUDA packages: its CUDA build pins them itself, and its CPU build has none.
 HEADER
     grep -vE '^(nvidia-|cuda-|triton==)' "$work/run.txt"
 } >"$work/requirements.txt"
 {
     cat <<'HEADER'
-# What working on rayview needs besides; installs the environment of the nodes too.
+# What development needs in addition; also installs the environment of the nodes.
 # Written by `make lock` (sh cluster/lock.sh) from the extra `dev` of pyproject.toml; do not edit.
 -r requirements.txt
 HEADER
-    # Triton runs the tests of our kernels, which a CPU build of torch does not bring.
+    # Triton runs the kernel tests; a CPU build of torch does not include it.
     awk 'NR == FNR { seen[$1]; next } !($1 in seen) || /^triton==/' "$work/run.txt" "$work/dev.txt"
 } >"$work/requirements-dev.txt"
 

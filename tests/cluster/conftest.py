@@ -1,4 +1,4 @@
-"""The files under cluster/, read once."""
+"""Contents of the files in cluster/, read once per session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLUSTER = ROOT / "cluster"
 
 @pytest.fixture(scope="session")
 def project() -> dict[str, Any]:
-    """Section `project` of pyproject.toml."""
+    """Table `project` of pyproject.toml."""
     section: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return section
 
@@ -38,34 +38,34 @@ def pin_files() -> dict[str, list[Requirement]]:
 
 @pytest.fixture(scope="session")
 def pins(pin_files: dict[str, list[Requirement]]) -> list[Requirement]:
-    """Of the nodes."""
+    """Pins of the nodes (requirements.txt)."""
     return pin_files["requirements.txt"]
 
 
 @pytest.fixture(scope="session")
 def ray_version(pins: list[Requirement]) -> str:
-    """As pinned; the same for every Python."""
+    """Pinned version of Ray, the same for every Python."""
     (version,) = {str(pin.specifier).removeprefix("==") for pin in pins if pin.name == "ray"}
     return version
 
 
 @pytest.fixture(scope="session")
 def rayjob() -> dict[str, Any]:
-    """rayjob.yaml."""
+    """Content of rayjob.yaml."""
     document: dict[str, Any] = yaml.safe_load((CLUSTER / "rayjob.yaml").read_text(encoding="utf-8"))
     return document
 
 
 @pytest.fixture(scope="session")
 def launcher() -> dict[str, Any]:
-    """launcher.yaml."""
+    """Content of launcher.yaml."""
     document: dict[str, Any] = yaml.safe_load((CLUSTER / "launcher.yaml").read_text(encoding="utf-8"))
     return document
 
 
 @pytest.fixture(scope="session")
 def dockerfile() -> list[list[str]]:
-    """Instructions of the Dockerfile, each split at blanks."""
+    """Instructions of the Dockerfile, each split at white space."""
     text = (CLUSTER / "Dockerfile").read_text(encoding="utf-8")
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     return [line.split() for line in lines.replace("\\\n", " ").splitlines() if line.strip()]

