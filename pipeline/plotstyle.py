@@ -5,11 +5,16 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.humanize import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
+    from matplotlib.figure import Figure
 
 _INCHES = 6.0
 _DPI = 200
@@ -33,7 +38,7 @@ def class_colors(num_classes: int) -> list[str]:
     return [COLORS[i % len(COLORS)] for i in range(num_classes)]
 
 
-def new_figure(title: str, subtitle: str) -> tuple[Any, Any]:
+def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
     """A figure and its axes, without pyplot's global state."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -67,7 +72,7 @@ def names_fit(names: Sequence[str]) -> bool:
     return len(names) * (longest + 2) <= _CHARS_WIDE
 
 
-def set_names(axis: Any, names: Sequence[str]) -> None:
+def set_names(axis: XAxis | YAxis, names: Sequence[str]) -> None:
     """Name the places 0, 1 … of an axis; names that do not fit side by side stand upright."""
     fit = names_fit(names)
     size = min(_NAME_POINTS if fit else _SMALL_NAME_POINTS, _AXIS_POINTS / max(1, len(names)))
@@ -75,7 +80,7 @@ def set_names(axis: Any, names: Sequence[str]) -> None:
     axis.set_ticks(range(len(names)), [plain(n) for n in names], size=size, rotation=90 if upright else 0)
 
 
-def to_png(figure: Any) -> bytes:
+def to_png(figure: Figure) -> bytes:
     """The figure as a PNG without a date in it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,9 @@ import numpy.typing as npt
 from pipeline import plotstyle
 from pipeline.humanize import counted
 from pipeline.metrics.tally import ScoreCounts, Tally
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
@@ -42,11 +46,28 @@ def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
     return plotstyle.to_png(figure)
 
 
-def _draw_curve(axes: Any, counts: ScoreCounts, name: str, **style: Any) -> None:
+def _draw_curve(
+    axes: Axes,
+    counts: ScoreCounts,
+    name: str,
+    *,
+    color: str,
+    linewidth: float,
+    linestyle: str | tuple[float, tuple[float, float]] = "-",
+) -> None:
     auc = counts.roc_auc()
     if auc is not None:
         fpr, tpr = counts.roc_curve()
-        axes.plot(fpr, tpr, label=f"{auc:.3f}   {plotstyle.plain(name)}", solid_joinstyle="round", **style)
+        label = f"{auc:.3f}   {plotstyle.plain(name)}"
+        axes.plot(
+            fpr,
+            tpr,
+            label=label,
+            color=color,
+            linewidth=linewidth,
+            linestyle=linestyle,
+            solid_joinstyle="round",
+        )
 
 
 def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
@@ -79,7 +100,7 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
 
 
 def _label_cells(
-    axes: Any, counts: npt.NDArray[np.int64], shades: npt.NDArray[np.float64], size: float
+    axes: Axes, counts: npt.NDArray[np.int64], shades: npt.NDArray[np.float64], size: float
 ) -> None:
     """The share above the count in every cell.
 
@@ -87,17 +108,16 @@ def _label_cells(
         size: of the share, in points.
     """
     for row, column in np.ndindex(counts.shape):
-        text = {
-            "xy": (column, row),
-            "textcoords": "offset points",
-            "ha": "center",
-            "color": _ink_on(shades[row, column]),
-        }
-        share = _percent(int(counts[row, column]), int(counts[row].sum()))
-        axes.annotate(share, xytext=(0, -0.1 * size), va="bottom", size=size, **text)
-        axes.annotate(
-            f"{counts[row, column]:,}", xytext=(0, -0.35 * size), va="top", size=0.62 * size, **text
+        annotate = partial(
+            axes.annotate,
+            xy=(column, row),
+            textcoords="offset points",
+            ha="center",
+            color=_ink_on(shades[row, column]),
         )
+        share = _percent(int(counts[row, column]), int(counts[row].sum()))
+        annotate(share, xytext=(0, -0.1 * size), va="bottom", size=size)
+        annotate(f"{counts[row, column]:,}", xytext=(0, -0.35 * size), va="top", size=0.62 * size)
 
 
 def _percent(count: int, total: int) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from pyarrow import fs as pafs
 
 
-def with_text(error: Exception, filesystem: Any, path: str) -> Exception:
+def with_text(error: Exception, filesystem: pafs.FileSystem, path: str) -> Exception:
     """An error that has a text; S3 sends none with its answer to HEAD, but does when asked to list."""
     if "No response body" in str(error):
         try:

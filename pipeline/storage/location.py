@@ -14,8 +14,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError, OutputError
@@ -34,11 +34,11 @@ _PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
 class Location:
     """A file or directory, local or in an object store."""
 
-    filesystem: Any
+    filesystem: pafs.FileSystem
     path: str
     uri: str
     """What is shown and stored: an absolute path, or a URI with its scheme; never with a secret in it."""
-    lookups: Any = field(default=None, compare=False)
+    lookups: pafs.FileSystem | None = field(default=None, compare=False)
     """The filesystem to ask what is there; see `objectstore.Clients`. None: `filesystem`."""
 
     @property
@@ -76,7 +76,7 @@ class Location:
         """The name of a file below this directory."""
         return file.path.removeprefix(f"{self.path.rstrip('/')}/")
 
-    def info(self) -> Any:
+    def info(self) -> pafs.FileInfo:
         """pyarrow `FileInfo`: type, size in bytes, modification time.
 
         Raises:
@@ -132,7 +132,7 @@ class Location:
             mine, theirs = os.path.realpath(mine), os.path.realpath(theirs)
         return f"{theirs.rstrip('/')}/".startswith(f"{mine.rstrip('/')}/")
 
-    def open_input(self) -> Any:
+    def open_input(self) -> pa.NativeFile:
         """A pyarrow random-access file of the raw bytes.
 
         Raises:
@@ -234,7 +234,7 @@ def locate(path_or_uri: str | os.PathLike[str]) -> Location:
     return Location(clients.work, base + path, root + path + query, clients.lookups)
 
 
-def _path_of(info: Any) -> str:
+def _path_of(info: pafs.FileInfo) -> str:
     """The path of a `FileInfo`; if it is no UTF-8, as Python has such paths from the system."""
     try:
         return str(info.path)

@@ -14,9 +14,10 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+import pyarrow as pa
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError
@@ -45,9 +46,9 @@ _GS_LOOKUP_S = 10
 class Clients(NamedTuple):
     """Two clients of one store, alike but for their patience."""
 
-    work: Any
+    work: pafs.FileSystem
     """For reading and writing, hours into a job."""
-    lookups: Any
+    lookups: pafs.FileSystem
     """For asking what is there: says within seconds that the store does not answer."""
 
 
@@ -114,7 +115,7 @@ def _connect_s3(bucket: str, options: dict[str, str]) -> Clients:
     if not options.keys() & {"region", "endpoint_override"}:
         options["region"] = pafs.resolve_s3_region(bucket)
 
-    def client(attempts: int, timeout_s: int) -> Any:
+    def client(attempts: int, timeout_s: int) -> pafs.S3FileSystem:
         return pafs.S3FileSystem(
             **options,
             connect_timeout=_CONNECT_TIMEOUT_S,
@@ -128,7 +129,7 @@ def _connect_s3(bucket: str, options: dict[str, str]) -> Clients:
 
 
 @contextmanager
-def upload(filesystem: Any, path: str) -> Iterator[Any]:
+def upload(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     """A stream to a new file, which is there when the block ends well, and not at all if it raises.
 
     Raises:
@@ -150,7 +151,7 @@ def upload(filesystem: Any, path: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _renamed(filesystem: Any, path: str) -> Iterator[Any]:
+def _renamed(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     """A stream to a temporary name, which is renamed at the end."""
     directory, _, name = path.rpartition("/")
     temporary = f"{directory}/{TEMPORARY_MARK}{uuid.uuid4().hex}-{name}"
@@ -165,7 +166,7 @@ def _renamed(filesystem: Any, path: str) -> Iterator[Any]:
         raise
 
 
-def bucket_is_missing(filesystem: Any, path: str) -> bool:
+def bucket_is_missing(filesystem: pafs.FileSystem, path: str) -> bool:
     """Whether a path cannot be there because its bucket is not; False where that cannot be told."""
     if filesystem.type_name not in _STORES:
         return False

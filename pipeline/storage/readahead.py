@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+
+import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.storage.explain import explain
@@ -64,7 +65,7 @@ class Reading:
 class _Ahead:
     """Blocks of an object, of growing size: a start is cheap to read, and a whole file takes few requests."""
 
-    def __init__(self, file: Location, stream: Any, size: int, start: int = 0) -> None:
+    def __init__(self, file: Location, stream: pa.NativeFile, size: int, start: int = 0) -> None:
         self._file, self._stream, self._size = file, stream, size
         self._version = version_of(file, stream)
         self._pool = ThreadPoolExecutor(_BLOCKS_AHEAD)
@@ -123,7 +124,7 @@ class _Ahead:
         return data
 
 
-def version_of(file: Location, stream: Any) -> tuple[int, str]:
+def version_of(file: Location, stream: pa.NativeFile) -> tuple[int, str]:
     """Size of an open file, and what changes with its content: its ETag, else the time of its last change."""
     about = {str(name).lower(): value for name, value in (stream.metadata() or {}).items()}
     return stream.size(), str(about.get("etag") or file.info().mtime_ns)

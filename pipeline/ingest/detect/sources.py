@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
@@ -70,13 +70,13 @@ class _Found(NamedTuple):
     """Where a column is missing that the settings name, and the file is in a known format without it."""
 
 
-def _look(file: Location, config: InputConfig, **options: Any) -> _Found:
+def _look(file: Location, config: InputConfig, need_stars: bool, labels: LabelsConfig | None) -> _Found:
     try:
-        return _Found(detect_format(file, config, **options), None)
+        return _Found(detect_format(file, config, need_stars=need_stars, labels=labels), None)
     except MissingColumnError as error:
-        unnamed = dict.fromkeys(("text", "stars", *CARRIED_FIELDS))
+        unnamed = config.model_copy(update=dict.fromkeys(("text", "stars", *CARRIED_FIELDS)))
         try:
-            return _Found(detect_format(file, config.model_copy(update=unnamed), **options), error)
+            return _Found(detect_format(file, unnamed, need_stars=need_stars, labels=labels), error)
         except InputError:
             raise error from None
 

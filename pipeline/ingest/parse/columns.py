@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pipeline.arrays import IntArray
+
+Value = str | float | None
+"""A value of a record; for type checkers a bool or an int is a float."""
 
 ROW_SCHEMA = pa.schema(
     [
@@ -43,7 +47,7 @@ _FLAGS = {"true": True, "1": True, "1.0": True, "y": True, "yes": True, "t": Tru
 _FLAGS |= {"false": False, "0": False, "0.0": False, "n": False, "no": False, "f": False}
 
 
-def id_array(values: Sequence[Any]) -> pa.Array:
+def id_array(values: Sequence[Value]) -> pa.Array:
     """(N,) string; numbers as they are written, null where absent."""
     try:
         return pa.array(values, pa.string())
@@ -51,7 +55,7 @@ def id_array(values: Sequence[Any]) -> pa.Array:
         return pa.array([as_text(v) if isinstance(v, str) else as_word(v) for v in values], pa.string())
 
 
-def star_array(values: Sequence[Any]) -> pa.Array:
+def star_array(values: Sequence[Value]) -> pa.Array:
     """(N,) float32; null where absent, NaN where there is something that is no number."""
     try:
         return pa.array(values, pa.float32())
@@ -59,12 +63,12 @@ def star_array(values: Sequence[Any]) -> pa.Array:
         return pa.array([None if _is_blank(v) else _number(v) for v in values], pa.float32())
 
 
-def word_array(values: Sequence[Any]) -> pa.Array:
+def word_array(values: Sequence[Value]) -> pa.Array:
     """(N,) string: labels as they are written."""
     return pa.array([as_word(v) for v in values], pa.string())
 
 
-def as_word(value: Any) -> str | None:
+def as_word(value: object) -> str | None:
     """A label as a word: 1.0 is `1`, and True is `true`; None where there is none."""
     if value is None:
         return None
@@ -75,7 +79,7 @@ def as_word(value: Any) -> str | None:
     return as_text(value).strip() or None
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """A value as text; what no file can hold (half of a surrogate pair) becomes a question mark."""
     try:
         return str(value).encode(errors="replace").decode()
@@ -84,7 +88,7 @@ def as_text(value: Any) -> str:
         return hex(value) if isinstance(value, int) else type(value).__name__
 
 
-def flag_array(values: Sequence[Any]) -> pa.Array:
+def flag_array(values: Sequence[Value]) -> pa.Array:
     """(N,) bool; null where absent or unclear."""
     try:
         return pa.array(values, pa.bool_())
@@ -92,7 +96,7 @@ def flag_array(values: Sequence[Any]) -> pa.Array:
         return pa.array([_flag(v) for v in values], pa.bool_())
 
 
-def time_array(values: Any) -> pa.Array | pa.ChunkedArray:
+def time_array(values: pa.Array | pa.ChunkedArray | Sequence[Value]) -> pa.Array | pa.ChunkedArray:
     """(N,) milliseconds since 1970, UTC.
 
     Args:
@@ -108,7 +112,7 @@ def time_array(values: Any) -> pa.Array | pa.ChunkedArray:
     except (TypeError, ValueError, OverflowError):
         numbers = np.array([_number(v) for v in values], np.float64)
         ms = _as_ms(numbers)
-        for i in np.flatnonzero(np.isnan(numbers)):
+        for i in np.flatnonzero(np.isnan(numbers)).tolist():
             ms[i] = _iso_ms(values[i])
     with np.errstate(invalid="ignore"):
         usable = (ms >= _FIRST_MS) & (ms <= _LAST_MS)
@@ -139,7 +143,7 @@ def _as_ms(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return ms
 
 
-def _iso_ms(value: Any) -> float:
+def _iso_ms(value: object) -> float:
     """Milliseconds of a date in ISO 8601; NaN where it is none."""
     if not isinstance(value, str):
         return np.nan
@@ -151,19 +155,19 @@ def _iso_ms(value: Any) -> float:
     return (aware - _1970) // timedelta(milliseconds=1)
 
 
-def _is_blank(value: Any) -> bool:
+def _is_blank(value: Value) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _number(value: Any) -> float:
+def _number(value: Value) -> float:
     try:
-        return float(value)
+        return float("nan" if value is None else value)
     except (TypeError, ValueError, OverflowError):
         return float("nan")
 
 
-def _flag(value: Any) -> bool | None:
-    if value is None or value.__class__ is bool:
+def _flag(value: Value) -> bool | None:
+    if value is None or isinstance(value, bool):
         return value
     return _FLAGS.get(as_text(value).strip().lower())
 
@@ -185,7 +189,12 @@ def join_texts(parts: Sequence[pa.Array], separator: str) -> pa.Array:
     return reduce(join, parts)
 
 
-def row_table(lines: Any, text: Any, words: bool, **values: Any) -> pa.Table:
+def row_table(
+    lines: Sequence[int] | IntArray,
+    text: pa.Array | Sequence[str | None],
+    words: bool,
+    **values: pa.Array | Sequence[Value],
+) -> pa.Table:
     """A table of ROW_SCHEMA.
 
     Args:
@@ -208,7 +217,7 @@ def row_table(lines: Any, text: Any, words: bool, **values: Any) -> pa.Table:
     return pa.table(columns, schema=ROW_SCHEMA)
 
 
-def _odd_words(stars: pa.Array, values: Sequence[Any]) -> pa.Array:
+def _odd_words(stars: pa.Array, values: Sequence[Value]) -> pa.Array:
     """(N,) string: what stands where there should be stars and is no number; null where it is one."""
     odd = pc.fill_null(pc.is_nan(stars), False)
     if not pc.any(odd).as_py():

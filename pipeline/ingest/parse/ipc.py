@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 
@@ -15,6 +13,6 @@ def to_ipc(table: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def from_ipc(buffer: Any) -> pa.Table:
+def from_ipc(buffer: pa.Buffer | bytes) -> pa.Table:
     """The table of an Arrow IPC stream."""
     return pa.ipc.open_stream(buffer).read_all()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.humanize import counted, printable
-from pipeline.ingest.parse.columns import join_texts, row_table
+from pipeline.ingest.parse.columns import Value, join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.ipc import from_ipc, to_ipc
 from pipeline.ingest.parse.rejects import RejectedLine
@@ -274,7 +274,7 @@ def _texts(column: pa.Array) -> pa.StringArray:
     return column.cast(pa.string())
 
 
-def _values(name: str, column: pa.Array) -> Any:
+def _values(name: str, column: pa.Array) -> pa.Array | list[Value]:
     """What columns.row_table makes a column of: numbers, texts, and what that column alone understands."""
     kind = column.type
     if name == "timestamp" and pa.types.is_temporal(kind):
@@ -290,14 +290,14 @@ def row_as_json(chunk: Chunk, index: int) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode()
 
 
-def _row(table: pa.Table, index: int) -> dict[str, Any]:
+def _row(table: pa.Table, index: int) -> dict[str, Value]:
     """A row of `_plain` columns as texts, numbers and marks, whatever is in it."""
     row = table.slice(index, 1)
     return {name: _value(row[name].combine_chunks()) for name in row.column_names}
 
 
-def _value(column: pa.Array) -> Any:
+def _value(column: pa.Array) -> Value:
     if pa.types.is_temporal(column.type):
-        return _texts(column)[0].as_py()
-    value = column[0].as_py()
+        column = _texts(column)
+    value: Value | bytes = column[0].as_py()
     return value.decode(errors="replace") if isinstance(value, bytes) else value

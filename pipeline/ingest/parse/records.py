@@ -31,6 +31,10 @@ _LITERALS = Lock()
 SystemError now and then (gh-106905); nor are filters of warnings made for threads."""
 
 
+RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
+"""Decodes a line to a record with the fields of a format."""
+
+
 class BadRecordError(Exception):
     """A record that cannot be read."""
 
@@ -39,7 +43,7 @@ class BadRecordError(Exception):
         self.reason, self.detail = reason, detail
 
 
-def decode_json(line: bytes) -> Any:
+def decode_json(line: bytes) -> object:
     """The value of a line of JSON; ValueError where it is none."""
     try:
         return msgspec.json.decode(line)
@@ -47,7 +51,7 @@ def decode_json(line: bytes) -> Any:
         raise ValueError(str(error)) from None
 
 
-def decode_python(line: bytes) -> Any:
+def decode_python(line: bytes) -> object:
     """The value of a line that holds a Python literal, which is never run; ValueError where it is none."""
     try:
         with _LITERALS, warnings.catch_warnings():
@@ -76,7 +80,7 @@ def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
 
 def _decode(
     chunk: Chunk, fmt: Format, longest: int
-) -> tuple[Sequence[Any], Sequence[int] | npt.NDArray[np.int64], list[RejectedLine]]:
+) -> tuple[Sequence[msgspec.Struct], Sequence[int] | npt.NDArray[np.int64], list[RejectedLine]]:
     decoder = _decoder(fmt)
     if fmt.dialect.syntax == "python":
         return _decode_each(chunk, lambda line: _python_record(line, decoder), longest)
@@ -103,8 +107,8 @@ def _lines_are_braced(chunk: Chunk) -> bool:
 
 
 def _decode_each(
-    chunk: Chunk, decode: Callable[[bytes], Any], longest: int
-) -> tuple[list[Any], list[int], list[RejectedLine]]:
+    chunk: Chunk, decode: Callable[[bytes], msgspec.Struct], longest: int
+) -> tuple[list[msgspec.Struct], list[int], list[RejectedLine]]:
     """The slow path of a chunk with at least one odd line."""
     records, numbers, rejected = [], [], []
     lines = chunk.raw.split(b"\n")
@@ -130,7 +134,7 @@ def too_long(size: int, longest: int) -> str:
     return f"{size:,} bytes, more than input.max_line_bytes={longest:,}"
 
 
-def _json_record(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+def _json_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
     """A record; its fields may be of any type where the line has values of the wrong kind."""
     try:
         try:
@@ -146,7 +150,7 @@ def _json_record(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     return _loose_record(value, decoder, "JSON")
 
 
-def _python_record(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+def _python_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
     try:
         value = decode_python(line)
     except UnicodeDecodeError:
@@ -156,7 +160,7 @@ def _python_record(line: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
     return _loose_record(value, decoder, "Python")
 
 
-def _loose_record(value: Any, decoder: msgspec.json.Decoder[Any], syntax: str) -> Any:
+def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec.Struct:
     """The record of an object whose values may be of any kind."""
     if not isinstance(value, dict):
         raise BadRecordError("not_an_object", f"a {syntax} {type(value).__name__}, not an object")
@@ -176,7 +180,7 @@ def _text_names(fmt: Format) -> list[str]:
 
 
 @lru_cache(maxsize=32)
-def _decoder(fmt: Format) -> msgspec.json.Decoder[Any]:
+def _decoder(fmt: Format) -> RecordDecoder:
     """A typed decoder of the fields that are used; the rest of a line is skipped, not built."""
     number = float | str | None
     types: dict[str, Any] = {"verified": bool | float | str | None, "timestamp": number, "stars": number}

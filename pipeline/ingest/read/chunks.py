@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from pipeline.arrays import IntArray
 from pipeline.humanize import counted
@@ -92,7 +91,9 @@ def read_chunks(
                 yield chunk
 
 
-def _number(stream: Any, source: str, file: int, cutting: Cutting, max_lines: int | None) -> Iterator[Chunk]:
+def _number(
+    stream: Reading, source: str, file: int, cutting: Cutting, max_lines: int | None
+) -> Iterator[Chunk]:
     start = cutting.start_bytes
     chunk = Chunk(file, source, 0, 1, start, 0, False, None, 0, b"")
     pieces = _without_start(decompress(stream), start)

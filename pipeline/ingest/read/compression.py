@@ -5,9 +5,17 @@ from __future__ import annotations
 import bz2
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Protocol
 
-from pipeline.ingest.read.gzipmember import GZIP_MAGIC, DamagedDataError, GzipMember, text_before_damage
+import pyarrow as pa
+
+from pipeline.ingest.read.gzipmember import (
+    GZIP_MAGIC,
+    ByteStream,
+    DamagedDataError,
+    GzipMember,
+    text_before_damage,
+)
 from pipeline.storage.location import Location
 from pipeline.storage.readahead import Reading
 
@@ -21,11 +29,23 @@ _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """Of a frame, or of one to be skipped, with which some writers begin."""
 
 
+class _Decoder(Protocol):
+    """A decoder of one member of a file, as the standard library's BZ2Decompressor."""
+
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
 class BrokenStreamError(Exception):
     """A compressed stream that ends early or is damaged; what came before it has been handed on."""
 
 
-def decompress(stream: Any) -> Iterator[bytes]:
+def decompress(stream: ByteStream) -> Iterator[bytes]:
     """Decompressed pieces of an open file.
 
     Raises:
@@ -43,7 +63,11 @@ def decompress(stream: Any) -> Iterator[bytes]:
 
 
 def _members(
-    stream: Any, codec: str, new_decoder: Callable[[], Any], damage: type[Exception], piece_bytes: int
+    stream: ByteStream,
+    codec: str,
+    new_decoder: Callable[[], _Decoder],
+    damage: type[Exception],
+    piece_bytes: int,
 ) -> Iterator[bytes]:
     """Members of a gzip or bz2 file one after the other; zero padding after the last one is let pass.
 
@@ -74,9 +98,7 @@ def _members(
         raise BrokenStreamError(f"{codec} data end in the middle of a stream, at byte {stream.tell()}")
 
 
-def _unzstd(stream: Any) -> Iterator[bytes]:
-    import pyarrow as pa
-
+def _unzstd(stream: ByteStream) -> Iterator[bytes]:
     # Through a Python file: the decoder closes what it reads from, and `stream` is still needed.
     source = WatchedFile(stream)
     decoded = pa.CompressedInputStream(source, "zstd")
@@ -103,8 +125,9 @@ class WatchedFile:
 
     closed = False
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: ByteStream | pa.NativeFile) -> None:
+        # Arrow reads a ByteStream from front to back only.
+        self._stream: pa.NativeFile = stream
         self.error: Exception | None = None
         """That of the read that failed last."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -18,6 +18,22 @@ _LONGEST_HEADER_BYTES = 1 << 20
 _TRAILER_BYTES = 8
 _READ_BYTES = 1 << 16
 _STEP_BYTES = 1 << 12
+
+
+class ByteStream(Protocol):
+    """An open file that can be read again from any byte."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`; none at the end."""
+        ...
+
+    def seek(self, position: int, /) -> object:
+        """Continue at a byte of the file."""
+        ...
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        ...
 
 
 class DamagedDataError(ValueError):
@@ -113,7 +129,7 @@ def _header_bytes(head: bytes) -> int | None:
     return at if at <= len(head) else None
 
 
-def text_before_damage(stream: Any, start: int, skip_bytes: int) -> Iterator[bytes]:
+def text_before_damage(stream: ByteStream, start: int, skip_bytes: int) -> Iterator[bytes]:
     """The text of a member up to where its data are damaged, the first `skip_bytes` left out.
 
     Args:
@@ -134,7 +150,7 @@ def text_before_damage(stream: Any, start: int, skip_bytes: int) -> Iterator[byt
         skip_bytes = max(0, skip_bytes - len(text))
 
 
-def _byte_by_byte(decoder: Any, data: bytes) -> Iterator[bytes]:
+def _byte_by_byte(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
     """All that comes out before the error; a call of zlib that raises gives nothing."""
     try:
         while text := decoder.decompress(data, 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import pyarrow as pa
 
 from pipeline.ingest.tokenize.independence import piece_rules
 from pipeline.ingest.tokenize.wordpiece import WordEncoder
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 Side = Literal["left", "right"]
 
@@ -89,7 +92,7 @@ def _word_encoder(tokenizer_json: str, max_length: int, truncation_side: Side) -
     return WordEncoder(tokenizer, rules, max_length, truncation_side)
 
 
-def _load(tokenizer_json: str) -> Any:
+def _load(tokenizer_json: str) -> Tokenizer:
     # One core an encoder: Ray already runs as many as there are cores to spare.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from tokenizers import Tokenizer
@@ -99,7 +102,7 @@ def _load(tokenizer_json: str) -> Any:
     return tokenizer
 
 
-def _cut_tokens(encoding: Any) -> int:
+def _cut_tokens(encoding: Encoding) -> int:
     """Tokens that truncation took from a text, special ones not counted."""
     return sum(len(o.ids) - sum(o.special_tokens_mask) for o in encoding.overflowing)
 

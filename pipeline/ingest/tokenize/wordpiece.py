@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from itertools import chain, count, repeat
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from pipeline.arrays import IntArray
 from pipeline.ingest.tokenize.buffers import rows_at, slice_positions, take_slices
 from pipeline.ingest.tokenize.independence import BoolArray, PieceRules
 from pipeline.ingest.tokenize.pieces import Pieces, byte_kinds, split
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 CACHE_BYTES = 64 << 20
 """Memory that the words of an encoder may take; those of one call come on top of it. It holds about 330,000
@@ -47,7 +50,9 @@ class WordEncoder:
     The result does not depend on what the cache holds.
     """
 
-    def __init__(self, tokenizer: Any, rules: PieceRules, max_length: int, truncation_side: str) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, rules: PieceRules, max_length: int, truncation_side: str
+    ) -> None:
         self._cache = WordCache(tokenizer, rules)
         self._kinds = byte_kinds(rules.alone)
         self._prefix, self._suffix = (np.array(ids, np.int32) for ids in (rules.prefix, rules.suffix))
@@ -115,7 +120,7 @@ class WordIds:
 class WordCache:
     """The ids of all words seen since the cache was last emptied, which is when it has grown too large."""
 
-    def __init__(self, tokenizer: Any, rules: PieceRules) -> None:
+    def __init__(self, tokenizer: Tokenizer, rules: PieceRules) -> None:
         self._tokenizer = tokenizer
         self._rules = rules
         self._clear()
