@@ -29,6 +29,8 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "nodes", lambda: [NODE])
     monkeypatch.setattr(ray, "init", fail)
+    # Other tests of this process may share a Ray.
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
     return seen
 
 

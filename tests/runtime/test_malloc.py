@@ -8,7 +8,7 @@ import sys
 _CODE = """
 import resource
 import pyarrow as pa
-from pipeline.memory import keep_freed_memory
+from pipeline.runtime.malloc import keep_freed_memory
 
 keep_freed_memory()
 
