@@ -1,4 +1,4 @@
-"""Types of NumPy arrays."""
+"""NumPy array types used in signatures."""
 
 from __future__ import annotations
 

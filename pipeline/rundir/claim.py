@@ -66,7 +66,7 @@ class State(Enum):
 def check_apart(output: Location, reads: Iterable[Location]) -> None:
     """Raise OutputError if something that a stage reads is its output directory, or lies in it."""
     for place in reads:
-        if output.holds(place):
+        if output.contains(place):
             raise OutputError(
                 f"{output.uri}: {place.uri}, which is read, lies in this output directory; choose another"
                 " --output"

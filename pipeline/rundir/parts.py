@@ -69,7 +69,7 @@ def write_part(
     if not temporary:
         place = _seal_place(data, _NO_SEAL)
         data[place] = _checksum(data)
-    directory.child(name).write_bytes(data, durable=not temporary, patient=True)
+    directory.child(name).write_bytes(data, durable=not temporary, retry=True)
     return OutputFile(path=name, rows=table.num_rows, bytes=len(data))
 
 

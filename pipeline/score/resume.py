@@ -16,7 +16,7 @@ from pipeline.ingest.ledger import Entry
 from pipeline.rundir.manifest import OutputFile, Run
 from pipeline.rundir.parts import part_name
 from pipeline.score.part_metadata import AccountError, read_account
-from pipeline.storage.explain import explain, is_from_store
+from pipeline.storage.explain import explain, is_store_error
 from pipeline.storage.location import Location
 
 _PART = re.compile(r"part-(\d{5,})-(\d{6,})\.parquet")
@@ -112,7 +112,7 @@ def _read_entry(part: Location, run: Run) -> Entry:
     except AccountError as fault:
         raise OutputError(f"{part.uri}: {fault}; move it away and give the command again") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and is_from_store(error):
+        if isinstance(error, OSError) and is_store_error(error):
             raise OutputError(f"{part.uri}: cannot be read: {explain(error)}") from None
         raise OutputError(
             f"{part.uri}: not a whole part of this job; delete it and give the command again"

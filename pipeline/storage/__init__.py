@@ -1,5 +1,5 @@
 """Files on a local disk or in an object store, as `Location`.
 
-Add here: what concerns any file, whatever is in it: another store, reading ahead, a cache, an error in plain
-words. Nothing here knows what rayview writes or that Ray exists.
+Add here: code that applies to any file regardless of its content: another store, read-ahead, a cache, a
+readable error message. Nothing here depends on Ray or on the files that rayview writes.
 """

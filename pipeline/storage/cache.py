@@ -1,4 +1,4 @@
-"""Local copies of directories in object stores, for libraries that read paths alone."""
+"""Local copies of directories in object stores, for libraries that only read local paths."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.storage.location import Location
-from pipeline.storage.readahead import version_of
+from pipeline.storage.readahead import file_version
 
 
 def local_copy(directory: Location) -> Path:
-    """A local directory with the same files: itself, or a download.
+    """Local path of a directory: the directory itself, or a cached download of it.
 
-    A download is named after the files' names and versions and never changed once it has its name. So any
-    number of processes share it, and a directory that was written anew is another download.
+    A download is named after the names and versions of its files and never modified afterwards. Any number of
+    processes can share it, and a changed source directory results in a new download.
 
     Raises:
-        InputError: it cannot be read, or is empty.
+        InputError: the directory is missing, empty, or cannot be read.
     """
     if directory.is_local:
         return Path(directory.path)
@@ -30,49 +30,50 @@ def local_copy(directory: Location) -> Path:
         raise InputError(f"{directory.uri}: no such directory, or it is empty")
     versions = {directory.relative(file): _version(file) for file in files}
     name = hashlib.sha256(repr((directory.uri, sorted(versions.items()))).encode()).hexdigest()[:16]
-    target = _cache() / name
-    if _is_whole(target, versions):
+    target = _cache_directory() / name
+    if _is_complete(target, versions):
         return target
-    fresh = _cache() / f"{name}-{uuid.uuid4().hex}"
+    download = _cache_directory() / f"{name}-{uuid.uuid4().hex}"
     try:
         for file in files:
-            to = fresh / directory.relative(file)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_bytes(file.read_bytes())
+            copy = download / directory.relative(file)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(download, ignore_errors=True)
         raise
-    return _settle(fresh, target, versions)
+    return _publish(download, target, versions)
 
 
 def _version(file: Location) -> tuple[int, str]:
     with file.open_input() as stream:
-        return version_of(file, stream)
+        return file_version(file, stream)
 
 
-def _settle(fresh: Path, target: Path, versions: dict[str, tuple[int, str]]) -> Path:
-    """Give a download its name, unless another process was first."""
+def _publish(download: Path, target: Path, versions: dict[str, tuple[int, str]]) -> Path:
+    """Rename a download to its final name, unless another process did so first."""
     try:
-        fresh.rename(target)
+        download.rename(target)
     except OSError:
-        if not _is_whole(target, versions):
-            # What is there lacks files, as after a clean-up of old ones, and may be in use: it is let be.
-            return fresh
-        shutil.rmtree(fresh, ignore_errors=True)
+        if not _is_complete(target, versions):
+            # Files of the existing copy are missing, for example after a clean-up of the temporary directory.
+            # Another process may still use it, so it stays as it is.
+            return download
+        shutil.rmtree(download, ignore_errors=True)
     return target
 
 
-def _is_whole(copy: Path, versions: dict[str, tuple[int, str]]) -> bool:
+def _is_complete(copy: Path, versions: dict[str, tuple[int, str]]) -> bool:
     try:
         return all((copy / name).stat().st_size == size for name, (size, _) in versions.items())
     except OSError:
         return False
 
 
-def _cache() -> Path:
-    # Nobody else may put a model there.
-    folder = Path(tempfile.gettempdir()) / f"rayview-models-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise InputError(f"{folder}: belongs to another user; set TMPDIR to a folder of your own")
-    return folder
+def _cache_directory() -> Path:
+    # Private to this user: nobody else may plant a model in it.
+    directory = Path(tempfile.gettempdir()) / f"rayview-models-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise InputError(f"{directory}: owned by another user; set TMPDIR to a directory of your own")
+    return directory

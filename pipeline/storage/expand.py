@@ -1,4 +1,4 @@
-"""The files that paths, patterns, directories and URIs mean."""
+"""Expansion of paths, globs, directories and URIs to files."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ _INPUT_SUFFIXES = re.compile(r"\.(json|jsonl|ndjson|csv|tsv|parquet)(\.(gz|zst|b
 
 
 def expand_inputs(inputs: Iterable[str], outputs: Collection[Location] = ()) -> list[Location]:
-    """The files meant by paths, globs, directories and URIs: each once, in the order given.
+    """Files matched by paths, globs, directories and URIs: each once, in the order given.
 
-    A directory means the files in it, at any depth, with the ending of a dump (.json.gz, .csv …);
-    hidden files are left out.
+    A directory expands to the files below it, at any depth, that have the suffix of a dump (.json.gz, .csv
+    …), except hidden ones.
 
     Args:
-        outputs: directories that the job writes; what a directory or a glob finds in them is left out.
+        outputs: directories that the job writes; directories and globs do not expand to files in them.
     Raises:
-        InputError: one of them matches no file, or holds none; or a file's name is no UTF-8.
+        InputError: an input matches no file, or a file name is not valid UTF-8.
     """
-    found: dict[str, Location] = {}
+    files: dict[str, Location] = {}
     for text in inputs:
         for file in _expand(text, outputs):
             _check_name(file)
-            found.setdefault(file.uri, file)
-    return list(found.values())
+            files.setdefault(file.uri, file)
+    return list(files.values())
 
 
 def _expand(text: str, outputs: Collection[Location]) -> list[Location]:
-    here = locate(text)
-    _check_name(here)
-    kind = here.info().type
+    location = locate(text)
+    _check_name(location)
+    kind = location.info().type
     if kind == pafs.FileType.File:
-        return [here]
+        return [location]
     if kind != pafs.FileType.NotFound:
-        files = [f for f in here.list_files() if _looks_like_dump(here.relative(f))]
-        none = "this directory holds no dump (.json .jsonl .csv .tsv .parquet, plain or .gz .zst .bz2)"
-    elif any(c in here.path for c in "*?["):
-        files = _glob(here)
-        none = "no file matches this pattern"
+        matches = [f for f in location.list_files() if _looks_like_dump(location.relative(f))]
+        reason = "no dump in this directory (.json .jsonl .csv .tsv .parquet, plain or .gz .zst .bz2)"
+    elif any(c in location.path for c in "*?["):
+        matches = _glob(location)
+        reason = "no file matches this pattern"
     else:
         raise InputError(f"{text}: no such file or directory")
-    # What is asked for in an output itself is found; the stage refuses it.
-    below = [o for o in outputs if not o.holds(here)]
-    apart = [f for f in files if not any(o.holds(f) for o in below)]
-    if not apart:
-        raise InputError(f"{text}: {none}" + (", other than those of --output" if files else ""))
-    return apart
+    # An input that is itself inside an output still expands, so that the stage can refuse it.
+    excluded = [o for o in outputs if not o.contains(location)]
+    files = [f for f in matches if not any(o.contains(f) for o in excluded)]
+    if not files:
+        raise InputError(f"{text}: {reason}" + (", except inside --output" if matches else ""))
+    return files
 
 
 def _check_name(file: Location) -> None:
@@ -60,7 +60,7 @@ def _check_name(file: Location) -> None:
         file.path.encode()
     except UnicodeEncodeError:
         shown = file.uri.encode(errors="replace").decode()
-        raise InputError(f"{shown}: this name is no UTF-8; give the file another") from None
+        raise InputError(f"{shown}: the file name is not valid UTF-8; rename the file") from None
 
 
 def _looks_like_dump(name: str) -> bool:
@@ -77,9 +77,9 @@ def _glob(pattern: Location) -> list[Location]:
 
 
 def _matches(path: list[str], pattern: list[str]) -> bool:
-    """Whether the parts of a path fit a pattern, as in a shell.
+    """Whether the parts of a path match a glob pattern, with the rules of a shell.
 
-    A single * stays within one directory, ** stands for any directories, a hidden name must be asked for.
+    `*` matches within one path part, `**` matches any number of parts, and neither matches a hidden name.
     """
     if not path or not pattern:
         return path == pattern or pattern == ["**"]

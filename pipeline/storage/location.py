@@ -1,7 +1,7 @@
-"""Local paths and object stores alike: find inputs, read, write in one piece.
+"""`Location`: a file or directory on a local disk or in an object store; list, read, write atomically.
 
-A `Location` is a pyarrow filesystem and a path in it. Everything that a stage writes goes through
-`Location.write_bytes`, which never leaves a half-written file under its final name.
+All output of all stages goes through `Location.write_bytes`, which never leaves a partial file under its
+final name.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ from pyarrow import fs as pafs
 
 from pipeline.errors import InputError, OutputError
 from pipeline.storage import objectstore
-from pipeline.storage.explain import explain, with_text
+from pipeline.storage.explain import explain, with_message
 from pipeline.storage.objectstore import upload
 
 _SAMPLE_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 24
 
-_PAUSES_S = (0.5, 1, 2, 4, 8, 16, 30)
-"""Between two attempts to write a file to a disk; a minute in all."""
+_RETRY_DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
+"""Delays between attempts to write a file to a local disk; one minute in total."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """A file or directory, local or in an object store."""
+    """A file or directory, local or in an object store: a pyarrow filesystem and a path in it."""
 
     filesystem: pafs.FileSystem
     path: str
     uri: str
-    """What is shown and stored: an absolute path, or a URI with its scheme; never with a secret in it."""
+    """Absolute path, or URI with its scheme, for messages and manifests; never contains a secret."""
     lookups: pafs.FileSystem | None = field(default=None, compare=False)
-    """The filesystem to ask what is there; see `objectstore.Clients`. None: `filesystem`."""
+    """Filesystem with short timeouts for metadata requests, see `objectstore.Clients`; None: `filesystem`."""
 
     @property
     def is_local(self) -> bool:
-        """Whether this is a path of this machine."""
+        """Whether this is a path on this machine."""
         return "://" not in self.uri
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
+        """Last part of the path."""
         return self.path.rstrip("/").rpartition("/")[2]
 
     def child(self, name: str) -> Location:
-        """The location `name` (may hold slashes) below this one."""
+        """Location of `name`, which may contain slashes, below this one."""
         uri, query = self._parts
         return replace(self, path=f"{self.path.rstrip('/')}/{name}", uri=f"{uri.rstrip('/')}/{name}{query}")
 
     @property
     def parent(self) -> Location:
-        """The directory that this is in; a bucket is in itself."""
+        """Parent directory; a bucket is its own parent."""
         if not self.is_local and "/" not in self.path:
             return self
         uri, query = self._parts
@@ -66,47 +66,47 @@ class Location:
 
     @property
     def _parts(self) -> tuple[str, str]:
-        """The URI up to its query, and that."""
+        """The URI without its query, and the query."""
         if self.is_local:
             return self.uri, ""
         root, path, query = objectstore.split_uri(self.uri)
         return root + path, query
 
     def relative(self, file: Location) -> str:
-        """The name of a file below this directory."""
+        """Path of a file below this directory, relative to it."""
         return file.path.removeprefix(f"{self.path.rstrip('/')}/")
 
     def info(self) -> pafs.FileInfo:
         """pyarrow `FileInfo`: type, size in bytes, modification time.
 
         Raises:
-            InputError: the storage cannot be asked, or there is no such bucket.
+            InputError: the request fails, or the bucket does not exist.
         """
         filesystem = self.lookups or self.filesystem
         try:
             info = filesystem.get_file_info(self.path)
         except (OSError, ValueError) as error:
-            reason = explain(with_text(error, filesystem, self.path))
+            reason = explain(with_message(error, filesystem, self.path))
             raise InputError(f"{self.uri}: cannot be looked up: {reason}") from None
         if info.type == pafs.FileType.NotFound and objectstore.bucket_is_missing(filesystem, self.path):
-            raise InputError(f"{self.uri}: there is no such bucket")
+            raise InputError(f"{self.uri}: no such bucket")
         return info
 
     def exists(self) -> bool:
-        """Whether a file or a directory is here."""
+        """Whether this is an existing file or directory."""
         return bool(self.info().type != pafs.FileType.NotFound)
 
     def list_files(self, *, recursive: bool = True) -> list[Location]:
-        """The files below this directory in order of name, unfinished temporaries left out.
+        """Files below this directory, sorted by name, without unfinished temporary files.
 
         Raises:
-            InputError: it is no directory, or cannot be read.
+            InputError: this is not a directory, or cannot be listed.
         """
         names = sorted(self._list(recursive=recursive))
         return [self.child(name) for name in names if objectstore.TEMPORARY_MARK not in name]
 
     def sizes(self, *, recursive: bool = True) -> dict[str, int]:
-        """Bytes of every file below this directory, by its name from here; unfinished temporaries too.
+        """Bytes of every file below this directory, by relative path; includes unfinished temporary files.
 
         Raises:
             InputError: as `list_files`.
@@ -122,21 +122,21 @@ class Location:
             raise InputError(f"{self.uri}: cannot be listed: {explain(error)}") from None
         return {_path_of(i)[len(base) + 1 :]: i.size for i in infos if i.type == pafs.FileType.File}
 
-    def holds(self, other: Location) -> bool:
-        """Whether another location is this one or lies below it."""
+    def contains(self, other: Location) -> bool:
+        """Whether another location is this one or is below it."""
         if self.filesystem.type_name != other.filesystem.type_name:
             return False
-        mine, theirs = self.path, other.path
+        path, other_path = self.path, other.path
         if self.is_local:
-            # Links may lead there.
-            mine, theirs = os.path.realpath(mine), os.path.realpath(theirs)
-        return f"{theirs.rstrip('/')}/".startswith(f"{mine.rstrip('/')}/")
+            # Either path may contain symbolic links.
+            path, other_path = os.path.realpath(path), os.path.realpath(other_path)
+        return f"{other_path.rstrip('/')}/".startswith(f"{path.rstrip('/')}/")
 
     def open_input(self) -> pa.NativeFile:
-        """A pyarrow random-access file of the raw bytes.
+        """pyarrow random-access file of the raw bytes.
 
         Raises:
-            InputError: it is missing or cannot be read.
+            InputError: the file is missing or cannot be read.
         """
         try:
             return self.filesystem.open_input_file(self.path)
@@ -144,11 +144,11 @@ class Location:
             raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 
     def read_bytes(self) -> bytes:
-        """The whole content; InputError as `open_input`."""
+        """The whole content; raises InputError as `open_input` does."""
         return b"".join(self.read_pieces(None))
 
     def read_pieces(self, size: int | None = _PIECE_BYTES) -> Iterator[bytes]:
-        """The content, so many bytes at a time, or None for all at once; InputError as `open_input`."""
+        """The content in pieces of `size` bytes (None: one piece); raises InputError as `open_input` does."""
         with self.open_input() as file:
             try:
                 while piece := file.read(size):
@@ -156,21 +156,22 @@ class Location:
             except OSError as error:
                 raise InputError(f"{self.uri}: cannot be read: {explain(error)}") from None
 
-    def write_bytes(self, data: bytes | memoryview, *, durable: bool = True, patient: bool = False) -> None:
-        """Write a whole file in one piece: under its name there is the old content or all of the new.
+    def write_bytes(self, data: bytes | memoryview, *, durable: bool = True, retry: bool = False) -> None:
+        """Write a file atomically: readers see either the old file or the complete new one.
 
-        Local: a temporary name, flushed to disk, then renamed. Object store: one upload, visible at its end.
+        Local: written under a temporary name, flushed to disk, then renamed. Object store: one upload, which
+        becomes visible when it ends.
 
         Args:
-            durable: whether it must outlast a loss of power; else it is not flushed to disk.
-            patient: whether to try for a minute what fails, as a disk that is full may not stay so. The
-                clients of object stores do that anyway.
+            durable: flush to disk, so that the file survives a power failure.
+            retry: retry a failed local write for one minute, because a full disk may be freed. The clients of
+                object stores always retry.
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         try:
             if self.is_local:
-                _write_local(Path(self.path), data, durable, _PAUSES_S if patient else ())
+                _write_local(Path(self.path), data, durable, _RETRY_DELAYS_S if retry else ())
             else:
                 with upload(self.filesystem, self.path) as file:
                     file.write(data)
@@ -181,7 +182,7 @@ class Location:
         """Delete this file.
 
         Raises:
-            OutputError: that fails.
+            OutputError: the file cannot be deleted.
         """
         try:
             self.filesystem.delete_file(self.path)
@@ -189,10 +190,10 @@ class Location:
             raise OutputError(f"{self.uri}: cannot be deleted: {explain(error)}") from None
 
     def delete_tree(self) -> None:
-        """Delete this directory and all below it; nothing happens where there is none.
+        """Delete this directory and everything below it; does nothing if the directory does not exist.
 
         Raises:
-            OutputError: that fails.
+            OutputError: the directory cannot be deleted.
         """
         if self.info().type != pafs.FileType.Directory:
             return
@@ -205,20 +206,19 @@ class Location:
             raise OutputError(f"{self.uri}: cannot be deleted: {explain(error)}") from None
 
     def upload_tree(self, directory: Path) -> None:
-        """Copy the files of a local directory to this one, each in one piece."""
+        """Copy the files of a local directory to this one, each atomically."""
         for file in sorted(p for p in directory.rglob("*") if p.is_file()):
             self.child(file.relative_to(directory).as_posix()).write_bytes(file.read_bytes())
 
 
 def locate(path_or_uri: str | os.PathLike[str]) -> Location:
-    """Make a location of a local path or of a URI (s3://, gs://, file://).
+    """Location of a local path or a URI (s3://, gs://, file:// …).
 
     Raises:
-        InputError: the scheme is not known.
+        InputError: the scheme or an option is unknown, the URI contains a secret, or the store cannot be
+            opened.
     """
-    text = os.fspath(path_or_uri)
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
+    text = os.fspath(path_or_uri).removeprefix("file://")
     if "://" not in text:
         path = str(Path(text).expanduser().absolute())
         path = os.path.normpath(path)
@@ -226,16 +226,16 @@ def locate(path_or_uri: str | os.PathLike[str]) -> Location:
     root, path, query = objectstore.split_uri(text)
     path = path.rstrip("/")
     if "//" in path:
-        raise InputError(f"{text}: two slashes in a row; no part of a path may be empty")
+        raise InputError(f"{text}: two slashes in a row; parts of a path must not be empty")
     try:
         clients, base = objectstore.connect(root, query)
     except (OSError, ValueError) as error:
-        raise InputError(f"{text}: not a location that can be opened: {explain(error)}") from None
+        raise InputError(f"{text}: cannot be opened: {explain(error)}") from None
     return Location(clients.work, base + path, root + path + query, clients.lookups)
 
 
 def _path_of(info: pafs.FileInfo) -> str:
-    """The path of a `FileInfo`; if it is no UTF-8, as Python has such paths from the system."""
+    """Path of a `FileInfo`; bytes that are not valid UTF-8 become surrogates, as in `os.fsdecode`."""
     try:
         return str(info.path)
     except UnicodeDecodeError as error:
@@ -243,10 +243,10 @@ def _path_of(info: pafs.FileInfo) -> str:
 
 
 def fingerprint(file: Location) -> str:
-    """A short name for a file's content: SHA-256 over its size and its first, middle and last MiB.
+    """Fingerprint of a file's content: SHA-256 of its size and its first, middle and last MiB, 16 hex digits.
 
-    Reading all of a 30 GB dump a second time would cost as much as the job; a change that keeps the
-    size and all three samples is not noticed.
+    A change that keeps the size and all three samples is not detected. Reading a 30 GB dump a second time
+    would cost as much as the job.
     """
     size = file.info().size
     sha = hashlib.sha256(str(size).encode())
@@ -258,15 +258,15 @@ def fingerprint(file: Location) -> str:
 
 
 def check_writable(directory: Location) -> None:
-    """Create the directory and write and delete a small file in it.
+    """Create a directory, then write and delete a small file in it.
 
     Raises:
-        OutputError: that fails.
+        OutputError: one of these steps fails.
     """
     probe = directory.child(f"{objectstore.TEMPORARY_MARK}{uuid.uuid4().hex}")
     try:
         if directory.is_local:
-            # An object store has no directories.
+            # Object stores have no directories.
             directory.filesystem.create_dir(directory.path, recursive=True)
         with upload(directory.filesystem, probe.path) as file:
             file.write(b"rayview")
@@ -277,13 +277,13 @@ def check_writable(directory: Location) -> None:
         ) from None
 
 
-def _write_local(path: Path, data: bytes | memoryview, durable: bool, pauses_s: Iterable[float] = ()) -> None:
-    for pause_s in pauses_s:
+def _write_local(path: Path, data: bytes | memoryview, durable: bool, delays_s: Iterable[float] = ()) -> None:
+    for delay_s in delays_s:
         try:
             _write_once(path, data, durable)
         except OSError:
-            # Many writers that failed together must not try again together.
-            time.sleep(pause_s * random.uniform(0.5, 1.5))
+            # Jitter: writers that failed at the same time must not retry at the same time.
+            time.sleep(delay_s * random.uniform(0.5, 1.5))
         else:
             return
     _write_once(path, data, durable)

@@ -1,8 +1,8 @@
-"""What object stores need beyond pyarrow: clients that give up in time, uploads that can be broken off.
+"""Additions to pyarrow's object store filesystems: URIs, timeouts, uploads that can be aborted.
 
-A URI is `scheme://authority/path?query`. The path is taken as it is written, as the stores' own command lines
-do: nothing in it is percent-decoded. Only the end of a URI that reads `?name=value` is a query, for a `?` may
-also be part of a pattern.
+A URI is `scheme://authority/path?query`. The path is used as written, without percent-decoding, as the
+command line tools of the stores do. Only a trailing `?name=value` is a query, because `?` may also be part of
+a glob.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from pipeline.errors import InputError
 
 _QUERY = re.compile(r"\?\w+=[^?*\[\]]*$")
 _SECRET_NAME = re.compile(r"secret|token|password|passwd|credential|signature|key|\bsig\b", re.IGNORECASE)
-# A colon before the bucket's end can only part a name from a password; a port has digits alone.
+# A colon in the authority that does not start a port (digits only) separates a user name from a password.
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d+(/|$)).*@")
 
 TEMPORARY_MARK = ".rayview-tmp-"
 """Part of the name of a file that is being written; such a file is never read."""
 
 _STORES = ("s3", "gcs", "abfs")
-"""Where a file is in a bucket, and is there as soon as its upload ends, and no sooner."""
+"""pyarrow filesystem types with buckets, where a file appears when its upload ends and not before."""
 
 _S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
 _CONNECT_TIMEOUT_S = 3
 _LOOKUP_ATTEMPTS = 3
 _LOOKUP_TIMEOUT_S = 4
-# With the pauses between them about two minutes: a store that is busy for a while must not end a long job.
+# About two minutes including backoff: a temporarily overloaded store must not fail a long job.
 _WORK_ATTEMPTS = 10
 _WORK_TIMEOUT_S = 30
-_GS_LOOKUP_S = 10
+_GS_LOOKUP_RETRY_S = 10
 
 
 class Clients(NamedTuple):
-    """Two clients of one store, alike but for their patience."""
+    """Two clients of one store that differ only in their timeouts."""
 
     work: pafs.FileSystem
-    """For reading and writing, hours into a job."""
+    """For reading and writing: retries for minutes."""
     lookups: pafs.FileSystem
-    """For asking what is there: says within seconds that the store does not answer."""
+    """For metadata requests: fails within seconds if the store does not respond."""
 
 
 def split_uri(uri: str) -> tuple[str, str, str]:
-    """Cut a URI into `scheme://authority`, the path with the slash before it, and the query with its `?`.
+    """`scheme://authority`, the path with its leading slash, and the query with its `?`.
 
     Raises:
-        InputError: it holds a secret.
+        InputError: the URI contains a secret.
     """
     scheme, _, rest = uri.partition("://")
     found = _QUERY.search(rest)
@@ -68,7 +68,7 @@ def split_uri(uri: str) -> tuple[str, str, str]:
 
 
 def _refuse_secrets(scheme: str, rest: str, query: str) -> None:
-    """What is in a URI gets into run.json, manifests, the rows' sources, logs, and the list of processes."""
+    """Raise InputError for a secret: URIs are stored in run.json, manifests, rows, logs and process lists."""
     secrets = [name for name, value in parse_qsl(query[1:]) if _SECRET_NAME.search(name) or "@" in value]
     if _PASSWORD.match(rest):
         where, what = f"{scheme}://***@{rest.rpartition('@')[2]}", "a password"
@@ -77,20 +77,20 @@ def _refuse_secrets(scheme: str, rest: str, query: str) -> None:
     else:
         return
     raise InputError(
-        f"{where}: {what} in a URI would be written to manifests and logs; leave it out, and give credentials"
-        " by the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        f"{where}: {what} in a URI would be written to manifests and logs; remove it and set credentials in"
+        " the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
     )
 
 
 @lru_cache(maxsize=64)
 def connect(root: str, query: str) -> tuple[Clients, str]:
-    """Clients for a store, and where in it `root` is.
+    """Clients of a store, and the path of `root` in its filesystem.
 
     Args:
-        root: `scheme://authority` as `split_uri` gives it.
-        query: `?name=value&…`, or nothing.
+        root: `scheme://authority`, from `split_uri`.
+        query: `?name=value&…`, or an empty string.
     Raises:
-        OSError, ValueError: the scheme or an option is not known, or the bucket's region cannot be found out.
+        OSError, ValueError: the scheme or an option is unknown, or the bucket's region cannot be resolved.
     """
     scheme, _, bucket = root.partition("://")
     if scheme == "s3":
@@ -99,19 +99,19 @@ def connect(root: str, query: str) -> tuple[Clients, str]:
     lookups = work
     if scheme in ("gs", "gcs") and "retry_limit_seconds" not in query:
         limit = f"{query}&" if query else "?"
-        lookups, _ = pafs.FileSystem.from_uri(f"{root}/{limit}retry_limit_seconds={_GS_LOOKUP_S}")
+        lookups, _ = pafs.FileSystem.from_uri(f"{root}/{limit}retry_limit_seconds={_GS_LOOKUP_RETRY_S}")
     return Clients(work, lookups), path.rstrip("/")
 
 
 def _connect_s3(bucket: str, options: dict[str, str]) -> Clients:
     unknown = sorted(options.keys() - set(_S3_OPTIONS))
     if unknown:
-        raise ValueError(f"unknown option {unknown[0]}; there are {', '.join(_S3_OPTIONS)}")
+        raise ValueError(f"unknown option {unknown[0]}; known options: {', '.join(_S3_OPTIONS)}")
     if not bucket:
-        raise ValueError("it names no bucket")
-    environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not options.get("endpoint_override") and environment:
-        options["endpoint_override"] = environment
+        raise ValueError("the URI has no bucket")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not options.get("endpoint_override") and endpoint:
+        options["endpoint_override"] = endpoint
     if not options.keys() & {"region", "endpoint_override"}:
         options["region"] = pafs.resolve_s3_region(bucket)
 
@@ -121,7 +121,7 @@ def _connect_s3(bucket: str, options: dict[str, str]) -> Clients:
             connect_timeout=_CONNECT_TIMEOUT_S,
             request_timeout=timeout_s,
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=attempts),
-            # A small file is then one request, and the store is not asked before there is something to write.
+            # A small file then takes one request instead of a multipart upload of three.
             allow_delayed_open=True,
         )
 
@@ -130,10 +130,10 @@ def _connect_s3(bucket: str, options: dict[str, str]) -> Clients:
 
 @contextmanager
 def upload(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
-    """A stream to a new file, which is there when the block ends well, and not at all if it raises.
+    """Output stream of a new file, which appears when the block ends, or not at all if the block raises.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     if filesystem.type_name not in _STORES:
         with _renamed(filesystem, path) as stream:
@@ -143,8 +143,9 @@ def upload(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
     try:
         yield stream
     except BaseException:
-        # pyarrow cannot abort an upload (apache/arrow#40502): closing the stream, or letting go of it, would
-        # put what was written so far under the final name. So it is kept for as long as the process lives.
+        # pyarrow cannot abort an upload (apache/arrow#40502): closing or deallocating the stream would
+        # publish the partial content under the final name. The extra reference keeps it open until the
+        # process exits.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))
         raise
     stream.close()
@@ -152,7 +153,7 @@ def upload(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
 
 @contextmanager
 def _renamed(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
-    """A stream to a temporary name, which is renamed at the end."""
+    """Output stream of a temporary file, which is renamed when the block ends."""
     directory, _, name = path.rpartition("/")
     temporary = f"{directory}/{TEMPORARY_MARK}{uuid.uuid4().hex}-{name}"
     filesystem.create_dir(directory, recursive=True)
@@ -167,7 +168,7 @@ def _renamed(filesystem: pafs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
 
 
 def bucket_is_missing(filesystem: pafs.FileSystem, path: str) -> bool:
-    """Whether a path cannot be there because its bucket is not; False where that cannot be told."""
+    """Whether the bucket of a path does not exist; False if that cannot be determined."""
     if filesystem.type_name not in _STORES:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Read a file from front to back; no failed, short or mixed read is taken for its content or its end."""
+"""Sequential reading of a file with read-ahead; a failed, short or inconsistent read is always an error."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pipeline.storage.explain import explain
 from pipeline.storage.location import Location
 
 _FIRST_BLOCK_BYTES = 1 << 18
-_LARGEST_BLOCK_BYTES = 1 << 22
+_MAX_BLOCK_BYTES = 1 << 22
 _BLOCKS_AHEAD = 2
 
 
-class Reading:
-    """An open file; from an object store it comes in large blocks, asked for before they are needed."""
+class FileReader:
+    """An open file; a file in an object store is prefetched in large blocks."""
 
     def __init__(self, file: Location) -> None:
-        """Open it; InputError as `Location.open_input`."""
+        """Open the file; raises InputError as `Location.open_input` does."""
         self._file = file
         self._stream = file.open_input()
         self._size = self._stream.size()
-        self._ahead = None if file.is_local else _Ahead(file, self._stream, self._size)
+        self._ahead = None if file.is_local else _Prefetcher(file, self._stream, self._size)
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> FileReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,100 +35,104 @@ class Reading:
         self._stream.close()
 
     def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`; none at the end.
+        """The next bytes, at most `size`; empty at the end of the file.
 
         Raises:
-            InputError: they cannot be read, or the file has been changed since it was opened.
+            InputError: the bytes cannot be read, or the file changed after it was opened.
         """
-        at = self.tell()
+        position = self.tell()
         try:
             data = self._stream.read(size) if self._ahead is None else self._ahead.read(size)
         except OSError as error:
-            raise InputError(f"{self._file.uri}: reading failed near byte {at}: {explain(error)}") from None
-        if not data and size and at < self._size:
+            reason = explain(error)
+            raise InputError(f"{self._file.uri}: reading failed near byte {position}: {reason}") from None
+        if not data and size and position < self._size:
             raise _changed(self._file)
         return bytes(data)
 
     def seek(self, position: int) -> None:
-        """Go to a byte; what was read ahead for another place is lost."""
+        """Set the position in bytes; blocks prefetched for another position are discarded."""
         if self._ahead is None:
             self._stream.seek(position)
         elif not self._ahead.seek(position):
             self._ahead.close()
-            self._ahead = _Ahead(self._file, self._stream, self._size, position)
+            self._ahead = _Prefetcher(self._file, self._stream, self._size, position)
 
     def tell(self) -> int:
-        """The byte that is read next."""
+        """Position of the next byte."""
         return int((self._ahead or self._stream).tell())
 
 
-class _Ahead:
-    """Blocks of an object, of growing size: a start is cheap to read, and a whole file takes few requests."""
+class _Prefetcher:
+    """Blocks of an object, read ahead by threads.
+
+    Block sizes grow: reading only the start of a file is cheap, and a whole file takes few requests.
+    """
 
     def __init__(self, file: Location, stream: pa.NativeFile, size: int, start: int = 0) -> None:
         self._file, self._stream, self._size = file, stream, size
-        self._version = version_of(file, stream)
+        self._version = file_version(file, stream)
         self._pool = ThreadPoolExecutor(_BLOCKS_AHEAD)
-        self._waiting: deque[Future[bytes]] = deque()
-        self._asked, self._block_bytes = start, _FIRST_BLOCK_BYTES
+        self._pending: deque[Future[bytes]] = deque()
+        self._next_start, self._block_bytes = start, _FIRST_BLOCK_BYTES
         self._block, self._block_start, self._offset = memoryview(b""), start, 0
 
     def read(self, size: int) -> memoryview:
-        """The next bytes, at most `size` of them; none at the end.
+        """The next bytes, at most `size`; empty at the end of the object.
 
         Raises:
             OSError: the object cannot be read.
-            InputError: it has been changed since it was opened.
+            InputError: the object changed after it was opened.
         """
         if self._offset == len(self._block):
-            self._take_next()
+            self._next_block()
         piece = self._block[self._offset : self._offset + size]
         self._offset += len(piece)
         return piece
 
     def seek(self, position: int) -> bool:
-        """Go to a byte of the block at hand; False where it is in none."""
+        """Set the position if it is within the current block; returns whether it is."""
         if not 0 <= position - self._block_start <= len(self._block):
             return False
         self._offset = position - self._block_start
         return True
 
     def tell(self) -> int:
-        """The byte that is read next."""
+        """Position of the next byte."""
         return self._block_start + self._offset
 
     def close(self) -> None:
-        """Ask for no more blocks."""
+        """Cancel pending requests and stop the threads."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _take_next(self) -> None:
-        # Who reads only the start of a file shall not pay for more.
-        self._ask(_BLOCKS_AHEAD if self._asked else 1)
-        if self._waiting:
+    def _next_block(self) -> None:
+        # Only one block first: many callers read only the start of a file.
+        self._request(_BLOCKS_AHEAD if self._next_start else 1)
+        if self._pending:
             self._block_start, self._offset = self._block_start + len(self._block), 0
-            self._block = memoryview(self._waiting.popleft().result())
+            self._block = memoryview(self._pending.popleft().result())
 
-    def _ask(self, blocks: int) -> None:
-        while len(self._waiting) < blocks and self._asked < self._size:
-            size = min(self._block_bytes, self._size - self._asked)
-            self._waiting.append(self._pool.submit(self._load, self._asked, size))
-            self._asked += size
-            self._block_bytes = min(2 * self._block_bytes, _LARGEST_BLOCK_BYTES)
+    def _request(self, max_pending: int) -> None:
+        while len(self._pending) < max_pending and self._next_start < self._size:
+            size = min(self._block_bytes, self._size - self._next_start)
+            self._pending.append(self._pool.submit(self._load, self._next_start, size))
+            self._next_start += size
+            self._block_bytes = min(2 * self._block_bytes, _MAX_BLOCK_BYTES)
 
     def _load(self, start: int, size: int) -> bytes:
         data = bytes(self._stream.read_at(size, start))
-        # Where an object has become shorter, Arrow fills what is missing with whatever was in memory.
+        # If an object has become shorter, Arrow returns uninitialized memory for the missing bytes.
         with self._file.open_input() as stream:
-            if len(data) != size or version_of(self._file, stream) != self._version:
+            if len(data) != size or file_version(self._file, stream) != self._version:
                 raise _changed(self._file)
         return data
 
 
-def version_of(file: Location, stream: pa.NativeFile) -> tuple[int, str]:
-    """Size of an open file, and what changes with its content: its ETag, else the time of its last change."""
-    about = {str(name).lower(): value for name, value in (stream.metadata() or {}).items()}
-    return stream.size(), str(about.get("etag") or file.info().mtime_ns)
+def file_version(file: Location, stream: pa.NativeFile) -> tuple[int, str]:
+    """Size in bytes of an open file, and its ETag, or its modification time if it has none."""
+    metadata = {str(name).lower(): value for name, value in (stream.metadata() or {}).items()}
+    return stream.size(), str(metadata.get("etag") or file.info().mtime_ns)
 
 
 def _changed(file: Location) -> InputError:
-    return InputError(f"{file.uri}: was changed while it was read; give the command again")
+    return InputError(f"{file.uri}: changed while it was being read; rerun the command")

@@ -37,7 +37,7 @@ def test_missing_input(tmp_path: Path) -> None:
 def test_empty_directory(run_job: RunJob, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "empty")
-    assert "this directory holds no dump" in line
+    assert "no dump in this directory" in line
 
 
 def test_pattern_without_a_match(run_job: RunJob, tmp_path: Path) -> None:

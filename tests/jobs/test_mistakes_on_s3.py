@@ -42,9 +42,7 @@ def limits() -> Iterator[None]:
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("text", ["dumps/a.json.gz", "dumps", "dumps/*.gz", ""])
 def test_a_bucket_that_is_not_there(bucket: str, text: str) -> None:
-    with pytest.raises(
-        InputError, match=f"^s3://no-such-bucket/?{re.escape(text)}: there is no such bucket$"
-    ):
+    with pytest.raises(InputError, match=f"^s3://no-such-bucket/?{re.escape(text)}: no such bucket$"):
         expand_inputs([f"s3://no-such-bucket/{text}"])
 
 
@@ -52,13 +50,10 @@ def test_an_output_in_a_bucket_that_is_not_there(
     run_job: RunJob, store: Store, bucket: str, dump: Path
 ) -> None:
     out = "s3://no-such-bucket/out"
-    assert (
-        refused_line(run_job, store.env, "prepare", dump, "--output", out)
-        == f"{out}: there is no such bucket"
-    )
-    with pytest.raises(OutputError, match=r"/a: cannot be written: there is no such bucket$"):
+    assert refused_line(run_job, store.env, "prepare", dump, "--output", out) == f"{out}: no such bucket"
+    with pytest.raises(OutputError, match=r"/a: cannot be written: no such bucket$"):
         locate(f"{out}/a").write_bytes(b"x")
-    with pytest.raises(OutputError, match="/out: cannot be written to: there is no such bucket"):
+    with pytest.raises(OutputError, match="/out: cannot be written to: no such bucket"):
         check_writable(locate(out))
 
 
@@ -68,7 +63,7 @@ def test_what_an_earlier_stage_left_is_not_there(
 ) -> None:
     option = {"train": "--data", "evaluate": "--scores"}[job]
     for uri, said in (
-        ("s3://no-such-bucket/x", "there is no such bucket"),
+        ("s3://no-such-bucket/x", "no such bucket"),
         (f"s3://{bucket}/x", "no such directory"),
     ):
         assert (
@@ -81,7 +76,7 @@ def test_a_model_in_a_bucket_that_is_not_there(
     run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
 ) -> None:
     arguments = (dump, "--model", "s3://no-such-bucket/model", "--output", tmp_path / "out")
-    assert "there is no such bucket" in refused_line(run_job, store.env, "score", *arguments)
+    assert "no such bucket" in refused_line(run_job, store.env, "score", *arguments)
 
 
 def lookups(location: Location) -> list[Any]:
@@ -104,17 +99,13 @@ def refused(uri: str, words: str) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
 def test_a_server_that_cannot_be_reached(bucket: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    refused(
-        f"s3://{bucket}/dumps", r"the store cannot be reached \(.*\); see the network, and AWS_ENDPOINT_URL"
-    )
+    refused(f"s3://{bucket}/dumps", r"cannot reach the store \(.*\); check the network, and AWS_ENDPOINT_URL")
 
 
 def test_a_server_that_cannot_be_reached_ends_a_job(run_job: RunJob, tmp_path: Path) -> None:
     env = environment("http://127.0.0.1:9")
     line = refused_line(run_job, env, "prepare", "s3://bucket/dumps", "--output", tmp_path / "out")
-    assert re.match(
-        r"s3://bucket/dumps: cannot be looked up: the store cannot be reached \(.*127.0.0.1:9\)", line
-    )
+    assert re.match(r"s3://bucket/dumps: cannot be looked up: cannot reach the store \(.*127.0.0.1:9\)", line)
 
 
 @pytest.mark.usefixtures("limits")
@@ -122,7 +113,7 @@ def test_a_server_that_does_not_answer(store: Store, bucket: str, monkeypatch: p
     with faulty(store.url) as (url, proxy):
         proxy.rule = lambda method, path, headers: Fault(hang_s=60)
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        with pytest.raises(InputError, match="the store cannot be reached"):
+        with pytest.raises(InputError, match="cannot reach the store"):
             expand_inputs([f"s3://{bucket}/dumps"])
 
 
@@ -148,12 +139,12 @@ WRONG_REGION = s3_error(
 
 
 ANSWERS = {
-    "denied": (DENIED, "access denied: the credentials are missing or wrong, or do not allow this"),
-    "unknown key": (UNKNOWN_KEY, "the store does not know these credentials; see AWS_ACCESS_KEY_ID"),
-    "wrong secret": (WRONG_SECRET, "the store does not know these credentials; see AWS_ACCESS_KEY_ID"),
+    "denied": (DENIED, "access denied: the credentials are missing, wrong, or lack permission"),
+    "unknown key": (UNKNOWN_KEY, "the store rejected the credentials; check AWS_ACCESS_KEY_ID"),
+    "wrong secret": (WRONG_SECRET, "the store rejected the credentials; check AWS_ACCESS_KEY_ID"),
     "expired": (EXPIRED, "the credentials have expired, or this machine's clock is wrong"),
-    "elsewhere": (ELSEWHERE, "the bucket is in another region; name that with .region=REGION"),
-    "wrong region": (WRONG_REGION, "the bucket is in another region; name that with .region=REGION"),
+    "elsewhere": (ELSEWHERE, "the bucket is in another region; append .region=REGION"),
+    "wrong region": (WRONG_REGION, "the bucket is in another region; append .region=REGION"),
 }
 
 
@@ -225,7 +216,7 @@ def test_wrong_credentials(guarded: Guarded, bucket: str, monkeypatch: pytest.Mo
     assert [f.name for f in expand_inputs([f"s3://{bucket}/dumps"])] == ["a.json"]
     for name, value in (("AWS_ACCESS_KEY_ID", "AKIANOBODY"), ("AWS_SECRET_ACCESS_KEY", "wrong")):
         be(monkeypatch, guarded.admin | {name: value})
-        refused(f"s3://{bucket}/dumps", "the store does not know these credentials; see AWS_ACCESS_KEY_ID")
+        refused(f"s3://{bucket}/dumps", "the store rejected the credentials; check AWS_ACCESS_KEY_ID")
 
 
 def test_no_leave_to_write(
@@ -249,9 +240,9 @@ def test_no_leave_to_write(
 
 @pytest.mark.usefixtures("limits")
 def test_another_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objectstore, "_GS_LOOKUP_S", 2)
+    monkeypatch.setattr(objectstore, "_GS_LOOKUP_RETRY_S", 2)
     uri = "gs://anonymous@bucket/dumps?scheme=http&endpoint_override=127.0.0.1:9"
-    with pytest.raises(InputError, match=r"the store cannot be reached \(Could not connect to server\)"):
+    with pytest.raises(InputError, match=r"cannot reach the store \(Could not connect to server\)"):
         expand_inputs([uri])
 
 

@@ -66,5 +66,5 @@ class FullDiskWork(ChunkWork):
                 return write(path, data, durable)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        with mock.patch.multiple(location, _write_once=fail, _PAUSES_S=(0.05, 0.1, 0.2)):
+        with mock.patch.multiple(location, _write_once=fail, _RETRY_DELAYS_S=(0.05, 0.1, 0.2)):
             return super().write_chunk(table)

@@ -1,4 +1,4 @@
-"""Local copies of directories: shared by processes, and never of an older content."""
+"""Local copies of directories: shared by processes, never stale."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES = {"config.json": b"{}", "model.safetensors": b"w" * 100_000, "sub/tokeniz
 
 
 @pytest.fixture(autouse=True)
-def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def private_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
 
@@ -44,7 +44,7 @@ def copies(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("query", ["", "?region=us-east-1"])
-def test_a_copy_has_the_same_files_and_is_made_once(model: str, tmp_path: Path, query: str) -> None:
+def test_directory_is_downloaded_once(model: str, tmp_path: Path, query: str) -> None:
     copy = local_copy(locate(model + query))
     assert content(copy) == FILES
     before = {p: p.stat().st_mtime_ns for p in copy.rglob("*")}
@@ -54,11 +54,9 @@ def test_a_copy_has_the_same_files_and_is_made_once(model: str, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_directory_that_was_written_anew_is_copied_anew(
-    store: Store, bucket: str, model: str, name: str
-) -> None:
+def test_changed_directory_is_downloaded_again(store: Store, bucket: str, model: str, name: str) -> None:
     first = local_copy(locate(model))
-    # Of the same size, and within the second that is all that the store's times tell.
+    # Same size, and within one second, the resolution of the store's modification times.
     changed = FILES[name][::-1][:-1] + b"!"
     store.put(bucket, f"model/{name}", changed)
     second = local_copy(locate(model))
@@ -68,7 +66,7 @@ def test_a_directory_that_was_written_anew_is_copied_anew(
     assert content(local_copy(locate(model))) == FILES
 
 
-def test_a_file_that_is_gone_or_new_makes_another_copy(store: Store, bucket: str, model: str) -> None:
+def test_added_or_removed_file_causes_a_new_download(store: Store, bucket: str, model: str) -> None:
     local_copy(locate(model))
     store.put(bucket, "model/extra.json", b"e")
     assert content(local_copy(locate(model))) == FILES | {"extra.json": b"e"}
@@ -82,38 +80,38 @@ def copy_in_process(uri: str) -> tuple[str, dict[str, bytes]]:
     return str(copy), content(copy)
 
 
-def test_processes_that_copy_at_once_share_one_copy(model: str, tmp_path: Path) -> None:
+def test_concurrent_processes_share_one_copy(model: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(4, mp_context=context) as pool:
-        found = list(pool.map(copy_in_process, [model] * 8))
-    assert all(files == FILES for _, files in found)
-    assert len({path for path, _ in found}) == 1
+        results = list(pool.map(copy_in_process, [model] * 8))
+    assert all(files == FILES for _, files in results)
+    assert len({path for path, _ in results}) == 1
     assert len(copies(tmp_path)) == 1
 
 
-def test_two_that_download_at_once(
+def test_two_simultaneous_downloads(
     store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both begin before either ends: the second finds the place taken."""
-    meet = threading.Barrier(2, timeout=20)
+    """Both start before either ends: the second finds the target already present."""
+    barrier = threading.Barrier(2, timeout=20)
     with faulty(store.url) as (url, proxy):
 
         def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
             if method == "GET" and path.endswith("/model.safetensors"):
-                meet.wait()
+                barrier.wait()
             return None
 
         proxy.rule = rule
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         objectstore.connect.cache_clear()
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(copy_in_process, [model] * 2))
-    assert found[0] == found[1]
-    assert found[0][1] == FILES
-    assert [str(p) for p in copies(tmp_path)] == [found[0][0]]
+            results = list(pool.map(copy_in_process, [model] * 2))
+    assert results[0] == results[1]
+    assert results[0][1] == FILES
+    assert [str(p) for p in copies(tmp_path)] == [results[0][0]]
 
 
-def test_a_download_that_fails_is_no_copy(
+def test_failed_download_leaves_no_copy(
     store: Store, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with faulty(store.url) as (url, proxy):
@@ -121,8 +119,8 @@ def test_a_download_that_fails_is_no_copy(
         objectstore.connect.cache_clear()
 
         def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
-            bad = method == "GET" and path.endswith("/tokenizer.json")
-            return s3_error(403, "AccessDenied") if bad else None
+            denied = method == "GET" and path.endswith("/tokenizer.json")
+            return s3_error(403, "AccessDenied") if denied else None
 
         proxy.rule = rule
         with pytest.raises(InputError, match=r"tokenizer\.json: cannot be read: access denied"):
@@ -132,7 +130,7 @@ def test_a_download_that_fails_is_no_copy(
         assert content(local_copy(locate(model))) == FILES
 
 
-def test_a_copy_that_lost_files_is_not_used(model: str) -> None:
+def test_incomplete_copy_is_not_used(model: str) -> None:
     copy = local_copy(locate(model))
     (copy / "config.json").unlink()
     assert content(local_copy(locate(model))) == FILES
@@ -141,15 +139,15 @@ def test_a_copy_that_lost_files_is_not_used(model: str) -> None:
     assert content(copy) == FILES
 
 
-def test_an_empty_directory_is_no_model(bucket: str) -> None:
+def test_empty_directory_is_refused(bucket: str) -> None:
     with pytest.raises(InputError, match="/none: no such directory, or it is empty"):
         local_copy(locate(f"s3://{bucket}/none"))
 
 
-def test_nobody_else_can_leave_a_model_there(model: str, tmp_path: Path) -> None:
+def test_cache_directory_is_private(model: str) -> None:
     folder = local_copy(locate(model)).parent
     assert folder.stat().st_mode & 0o777 == 0o700
     if os.getuid() == 0:
         os.chown(folder, 12345, 12345)
-        with pytest.raises(InputError, match="belongs to another user"):
+        with pytest.raises(InputError, match="owned by another user"):
             local_copy(locate(model))

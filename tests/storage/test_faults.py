@@ -1,4 +1,4 @@
-"""What fails in the middle: a read is never taken for the end of a file, an upload leaves nothing behind."""
+"""Faults in mid-file: a failed read is never mistaken for the end, a failed upload leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def proxy(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy that this process takes for the store; its patience is short."""
+    """A proxy between this process and the store; the clients retry less than usual."""
     monkeypatch.setattr(objectstore, "_WORK_ATTEMPTS", 2)
     monkeypatch.setattr(objectstore, "_LOOKUP_ATTEMPTS", 1)
     with faulty(store.url) as (url, proxy):
@@ -34,15 +34,15 @@ def proxy(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 FAULTS = {
-    "an error": s3_error(500, "InternalError"),
-    "no leave": s3_error(403, "AccessDenied"),
-    "no answer": Fault(),
+    "error": s3_error(500, "InternalError"),
+    "denied": s3_error(403, "AccessDenied"),
+    "no response": Fault(),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_a_small_upload_that_fails(
+def test_failed_small_upload_keeps_the_old_file(
     store: Store, bucket: str, proxy: Proxy, fault: Fault, before: bytes | None
 ) -> None:
     if before:
@@ -61,7 +61,7 @@ def in_part(number: int, fault: Fault) -> Callable[[str, str, dict[str, str]], F
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("part", [1, 3])
-def test_a_large_upload_that_fails_in_one_of_its_parts(
+def test_failed_multipart_upload_keeps_the_old_file(
     store: Store, bucket: str, proxy: Proxy, fault: Fault, part: int
 ) -> None:
     store.put(bucket, "d/a", b"old")
@@ -73,7 +73,7 @@ def test_a_large_upload_that_fails_in_one_of_its_parts(
     assert store.get(bucket, "d/a") == b"old"
 
 
-def test_a_large_upload_that_does_not_fail(store: Store, bucket: str, proxy: Proxy) -> None:
+def test_multipart_upload(store: Store, bucket: str, proxy: Proxy) -> None:
     data = os.urandom(25 * MIB)
     locate(f"s3://{bucket}/d/a").write_bytes(data)
     assert store.get(bucket, "d/a") == data
@@ -85,7 +85,7 @@ def test_a_small_upload_is_one_request(bucket: str, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3, 25 * MIB])
-def test_an_upload_that_is_broken_off_by_its_writer(store: Store, bucket: str, size: int) -> None:
+def test_upload_is_aborted_if_the_writer_raises(store: Store, bucket: str, size: int) -> None:
     file = locate(f"s3://{bucket}/d/a")
 
     def write() -> None:
@@ -99,7 +99,7 @@ def test_an_upload_that_is_broken_off_by_its_writer(store: Store, bucket: str, s
 
 
 @pytest.mark.parametrize("size", [3, 25 * MIB])
-def test_the_end_of_the_process_does_not_complete_it(store: Store, bucket: str, size: int) -> None:
+def test_process_exit_does_not_complete_an_aborted_upload(store: Store, bucket: str, size: int) -> None:
     code = (
         "import sys\n"
         "from pipeline.storage.location import locate\n"
@@ -123,12 +123,12 @@ CODECS = {"plain": bytes, "gzip": gzip.compress, "bz2": bz2.compress, "zstd": zs
 
 
 def lines(count: int = 26_000) -> bytes:
-    """Lines of 121 bytes that cannot be packed to less than half."""
+    """Lines of 121 random bytes, which compress to half their size at best."""
     return b"".join(os.urandom(60).hex().encode() + b"\n" for _ in range(count))
 
 
 def after(position: int, fault: Fault) -> Callable[[str, str, dict[str, str]], Fault | None]:
-    """A fault in whatever is read from some byte on."""
+    """A fault in every read beyond a position."""
 
     def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
         last = headers.get("range", "0").rpartition("-")[2]
@@ -142,7 +142,7 @@ def read(file: Location) -> list[bytes]:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_file_is_read_to_its_end(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
+def test_whole_file_is_read(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
     text = lines()
     store.put(bucket, "a", CODECS[codec](text))
     chunks = list(read_chunks(locate(f"s3://{bucket}/a"), 0, Cutting(100_000)))
@@ -151,28 +151,23 @@ def test_a_file_is_read_to_its_end(store: Store, bucket: str, proxy: Proxy, code
     assert chunks[-1].broken is None
 
 
-READ_FAULTS = {
-    "an error": s3_error(500, "InternalError"),
-    "no leave": s3_error(403, "AccessDenied"),
-    "no answer": Fault(),
-    "half an answer": Fault(cut_after=1000),
-}
+READ_FAULTS = FAULTS | {"partial response": Fault(cut_after=1000)}
 
 
 @pytest.mark.parametrize("fault", READ_FAULTS.values(), ids=READ_FAULTS)
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_read_that_fails_in_mid_file(
+def test_failed_read_in_mid_file_raises(
     store: Store, bucket: str, proxy: Proxy, codec: str, fault: Fault
 ) -> None:
     data = CODECS[codec](lines())
     store.put(bucket, "a", data)
     proxy.rule = after(len(data) // 2, fault)
-    with pytest.raises(InputError, match=rf"s3://{bucket}/a: (reading failed near byte \d+: |was changed)"):
+    with pytest.raises(InputError, match=rf"s3://{bucket}/a: (reading failed near byte \d+: |changed)"):
         read(locate(f"s3://{bucket}/a"))
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_read_that_fails_once_is_tried_again(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
+def test_failed_read_is_retried(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
     text = lines()
     store.put(bucket, "a", CODECS[codec](text))
     failed: list[str] = []
@@ -190,21 +185,21 @@ def test_a_read_that_fails_once_is_tried_again(store: Store, bucket: str, proxy:
 
 @pytest.mark.parametrize("shorter", [True, False])
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_file_that_is_replaced(store: Store, bucket: str, codec: str, shorter: bool) -> None:
+def test_replaced_file_is_detected(store: Store, bucket: str, codec: str, shorter: bool) -> None:
     data = CODECS[codec](lines(100_000))
     store.put(bucket, "a", data)
     chunks = read_chunks(locate(f"s3://{bucket}/a"), 0, Cutting(100_000))
     next(chunks)
     store.put(bucket, "a", data[: len(data) // 2] if shorter else data[::-1])
-    with pytest.raises(InputError, match=f"s3://{bucket}/a: was changed while it was read"):
+    with pytest.raises(InputError, match=f"s3://{bucket}/a: changed while it was being read"):
         list(chunks)
 
 
-def test_a_local_file_that_becomes_shorter(tmp_path: Path) -> None:
+def test_truncated_local_file_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_bytes(lines())
     chunks = read_chunks(locate(file), 0, Cutting(100_000))
     next(chunks)
     os.truncate(file, 1_500_000)
-    with pytest.raises(InputError, match="was changed while it was read"):
+    with pytest.raises(InputError, match="changed while it was being read"):
         list(chunks)

@@ -1,4 +1,4 @@
-"""Finding inputs and writing in one piece, on local paths and on a filesystem that is not local."""
+"""Input expansion and atomic writes, on local paths and on object stores."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def below_a_file(folder: Path) -> Path:
     return folder / "file" / "out"
 
 
-def elsewhere(folder: Path) -> Location:
-    """A location that is not local, as an object store's: same files, shown as mem://."""
+def non_local(folder: Path) -> Location:
+    """A location that counts as non-local: the files of a folder under a mem:// URI."""
     filesystem = pafs.SubTreeFileSystem(str(folder), pafs.LocalFileSystem())
     return Location(filesystem, "bucket", "mem://bucket")
 
 
-def test_a_file_a_directory_and_a_pattern(tmp_path: Path) -> None:
+def test_a_file_a_directory_and_a_glob(tmp_path: Path) -> None:
     files(tmp_path, "b.json.gz", "a.jsonl", "deep/er/c.json.zst", "x.json")
     assert names(tmp_path, "x.json") == ["x.json"]
     assert names(tmp_path, "") == ["a.jsonl", "b.json.gz", "deep/er/c.json.zst", "x.json"]
     assert names(tmp_path, "*.json*") == ["a.jsonl", "b.json.gz", "x.json"]
 
 
-def test_inputs_keep_their_order_and_come_once(tmp_path: Path) -> None:
+def test_inputs_keep_their_order_without_duplicates(tmp_path: Path) -> None:
     files(tmp_path, "a.json", "b.json", "d/c.json")
     assert names(tmp_path, "d", "b.json", "*.json", "b.json", "./d/../d/c.json") == [
         "d/c.json",
@@ -59,9 +59,9 @@ def test_inputs_keep_their_order_and_come_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_directory_means_its_dumps(tmp_path: Path) -> None:
+def test_directory_expands_to_its_dumps(tmp_path: Path) -> None:
     dumps = ("a.json", "b.jsonl", "c.ndjson", "d.csv", "e.tsv", "f.parquet", "g.json.gz", "h.JSON.GZ")
-    others = (
+    not_dumps = (
         "README.md",
         "manifest.json.bak",
         "a.json.tmp",
@@ -70,16 +70,16 @@ def test_a_directory_means_its_dumps(tmp_path: Path) -> None:
         ".git/a.json",
         "x",
     )
-    files(tmp_path, *dumps, *others)
+    files(tmp_path, *dumps, *not_dumps)
     assert sorted(names(tmp_path, "")) == sorted(dumps)
 
 
-def test_a_hidden_or_odd_file_is_read_if_it_is_named(tmp_path: Path) -> None:
+def test_hidden_or_unknown_file_is_read_if_named(tmp_path: Path) -> None:
     files(tmp_path, ".hidden.json", "reviews.txt")
     assert names(tmp_path, ".hidden.json", "reviews.txt") == [".hidden.json", "reviews.txt"]
 
 
-def test_a_directory_below_a_hidden_one_is_no_obstacle(tmp_path: Path) -> None:
+def test_directory_below_a_hidden_one_is_expanded(tmp_path: Path) -> None:
     files(tmp_path, ".cache/dump/a.json")
     assert names(tmp_path, ".cache/dump") == [".cache/dump/a.json"]
     assert names(tmp_path, ".cache/dump/*.json") == [".cache/dump/a.json"]
@@ -100,29 +100,29 @@ def test_a_directory_below_a_hidden_one_is_no_obstacle(tmp_path: Path) -> None:
         (".*.json", [".h.json"]),
     ],
 )
-def test_patterns_mean_what_a_shell_means_by_them(tmp_path: Path, pattern: str, found: list[str]) -> None:
+def test_globs_follow_shell_rules(tmp_path: Path, pattern: str, found: list[str]) -> None:
     files(tmp_path, "a.json", "b.json", ".h.json", "d/a.json", "d/e/a.json", "d/.h/a.json", "dx/a.json")
     assert sorted(names(tmp_path, pattern)) == found
 
 
-def test_a_name_with_a_bracket_in_it_is_a_name(tmp_path: Path) -> None:
+def test_existing_file_name_with_brackets_is_not_a_glob(tmp_path: Path) -> None:
     files(tmp_path, "a[1].json", "a1.json")
     assert names(tmp_path, "a[1].json") == ["a[1].json"]
 
 
-def test_what_is_found_in_an_output_is_left_out(tmp_path: Path) -> None:
+def test_files_in_an_output_are_excluded(tmp_path: Path) -> None:
     files(tmp_path, "a.json", "out/b.json", "out/deep/c.json", "out2/d.json")
     (tmp_path / "link").symlink_to(tmp_path / "out")
     outputs = [locate(tmp_path / "link"), locate(tmp_path / "none")]
     for text in ("", "**/*.json"):
         found = [f.uri for f in expand_inputs([f"{tmp_path}/{text}"], outputs)]
         assert found == [f"{tmp_path}/a.json", f"{tmp_path}/out2/d.json"]
-    # What is named is read, or refused by the stage.
+    # Inputs inside an output still expand; the stage refuses them.
     for text in ("out", "out/*.json", "out/b.json"):
         assert f"{tmp_path}/out/b.json" in [f.uri for f in expand_inputs([f"{tmp_path}/{text}"], outputs)]
     (tmp_path / "a.json").unlink()
     (tmp_path / "out2" / "d.json").unlink()
-    with pytest.raises(InputError, match=r"this directory holds no dump .*, other than those of --output$"):
+    with pytest.raises(InputError, match=r"no dump in this directory .*, except inside --output$"):
         expand_inputs([str(tmp_path)], outputs)
 
 
@@ -131,12 +131,12 @@ def test_what_is_found_in_an_output_is_left_out(tmp_path: Path) -> None:
     [
         ("no.json", "no such file or directory"),
         ("*.csv", "no file matches this pattern"),
-        ("empty", "this directory holds no dump"),
+        ("empty", "no dump in this directory"),
         ("a.json/x.json", "no such file or directory"),
         ("a.json/*.json", "cannot be listed: "),
     ],
 )
-def test_what_is_not_there_is_named(tmp_path: Path, text: str, words: str) -> None:
+def test_missing_input_is_refused(tmp_path: Path, text: str, words: str) -> None:
     files(tmp_path, "a.json")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=words) as raised:
@@ -144,7 +144,7 @@ def test_what_is_not_there_is_named(tmp_path: Path, text: str, words: str) -> No
     assert str(tmp_path) in str(raised.value)
 
 
-def test_a_name_that_is_no_utf8_is_in_nobody_s_way_and_is_refused_where_it_is_meant(tmp_path: Path) -> None:
+def test_non_utf8_name_is_refused_only_if_it_matches(tmp_path: Path) -> None:
     note, folder = os.fsdecode(b"caf\xe9.txt"), os.fsdecode(b"d\xe9")
     files(tmp_path, "a.json")
     (tmp_path / folder).mkdir()
@@ -152,22 +152,22 @@ def test_a_name_that_is_no_utf8_is_in_nobody_s_way_and_is_refused_where_it_is_me
         odd.write_text("x")
     assert names(tmp_path, "") == names(tmp_path, "*.json") == names(tmp_path, "**/a.json") == ["a.json"]
     assert len(locate(tmp_path).list_files()) == 3
-    for meant in ("caf*", note, "*/notes.txt", f"{folder}/*"):
-        with pytest.raises(InputError, match=r"\?\S*: this name is no UTF-8; give the file another$"):
-            names(tmp_path, meant)
+    for matching in ("caf*", note, "*/notes.txt", f"{folder}/*"):
+        with pytest.raises(InputError, match=r"\?\S*: the file name is not valid UTF-8; rename the file$"):
+            names(tmp_path, matching)
     (tmp_path / folder / "a.json").write_text("x")
-    with pytest.raises(InputError, match=r"d\?/a.json: this name is no UTF-8"):
+    with pytest.raises(InputError, match=r"d\?/a.json: the file name is not valid UTF-8"):
         names(tmp_path, "")
     with pytest.raises(InputError, match="cannot be read"):
         locate(tmp_path / note).read_bytes()
 
 
-def test_an_unknown_scheme_is_refused() -> None:
-    with pytest.raises(InputError, match="ftp://host/a: not a location that can be opened"):
+def test_unknown_scheme_is_refused() -> None:
+    with pytest.raises(InputError, match="ftp://host/a: cannot be opened"):
         locate("ftp://host/a")
 
 
-def test_locations_of_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     here = locate("a/../b/")
     assert (here.path, here.uri, here.is_local, here.name) == (f"{tmp_path}/b", f"{tmp_path}/b", True, "b")
@@ -179,21 +179,21 @@ def test_locations_of_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert locate("~/b") == here
 
 
-def test_listing_leaves_out_unfinished_files(tmp_path: Path) -> None:
+def test_listing_omits_temporary_files(tmp_path: Path) -> None:
     files(tmp_path, "b/c.json", "a.json", f"b/{TEMPORARY_MARK}123-c.json")
     assert [f.path for f in locate(tmp_path).list_files()] == [f"{tmp_path}/a.json", f"{tmp_path}/b/c.json"]
     assert [f.name for f in locate(tmp_path).list_files(recursive=False)] == ["a.json"]
     assert locate(tmp_path / "none").list_files() == []
 
 
-def test_reading_what_is_missing_or_a_directory(tmp_path: Path) -> None:
+def test_reading_a_missing_file_or_a_directory(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="/none: cannot be read"):
         locate(tmp_path / "none").read_bytes()
     with pytest.raises(InputError, match="cannot be read"):
         locate(tmp_path).read_bytes()
 
 
-@pytest.mark.parametrize("make", [locate, elsewhere])
+@pytest.mark.parametrize("make", [locate, non_local])
 def test_write_read_list_delete(tmp_path: Path, make: Any) -> None:
     (tmp_path / "bucket" / "d").mkdir(parents=True)
     root = make(tmp_path / "bucket") if make is locate else make(tmp_path)
@@ -207,12 +207,12 @@ def test_write_read_list_delete(tmp_path: Path, make: Any) -> None:
     root.child("d").delete_tree()
     root.child("b").delete_tree()
     assert not root.child("d").exists()
-    # A file is no tree.
+    # delete_tree ignores files.
     assert root.child("b").exists()
 
 
 class FailingFile:
-    """A file on a disk that is full after three bytes."""
+    """A file on a disk that has room for three bytes."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -230,7 +230,7 @@ class FailingFile:
 
 
 @pytest.mark.parametrize("before", [None, b"old content"])
-def test_a_failed_write_leaves_the_old_content_and_nothing_else(
+def test_failed_write_keeps_the_old_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
 ) -> None:
     file = locate(tmp_path / "a")
@@ -247,33 +247,34 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(
 
 
 @pytest.mark.parametrize(("failures", "written"), [(1, True), (7, True), (8, False)])
-def test_a_patient_write_tries_again_for_a_minute(
+def test_write_with_retry_retries_for_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, written: bool
 ) -> None:
-    plain, opened, pauses = Path.open, [0], list[float]()
+    open_file, opened, delays = Path.open, [0], list[float]()
 
-    def full_for_a_while(self: Path, *arguments: Any, **options: Any) -> Any:
+    def temporarily_full(self: Path, *arguments: Any, **options: Any) -> Any:
         opened[0] += 1
-        file = plain(self, *arguments, **options)
+        file = open_file(self, *arguments, **options)
         return FailingFile(file) if opened[0] <= failures else file
 
     file = locate(tmp_path / "a")
     with monkeypatch.context() as patch:
-        patch.setattr(time, "sleep", pauses.append)
-        patch.setattr(Path, "open", full_for_a_while)
+        patch.setattr(time, "sleep", delays.append)
+        patch.setattr(Path, "open", temporarily_full)
         if written:
-            file.write_bytes(b"content", patient=True)
+            file.write_bytes(b"content", retry=True)
         else:
             with pytest.raises(OutputError, match=r"/a: cannot be written: No space left on device$"):
-                file.write_bytes(b"content", patient=True)
+                file.write_bytes(b"content", retry=True)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([b"content"] if written else [])
-    # Twice as long each time, give or take a half, and never the same twice.
-    assert len(pauses) == min(failures, 7)
-    assert all(0.5 <= p / usual <= 1.5 for p, usual in zip(pauses, location._PAUSES_S, strict=False))
-    assert len({p / usual for p, usual in zip(pauses, location._PAUSES_S, strict=False)}) == len(pauses)
+    # Exponential backoff with a jitter of 50%.
+    assert len(delays) == min(failures, 7)
+    jitters = [delay / base for delay, base in zip(delays, location._RETRY_DELAYS_S, strict=False)]
+    assert all(0.5 <= jitter <= 1.5 for jitter in jitters)
+    assert len(set(jitters)) == len(jitters)
 
 
-def test_a_write_that_is_interrupted_before_the_rename_leaves_the_old_content(
+def test_write_interrupted_before_the_rename_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a").write_bytes(b"old")
@@ -288,7 +289,7 @@ def test_a_write_that_is_interrupted_before_the_rename_leaves_the_old_content(
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
-def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+def test_unwritable_directory_is_refused(tmp_path: Path) -> None:
     out = below_a_file(tmp_path)
     with pytest.raises(OutputError, match=f"{out}: cannot be written to: .*; choose another --output"):
         check_writable(locate(out))
@@ -296,7 +297,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
         locate(out).child("a").write_bytes(b"x")
 
 
-def test_a_writable_place_is_made_and_left_empty(tmp_path: Path) -> None:
+def test_check_writable_creates_an_empty_directory(tmp_path: Path) -> None:
     check_writable(locate(tmp_path / "new" / "deep"))
     assert list((tmp_path / "new" / "deep").iterdir()) == []
 
@@ -305,34 +306,35 @@ MIB = 1 << 20
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 5 * MIB])
-def test_a_fingerprint_depends_on_content_and_size(tmp_path: Path, size: int) -> None:
+def test_fingerprint_depends_on_content_and_size(tmp_path: Path, size: int) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"x" * size)
     first = fingerprint(locate(file))
     assert first == fingerprint(locate(file))
-    found = {first}
+    fingerprints = {first}
     file.write_bytes(b"x" * (size + 1))
-    found.add(fingerprint(locate(file)))
-    for place in {0, size // 2, size - 1} if size else set():
+    fingerprints.add(fingerprint(locate(file)))
+    positions = {0, size // 2, size - 1} if size else set()
+    for position in positions:
         content = bytearray(b"x" * size)
-        content[place] = ord("y")
+        content[position] = ord("y")
         file.write_bytes(content)
-        found.add(fingerprint(locate(file)))
-    assert len(found) == 2 + len({0, size // 2, size - 1} if size else set())
+        fingerprints.add(fingerprint(locate(file)))
+    assert len(fingerprints) == 2 + len(positions)
 
 
-def test_a_fingerprint_is_of_the_content_and_not_of_the_name(tmp_path: Path) -> None:
+def test_fingerprint_does_not_depend_on_the_name(tmp_path: Path) -> None:
     files(tmp_path, "a")
     (tmp_path / "b").write_text("a")
     assert fingerprint(locate(tmp_path / "a")) == fingerprint(locate(tmp_path / "b"))
 
 
-def test_a_tree_is_uploaded_and_copied_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploaded_tree_is_copied_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     files(tmp_path / "model", "config.json", "best/w.bin")
     (tmp_path / "bucket" / "best").mkdir(parents=True)
-    remote = elsewhere(tmp_path)
+    remote = non_local(tmp_path)
     remote.upload_tree(tmp_path / "model")
     for content in ("config.json", "changed"):
         remote.child("config.json").write_bytes(content.encode())

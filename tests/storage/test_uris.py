@@ -1,4 +1,4 @@
-"""URIs: names go before a query, names may hold any character, and secrets have no place in them."""
+"""URIs: names with any character, queries, options; secrets are refused."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ QUERY = "?region=eu-west-1&endpoint_override=http://127.0.0.1:9"
         ("abfs://container@account.example/d", ("abfs://container@account.example", "/d", "")),
     ],
 )
-def test_the_parts_of_a_uri(uri: str, parts: tuple[str, str, str]) -> None:
+def test_split_uri(uri: str, parts: tuple[str, str, str]) -> None:
     assert split_uri(uri) == parts
 
 
-def test_names_go_before_the_query(bucket: str) -> None:
+def test_child_names_precede_the_query(bucket: str) -> None:
     here = locate(f"s3://b/dir/{QUERY}")
     assert (here.path, here.uri, here.name, here.is_local) == ("b/dir", f"s3://b/dir{QUERY}", "dir", False)
     below = here.child("x/y.json")
@@ -46,13 +46,13 @@ def test_names_go_before_the_query(bucket: str) -> None:
     assert locate(f"s3://b{QUERY}").child("x").uri == f"s3://b/x{QUERY}"
 
 
-def test_a_bucket_is_in_itself(bucket: str) -> None:
+def test_bucket_is_its_own_parent(bucket: str) -> None:
     top = locate("s3://b")
     assert top.parent == top == top.child("x").parent
     assert top.child("x").uri == "s3://b/x"
 
 
-def test_the_options_of_a_uri_are_used(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_query_options_are_used(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     here = locate(f"s3://{bucket}/d?region=eu-west-3&endpoint_override={store.url}")
     assert here.filesystem.region == "eu-west-3"
@@ -62,7 +62,7 @@ def test_the_options_of_a_uri_are_used(store: Store, bucket: str, monkeypatch: p
     assert locate(f"s3://{bucket}/d?scheme=http&endpoint_override={host}").child("a").exists()
 
 
-def test_a_service_s_own_endpoint_goes_first(
+def test_s3_specific_endpoint_variable_takes_precedence(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", store.url)
@@ -73,13 +73,13 @@ def test_a_service_s_own_endpoint_goes_first(
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("s3://b/d?colour=red", "unknown option colour; there are region, scheme, endpoint_override"),
-        ("s3:///d", "it names no bucket"),
+        ("s3://b/d?colour=red", "unknown option colour; known options: region, scheme, endpoint_override"),
+        ("s3:///d", "the URI has no bucket"),
         ("s3://b/d//e", "two slashes in a row"),
-        ("s3a://b/d", "not a location that can be opened"),
+        ("s3a://b/d", "cannot be opened"),
     ],
 )
-def test_a_uri_that_cannot_be_used(bucket: str, uri: str, words: str) -> None:
+def test_invalid_uri_is_refused(bucket: str, uri: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as raised:
         locate(uri)
     assert uri in str(raised.value)
@@ -99,7 +99,7 @@ def test_a_uri_that_cannot_be_used(bucket: str, uri: str, words: str) -> None:
         "gs://b/d?credential=hunter2",
     ],
 )
-def test_a_secret_in_a_uri_is_refused_and_not_repeated(uri: str) -> None:
+def test_secret_in_a_uri_is_refused_and_not_shown(uri: str) -> None:
     with pytest.raises(InputError, match="in a URI would be written to manifests and logs") as raised:
         locate(uri)
     assert "hun" not in str(raised.value)
@@ -111,14 +111,14 @@ NAMES = ["a b.json", "a%20b.json", "a+b.json", "a#1.json", "ü 漢.json", "a=1/b
 
 
 @pytest.mark.parametrize("query", ["", "?region=us-east-1"])
-def test_names_of_any_characters_are_found_and_read(store: Store, bucket: str, query: str) -> None:
+def test_names_with_any_character_are_found_and_read(store: Store, bucket: str, query: str) -> None:
     for name in NAMES:
         store.put(bucket, f"d/{name}", name.encode())
     files = expand_inputs([f"s3://{bucket}/d{query}"])
     assert sorted(f.path.removeprefix(f"{bucket}/d/") for f in files) == sorted(NAMES)
     for file in files:
-        again = locate(file.uri)
-        assert f"d/{again.read_bytes().decode()}" == again.path.removeprefix(f"{bucket}/")
+        reopened = locate(file.uri)
+        assert f"d/{reopened.read_bytes().decode()}" == reopened.path.removeprefix(f"{bucket}/")
     assert [f.name for f in expand_inputs([f"s3://{bucket}/d/[[]x].json{query}"])] == ["[x].json"]
     assert [f.name for f in expand_inputs([f"s3://{bucket}/d/[x].json{query}"])] == ["[x].json"]
 
@@ -136,7 +136,7 @@ def test_names_of_any_characters_are_found_and_read(store: Store, bucket: str, q
         ("", ["a.json", "d/a.json", "d/b.json", "d/e/a.json"]),
     ],
 )
-def test_patterns_and_directories(
+def test_globs_and_directories(
     store: Store, bucket: str, pattern: str, found: list[str] | None, query: str
 ) -> None:
     for name in ("a.json", "d/a.json", "d/b.json", "d/e/a.json", "d/.h.json", "d/notes.txt"):
@@ -151,7 +151,7 @@ def test_patterns_and_directories(
         assert uris == [f"s3://{bucket}/{name}{query}" for name in found]
 
 
-def test_two_places_have_clients_of_their_own(bucket: str) -> None:
+def test_different_options_use_different_clients(bucket: str) -> None:
     one, other = (connect("s3://b", f"?region={name}")[0] for name in ("eu-west-1", "us-west-2"))
     assert (one.work.region, other.work.region) == ("eu-west-1", "us-west-2")
     assert connect("s3://b", "?region=eu-west-1")[0] is one
@@ -166,7 +166,7 @@ def test_two_places_have_clients_of_their_own(bucket: str) -> None:
         ("abfs://c@account.dfs.core.windows.net/d/x", "c/d/x"),
     ],
 )
-def test_other_stores_are_reached_by_the_same_filesystems(uri: str, path: str) -> None:
+def test_other_stores(uri: str, path: str) -> None:
     here = locate(uri)
     assert (here.path, here.uri) == (path, uri)
     assert here.child("y").path == f"{path}/y"

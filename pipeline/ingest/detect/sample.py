@@ -21,7 +21,7 @@ from pipeline.ingest.parse.records import decode_json, decode_python
 from pipeline.ingest.read.compression import BrokenStreamError, decompress, head_of
 from pipeline.ingest.read.cutting import QuotedRecords
 from pipeline.storage.location import Location
-from pipeline.storage.readahead import Reading
+from pipeline.storage.readahead import FileReader
 
 _SAMPLE_BYTES = 1 << 18
 _LONG_SAMPLE_BYTES = 1 << 24
@@ -106,7 +106,7 @@ def take_sample(file: Location, config: InputConfig) -> Sample | None:
 def _behind_first_line(file: Location) -> bytes:
     """Whole lines after the first, of which nothing is held; nothing where it has no end."""
     held, found_end, passed = b"", False, 0
-    with Reading(file) as stream, suppress(BrokenStreamError):
+    with FileReader(file) as stream, suppress(BrokenStreamError):
         for piece in decompress(stream):
             if not found_end:
                 passed += len(piece)

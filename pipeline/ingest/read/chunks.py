@@ -15,7 +15,7 @@ from pipeline.humanize import counted
 from pipeline.ingest.read.compression import BrokenStreamError, decompress
 from pipeline.ingest.read.cutting import LINES, Rule, cut_records, first_records
 from pipeline.storage.location import Location
-from pipeline.storage.readahead import Reading
+from pipeline.storage.readahead import FileReader
 
 MAX_LINE_BYTES = 1 << 20
 _MOST_RECORDS = 1 << 16
@@ -85,14 +85,14 @@ def read_chunks(
     Raises:
         InputError: the file cannot be read. A compressed stream that breaks sets `broken` of the last chunk.
     """
-    with Reading(file) as stream:
+    with FileReader(file) as stream:
         for chunk in with_last(_number(stream, file.uri, number, cutting, max_lines)):
             if chunk.chunk not in skip:
                 yield chunk
 
 
 def _number(
-    stream: Reading, source: str, file: int, cutting: Cutting, max_lines: int | None
+    stream: FileReader, source: str, file: int, cutting: Cutting, max_lines: int | None
 ) -> Iterator[Chunk]:
     start = cutting.start_bytes
     chunk = Chunk(file, source, 0, 1, start, 0, False, None, 0, b"")

@@ -17,7 +17,7 @@ from pipeline.ingest.read.gzipmember import (
     text_before_damage,
 )
 from pipeline.storage.location import Location
-from pipeline.storage.readahead import Reading
+from pipeline.storage.readahead import FileReader
 
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 18
@@ -162,7 +162,7 @@ class WatchedFile:
 def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
     """The first decompressed bytes of a file, at most `size`; and why they are fewer, if it breaks off."""
     held, broken = b"", None
-    with Reading(file) as stream:
+    with FileReader(file) as stream:
         try:
             for piece in decompress(stream):
                 held += piece
