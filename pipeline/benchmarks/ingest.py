@@ -52,7 +52,7 @@ def ray_stock(dump: str, output: str) -> float:
         def __init__(self) -> None:
             self.tokenizer = AutoTokenizer.from_pretrained(model_path())
 
-        def __call__(self, batch: Any) -> dict[str, Any]:
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
             texts = [join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
             ids = self.tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
             return {"input_ids": ids, "stars": batch["overall"]}
@@ -81,7 +81,7 @@ def hugging_face(dump: str, output: str) -> float:
     Path(output).mkdir(parents=True)
     tokenizer = AutoTokenizer.from_pretrained(model_path())
 
-    def tokenize(batch: Any) -> dict[str, Any]:
+    def tokenize(batch: dict[str, Any]) -> dict[str, Any]:
         texts = [join(s, t) for s, t in zip(batch["summary"], batch["reviewText"], strict=True)]
         ids = tokenizer(texts, truncation=True, max_length=MAX_LENGTH)["input_ids"]
         return {"input_ids": ids, "stars": batch["overall"]}

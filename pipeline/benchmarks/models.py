@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.config import DEFAULT_MODEL, Config
 from pipeline.ingest.clean.labels import label_scheme
@@ -11,6 +11,9 @@ from pipeline.model.card import CARD_FILE, ModelCard
 from pipeline.model.hub import resolve_model
 from pipeline.model.load import load_classifier
 from pipeline.model.tokenizer import save_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 RANDOM_BASE = "bert-base-random"
 """In place of a model's name: BERT-base of random weights, made from its config."""
@@ -41,7 +44,7 @@ def write_model(directory: Path, name: str, max_length: int) -> None:
     (directory / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _classifier(base: Path, name: str, labels: list[str]) -> Any:
+def _classifier(base: Path, name: str, labels: list[str]) -> PreTrainedModel:
     if name != RANDOM_BASE:
         return load_classifier(base, labels)
     import torch

@@ -12,11 +12,22 @@ import os
 import shutil
 import tempfile
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
 
+if TYPE_CHECKING:
+    import daft
+
 _BATCH_ROWS = 64
+
+
+class Column(Protocol):
+    """A `daft.Series` of strings."""
+
+    def to_pylist(self) -> list[str | None]:
+        """Its values."""
+        ...
 
 
 def score(dump: str, model: str, output: str, device: str) -> float:
@@ -36,7 +47,7 @@ def score(dump: str, model: str, output: str, device: str) -> float:
             self.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(place)
 
         @daft.method.batch(return_dtype=DataType.list(DataType.float32()))  # type: ignore[untyped-decorator]
-        def probabilities(self, summaries: Any, texts: Any) -> list[list[float]]:
+        def probabilities(self, summaries: Column, texts: Column) -> list[list[float]]:
             mark_begin()
             joined = [join(*pair) for pair in zip(summaries.to_pylist(), texts.to_pylist(), strict=True)]
             found: list[list[float]] = []
@@ -70,7 +81,7 @@ def ingest(dump: str, output: str, model: str) -> float:
             self.tokenizer = AutoTokenizer.from_pretrained(model)
 
         @daft.method.batch(return_dtype=DataType.list(DataType.int32()))  # type: ignore[untyped-decorator]
-        def ids(self, summaries: Any, texts: Any) -> list[list[int]]:
+        def ids(self, summaries: Column, texts: Column) -> list[list[int]]:
             joined = [join(*pair) for pair in zip(summaries.to_pylist(), texts.to_pylist(), strict=True)]
             found: list[list[int]] = self.tokenizer(joined, truncation=True, max_length=MAX_LENGTH)[
                 "input_ids"
@@ -85,7 +96,7 @@ def ingest(dump: str, output: str, model: str) -> float:
     return time.monotonic() - start
 
 
-def _read(dump: str) -> Any:
+def _read(dump: str) -> daft.DataFrame:
     """A dump, in which a field that no review has is there and empty."""
     import daft
 

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,10 @@ def forward_alone(dump: str, model: str, output: str, device: str) -> float:
     return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
-_ready: Any = None
+_ready: Barrier
 
 
-def _keep(ready: Any) -> None:
+def _keep(ready: Barrier) -> None:
     global _ready
     _ready = ready
 

@@ -216,7 +216,7 @@ def bench_ingest(out: Output, options: Options) -> Entries:
         dump = f"{work}/dump"
         write_dump(locate(dump), rows=options.rows, shards=_SHARDS, seed=0)
 
-        def call(function: str, **more: Any) -> tuple[str, dict[str, Any]]:
+        def call(function: str, **more: object) -> tuple[str, dict[str, Any]]:
             return f"pipeline.benchmarks.ingest:{function}", {"dump": dump, "output": f"{work}/out", **more}
 
         contenders = {

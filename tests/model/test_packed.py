@@ -1,4 +1,4 @@
-"""BERT without padding, against transformers' own, and its GPU operations in Triton's interpreter."""
+"""Packed BERT against the BERT of transformers, and its GPU kernels in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bert(**other: Any) -> Any:
     torch.manual_seed(3)
     sizes = {"vocab_size": 99, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3}
     sizes |= {"intermediate_size": 80, "max_position_embeddings": 40, "num_labels": 4}
-    # Weights large enough that each token makes a difference, and no two modules that are alike.
+    # Weights are large enough that each token matters, and no two modules are equal.
     other = {"initializer_range": 0.3, "layer_norm_eps": 0.1} | other
     model = BertForSequenceClassification(BertConfig(**sizes | other)).eval()
     with torch.no_grad():
@@ -76,7 +76,7 @@ def one_by_one(model: Any, ids: Ragged) -> np.ndarray[Any, Any]:
 
 
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30), budget=st.integers(1, 300))
-def test_rows_of_any_lengths_give_what_transformers_does(lengths: list[int], budget: int) -> None:
+def test_rows_of_any_lengths_give_the_logits_of_transformers(lengths: list[int], budget: int) -> None:
     model, ids = bert(), ragged(lengths)
     found = logits_of(packed(model, "float32"), ids, budget)
     np.testing.assert_allclose(found, one_by_one(model, ids), atol=2e-4)
@@ -89,12 +89,12 @@ def test_rows_without_ids_are_scored_as_in_padded_batches() -> None:
     (order,) = padded.cut(ids.lengths, 1000)
     rows = padded.rows(ids, order)
     with torch.inference_mode():
-        # Each by itself: among longer rows one without any id would be a mean over all padding.
+        # One by one: in a batch with longer rows, a row without IDs would be a mean over all padding.
         theirs = np.concatenate([rows.logits(i, i + 1).numpy() for i in range(5)])
     np.testing.assert_allclose(found[order], theirs, atol=2e-4)
 
 
-def test_bfloat16_is_as_near_as_that_of_transformers() -> None:
+def test_bfloat16_is_as_close_as_in_transformers() -> None:
     model, ids = bert(), ragged([int(n) for n in np.random.default_rng(1).integers(1, 41, 200)])
     exact = one_by_one(model, ids)
     found = logits_of(packed(model, "bfloat16"), ids, 512)
@@ -107,7 +107,7 @@ def test_attention_is_within_each_row(first_only: bool) -> None:
     lengths = np.arange(70, 0, -1)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     query, key, value = torch.randn(3, int(bounds[-1]) + 9, 3, 16, generator=torch.Generator().manual_seed(0))
-    # What follows the rows must not matter.
+    # Values after the rows must not matter.
     key[bounds[-1] :] = value[bounds[-1] :] = torch.nan
     asked = query[: len(lengths) + 5] if first_only else query
     rows = Rows(None, None, None, lengths)
@@ -120,14 +120,14 @@ def test_attention_is_within_each_row(first_only: bool) -> None:
     parts = (asked, key, value)
     found = attend_by_length(*parts, rows, first_only=first_only)
     torch.testing.assert_close(found, exact)
-    # In 16 bits, some keys are hidden ones.
+    # In 16 bits, keys are padded and hidden.
     found = attend_by_length(*(p.bfloat16() for p in parts), rows, first_only=first_only)
     torch.testing.assert_close(found.float(), exact, atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize("first_only", [False, True])
 def test_attention_stays_on_the_device_of_its_rows(first_only: bool) -> None:
-    # What GPUs' operations are compared with, also in 16 bits; a mask made on the CPU would not do there.
+    # The reference for GPU operations, also in 16 bits; a mask made on the CPU would fail there.
     lengths = np.array([40, 17, 2])
     key = torch.empty(int(lengths.sum()), 3, 16, dtype=torch.bfloat16, device="meta")
     query = key[: len(lengths)] if first_only else key
@@ -136,7 +136,7 @@ def test_attention_stays_on_the_device_of_its_rows(first_only: bool) -> None:
 
 
 def test_all_of_a_batch_is_computed_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A device without memory takes the part of a GPU: nothing that lies on the CPU can be mixed in.
+    # The meta device stands in for a GPU: mixing in a CPU tensor raises an error.
     def attend(query: Any, *_: Any, **__: Any) -> Any:
         return torch.empty_like(query)
 
@@ -157,7 +157,7 @@ def test_all_of_a_batch_is_computed_where_the_model_is(monkeypatch: pytest.Monke
 
 
 def test_kernels_in_the_interpreter() -> None:
-    """Triton's kernels, run by its interpreter on the CPU, give what PyTorch's operations do."""
+    """The Triton kernels, interpreted on the CPU, agree with PyTorch's operations."""
     file = Path(__file__).with_name("kernels_in_interpreter.py")
     done = subprocess.run(
         [sys.executable, str(file)],
@@ -169,7 +169,7 @@ def test_kernels_in_the_interpreter() -> None:
     assert done.stdout.split() == ["8", "attentions", "4", "sums", "4", "linear"]
 
 
-def test_operations_are_held_against_the_plain_ones() -> None:
+def test_operations_are_compared_with_the_reference() -> None:
     check_operations(BY_LENGTH, "cpu", "bfloat16", 3, 16)
 
     def other_scale(query: Any, *arguments: Any, **options: Any) -> Any:
@@ -194,7 +194,7 @@ def test_operations_are_held_against_the_plain_ones() -> None:
             check_operations(wrong, "cpu", "bfloat16", 3, 16)
 
 
-def test_what_does_not_work_on_a_gpu_is_told_or_done_without(
+def test_operations_that_fail_on_a_gpu_are_replaced_or_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     bert().save_pretrained(tmp_path)
@@ -212,5 +212,5 @@ def test_what_does_not_work_on_a_gpu_is_told_or_done_without(
     said = rf"^rayview's kernels: not usable on this GPU {error}; run\.json requires them"
     with pytest.raises(ModelError, match=said):
         forward._load(tmp_path, replace(options, kernels=True), "cuda")
-    # In float32 there is none to be tried.
+    # float32 has no variable-length attention.
     assert forward._load(tmp_path, replace(options, precision="float32"), "cuda") == "padded"

@@ -1,4 +1,4 @@
-"""Padded batches against a plain loop over rows."""
+"""Batches against a plain loop over rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pad_plainly(rows: list[list[int]], pad_id: int, width: int) -> tuple[list[li
 
 
 @given(rows=rows_of_ids, max_width=st.integers(1, 48), pad_id=st.integers(0, 5), data=st.data())
-def test_pad_is_what_a_loop_gives(
+def test_pad_agrees_with_a_loop(
     rows: list[list[int]], max_width: int, pad_id: int, data: st.DataObject
 ) -> None:
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=20))
@@ -61,7 +61,7 @@ def test_slices_and_chunked_columns_hold_the_same_rows(rows: list[list[int]], da
 
 
 @given(rows=st.lists(st.lists(st.integers(0, 2), max_size=4), max_size=40), cut=st.integers(0, 5))
-def test_each_row_is_found_once_among_the_distinct_ones(rows: list[list[int]], cut: int) -> None:
+def test_distinct_contains_each_row_once(rows: list[list[int]], cut: int) -> None:
     distinct, which = Ragged.of(column([[7] * 3] * cut + rows).slice(cut)).distinct()
     bounds = zip(distinct.offsets, distinct.offsets[1:], strict=False)
     found = [distinct.values[a:b].tolist() for a, b in bounds]
@@ -94,7 +94,7 @@ def test_batches_hold_each_row_once_and_stay_within_the_budget(
 
 
 @given(lengths=st.lists(st.integers(1, 200), max_size=100), budget=st.integers(1, 5000))
-def test_batches_without_padding_are_as_full_as_whole_rows_make_them(lengths: list[int], budget: int) -> None:
+def test_batches_without_padding_are_full(lengths: list[int], budget: int) -> None:
     array = np.array(lengths, np.int64)
     batches = packed_batches(array, budget)
     rows = [i for b in batches for i in b.tolist()]
@@ -105,7 +105,7 @@ def test_batches_without_padding_are_as_full_as_whole_rows_make_them(lengths: li
         assert array[batch].sum() + array[following[0]] > budget
 
 
-def test_batches_are_as_large_as_the_budget_lets_them() -> None:
+def test_batches_use_the_whole_budget() -> None:
     batches = token_budget_batches(np.full(10, 8), 32, 64)
     assert [len(b) for b in batches] == [4, 4, 2]
 
@@ -114,7 +114,7 @@ def test_the_same_lengths_give_the_same_batches() -> None:
     lengths = np.array([5, 9, 5, 9, 5, 1] * 50)
     one, two = (token_budget_batches(lengths, 30, 16) for _ in range(2))
     assert [b.tolist() for b in one] == [b.tolist() for b in two]
-    # Rows of one length stay in their order.
+    # Rows of one length keep their order.
     order = [i for b in one for i in b.tolist()]
     assert order == sorted(range(300), key=lambda i: (-lengths[i], i))
 
@@ -137,7 +137,7 @@ def test_tensors_hold_the_batch() -> None:
 @given(
     slices=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 5))),
 )
-def test_slices_of_an_array_one_after_the_other(slices: list[tuple[int, int]]) -> None:
+def test_take_slices_concatenates_slices_of_an_array(slices: list[tuple[int, int]]) -> None:
     values = np.arange(100, 125, dtype=np.int32)
     starts, lengths = np.array(slices, np.int64).reshape(-1, 2).T
     found = take_slices(values, starts, lengths)

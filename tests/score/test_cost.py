@@ -37,11 +37,11 @@ LATER = {"encoded_s": 101.0, "scored_from_s": 102.0, "scored_to_s": 108.0} | SHA
 BEFORE = {"rows": 5000, "tokens": 7, "scored_tokens": 7, "padded_tokens": 7}
 
 
-def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
+def test_sums_over_the_chunks_of_this_job_are_divided_once() -> None:
     found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER}, BEFORE)
     bill = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=3.0)
     assert bill["rows"] == 1800
-    # Two actors in 8 s, each of which worked 6 of them: one began later, and one ended earlier.
+    # Two actors in 8 s, each busy for 6 s: one began later, and one ended earlier.
     assert bill["rows_per_s"] == pytest.approx(1800 / 8)
     assert bill["tokens_per_s"] == pytest.approx(60_000 / 8)
     assert bill["padding_frac"] == pytest.approx(1 - 24 / 32)
@@ -51,7 +51,7 @@ def test_what_this_job_did_is_summed_up_and_divided_once() -> None:
     assert bill["waited_s"] == {"encode": 4 * 8 - 2.0, "score": 4.0, "write": 2 * 8 - 1.0}
     assert bill["most_waiting_chunks"] == 1
     assert bill["halvings"] == 2
-    # Machines, where no GPU is used.
+    # Without GPUs, machines are counted.
     assert bill["device_hours"] == pytest.approx(2 * 18 / 3600)
     assert bill["price_per_million_rows"] == pytest.approx(2 * 18 / 3600 * 3 / 1800 * 1e6, rel=1e-5)
     assert "peak_frac" not in bill
@@ -71,7 +71,7 @@ def test_each_thread_of_an_actor_may_wait() -> None:
 
 
 @pytest.mark.parametrize(("size", "share", "devices"), [(2, 1.0, 2), (1, 1.0, 1), (4, 0.5, 2)])
-def test_gpus_are_counted_and_held_against_their_peak(size: int, share: float, devices: int) -> None:
+def test_gpus_are_counted_and_compared_with_their_peak(size: int, share: float, devices: int) -> None:
     took = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}
     found = ledger(ONE | {"took": took, "flops": 989e12 * devices * 4})
     bill = make_bill(found, GPU, pools(Pool(size, 1, share)), elapsed_s=36.0, per_device_hour=None)
@@ -81,13 +81,13 @@ def test_gpus_are_counted_and_held_against_their_peak(size: int, share: float, d
     assert "40% of the device's peak" in describe_bill(bill)
 
 
-def test_actors_that_have_no_chunk_make_the_others_no_faster() -> None:
+def test_actors_without_chunks_do_not_change_the_rate() -> None:
     bill = make_bill(ledger(ONE | {"took": TOOK}), CPU, pools(Pool(8, 1)), 10.0, None)
     assert bill["rows_per_s"] == pytest.approx(900 / 6)
     assert bill["waited_s"]["score"] == pytest.approx(7 * 6)
 
 
-def test_a_peak_that_is_not_known_is_not_made_up() -> None:
+def test_an_unknown_peak_is_omitted() -> None:
     for types in ((), ("TPU-V9",), ("H100", "T4")):
         cluster = Cluster((Node(16, 2),), types)
         bill = make_bill(ledger(ONE | {"took": TOOK}), cluster, pools(Pool(2, 1, 1.0)), 1.0, None)
@@ -101,7 +101,7 @@ def test_a_job_that_had_nothing_to_do_costs_nothing() -> None:
     assert describe_bill(bill).startswith("0 rows/s")
 
 
-def test_how_many_chunks_waited_at_once() -> None:
+def test_maximum_of_chunks_waiting_at_once() -> None:
     waits = [(1.0, 5.0), (2.0, 6.0), (3.0, 3.5), (4.0, 9.0), (6.0, 7.0), (6.5, 8.0)]
     chunks = (
         ONE | {"took": TOOK | {"encoded_s": since, "scored_from_s": until, "scored_to_s": 10.0}}

@@ -1,4 +1,4 @@
-"""What a scoring actor makes of a chunk."""
+"""Chunks in a scoring actor."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def score(actor: Predictor, batch: Batch) -> Batch:
     return to_batch(actor(batch_table(batch)))
 
 
-def test_equal_texts_are_scored_once_and_all_get_the_same(model: tuple[str, ModelCard]) -> None:
+def test_equal_texts_are_scored_once_and_share_the_result(model: tuple[str, ModelCard]) -> None:
     actor, rows = predictor(model), some_rows(40)
     once, thrice = score(actor, chunk(rows)), score(actor, chunk([*rows, *rows[::-1], *rows]))
     names = ["label", "score", *(f"prob_{i}" for i in range(1, 6))]
@@ -68,13 +68,13 @@ def test_equal_texts_are_scored_once_and_all_get_the_same(model: tuple[str, Mode
     assert thrice.counts["flops"] == once.counts["flops"] > 0
 
 
-def test_time_is_told_beside_the_counts(model: tuple[str, ModelCard]) -> None:
+def test_timings_are_separate_from_counts(model: tuple[str, ModelCard]) -> None:
     actor = predictor(model)
     first, second = score(actor, chunk(some_rows(5))), score(actor, chunk(some_rows(5), number=1))
     times = [chunk.took[n] for chunk in (first, second) for n in ("scored_from_s", "scored_to_s")]
     assert times == sorted(set(times))
     assert first.took["encode_s"] == 1.0
-    # What is kept of a chunk does not depend on the time.
+    # Counts are stored in the part, whose bytes must not depend on time.
     assert not {n for n in first.counts if n.endswith("_s")}
 
 
@@ -96,16 +96,16 @@ def test_some_rows_of_a_job_are_compared_with_float32(
         for n in found.schema.names
         if n.startswith("prob_")
     )
-    # The batches differ, and with them the last bits.
+    # Different batches differ in the last bits.
     assert counts["largest_change"] == pytest.approx(change, abs=1e-4)
     assert score(actor, chunk(rows, number=1)).counts["compared_rows"] == compared
-    # The first chunk is soon done, unless it is the only one.
+    # Not the first chunk, unless it is the only one.
     for other in (replace(chunk(rows), last=False), chunk(rows, number=2), chunk(rows, file=1)):
         assert "compared_rows" not in score(actor, other).counts
 
 
 class Failing:
-    """In place of a model's rows: fails on those with a certain id, and gives the rest even odds."""
+    """A forward pass that fails on rows that contain the ID `bad`."""
 
     def __init__(self, forward: Any, bad: int) -> None:
         self.forward, self.bad, self.model = forward, bad, forward.model
@@ -129,7 +129,7 @@ def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard])
     found = score(actor, replace(chunk(rows), lines=31, rejects=before))
     good = [i for i in range(30) if i not in (4, 11, 20)]
     assert found.rows["line"].to_pylist() == [i + 1 for i in good]
-    # The batches differ, and with them the last bits.
+    # Different batches differ in the last bits.
     np.testing.assert_allclose(found.rows["score"], whole["score"].to_numpy()[good], atol=0.01)
     assert found.rows.schema == whole.schema
     assert found.rejects is not None
@@ -140,7 +140,7 @@ def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard])
 
 
 @pytest.mark.parametrize("count", [1, 6])
-def test_a_chunk_may_have_no_row_that_the_model_takes(model: tuple[str, ModelCard], count: int) -> None:
+def test_the_model_may_fail_on_all_rows_of_a_chunk(model: tuple[str, ModelCard], count: int) -> None:
     actor, rows = predictor(model), some_rows(count)
     schema = score(actor, chunk(rows)).rows.schema
     for row in rows:
@@ -153,7 +153,7 @@ def test_a_chunk_may_have_no_row_that_the_model_takes(model: tuple[str, ModelCar
 
 
 @pytest.mark.parametrize("count", [0, 5])
-def test_a_chunk_over_which_workers_crashed_is_set_aside(model: tuple[str, ModelCard], count: int) -> None:
+def test_a_chunk_that_crashed_workers_is_set_aside(model: tuple[str, ModelCard], count: int) -> None:
     schema = score(predictor(model), chunk(some_rows(5))).rows.schema
     actor = predictor(model, guard=guard_reporting(lambda *_: 3))
     found = score(actor, chunk(some_rows(count)))
