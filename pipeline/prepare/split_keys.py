@@ -16,6 +16,7 @@ from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
 from pipeline.ingest.stream import ReadPlan, read_source
+from pipeline.storage.location import CONCURRENT_FILES
 
 KEY_COLUMNS = {"user": "user_id", "product": "asin"}
 """`split.by` → the column of columns.ROW_SCHEMA that the split goes by."""
@@ -23,7 +24,6 @@ KEY_COLUMNS = {"user": "user_id", "product": "asin"}
 _CHUNK_BYTES = 1 << 18
 _CHUNKS = 16
 """So many are looked into for a line that can be read."""
-_THREADS = 16
 
 
 def keys_of(rows: pa.Table, by: str) -> pa.Array:
@@ -51,7 +51,7 @@ def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> l
     if by not in KEY_COLUMNS:
         return sources
     if by == "product" and any(isinstance(s.fmt, Format) and s.fmt.product for s in sources):
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
             look = partial(_by_product, named=config.input.asin, options=options)
             sources = list(pool.map(look, sources))
     lacking = None

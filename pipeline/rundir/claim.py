@@ -22,7 +22,7 @@ from pipeline.rundir.manifest import (
     to_json,
     write_manifest,
 )
-from pipeline.storage.location import Location, check_writable
+from pipeline.storage.location import CONCURRENT_FILES, Location, check_writable
 from pipeline.storage.objectstore import TEMPORARY_MARK
 
 _WRITES = {
@@ -44,8 +44,6 @@ _GO_ON = ("train", "score")
 
 _FIRST = (MANIFEST_FILE, "checkpoints/checkpoint_manager_snapshot.json")
 """Files that say of others that they are whole: deleted before those."""
-
-_THREADS = 16
 
 _held: dict[str, int] = {}
 """Open handles of the local directories that this process has locked, by path."""
@@ -285,7 +283,7 @@ def clear(output: Location) -> None:
     for folder in sorted({name.partition("/")[0] for name in names if "/" in name}):
         output.child(folder).delete_tree()
     files = [output.child(n) for n in names if "/" not in n and n not in (*_FIRST, RUN_FILE)]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         list(pool.map(Location.delete_file, files))
     if RUN_FILE in names:
         output.child(RUN_FILE).delete_file()

@@ -21,14 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline import __version__
 from pipeline.config import Config, digest
 from pipeline.errors import AccountingError, InputError, OutputError
-from pipeline.storage.location import Location, fingerprint
+from pipeline.storage.location import CONCURRENT_FILES, Location, fingerprint
 
 RUN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
 
 STAGES = ("prepare", "train", "score", "evaluate")
-
-_THREADS = 16
 
 _RUN_KEYS = {"stage", "version", "inputs", "model_fingerprint", "settings", "resolved"}
 """What every run.json has held since the first."""
@@ -55,7 +53,7 @@ class InputFile(_Record):
 
 def describe_files(files: Iterable[Location]) -> list[InputFile]:
     """Describe files as they are now, several at once: in a store each takes some round trips."""
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         return list(pool.map(InputFile.of, files))
 
 

@@ -17,10 +17,9 @@ from pipeline.rundir.manifest import OutputFile, Run
 from pipeline.rundir.parts import part_name
 from pipeline.score.part_metadata import AccountError, read_account
 from pipeline.storage.explain import explain, is_store_error
-from pipeline.storage.location import Location
+from pipeline.storage.location import CONCURRENT_FILES, Location
 
 _PART = re.compile(r"part-(\d{5,})-(\d{6,})\.parquet")
-_THREADS = 16
 _BATCH = 1024
 
 
@@ -72,7 +71,7 @@ def find_committed(output: Location, run: Run) -> dict[int, Committed]:
         raise OutputError(f"{output.child(name).uri}: there is no such file in the input; move it away")
     files, starts = np.unique(pairs[:, 0], return_index=True)
     chunks = dict(zip(files.tolist(), np.split(pairs[:, 1], starts[1:]), strict=True)) if len(files) else {}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         found_of = pool.map(lambda item: _of_file(output, run, *item), chunks.items())
         return dict(zip(chunks, found_of, strict=True))
 
@@ -92,7 +91,7 @@ def committed_entries(output: Location, run: Run, committed: dict[int, Committed
         OutputError: a part that cannot be read or is not of this run.
     """
     names = [part_name(file, n) for file, of_file in committed.items() for n in of_file.numbers.tolist()]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         for batch in _batches(names):
             yield from pool.map(lambda name: _read_entry(output.child(name), run), batch)
 

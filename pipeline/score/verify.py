@@ -17,11 +17,10 @@ from pipeline.rundir.lease import LEASE_FILE
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
 from pipeline.rundir.parts import Part, check_part, part_name
 from pipeline.score.part_metadata import AccountError, read_account
-from pipeline.storage.location import Location
+from pipeline.storage.location import CONCURRENT_FILES, Location
 from pipeline.storage.objectstore import TEMPORARY_MARK
 
 _PART = re.compile(r"(rejects/)?part-(\d{5,})-(\d{6,})\.parquet")
-_THREADS = 16
 _BATCH = 1024
 
 
@@ -127,7 +126,7 @@ def _strays(names: Collection[str]) -> Iterator[tuple[str, str]]:
 
 def _read_all(directory: Location, names: list[str]) -> Iterator[tuple[str, Part | ValueError]]:
     """Some parts by their names, or what is wrong with them; a batch of them in memory at a time."""
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
             yield from zip(batch, pool.map(lambda name: _read(directory, name), batch), strict=True)

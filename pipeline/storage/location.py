@@ -23,6 +23,9 @@ from pipeline.storage import objectstore
 from pipeline.storage.explain import explain, with_message
 from pipeline.storage.objectstore import upload
 
+CONCURRENT_FILES = 16
+"""Files that a process opens, checks or deletes at the same time: most of the time is spent on waiting."""
+
 _SAMPLE_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 24
 

@@ -12,10 +12,7 @@ from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
 from pipeline.ingest.detect.detect import detect_format, why_empty
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, ENCODED, FORMATS, Format
-from pipeline.storage.location import Location, locate
-
-_THREADS = 16
-"""Files that are looked into at once."""
+from pipeline.storage.location import CONCURRENT_FILES, Location, locate
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def find_sources(
     """
     look = partial(_look, config=config, need_stars=need_stars, labels=labels)
     files = list(files)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         found = list(pool.map(look, files))
     lacking = next((f.lacks for f in found if f.lacks), None)
     if lacking and not any(f.fmt and not f.lacks for f in found):
