@@ -49,29 +49,34 @@ def read_texts(file: Location) -> Chunks:
     return [keep_lines(c, source.fmt, recipe).rows["text"].combine_chunks() for c in chunks]
 
 
-def race(chunks: Chunks, rounds: int) -> dict[str, list[float]]:
-    """Encode the same texts by each contender in turn, so many times over.
+def contenders(max_length: int) -> dict[str, Callable[[], Encode]]:
+    """Constructors of the encoders that are compared, by contender; a new encoder has an empty cache.
 
-    Each is made afresh for each round, outside the clock: no word is known from the round before.
-
-    Returns:
-        Rows per second, one a round, by contender.
+    Args:
+        max_length: maximum number of tokens of a text, special tokens included.
     """
     tokenizer = tokenizer_json(resolve_model(DEFAULT_MODEL))
-    max_length = Config().tokenize.max_length
-    contenders: dict[str, Callable[[], Encode]] = {
+    return {
         "rayview": lambda: Encoder(tokenizer, max_length),
         "encode_batch_fast": lambda: _library(tokenizer, max_length),
     }
-    found: dict[str, list[float]] = {name: [] for name in contenders}
+
+
+def race(chunks: Chunks, rounds: int) -> dict[str, list[float]]:
+    """Rows per second, one value per round, by contender.
+
+    The contenders take turns on the same texts. Each round constructs new encoders, outside the clock.
+    """
+    makers = contenders(Config().tokenize.max_length)
+    found: dict[str, list[float]] = {name: [] for name in makers}
     for _ in range(rounds):
-        for name, make in contenders.items():
+        for name, make in makers.items():
             found[name].append(_rows_per_s(make(), chunks))
     return found
 
 
 def _library(tokenizer_json: str, max_length: int) -> Encode:
-    """The bare call; its ids are not even read."""
+    """The bare call; a race does not even read its ids."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from tokenizers import Tokenizer
 
