@@ -235,14 +235,14 @@ def test_encoding_loads_neither_torch_nor_transformers() -> None:
 def test_a_worker_that_encodes_chunks_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     from pipeline.config import InputConfig
     from pipeline.ingest.clean.rows import Recipe
-    from pipeline.ingest.detect.sources import find_sources
+    from pipeline.ingest.detect.sources import detect_sources
     from pipeline.model.card import ModelCard
     from pipeline.score.steps import ChunkWork
     from pipeline.storage.location import locate
     from tests.ingest.tokenize.tokenizer_kinds import tokenizer_json
 
     (tmp_path / "a.json").write_text('{"reviewText": "good", "overall": 5}\n' * 3)
-    (source,) = find_sources([locate(tmp_path / "a.json")], InputConfig(), need_stars=False)
+    (source,) = detect_sources([locate(tmp_path / "a.json")], InputConfig(), need_stars=False)
     tokenizer = tokenizer_json("uncased", "bert", "wordpiece", "template", "words")
     card = ModelCard(
         base_model="tiny",

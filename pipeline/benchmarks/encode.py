@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.config import DEFAULT_MODEL, Config
 from pipeline.ingest.clean.rows import Recipe, keep_lines
-from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.stream import ReadPlan, read_source
 from pipeline.ingest.tokenize.encode import Encoder
@@ -42,7 +42,7 @@ def read_texts(file: Location) -> Chunks:
         InputError: it cannot be read, or is no dump.
     """
     config = Config()
-    (source,) = find_sources([file], config.input, need_stars=False)
+    (source,) = detect_sources([file], config.input, need_stars=False)
     assert isinstance(source.fmt, Format)
     recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
     chunks = read_source(source, ReadPlan(_CHUNK_BYTES))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.ingest.clean.rows import Recipe, keep_lines
-from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.stream import ReadPlan, read_source
 from pipeline.metrics.tally import Tally, compute_metrics
@@ -60,7 +60,7 @@ def read_split(data: Location, split: str) -> Labelled:
 
 
 def _texts(source: str, config: Config) -> Iterator[tuple[int, str]]:
-    (found,) = find_sources([locate(source)], config.input)
+    (found,) = detect_sources([locate(source)], config.input)
     recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
     for chunk in read_source(found, ReadPlan(_CHUNK_BYTES, max_line_bytes=config.input.max_line_bytes)):
         assert isinstance(found.fmt, Format)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import AccountingError, InputError
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import Format, ParseOptions
-from pipeline.ingest.parse.parse import Places
+from pipeline.ingest.parse.parse import RecordLocator
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.stream import ReadPlan, read_source
@@ -146,11 +146,11 @@ class Restore:
     def _with_lines(self, rows: pa.Table, chunk: Chunk, source: Source) -> pa.Table:
         """Rows of a chunk as a table of rejects.REJECT_SCHEMA."""
         assert isinstance(source.fmt, Format)
-        places = Places(chunk, source.fmt, self.options)
+        locator = RecordLocator(chunk, source.fmt, self.options)
         rejects = []
         columns = (rows[name].to_pylist() for name in ("line", "reason", "detail"))
         for line, reason, detail in zip(*columns, strict=True):
-            offset, raw = places.find(line)
+            offset, raw = locator.locate(line)
             rejects.append(RejectedLine(line, offset, reason, detail, raw))
         return reject_table(source.uri, chunk.byte_offset, rejects)
 

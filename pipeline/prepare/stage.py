@@ -16,7 +16,7 @@ from pipeline.config import Config, SplitConfig, digest
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe, keep_lines
-from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, find_sources
+from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, detect_sources
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.stream import ReadPlan, read_dataset, read_source
@@ -76,7 +76,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     where = locate(output)
     files = expand_inputs(inputs, [where])
     check_apart(where, files)
-    sources = find_sources(files, config.input, labels=config.labels)
+    sources = detect_sources(files, config.input, labels=config.labels)
     name = config.model.name
     directory = resolve_model(name)
     check_apart(where, [locate(name if "://" in name else directory)])
@@ -99,7 +99,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
 
 
 def _chunk_bytes(sources: list[Source]) -> int:
-    fitting = choose_chunk_bytes(sources, largest=LARGEST_CHUNK_BYTES, consumers=_ENCODERS)
+    fitting = choose_chunk_bytes(sources, max_bytes=LARGEST_CHUNK_BYTES, consumers=_ENCODERS)
     return max(SMALLEST_CHUNK_BYTES, fitting)
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import InputError, ModelError, SettingError
 from pipeline.humanize import counted
 from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.clean.rows import Recipe
-from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, encoded_sources, find_sources
+from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, detect_sources, encoded_sources
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.stream import ReadPlan, read_dataset
@@ -110,7 +110,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         scheme=None,
         unescape_html=card.unescape_html,
         max_line_bytes=input_config.max_line_bytes,
-        words=card.scheme == WORDS,
+        word_labels=card.scheme == WORDS,
     )
     return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, input_config.max_rows)
 
@@ -164,7 +164,7 @@ def find_input(
         return files, encoded_sources(files)
     places = {uri: number for number, uri in enumerate(before)}
     files = sorted(expand_inputs(inputs, outputs), key=lambda f: places.get(f.uri, len(places)))
-    return files, find_sources(files, config, need_stars=False)
+    return files, detect_sources(files, config, need_stars=False)
 
 
 def score(
@@ -246,7 +246,7 @@ def _resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, predictor: type)
 def choose_chunks(job: ScoreJob, pools: ScorePlan) -> int:
     """Bytes of text in a chunk: the same for any number of actors."""
     return job.config.input.chunk_bytes or choose_chunk_bytes(
-        job.sources, largest=LARGEST_CHUNK_BYTES[_device(pools)], consumers=_CONSUMERS
+        job.sources, max_bytes=LARGEST_CHUNK_BYTES[_device(pools)], consumers=_CONSUMERS
     )
 
 

@@ -17,7 +17,7 @@ from pipeline.ingest.ledger import Entry
 from pipeline.ingest.parse.columns import repeated
 from pipeline.ingest.parse.formats import ENCODED, Format
 from pipeline.ingest.parse.ipc import from_ipc
-from pipeline.ingest.parse.parse import Places, no_rows
+from pipeline.ingest.parse.parse import RecordLocator, empty_rows
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.stream import Batch, ReadPlan, batch_table, read_source, to_batch, to_chunk
@@ -83,11 +83,11 @@ class ChunkWork:
         """A chunk whose lines are all rejected."""
         fmt = self.formats[chunk.file]
         assert isinstance(fmt, Format)
-        places = Places(chunk, fmt, self.recipe.parse_options())
+        locator = RecordLocator(chunk, fmt, self.recipe.parse_options())
         lines = range(chunk.first_line, chunk.first_line + chunk.lines)
-        found = ((line, *places.find(line)) for line in lines)
+        found = ((line, *locator.locate(line)) for line in lines)
         rejected = [RejectedLine(line, offset, "worker_died", why, raw) for line, offset, raw in found]
-        rows = _encode(no_rows(), chunk.source, self.tokenizer, self.recipe)
+        rows = _encode(empty_rows(), chunk.source, self.tokenizer, self.recipe)
         return Batch.of(chunk, rows, reject_table(chunk.source, chunk.byte_offset, rejected))
 
     def first_rows(self, sources: Iterable[Source], most: int) -> pa.Array:
@@ -156,10 +156,10 @@ class ChunkWork:
         found: dict[int, tuple[int | None, bytes]] = {}
         options = self.recipe.parse_options()
         for chunk in read_source(source, ReadPlan(_SAMPLE_CHUNK_BYTES, None, options.max_line_bytes)):
-            places = Places(chunk, fmt, options)
+            locator = RecordLocator(chunk, fmt, options)
             while len(found) < len(wanted) and wanted[len(found)] < chunk.first_line + chunk.lines:
                 line = wanted[len(found)]
-                offset, raw = places.find(line)
+                offset, raw = locator.locate(line)
                 at = None if offset is None or chunk.byte_offset is None else chunk.byte_offset + offset
                 found[line] = at, raw
             if len(found) == len(wanted):
@@ -173,7 +173,7 @@ def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.T
         "source": repeated(source, rows.num_rows),
         "line": rows["line"],
         **{name: rows[name] for name in CARRIED},
-        **({TRUE_LABEL: rows["word"]} if recipe.words else {}),
+        **({TRUE_LABEL: rows["word"]} if recipe.word_labels else {}),
         **{name: encoded[name] for name in ("input_ids", "num_tokens", "truncated")},
     }
     return pa.table(columns)

@@ -1,7 +1,7 @@
-"""Broken Parquet by the thousand: never a crash, every row a row or a reject, and what is whole as it was.
+"""Fuzzing of Parquet dumps: no crash, every row is kept or rejected, undamaged row groups are unchanged.
 
-A run has 120 files of columns of every kind with bytes changed, cut out, put in or set to zero, and 120 of
-which one group of rows is damaged. `make test-slow` adds 10,000 of each.
+A run reads 120 files with columns of every type in which bytes are changed, deleted, inserted or zeroed, and
+120 files with one damaged row group. `make test-slow` adds 10,000 of each.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TEXTS = ("Good", "é ☃ 🙂", "", "x" * 300, None, "a &amp; b<br />", "5", "20
 DAY = datetime(2015, 8, 31, 12)
 
 Row = dict[str, Any] | str
-"""A row as it is kept, or why it is not."""
+"""A kept row, or the reason, detail and content of a rejected one."""
 
 TEXT_KINDS: list[Callable[[pa.Array], pa.Array]] = [
     lambda texts: texts,
@@ -73,7 +73,7 @@ OTHER_KINDS: list[Callable[[list[int]], pa.Array]] = [
 
 
 def make(rng: random.Random, rows: int, group: int) -> bytes:
-    """A file with columns of any kind, written in any way."""
+    """A file with columns of random types, written with random options."""
 
     def texts() -> pa.Array:
         return rng.choice(TEXT_KINDS)(pa.array([rng.choice(TEXTS) for _ in range(rows)], pa.string()))
@@ -100,7 +100,7 @@ def make(rng: random.Random, rows: int, group: int) -> bytes:
 
 
 def damage(data: bytearray, rng: random.Random, first: int, last: int, same_size: bool = False) -> None:
-    """Change some bytes from `first` on and before `last`."""
+    """Change some bytes in [first, last)."""
     at = rng.randrange(first, last)
     length = min(rng.choice([1, 4, 64, 1000]), last - at)
     ways = ["flip", "flip", "set", "zero"] + ["cut", "insert", "double"] * (not same_size)
@@ -120,7 +120,7 @@ def damage(data: bytearray, rng: random.Random, first: int, last: int, same_size
 
 
 def damaged(whole: bytes, rng: random.Random) -> bytes:
-    """Damage among the pages, in the footer, or to the file as a whole."""
+    """Damage in the pages, the footer, or the length of a file."""
     data = bytearray(whole)
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     match rng.choice(["pages", "pages", "pages", "footer", "cut", "lengthen"]):
@@ -137,11 +137,11 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
 
 
 def read(file: Location, fmt: Format, chunk_bytes: int) -> tuple[dict[int, Row], str | None]:
-    """Read a file as a job does; returns what became of each row, and why the file is broken, if it is.
+    """Read a file as a job does; returns each row by line number, and why the file is broken, if it is.
 
-    Whatever is in it: chunks join up, and every row is kept or is rejected for a known reason.
+    Checks that chunks are contiguous, and that every row is kept or is rejected for a known reason.
     """
-    found: dict[int, Row] = {}
+    outcome: dict[int, Row] = {}
     number, line = 0, 1
     for chunk in read_parquet_chunks(file, 0, fmt, chunk_bytes):
         assert (chunk.chunk, chunk.first_line, chunk.byte_offset) == (number, line, None)
@@ -153,23 +153,23 @@ def read(file: Location, fmt: Format, chunk_bytes: int) -> tuple[dict[int, Row],
         assert all(kept.rows["text"].to_pylist())
         reject_table(chunk.source, chunk.byte_offset, kept.rejected).validate(full=True)
         assert all(r.reason in ERRORS + FILTERS for r in kept.rejected)
-        found |= {row["line"]: row for row in kept.rows.to_pylist()}
-        found |= {r.line: f"{r.reason} {r.detail} {r.raw!r}" for r in kept.rejected}
+        outcome |= {row["line"]: row for row in kept.rows.to_pylist()}
+        outcome |= {r.line: f"{r.reason} {r.detail} {r.raw!r}" for r in kept.rejected}
         number, line = number + 1, line + chunk.lines
     assert chunk.last
     assert 0 <= chunk.bytes_read <= file.info().size
-    return found, chunk.broken
+    return outcome, chunk.broken
 
 
-def is_plain(message: str | None) -> bool:
+def is_short_line(message: str | None) -> bool:
     return message is None or (message.isprintable() and len(message) < 1000)
 
 
 @pytest.mark.parametrize("cases", CASES)
-def test_damaged_parquet_keeps_the_ledger_balanced(cases: int, tmp_path: Path) -> None:
+def test_damaged_files(cases: int, tmp_path: Path) -> None:
     rng = random.Random(f"parquet {cases}")
     file = locate(tmp_path / "a")
-    whole_rows, broken = 0, 0
+    num_complete, num_broken = 0, 0
     refused: list[str] = []
     for case in range(cases):
         if case % 10 == 0:
@@ -178,29 +178,29 @@ def test_damaged_parquet_keeps_the_ledger_balanced(cases: int, tmp_path: Path) -
             (tmp_path / "a").write_bytes(whole)
             fmt = detect_format(file, CONFIG, need_stars=False)
             assert fmt is not None
-            found, why = read(file, fmt, 1 << 20)
-            assert (len(found), why) == (rows, None)
+            outcome, broken = read(file, fmt, 1 << 20)
+            assert (len(outcome), broken) == (rows, None)
         (tmp_path / "a").write_bytes(damaged(whole, rng))
-        for known in (False, True):
-            # Detection refuses more; a file that is damaged later than that is read by a known format.
+        for detect in (True, False):
+            # Without detection, which refuses more files, damage is found while reading.
             try:
-                seen = fmt if known else detect_format(file, CONFIG, need_stars=False)
-                if seen is not None and seen.dialect.syntax == "parquet":
-                    found, why = read(file, seen, rng.choice([1 << 11, 1 << 20]))
-                    assert is_plain(why)
-                    broken += why is not None
-                    whole_rows += len(found) == rows
+                used = detect_format(file, CONFIG, need_stars=False) if detect else fmt
+                if used is not None and used.dialect.syntax == "parquet":
+                    outcome, broken = read(file, used, rng.choice([1 << 11, 1 << 20]))
+                    assert is_short_line(broken)
+                    num_broken += broken is not None
+                    num_complete += len(outcome) == rows
             except InputError as error:
                 refused.append(str(error))
-    assert all(map(is_plain, refused))
-    assert min(whole_rows, broken, len(refused)) > cases // 5
+    assert all(map(is_short_line, refused))
+    assert min(num_complete, num_broken, len(refused)) > cases // 5
 
 
 @pytest.mark.parametrize("cases", CASES)
-def test_damage_in_one_group_of_rows_changes_no_other(cases: int, tmp_path: Path) -> None:
+def test_damage_in_one_row_group_leaves_the_others_unchanged(cases: int, tmp_path: Path) -> None:
     rng = random.Random(f"groups {cases}")
     file = locate(tmp_path / "a")
-    cut_short, read_on = 0, 0
+    num_broken, num_read = 0, 0
     for case in range(cases):
         if case % 10 == 0:
             whole = make(rng, 40, 10)
@@ -214,25 +214,25 @@ def test_damage_in_one_group_of_rows_changes_no_other(cases: int, tmp_path: Path
         for _ in range(rng.randint(1, 3)):
             damage(data, rng, *bounds[group], same_size=True)
         (tmp_path / "a").write_bytes(bytes(data))
-        found, why = read(file, fmt, rng.choice([1 << 11, 1 << 20]))
-        its_own = range(group * 10 + 1, group * 10 + 11)
-        others = {line: row for line, row in before.items() if line not in its_own}
-        assert {n: row for n, row in found.items() if n not in its_own} == {
-            n: row for n, row in others.items() if why is None or n < its_own.start
+        outcome, broken = read(file, fmt, rng.choice([1 << 11, 1 << 20]))
+        damaged_lines = range(group * 10 + 1, group * 10 + 11)
+        other_rows = {line: row for line, row in before.items() if line not in damaged_lines}
+        assert {n: row for n, row in outcome.items() if n not in damaged_lines} == {
+            n: row for n, row in other_rows.items() if broken is None or n < damaged_lines.start
         }
-        assert is_plain(why)
-        assert why is not None or len(found) == 40
-        cut_short += why is not None
-        read_on += why is None
-    assert min(cut_short, read_on) > cases // 5
+        assert is_short_line(broken)
+        assert broken is not None or len(outcome) == 40
+        num_broken += broken is not None
+        num_read += broken is None
+    assert min(num_broken, num_read) > cases // 5
 
 
 def group_bounds(whole: bytes) -> list[tuple[int, int]]:
-    """Where the pages of each group of rows begin and end in a file."""
-    about = pq.read_metadata(io.BytesIO(whole))
+    """Byte ranges [first, last) of the pages of each row group of a file."""
+    metadata = pq.read_metadata(io.BytesIO(whole))
     bounds = []
-    for group in range(about.num_row_groups):
-        chunks = [about.row_group(group).column(i) for i in range(about.num_columns)]
+    for group in range(metadata.num_row_groups):
+        chunks = [metadata.row_group(group).column(i) for i in range(metadata.num_columns)]
         starts = [min(c.data_page_offset, c.dictionary_page_offset or c.data_page_offset) for c in chunks]
         ends = [s + c.total_compressed_size for s, c in zip(starts, chunks, strict=True)]
         bounds.append((min(starts), max(ends)))

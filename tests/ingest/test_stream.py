@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.stream import ReadPlan, read_group
 from pipeline.storage.location import locate
 from tests.crashes import guard_reporting
@@ -24,7 +24,7 @@ def test_the_job_ends_with_the_place(tmp_path: Path) -> None:
 
     line = b'{"overall": 5.0, "reviewText": "good", "asin": "1", "reviewerID": "2", "unixReviewTime": 1}\n'
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(line * 1000))
-    sources = find_sources([locate(tmp_path / "a.json.gz")], InputConfig(), need_stars=False)
+    sources = detect_sources([locate(tmp_path / "a.json.gz")], InputConfig(), need_stars=False)
     whole = len(list(read_group(sources, ReadPlan(8192))))
     assert whole > 5
     chunks = read_group(sources, ReadPlan(8192, guard=guard_reporting(crashes)))

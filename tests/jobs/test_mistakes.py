@@ -48,7 +48,7 @@ def test_pattern_without_a_match(run_job: RunJob, tmp_path: Path) -> None:
 def test_empty_file(run_job: RunJob, tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
     line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "a.json")
-    assert line == f"error: {tmp_path}/a.json: empty file; there is nothing to read"
+    assert line == f"error: {tmp_path}/a.json: empty file; nothing to read"
 
 
 def test_wrong_column(run_job: RunJob, tmp_path: Path, dump: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import load_config
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe, keep_lines
-from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.stream import ReadPlan, read_source
 from pipeline.prepare import stage
@@ -43,7 +43,7 @@ def test_label_schemes_on_the_fashion_file(
 ) -> None:
     config = load_config(None, [f"labels.scheme={scheme}"])
     recipe = Recipe.of(config, label_scheme(scheme, config.labels.words))
-    (source,) = find_sources([locate(shared_data / FASHION)], config.input)
+    (source,) = detect_sources([locate(shared_data / FASHION)], config.input)
     assert isinstance(source.fmt, Format)
     lines, found, rejected = 0, Counter[str](), Counter[str]()
     for chunk in read_source(source, ReadPlan(1 << 20)):

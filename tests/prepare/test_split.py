@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.clean.text import text_hash
-from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.stream import ReadPlan
 from pipeline.prepare.split import SPLITS, Boundary, assign, uniform
 from pipeline.prepare.stage import find_boundary
@@ -114,7 +114,7 @@ def write_dump(folder: Path, files: list[list[str]]) -> list[str]:
 
 
 def boundary_of(paths: list[str], head_rows: int, max_rows: int | None = None) -> Boundary | None:
-    sources = find_sources([locate(p) for p in paths], InputConfig())
+    sources = detect_sources([locate(p) for p in paths], InputConfig())
     config = Config().replace(split__by="head", split__head_rows=head_rows).split
     return find_boundary(sources, RECIPE, ReadPlan(1 << 20, max_rows), config)
 
@@ -154,5 +154,5 @@ def test_the_boundary_looks_no_further_than_max_rows(tmp_path: Path) -> None:
 
 
 def test_by_text_needs_no_boundary(tmp_path: Path) -> None:
-    sources = find_sources([locate(p) for p in write_dump(tmp_path, [["a"]])], InputConfig())
+    sources = detect_sources([locate(p) for p in write_dump(tmp_path, [["a"]])], InputConfig())
     assert find_boundary(sources, RECIPE, ReadPlan(1 << 20), SplitConfig()) is None

@@ -12,7 +12,7 @@ from pipeline.config import load_config
 from pipeline.errors import InputError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
-from pipeline.ingest.detect.sources import Source, find_sources
+from pipeline.ingest.detect.sources import Source, detect_sources
 from pipeline.ingest.parse.formats import Format
 from pipeline.prepare.split_keys import with_keys
 from pipeline.storage.location import locate
@@ -25,7 +25,7 @@ def sources_of(file: Path, lines: list[dict[str, Any]], *sets: str) -> list[Sour
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = load_config(None, sets)
     recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
-    return with_keys(find_sources([locate(file)], config.input), config, recipe.parse_options())
+    return with_keys(detect_sources([locate(file)], config.input), config, recipe.parse_options())
 
 
 def review(text_bytes: int, **other: Any) -> dict[str, Any]:

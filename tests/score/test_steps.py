@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.ingest.clean.rows import Recipe
-from pipeline.ingest.detect.sources import Source, find_sources
+from pipeline.ingest.detect.sources import Source, detect_sources
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.stream import ReadPlan, _chunk_table, batch_table, read_source, to_batch
 from pipeline.ingest.tokenize.encode import load_encoder
@@ -49,7 +49,7 @@ def write(file: Path, rows: int) -> str:
 @pytest.fixture
 def sources(tmp_path: Path) -> list[Source]:
     files = [locate(write(tmp_path / f"{i}.json", rows)) for i, rows in enumerate((30, 20))]
-    return find_sources(files, InputConfig(), need_stars=False)
+    return detect_sources(files, InputConfig(), need_stars=False)
 
 
 @pytest.fixture

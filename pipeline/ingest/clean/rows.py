@@ -14,7 +14,7 @@ from pipeline.config import Config
 from pipeline.ingest.clean.labels import UNLABELLED, LabelScheme, valid_stars
 from pipeline.ingest.clean.text import clean
 from pipeline.ingest.parse.formats import Format, ParseOptions
-from pipeline.ingest.parse.parse import Places, parse_chunk
+from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import RejectedLine
 from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Chunk
 
@@ -42,7 +42,7 @@ class Recipe:
     unescape_html: bool = False
     """Whether `&amp;` and `<br />` are written out."""
     max_line_bytes: int = MAX_LINE_BYTES
-    words: bool = False
+    word_labels: bool = False
     """Whether what stands in the field of the stars is a word."""
 
     @classmethod
@@ -56,12 +56,12 @@ class Recipe:
             needs_timestamp=scheme is not None and config.split.by == "time",
             unescape_html=config.input.unescape_html,
             max_line_bytes=config.input.max_line_bytes,
-            words=scheme is not None and scheme.is_words,
+            word_labels=scheme is not None and scheme.is_words,
         )
 
     def parse_options(self) -> ParseOptions:
         """What parsing needs to know."""
-        return ParseOptions(self.text_separator, self.max_line_bytes, self.words)
+        return ParseOptions(self.text_separator, self.max_line_bytes, self.word_labels)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
     rows, rejected = parse_chunk(chunk, fmt, options)
     texts = clean(rows["text"], unescape_html=recipe.unescape_html)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
-    drops = _Drops(rows, Places(chunk, fmt, options), rejected)
+    drops = _Drops(rows, RecordLocator(chunk, fmt, options), rejected)
     drops.text(fmt)
     scheme = recipe.scheme
     if scheme is not None and scheme.is_words:
@@ -105,8 +105,8 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
 class _Drops:
     """Which rows of a chunk are still kept; a row that several things are wrong with has the first reason."""
 
-    def __init__(self, rows: pa.Table, places: Places, rejected: list[RejectedLine]) -> None:
-        self.rows, self.places, self.rejected = rows, places, rejected
+    def __init__(self, rows: pa.Table, locator: RecordLocator, rejected: list[RejectedLine]) -> None:
+        self.rows, self.locator, self.rejected = rows, locator, rejected
         self.kept = np.ones(rows.num_rows, np.bool_)
 
     def __call__(self, reason: str, which: npt.NDArray[np.bool_], detail: Callable[[int], str]) -> None:
@@ -118,7 +118,7 @@ class _Drops:
         """
         for i in np.flatnonzero(which & self.kept):
             line = self.rows["line"][int(i)].as_py()
-            offset, raw = self.places.find(line)
+            offset, raw = self.locator.locate(line)
             self.rejected.append(RejectedLine(line, offset, reason, detail(int(i)), raw))
         self.kept[which] = False
 

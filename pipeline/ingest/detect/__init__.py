@@ -1,4 +1,4 @@
-"""Which format and which columns a file has, from a sample of it.
+"""Detection of the format and the columns of a file, from a sample of it.
 
-Add here: a sign by which a format is recognized, or a warning about a guess that may be wrong.
+Add here: a rule by which a format is recognized, or a warning about a guess that may be wrong.
 """

@@ -1,4 +1,4 @@
-"""Tell which dump a file is from the fields of its first records."""
+"""Detection of a dump's format from the fields of its first records."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
-from pipeline.ingest.detect.sample import in_one_line, take_sample
+from pipeline.ingest.detect.sample import join_names, read_sample
 from pipeline.ingest.parse.columns import as_word, star_array
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Format, find_format
+from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Format, match_format
 from pipeline.ingest.read.compression import head_of
 from pipeline.storage.location import Location
 
@@ -21,41 +21,41 @@ from pipeline.storage.location import Location
 def detect_format(
     file: Location, config: InputConfig, *, need_stars: bool = True, labels: LabelsConfig | None = None
 ) -> Format | None:
-    """Tell a file's format from the fields of its first records.
+    """Format of a file, from the fields of its first records.
 
     Args:
-        need_stars: whether records without stars (or a label) are of no use.
+        need_stars: whether records need stars or a label.
         labels: checked against the values of the label column, if its classes are words.
     Returns:
-        The format, with the columns that the settings name; None where a file has no text at all.
+        The format, with the columns named in the settings; None if the file has no text.
     Raises:
-        InputError: no known format, or a configured column that no record has; the fields seen are named.
+        InputError: the format is unknown, or no record has a configured column; the message lists the fields.
     """
-    sample = take_sample(file, config)
+    sample = read_sample(file, config)
     if sample is None:
         return None
     fields = sample.fields()
-    base = find_format(fields, need_stars=need_stars)
+    base = match_format(fields, need_stars=need_stars)
     if base is None and (config.text is None or (need_stars and config.stars is None)):
         options = "--set input.text=…" + (" --set input.stars=…" if need_stars else "")
         if sample.dialect.syntax == "csv":
-            options += ", and with input.columns=… if its first line is no header"
+            options += ", and input.columns=… if the first line is not a header"
         raise InputError(
-            f"{file.uri}: no known review format; its fields are {in_one_line(fields)}; name the columns with"
+            f"{file.uri}: unknown review format; fields: {join_names(fields)}; name the columns with"
             f" {options}"
         )
-    chosen = _with_columns(base or _unknown(fields), config)
+    chosen = _with_columns(base or _custom_format(fields), config)
     _check_columns(file, chosen, config, fields)
     if need_stars:
         _check_labels(file, chosen, labels or LabelsConfig(), sample.records)
     return replace(chosen, dialect=sample.dialect)
 
 
-def _unknown(fields: Collection[str]) -> Format:
-    """A format of which nothing is known but that fields called as in a known one mean the same."""
+def _custom_format(fields: Collection[str]) -> Format:
+    """Format of a file that matches no known one; fields with a known name keep their meaning."""
     base = FORMATS[0]
     known = {n: _first(fields, {getattr(f, n) for f in FORMATS}) for n in CARRIED_FIELDS}
-    return replace(base, name="by columns", mark=None, **known)  # type: ignore[arg-type]
+    return replace(base, name="by columns", marker=None, **known)  # type: ignore[arg-type]
 
 
 def _first(fields: Collection[str], wanted: Collection[str | None]) -> str | None:
@@ -63,22 +63,25 @@ def _first(fields: Collection[str], wanted: Collection[str | None]) -> str | Non
 
 
 def _with_columns(base: Format, config: InputConfig) -> Format:
-    named = {n: getattr(config, n) for n in ("text", "stars", *CARRIED_FIELDS)}
-    return replace(base, **{name: value for name, value in named.items() if value is not None})
+    configured = {n: getattr(config, n) for n in ("text", "stars", *CARRIED_FIELDS)}
+    return replace(base, **{name: value for name, value in configured.items() if value is not None})
 
 
 def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: Collection[str]) -> None:
-    """Raise InputError for a configured column that no record has, or one that is used twice."""
-    named = {n: getattr(config, n) for n in ("stars", *CARRIED_FIELDS)}
-    for setting, names in {"text": config.text or (), **{n: (v,) for n, v in named.items() if v}}.items():
+    """Raise InputError for a configured column that no record has, or that is used twice."""
+    configured = {n: getattr(config, n) for n in ("stars", *CARRIED_FIELDS)}
+    for setting, names in {
+        "text": config.text or (),
+        **{n: (v,) for n, v in configured.items() if v},
+    }.items():
         for name in names:
             if name not in fields:
                 raise MissingColumnError(
-                    f"{file.uri}: input.{setting}={name}, but no line has this field; its fields are"
-                    f" {in_one_line(fields)}"
+                    f"{file.uri}: input.{setting}={name}, but no line has this field; fields:"
+                    f" {join_names(fields)}"
                 )
-    name, times = Counter(chosen.fields()).most_common(1)[0]
-    if times > 1:
+    name, count = Counter(chosen.fields()).most_common(1)[0]
+    if count > 1:
         used = ", ".join(
             f"input.{n}={v}" for n in ("stars", *CARRIED_FIELDS) if (v := getattr(chosen, n)) is not None
         )
@@ -90,26 +93,26 @@ def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: 
 def _check_labels(
     file: Location, chosen: Format, labels: LabelsConfig, records: list[dict[str, Any]]
 ) -> None:
-    """Raise InputError if none of the first records has stars, or one of the words; absent ones aside."""
+    """Raise InputError if the label column has values, but none is a star rating (or one of labels.words)."""
     words = sorted({word for record in records if (word := as_word(record.get(chosen.stars)))})
     if labels.scheme != "words":
         stars = star_array(words).to_numpy(zero_copy_only=False)
         if words and np.isnan(stars).all():
             raise InputError(
-                f"{file.uri}: {chosen.stars} holds no stars but words, as {in_one_line(words[:3])}; make them"
-                " classes with --set labels.scheme=words,labels.words=…"
+                f"{file.uri}: {chosen.stars} contains words, not star ratings: {join_names(words[:3])};"
+                " use them as classes with --set labels.scheme=words,labels.words=…"
             )
         return
     if labels.words is None or not set(words).intersection(labels.words):
-        shown = in_one_line([",".join(words[:8]) + (",…" if len(words) > 8 else "")])
+        shown = join_names([",".join(words[:8]) + (",…" if len(words) > 8 else "")])
         given = f"labels.words={','.join(labels.words)}" if labels.words else "labels.scheme=words"
         raise InputError(
-            f"{file.uri}: {given}, but the labels that its first lines have in {chosen.stars} are"
-            f" {shown or 'none at all'}; name the classes in order with --set labels.words=…"
+            f"{file.uri}: {given}, but the labels of the first lines in {chosen.stars} are"
+            f" {shown or 'all empty'}; list the classes in order with --set labels.words=…"
         )
 
 
-def why_empty(file: Location) -> str:
+def empty_reason(file: Location) -> str:
     """Why a file has no text."""
     head, broken = head_of(file, 1)
-    return broken or ("nothing but blank lines" if head else "empty file")
+    return broken or ("only blank lines" if head else "empty file")

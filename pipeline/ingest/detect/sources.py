@@ -1,4 +1,4 @@
-"""The input files of a job: what each is, and how large the chunks are that they are cut into."""
+"""Input files of a job: their formats, and the chunk size to cut them with."""
 
 from __future__ import annotations
 
@@ -10,70 +10,72 @@ from typing import NamedTuple
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
-from pipeline.ingest.detect.detect import detect_format, why_empty
+from pipeline.ingest.detect.detect import detect_format, empty_reason
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, ENCODED, FORMATS, Format
 from pipeline.storage.location import CONCURRENT_FILES, Location, locate
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input file, as the readers need it."""
+    """One input file and its format."""
 
     number: int
+    """Position in the job's input, from 0."""
     uri: str
     size_bytes: int
     fmt: Format | str
-    """How its lines are read, or ENCODED for rows that are encoded already."""
+    """How to read its lines; ENCODED for the output of `prepare`."""
 
     @property
     def format_name(self) -> str:
-        """Its format, for people: `amazon_2018, JSON lines`."""
+        """Format for messages and manifests, such as `amazon_2018, JSON lines`."""
         return self.fmt if isinstance(self.fmt, str) else f"{self.fmt.name}, {self.fmt.dialect}"
 
 
-def find_sources(
+def detect_sources(
     files: Iterable[Location],
     config: InputConfig,
     *,
     need_stars: bool = True,
     labels: LabelsConfig | None = None,
 ) -> list[Source]:
-    """Look into each input file; see detect.detect_format.
+    """Sources of the input files, each with its detected format; see detect.detect_format.
 
-    Where some files have the columns that the settings name, others may be in a known format.
+    If at least one file has the configured columns, the others may be in a known format without them.
 
     Raises:
-        InputError: a file in no known format, a configured column that is not there, or nothing to read.
+        InputError: a file has an unknown format or lacks a configured column, or no file has any text.
     """
-    look = partial(_look, config=config, need_stars=need_stars, labels=labels)
+    detect = partial(_detect, config=config, need_stars=need_stars, labels=labels)
     files = list(files)
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
-        found = list(pool.map(look, files))
-    lacking = next((f.lacks for f in found if f.lacks), None)
-    if lacking and not any(f.fmt and not f.lacks for f in found):
-        raise lacking
-    if not any(f.fmt for f in found):
-        raise InputError(f"{files[0].uri}: {why_empty(files[0])}; there is nothing to read")
-    # An empty shard among others is no mistake; any format reads it.
+        detections = list(pool.map(detect, files))
+    missing = next((d.missing for d in detections if d.missing), None)
+    if missing and not any(d.fmt and not d.missing for d in detections):
+        raise missing
+    if not any(d.fmt for d in detections):
+        raise InputError(f"{files[0].uri}: {empty_reason(files[0])}; nothing to read")
+    # An empty shard among others is not an error; any format reads it.
     return [
-        Source(n, file.uri, file.info().size, f.fmt or FORMATS[0])
-        for n, (file, f) in enumerate(zip(files, found, strict=True))
+        Source(n, file.uri, file.info().size, d.fmt or FORMATS[0])
+        for n, (file, d) in enumerate(zip(files, detections, strict=True))
     ]
 
 
-class _Found(NamedTuple):
+class _Detection(NamedTuple):
     fmt: Format | None
-    lacks: MissingColumnError | None
-    """Where a column is missing that the settings name, and the file is in a known format without it."""
+    """None: the file has no text."""
+    missing: MissingColumnError | None
+    """Set if the file is in a known format but lacks a configured column."""
 
 
-def _look(file: Location, config: InputConfig, need_stars: bool, labels: LabelsConfig | None) -> _Found:
+def _detect(file: Location, config: InputConfig, need_stars: bool, labels: LabelsConfig | None) -> _Detection:
     try:
-        return _Found(detect_format(file, config, need_stars=need_stars, labels=labels), None)
+        return _Detection(detect_format(file, config, need_stars=need_stars, labels=labels), None)
     except MissingColumnError as error:
         unnamed = config.model_copy(update=dict.fromkeys(("text", "stars", *CARRIED_FIELDS)))
         try:
-            return _Found(detect_format(file, unnamed, need_stars=need_stars, labels=labels), error)
+            return _Detection(detect_format(file, unnamed, need_stars=need_stars, labels=labels), error)
         except InputError:
             raise error from None
 
@@ -83,16 +85,17 @@ def encoded_sources(files: Iterable[Location]) -> list[Source]:
     return [Source(n, f.uri, f.info().size, ENCODED) for n, f in enumerate(files)]
 
 
-def choose_chunk_bytes(sources: Iterable[Source], *, largest: int, consumers: int) -> int:
-    """Text in a chunk, so that every consumer gets several, and none takes too long.
+def choose_chunk_bytes(sources: Iterable[Source], *, max_bytes: int, consumers: int) -> int:
+    """Chunk size with which every consumer gets several chunks.
 
     Args:
-        largest: the most a chunk should hold; less where a consumer is slow.
-        consumers: encoders or scorers that run at once.
+        max_bytes: upper limit; smaller for slower consumers.
+        consumers: encoders or scorers that run at the same time.
     Returns:
-        Bytes, at least 64 KiB, in whole KiB. Stored sizes of compressed files count three times.
+        Bytes of text per chunk, at least 64 KiB, in whole KiB. Compressed files count three times their size.
     """
-    packed = (".gz", ".bz2", ".zst")
-    expected = sum(s.size_bytes * (3 if locate(s.uri).name.endswith(packed) else 1) for s in sources)
+    compressed = (".gz", ".bz2", ".zst")
+    expected = sum(s.size_bytes * (3 if locate(s.uri).name.endswith(compressed) else 1) for s in sources)
+    # Four chunks per consumer.
     fitting = expected // (4 * consumers)
-    return max(64 << 10, min(largest, fitting)) >> 10 << 10
+    return max(64 << 10, min(max_bytes, fitting)) >> 10 << 10

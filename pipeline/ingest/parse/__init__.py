@@ -1,5 +1,5 @@
-"""From chunks to typed tables and rejected lines.
+"""Parsing of chunks to typed tables and rejected lines.
 
-Add here: a dump format, as one entry in `formats`; another syntax, as a module that gives records; a reason
-for which a line is rejected.
+Add here: a dump format, as one entry in `formats`; another syntax, as a module that parses it; a reason for
+rejecting a line.
 """

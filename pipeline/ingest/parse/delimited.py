@@ -1,4 +1,4 @@
-"""CSV and TSV: one record may take several lines where its fields are quoted."""
+"""Parsing of CSV and TSV, where a record with quoted fields may span several lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 
 from pipeline.ingest.parse.columns import row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Dialect, Format, ParseOptions
-from pipeline.ingest.parse.records import BadRecordError, too_long
+from pipeline.ingest.parse.records import BadRecordError, too_long_detail
 from pipeline.ingest.parse.rejects import RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import Rule
@@ -24,12 +24,13 @@ _Columns = dict[str, Sequence[str]]
 def parse_delimited(
     chunk: Chunk, fmt: Format, options: ParseOptions, rule: Rule
 ) -> tuple[pa.Table, list[RejectedLine]]:
-    """Parse a chunk of CSV. An empty field is an absent one.
+    """Parsed records of a chunk of CSV, and its rejected records; an empty field counts as missing.
 
     Args:
-        rule: where records end.
+        rule: determines where records end.
     Returns:
-        A table of columns.ROW_SCHEMA, and the records that are not like the header. Each is in one of them.
+        A table with the schema columns.ROW_SCHEMA, and the rejected records. Every record is in exactly one
+        of them.
     """
     ends = rule.ends(chunk.raw)
     fields = list(dict.fromkeys(f for f in fmt.fields() if f in fmt.dialect.columns))
@@ -42,16 +43,17 @@ def parse_delimited(
         columns, numbers, rejected = _read_each(
             chunk, fmt.dialect, fields, ends.tolist(), options.max_line_bytes
         )
-    absent = [""] * len(numbers)
-    named = {n: columns.get(getattr(fmt, n) or "", absent) for n in (*CARRIED_FIELDS, "stars")}
-    values = {n: [v or None for v in column] for n, column in named.items()}
+    missing = [""] * len(numbers)
+    strings = {n: columns.get(getattr(fmt, n) or "", missing) for n in (*CARRIED_FIELDS, "stars")}
+    values = {n: [v or None for v in column] for n, column in strings.items()}
     texts = [columns[f] for f in fmt.text if f in columns]
     joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
-    return row_table(numbers, joined or [None] * len(numbers), options.words, **values), rejected
+    text = joined or [None] * len(numbers)
+    return row_table(numbers, text, word_labels=options.word_labels, **values), rejected
 
 
 def _read_all(raw: bytes, dialect: Dialect, fields: list[str], records: int) -> _Columns | None:
-    """The columns of a chunk of which every record is in order; None where one is not."""
+    """Columns of a chunk if all of its records are well-formed, else None."""
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(raw),
@@ -72,40 +74,40 @@ def _read_all(raw: bytes, dialect: Dialect, fields: list[str], records: int) -> 
 
 
 def _read_each(
-    chunk: Chunk, dialect: Dialect, fields: list[str], ends: list[int], longest: int
+    chunk: Chunk, dialect: Dialect, fields: list[str], ends: list[int], max_line_bytes: int
 ) -> tuple[_Columns, list[int], list[RejectedLine]]:
-    """The slow path of a chunk with at least one odd record: none costs another."""
+    """Slow path for a chunk with at least one malformed record."""
     csv.field_size_limit(sys.maxsize)
-    places = {f: dialect.columns.index(f) for f in fields}
-    used = list(places.values())
+    indices = {f: dialect.columns.index(f) for f in fields}
+    used = list(indices.values())
     rows, numbers, rejected = [], [], []
     for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False), start=chunk.first_line):
         raw = chunk.raw[start:end].removesuffix(b"\n")
         try:
-            row = _read_one(raw, dialect, used, longest)
+            row = _read_one(raw, dialect, used, max_line_bytes)
         except BadRecordError as error:
             rejected.append(RejectedLine(number, start, error.reason, error.detail, raw))
             continue
         rows.append(row)
         numbers.append(number)
-    return {f: [row[place] for row in rows] for f, place in places.items()}, numbers, rejected
+    return {f: [row[index] for row in rows] for f, index in indices.items()}, numbers, rejected
 
 
-def _read_one(raw: bytes, dialect: Dialect, used: list[int], longest: int) -> list[str]:
-    if len(raw) > longest:
-        raise BadRecordError("line_too_long", too_long(len(raw), longest))
+def _read_one(raw: bytes, dialect: Dialect, used: list[int], max_line_bytes: int) -> list[str]:
+    if len(raw) > max_line_bytes:
+        raise BadRecordError("line_too_long", too_long_detail(len(raw), max_line_bytes))
     if not raw.strip(b"\r"):
         raise BadRecordError("empty_line", "")
-    # What is not used need not be UTF-8, as where the whole chunk is read at once.
+    # Unused fields may be invalid UTF-8, as in _read_all.
     text = raw.decode(errors="surrogateescape").removesuffix("\r")
     row = _split(text, dialect)
     if len(row) != len(dialect.columns):
         raise BadRecordError("bad_csv", f"{len(row)} fields, the header has {len(dialect.columns)}")
     try:
-        for place in used:
-            row[place].encode()
+        for index in used:
+            row[index].encode()
     except UnicodeEncodeError:
-        raise BadRecordError("bad_encoding", f"{dialect.columns[place]} is no UTF-8") from None
+        raise BadRecordError("bad_encoding", f"{dialect.columns[index]} is not valid UTF-8") from None
     return row
 
 
@@ -113,7 +115,7 @@ def _split(text: str, dialect: Dialect) -> list[str]:
     if not dialect.quoted:
         return text.split(dialect.delimiter)
     try:
-        # The whole record at once, its line ends included; a quote out of place is a character like any.
+        # One string per record, line ends included: csv treats a misplaced quote as an ordinary character.
         rows = list(csv.reader([text], delimiter=dialect.delimiter))
     except csv.Error as error:
         raise BadRecordError("bad_csv", str(error)) from None

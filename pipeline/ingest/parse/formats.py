@@ -1,6 +1,6 @@
-"""Dump formats: which field means what, and how records are written.
+"""Dump formats: the meaning of their fields, and the dialect of their records.
 
-A new format is one entry in `FORMATS`. Optional fields may be absent from any record.
+A new format is one entry in `FORMATS`. Any record may lack optional fields.
 """
 
 from __future__ import annotations
@@ -13,28 +13,27 @@ from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Cutting
 from pipeline.ingest.read.cutting import LINES, QuotedRecords
 
 ENCODED = "encoded"
-"""Name of the format of data/{train,val,test}: rows that `prepare` has encoded already."""
+"""Name of the format of data/{train,val,test}: rows encoded by `prepare`."""
 
 CARRIED_FIELDS = ("asin", "user_id", "timestamp", "verified")
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the records of a file are written."""
+    """Syntax of the records of a file."""
 
     syntax: Literal["json", "python", "csv", "parquet"] = "json"
-    """json: an object a line; python: a dict literal a line, as the oldest dumps have them."""
+    """json: one object per line; python: one dict literal per line, as in the oldest dumps."""
     start_bytes: int = 0
-    """Text before the first record: a byte order mark, a CSV header."""
+    """Bytes of text before the first record: a byte order mark, a CSV header."""
     columns: tuple[str, ...] = ()
-    """Of a CSV file, in order."""
+    """Column names of a CSV or Parquet file, in order."""
     delimiter: str = ","
     quoted: bool = False
-    """Whether a field of CSV that begins with a quote ends with one, and may hold delimiters and line ends
-    between them."""
+    """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
 
     def cutting(self, chunk_bytes: int, max_line_bytes: int = MAX_LINE_BYTES) -> Cutting:
-        """How a file in this dialect is cut."""
+        """How to cut a file in this dialect into chunks."""
         quoted = self.syntax == "csv" and self.quoted
         rule = QuotedRecords(self.delimiter.encode(), max_line_bytes) if quoted else LINES
         return Cutting(chunk_bytes, max_line_bytes, rule, self.start_bytes)
@@ -47,44 +46,44 @@ class Dialect:
 
 @dataclass(frozen=True)
 class ParseOptions:
-    """What parsing depends on besides the format."""
+    """Settings of parsing that do not depend on the format."""
 
     separator: str = " "
-    """Put between the text fields of a record."""
+    """Joins the text fields of a record."""
     max_line_bytes: int = MAX_LINE_BYTES
     """Longer records are rejected."""
-    words: bool = False
-    """Whether what stands in the field of the stars is a word."""
+    word_labels: bool = False
+    """Whether the stars field holds a label, such as a word, instead of a number."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """Which fields of a dump hold what we use; None where it has no such field."""
+    """Names of the fields of a dump; None for a field that the dump does not have."""
 
     name: str
     text: tuple[str, ...]
-    """Fields joined into the text, in this order."""
+    """Fields that are joined, in this order, to the text."""
     stars: str
     asin: str | None
     user_id: str | None
     timestamp: str | None
-    """Seconds or milliseconds since 1970, told apart by their size, or a date as 2015-08-31 or 20150831."""
+    """Seconds or milliseconds since 1970, distinguished by magnitude, or a date as 2015-08-31 or 20150831."""
     verified: str | None
     product: str | None = None
-    """The product, where `asin` is one of its variants (a colour, a size); read only in place of that."""
-    mark: str | None = None
-    """A field that tells it from a format with the same names."""
+    """Product ID, if `asin` identifies a variant (a color, a size); read only instead of `asin`."""
+    marker: str | None = None
+    """Field that distinguishes the format from another one with the same names."""
     dialect: Dialect = Dialect()
 
     def fields(self) -> tuple[str, ...]:
-        """All fields that are read."""
+        """Names of all fields that are read."""
         return (*self.text, self.stars, *(f for n in CARRIED_FIELDS if (f := getattr(self, n)) is not None))
 
-    def is_in(self, fields: Iterable[str], *, need_stars: bool) -> bool:
-        """Whether records with these fields are in this format: a text field, and stars if needed."""
-        known = set(fields)
-        marked = self.mark is None or self.mark in known
-        return marked and (self.stars in known or not need_stars) and bool(known.intersection(self.text))
+    def matches(self, fields: Iterable[str], *, need_stars: bool) -> bool:
+        """Whether records with these fields can have this format: a text field, and stars if needed."""
+        names = set(fields)
+        has_marker = self.marker is None or self.marker in names
+        return has_marker and (self.stars in names or not need_stars) and bool(names.intersection(self.text))
 
 
 FORMATS = (
@@ -105,7 +104,7 @@ FORMATS = (
         user_id="reviewerID",
         timestamp="unixReviewTime",
         verified=None,
-        mark="helpful",
+        marker="helpful",
     ),
     Format(
         name="amazon_2023",
@@ -138,8 +137,8 @@ FORMATS = (
 )
 
 
-def find_format(fields: Iterable[str], *, need_stars: bool) -> Format | None:
-    """The format that most of some fields belong to; None if none has what is needed."""
-    known = set(fields)
-    fitting = [f for f in FORMATS if f.is_in(known, need_stars=need_stars)]
-    return max(fitting, key=lambda f: len(known.intersection((*f.fields(), f.mark))), default=None)
+def match_format(fields: Iterable[str], *, need_stars: bool) -> Format | None:
+    """Format that shares the most fields with the given ones; None if no format matches."""
+    names = set(fields)
+    matching = [f for f in FORMATS if f.matches(names, need_stars=need_stars)]
+    return max(matching, key=lambda f: len(names.intersection((*f.fields(), f.marker))), default=None)

@@ -1,4 +1,4 @@
-"""Tables as Arrow IPC, which travel in a binary column."""
+"""Serialization of tables as Arrow IPC, to carry a table in one value of a binary column."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def to_ipc(table: pa.Table) -> pa.Buffer:
-    """A table as an Arrow IPC stream."""
+    """Arrow IPC stream of a table, as one record batch."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
@@ -14,5 +14,5 @@ def to_ipc(table: pa.Table) -> pa.Buffer:
 
 
 def from_ipc(buffer: pa.Buffer | bytes) -> pa.Table:
-    """The table of an Arrow IPC stream."""
+    """Table of an Arrow IPC stream."""
     return pa.ipc.open_stream(buffer).read_all()

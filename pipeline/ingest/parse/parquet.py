@@ -1,4 +1,4 @@
-"""Dumps that are Parquet: rows come typed, and have numbers but no place in a text."""
+"""Reading and parsing of Parquet dumps; rows are typed and have line numbers but no byte offsets."""
 
 from __future__ import annotations
 
@@ -24,35 +24,34 @@ from pipeline.storage.explain import explain
 from pipeline.storage.location import Location
 
 _MAGIC = b"PAR1"
-_MOST_ROWS = 1 << 16
-_UNPACKED = 4
-"""A stored byte is taken for so many in memory."""
-_SHOWN = 200
-"""So many characters of what pyarrow says are shown."""
+_MAX_ROWS = 1 << 16
+_DECOMPRESSION_RATIO = 4
+"""Estimated bytes in memory per stored byte."""
+_MAX_REASON_CHARS = 200
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, MemoryError)
-"""Raised by pyarrow for data that are damaged."""
+"""Raised by pyarrow for damaged data."""
 
 _TEXTS = {
     *(pa.string(), pa.large_string(), pa.string_view()),
     *(pa.binary(), pa.large_binary(), pa.binary_view()),
 }
-"""Types of a column of texts. Writers call bytes text, and text bytes, and pyarrow checks neither."""
+"""Types of text columns. Writers declare bytes as strings or strings as bytes, and pyarrow checks neither."""
 
 
 def read_parquet_chunks(
     file: Location, number: int, fmt: Format, chunk_bytes: int, max_lines: int | None = None
 ) -> Iterator[Chunk]:
-    """Rows of a Parquet file as chunks whose `raw` is Arrow IPC, of the columns that the format names.
+    """Chunks of a Parquet file whose `raw` is Arrow IPC, with the columns of the format.
 
     Args:
-        number: of the file in the job's input.
-        chunk_bytes: about so much of the columns, unpacked, goes into a chunk.
-        max_lines: stop after so many rows.
+        number: position of the file in the job's input, from 0.
+        chunk_bytes: approximate size of a chunk in memory, in bytes.
+        max_lines: stop after this number of rows.
     Yields:
-        At least one chunk; the last one has `last` set, and `broken` where the file is damaged.
+        At least one chunk. The last one has `last` set, and `broken` if the file is damaged.
     Raises:
-        InputError: it cannot be read, or is too damaged to be opened.
+        InputError: the file cannot be read, or is too damaged to open.
     """
     size = file.info().size
     with _open(file) as (parquet, watched):
@@ -60,35 +59,35 @@ def read_parquet_chunks(
         total = parquet.metadata.num_rows
         batches = _batches(parquet, columns, _batch_rows(total, size, chunk_bytes), watched, file.uri)
         empty = Chunk(number, file.uri, 0, 1, None, 0, False, None, 0, to_ipc(_no_rows(parquet, columns)))
-        tables = _of_size(_tables(batches, columns, total, max_lines), chunk_bytes)
-        yield from with_last(_number(tables, empty, size, total))
+        tables = _resize(_tables(batches, columns, total, max_lines), chunk_bytes)
+        yield from with_last(_chunks(tables, empty, size, total))
 
 
-def parquet_head(
-    file: Location, wanted: Collection[str], most: int
+def read_parquet_head(
+    file: Location, wanted: Collection[str], max_rows: int
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """The names of a Parquet file's columns, and the values of some of them in its first rows.
+    """Column names of a Parquet file, and the values of some columns in its first rows.
 
     Args:
-        wanted: columns whose values are taken if they are there.
-        most: rows.
+        wanted: columns to read, if the file has them.
+        max_rows: number of rows to read at most.
     Raises:
-        InputError: it cannot be read, or is too damaged for that.
+        InputError: the file cannot be read, or is too damaged to open.
     """
     with file.open_input() as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
-            raise InputError(f"{file.uri}: a Parquet file that is compressed as a whole; unpack it")
+            raise InputError(f"{file.uri}: a compressed Parquet file; decompress it")
     with _open(file) as (parquet, _):
         names = parquet.schema_arrow.names
         columns = [n for n in names if n in wanted and names.count(n) == 1]
-        batch = next(parquet.iter_batches(most, columns=columns), None) if columns else None
-        table = None if batch is None else _plain_table(batch, columns)
+        batch = next(parquet.iter_batches(max_rows, columns=columns), None) if columns else None
+        table = None if batch is None else _normalize_batch(batch, columns)
     return names, [] if table is None else [_row(table, i) for i in range(table.num_rows)]
 
 
 @contextmanager
 def _open(file: Location) -> Iterator[tuple[pq.ParquetFile, WatchedFile]]:
-    """A Parquet file; damage that is found within the block is an InputError."""
+    """An open Parquet file; damage that is detected within the block raises InputError."""
     with file.open_input() as stream:
         watched = WatchedFile(stream)
         try:
@@ -96,101 +95,102 @@ def _open(file: Location) -> Iterator[tuple[pq.ParquetFile, WatchedFile]]:
         except _DAMAGE as error:
             _check_reads(file.uri, watched)
             raise InputError(
-                f"{file.uri}: a damaged Parquet file: {_reason(error)}; get it anew, or leave it out"
+                f"{file.uri}: damaged Parquet file: {_reason(error)}; replace or exclude the file"
             ) from None
 
 
 def _check_reads(uri: str, watched: WatchedFile) -> None:
-    """Raise InputError if a read has failed: that is a job for a retry; what Arrow cannot decode stays so."""
-    # Only damaged data make Arrow read more than memory can hold.
+    """Raise InputError if a read failed, because a rerun may succeed, unlike with damaged data."""
+    # MemoryError means damaged data: a wrong size in the file made Arrow request too much.
     if watched.error is not None and not isinstance(watched.error, MemoryError):
         raise InputError(f"{uri}: cannot be read: {explain(watched.error)}")
 
 
 def _reason(error: BaseException) -> str:
-    """What an error says, in one line: it may cite what is in the file."""
-    return printable(str(error).partition("\n")[0], _SHOWN) or type(error).__name__
+    """First line of an error message, made printable because it may quote bytes of the file."""
+    return printable(str(error).partition("\n")[0], _MAX_REASON_CHARS) or type(error).__name__
 
 
 def _batches(
     parquet: pq.ParquetFile, columns: list[str], rows: int, watched: WatchedFile, uri: str
 ) -> Iterator[pa.RecordBatch]:
     try:
-        # Group by group: a batch over two of them would be lost whole where the second is damaged.
+        # One row group at a time: damage in a group must not lose rows of the group before it.
         for group in range(parquet.num_row_groups):
-            left = parquet.metadata.row_group(group).num_rows
+            missing = parquet.metadata.row_group(group).num_rows
             for batch in parquet.iter_batches(rows, row_groups=[group], columns=columns):
-                left -= batch.num_rows
+                missing -= batch.num_rows
                 yield batch
-            # Pages that are skipped as damaged would change the numbers of all rows after them.
-            if left:
-                raise pa.ArrowInvalid(f"row group {group} should have {left:,} more")
+            # Damaged pages that pyarrow skips would shift the line numbers of all following rows.
+            if missing:
+                raise pa.ArrowInvalid(f"row group {group} lacks {missing:,} rows")
     except _DAMAGE:
         _check_reads(uri, watched)
         raise
 
 
 def _tables(
-    batches: Iterator[pa.RecordBatch], columns: list[str], total: int, most: int | None
+    batches: Iterator[pa.RecordBatch], columns: list[str], total: int, max_rows: int | None
 ) -> Iterator[pa.Table]:
-    """Batches as tables of `_plain` columns, up to a number of rows; one of `_DAMAGE` at a damaged place."""
+    """Batches as tables of normalized columns, up to a number of rows; raises one of `_DAMAGE` for damage."""
     rows = 0
     for batch in batches:
-        table = _plain_table(batch.slice(0, None if most is None else most - rows), columns)
+        table = _normalize_batch(batch.slice(0, None if max_rows is None else max_rows - rows), columns)
         rows += table.num_rows
         if table.num_rows:
             yield table
-        if rows == most:
+        if rows == max_rows:
             return
     if rows != total:
-        raise pa.ArrowInvalid(f"its footer tells of {total:,}")
+        raise pa.ArrowInvalid(f"the footer states {total:,} rows")
 
 
-def _number(tables: Iterator[pa.Table], chunk: Chunk, size: int, total: int) -> Iterator[Chunk]:
-    begun = chunk
+def _chunks(tables: Iterator[pa.Table], empty: Chunk, size: int, total: int) -> Iterator[Chunk]:
+    """One chunk per table; damage sets `broken` of one more, empty chunk."""
+    chunk = empty
     try:
         for table in tables:
-            rows = begun.first_line - 1 + table.num_rows
+            rows = chunk.first_line - 1 + table.num_rows
             read = min(size, size * rows // max(1, total))
-            begun = replace(begun, lines=table.num_rows, bytes_read=read, raw=to_ipc(table))
-            yield begun
-            begun = replace(begun, chunk=begun.chunk + 1, first_line=rows + 1)
+            chunk = replace(chunk, lines=table.num_rows, bytes_read=read, raw=to_ipc(table))
+            yield chunk
+            chunk = replace(chunk, chunk=chunk.chunk + 1, first_line=rows + 1)
     except _DAMAGE as error:
-        broken = f"Parquet data are damaged after {counted(begun.first_line - 1, 'row')}: {_reason(error)}"
-        yield replace(begun, lines=0, raw=chunk.raw, broken=broken, bytes_read=size)
+        broken = f"Parquet data damaged after {counted(chunk.first_line - 1, 'row')}: {_reason(error)}"
+        yield replace(chunk, lines=0, raw=empty.raw, broken=broken, bytes_read=size)
     else:
-        if begun.chunk == 0:
-            yield begun
+        if chunk.chunk == 0:
+            yield chunk
 
 
 def _batch_rows(total: int, size: int, chunk_bytes: int) -> int:
-    """Rows to decode at once, of a file with so many rows and stored bytes."""
-    # The footer knows the size of each column; pyarrow 26 ends the process where what it says is damaged.
-    about = size * _UNPACKED
-    return max(1, min(_MOST_ROWS, chunk_bytes * total // max(1, about)))
+    """Rows to decode at a time, from a file of `total` rows in `size` bytes."""
+    # Estimated: pyarrow 26 aborts the process if the column sizes in the footer are damaged.
+    memory_bytes = size * _DECOMPRESSION_RATIO
+    return max(1, min(_MAX_ROWS, chunk_bytes * total // max(1, memory_bytes)))
 
 
-def _of_size(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
-    """The same rows in tables of at most so many bytes, or of one row; where they break, all before that."""
-    held: list[pa.Table] = []
+def _resize(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
+    """The same rows in tables of at most `chunk_bytes`, or of one row; yields all rows before any damage."""
+    pending: list[pa.Table] = []
     rows = size = 0
     try:
         for part in _parts(tables, chunk_bytes):
-            if held and (size + part.nbytes > chunk_bytes or rows + part.num_rows > _MOST_ROWS):
-                yield pa.concat_tables(held)
-                held, rows, size = [], 0, 0
-            held.append(part)
+            if pending and (size + part.nbytes > chunk_bytes or rows + part.num_rows > _MAX_ROWS):
+                yield pa.concat_tables(pending)
+                pending, rows, size = [], 0, 0
+            pending.append(part)
             rows, size = rows + part.num_rows, size + part.nbytes
     except _DAMAGE:
-        if held:
-            yield pa.concat_tables(held)
+        if pending:
+            yield pa.concat_tables(pending)
         raise
-    if held:
-        yield pa.concat_tables(held)
+    if pending:
+        yield pa.concat_tables(pending)
 
 
 def _parts(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
-    """Tables cut into parts of about so many bytes."""
+    """Slices of tables, of about `chunk_bytes` each."""
     for table in tables:
         rows = max(1, table.num_rows * chunk_bytes // max(1, table.nbytes))
         yield from (table.slice(start, rows) for start in range(0, table.num_rows, rows))
@@ -198,23 +198,23 @@ def _parts(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
 
 def _no_rows(parquet: pq.ParquetFile, columns: list[str]) -> pa.Table:
     empty = pa.schema([parquet.schema_arrow.field(c) for c in columns]).empty_table()
-    return pa.table({c: _plain(empty[c].combine_chunks()) for c in columns})
+    return pa.table({c: _normalize(empty[c].combine_chunks()) for c in columns})
 
 
-def _plain_table(batch: pa.RecordBatch, columns: list[str]) -> pa.Table:
-    return pa.table({c: _plain(batch[c]) for c in columns})
+def _normalize_batch(batch: pa.RecordBatch, columns: list[str]) -> pa.Table:
+    return pa.table({c: _normalize(batch[c]) for c in columns})
 
 
-def _plain(column: pa.Array) -> pa.Array:
-    """A column of bytes, numbers, marks or times: texts as bytes; lists and the like as nulls."""
+def _normalize(column: pa.Array) -> pa.Array:
+    """The column as bytes, numbers, booleans or times: strings become bytes, nested values become nulls."""
     kind = column.type
     if isinstance(kind, pa.UuidType):
         return pa.array([v and str(v).encode() for v in column.to_pylist()], pa.binary())
     if isinstance(kind, pa.BaseExtensionType):
-        return _plain(column.storage)
+        return _normalize(column.storage)
     if pa.types.is_dictionary(kind):
-        # Unlike a cast, this looks whether there is such a value at all.
-        return _plain(column.dictionary).take(column.indices)
+        # Unlike a cast, `take` checks the bounds of the indices.
+        return _normalize(column.dictionary).take(column.indices)
     if pa.types.is_decimal(kind):
         return column.cast(pa.string()).cast(pa.binary()) if kind.scale == 0 else column.cast(pa.float64())
     if pa.types.is_nested(kind) or pa.types.is_duration(kind):
@@ -223,39 +223,43 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
-    """Parse a chunk of Parquet rows.
+    """Parsed rows of a chunk of Parquet rows, and the rows with invalid UTF-8.
 
     Returns:
-        A table of columns.ROW_SCHEMA, and the rows that hold what is no UTF-8. Each is in one of the two.
+        A table with the schema columns.ROW_SCHEMA, and the rejected rows. Every row is in exactly one of
+        them.
     """
     table = from_ipc(pa.py_buffer(chunk.raw))
     lines = np.arange(chunk.first_line, chunk.first_line + table.num_rows)
     bad = _not_utf8(table)
     rejected = [
-        RejectedLine(chunk.first_line + i, None, "bad_encoding", f"{name} is no UTF-8", row_as_json(chunk, i))
+        RejectedLine(
+            chunk.first_line + i, None, "bad_encoding", f"{name} is not valid UTF-8", row_as_json(chunk, i)
+        )
         for i, name in sorted(bad.items())
     ]
     if bad:
-        good = ~np.isin(np.arange(table.num_rows), list(bad))
-        table, lines = table.filter(pa.array(good)), lines[good]
+        valid = ~np.isin(np.arange(table.num_rows), list(bad))
+        table, lines = table.filter(pa.array(valid)), lines[valid]
     columns = {name: table[name].combine_chunks() for name in table.column_names}
-    absent = pa.nulls(table.num_rows)
-    texts = [_texts(columns[f]) for f in fmt.text if f in columns] or [_texts(absent)]
-    values = {n: _values(n, columns.get(getattr(fmt, n), absent)) for n in (*CARRIED_FIELDS, "stars")}
-    return row_table(lines, join_texts(texts, options.separator), options.words, **values), rejected
+    nulls = pa.nulls(table.num_rows)
+    texts = [_to_strings(columns[f]) for f in fmt.text if f in columns] or [_to_strings(nulls)]
+    values = {n: _values(n, columns.get(getattr(fmt, n), nulls)) for n in (*CARRIED_FIELDS, "stars")}
+    text = join_texts(texts, options.separator)
+    return row_table(lines, text, word_labels=options.word_labels, **values), rejected
 
 
 def _not_utf8(table: pa.Table) -> dict[int, str]:
-    """The rows with a value that is no UTF-8, and the column that it is in."""
-    found: dict[int, str] = {}
+    """Indices of the rows with a value that is not valid UTF-8, and the first such column of each."""
+    rows: dict[int, str] = {}
     for name in table.column_names:
         if pa.types.is_binary(table[name].type):
             try:
                 table[name].cast(pa.string())
             except pa.ArrowInvalid:
                 for i in np.flatnonzero([not _is_utf8(v) for v in table[name].to_pylist()]):
-                    found.setdefault(int(i), name)
-    return found
+                    rows.setdefault(int(i), name)
+    return rows
 
 
 def _is_utf8(value: bytes | None) -> bool:
@@ -266,38 +270,38 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
-def _texts(column: pa.Array) -> pa.StringArray:
-    """A `_plain` column, all of it UTF-8, as text."""
+def _to_strings(column: pa.Array) -> pa.StringArray:
+    """A normalized column, all of it valid UTF-8, as strings."""
     if pa.types.is_timestamp(column.type):
-        # Arrow would look for the time zone, which it need not know.
+        # Casting with a time zone fails if Arrow does not know the zone.
         column = column.cast(pa.timestamp(column.type.unit))
     return column.cast(pa.string())
 
 
 def _values(name: str, column: pa.Array) -> pa.Array | list[Value]:
-    """What columns.row_table makes a column of: numbers, texts, and what that column alone understands."""
+    """Values of a normalized column for columns.row_table: numbers, strings, or times (timestamp only)."""
     kind = column.type
     if name == "timestamp" and pa.types.is_temporal(kind):
         return column
-    is_mark = name == "verified" and pa.types.is_boolean(kind)
+    is_flag = name == "verified" and pa.types.is_boolean(kind)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    return (column if is_mark or is_number else _texts(column)).to_pylist()
+    return (column if is_flag or is_number else _to_strings(column)).to_pylist()
 
 
 def row_as_json(chunk: Chunk, index: int) -> bytes:
-    """A row of a chunk for people to read, as JSON."""
+    """Row of a chunk of Parquet rows as JSON, for people to read."""
     row = _row(from_ipc(pa.py_buffer(chunk.raw)), index)
     return json.dumps(row, ensure_ascii=False).encode()
 
 
 def _row(table: pa.Table, index: int) -> dict[str, Value]:
-    """A row of `_plain` columns as texts, numbers and marks, whatever is in it."""
+    """Row of a normalized table as strings, numbers and booleans."""
     row = table.slice(index, 1)
     return {name: _value(row[name].combine_chunks()) for name in row.column_names}
 
 
 def _value(column: pa.Array) -> Value:
     if pa.types.is_temporal(column.type):
-        column = _texts(column)
+        column = _to_strings(column)
     value: Value | bytes = column[0].as_py()
     return value.decode(errors="replace") if isinstance(value, bytes) else value

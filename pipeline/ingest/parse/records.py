@@ -1,4 +1,4 @@
-"""Lines that hold one record each, as JSON or as Python literals: no line costs another."""
+"""Parsing of JSON lines and Python literals; a bad line never affects another line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import as_text, join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.rejects import RejectedLine
@@ -26,9 +26,9 @@ _VALUES = (*CARRIED_FIELDS, "stars")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
-_LITERALS = Lock()
-"""CPython up to 3.11.7 and 3.12.1 counts the depth of all threads' literals together, and then raises a
-SystemError now and then (gh-106905); nor are filters of warnings made for threads."""
+_LITERAL_LOCK = Lock()
+"""Warning filters are not thread-safe, and CPython up to 3.11.7 and 3.12.1 counts the nesting depth of all
+threads' literals together, which occasionally raises SystemError (gh-106905)."""
 
 
 RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
@@ -36,7 +36,7 @@ RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
 
 
 class BadRecordError(Exception):
-    """A record that cannot be read."""
+    """A record that cannot be parsed; `reason` is a reject reason."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -44,7 +44,7 @@ class BadRecordError(Exception):
 
 
 def decode_json(line: bytes) -> object:
-    """The value of a line of JSON; ValueError where it is none."""
+    """Value of a line of JSON; raises ValueError if it is not valid JSON."""
     try:
         return msgspec.json.decode(line)
     except _JSON_ERRORS as error:
@@ -52,52 +52,54 @@ def decode_json(line: bytes) -> object:
 
 
 def decode_python(line: bytes) -> object:
-    """The value of a line that holds a Python literal, which is never run; ValueError where it is none."""
+    """Value of a Python literal, which is never executed; raises ValueError if it is not a literal."""
     try:
-        with _LITERALS, warnings.catch_warnings():
-            # Texts hold backslashes of every kind.
+        with _LITERAL_LOCK, warnings.catch_warnings():
+            # Texts contain invalid escape sequences.
             warnings.simplefilter("ignore")
             return ast.literal_eval(line.decode().strip())
     except UnicodeDecodeError:
         raise
     except _LITERAL_ERRORS as error:
-        # The same line gives the same words: without the place of an object in memory.
+        # Without object addresses the message of a line is the same in every run.
         reason = re.sub(r" object at 0x[0-9a-f]+", "", str(error).partition("\n")[0])
         raise ValueError(reason or type(error).__name__) from None
 
 
 def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
-    """Parse a chunk of JSON lines or of Python literals.
+    """Parsed records of a chunk of JSON lines or Python literals, and its rejected lines.
 
     Returns:
-        A table of columns.ROW_SCHEMA, and the lines that are no record. Each line is in one of the two.
+        A table with the schema columns.ROW_SCHEMA, and the rejected lines. Every line is in exactly one of
+        them.
     """
     records, numbers, rejected = _decode(chunk, fmt, options.max_line_bytes)
     values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
     parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
-    return row_table(numbers, join_texts(parts, options.separator), options.words, **values), rejected
+    text = join_texts(parts, options.separator)
+    return row_table(numbers, text, word_labels=options.word_labels, **values), rejected
 
 
 def _decode(
-    chunk: Chunk, fmt: Format, longest: int
-) -> tuple[Sequence[msgspec.Struct], Sequence[int] | npt.NDArray[np.int64], list[RejectedLine]]:
+    chunk: Chunk, fmt: Format, max_line_bytes: int
+) -> tuple[Sequence[msgspec.Struct], Sequence[int] | IntArray, list[RejectedLine]]:
     decoder = _decoder(fmt)
     if fmt.dialect.syntax == "python":
-        return _decode_each(chunk, lambda line: _python_record(line, decoder), longest)
-    # decode_lines passes over blank lines, and takes two objects from one line or one from two.
-    if not LINES.any_exceeds(chunk.raw, longest) and _lines_are_braced(chunk):
+        return _decode_each(chunk, lambda line: _python_record(line, decoder), max_line_bytes)
+    # decode_lines skips blank lines, and accepts two objects in one line or one object in two lines.
+    if not LINES.any_exceeds(chunk.raw, max_line_bytes) and _lines_are_braced(chunk):
         try:
             records = decoder.decode_lines(chunk.raw)
-            # Each line holds one object or more, so as many as lines are one each.
+            # Every line has at least one object, so an equal number means exactly one per line.
             if len(records) == chunk.lines:
                 return records, np.arange(chunk.first_line, chunk.first_line + chunk.lines), []
         except _JSON_ERRORS:
             pass
-    return _decode_each(chunk, lambda line: _json_record(line, decoder), longest)
+    return _decode_each(chunk, lambda line: _json_record(line, decoder), max_line_bytes)
 
 
 def _lines_are_braced(chunk: Chunk) -> bool:
-    """Whether every line begins with a brace and ends with one, so that no object reaches over two lines."""
+    """Whether every line starts and ends with a brace, so that no object spans two lines."""
     ends = chunk.line_ends
     raw = np.frombuffer(chunk.raw, np.uint8)
     last = ends - 1 - (raw[ends - 1] == ord("\n"))
@@ -107,9 +109,9 @@ def _lines_are_braced(chunk: Chunk) -> bool:
 
 
 def _decode_each(
-    chunk: Chunk, decode: Callable[[bytes], msgspec.Struct], longest: int
+    chunk: Chunk, decode: Callable[[bytes], msgspec.Struct], max_line_bytes: int
 ) -> tuple[list[msgspec.Struct], list[int], list[RejectedLine]]:
-    """The slow path of a chunk with at least one odd line."""
+    """Slow path for a chunk with at least one irregular line."""
     records, numbers, rejected = [], [], []
     lines = chunk.raw.split(b"\n")
     if not lines[-1]:
@@ -117,8 +119,8 @@ def _decode_each(
     offset = 0
     for number, line in enumerate(lines, start=chunk.first_line):
         try:
-            if len(line) > longest:
-                raise BadRecordError("line_too_long", too_long(len(line), longest))
+            if len(line) > max_line_bytes:
+                raise BadRecordError("line_too_long", too_long_detail(len(line), max_line_bytes))
             records.append(decode(line))
             numbers.append(number)
         except BadRecordError as error:
@@ -129,13 +131,13 @@ def _decode_each(
     return records, numbers, rejected
 
 
-def too_long(size: int, longest: int) -> str:
-    """What is said of a line of so many bytes."""
-    return f"{size:,} bytes, more than input.max_line_bytes={longest:,}"
+def too_long_detail(size: int, max_line_bytes: int) -> str:
+    """Reject detail of a line of `size` bytes."""
+    return f"{size:,} bytes, more than input.max_line_bytes={max_line_bytes:,}"
 
 
 def _json_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
-    """A record; its fields may be of any type where the line has values of the wrong kind."""
+    """Record of a line; values with an unexpected type are converted."""
     try:
         try:
             return decoder.decode(line)
@@ -161,15 +163,16 @@ def _python_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
 
 
 def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec.Struct:
-    """The record of an object whose values may be of any kind."""
+    """Record of an object whose values can have any type."""
     if not isinstance(value, dict):
         raise BadRecordError("not_an_object", f"a {syntax} {type(value).__name__}, not an object")
     fields = {}
     for field in msgspec.structs.fields(decoder.type):
-        found = value.get(field.encode_name)
-        scalar = found if isinstance(found, (str, float, int, type(None))) else None
-        if isinstance(found, bool) and field.name != "verified":
-            scalar = str(found).lower()  # Else true would be one star.
+        raw = value.get(field.encode_name)
+        scalar = raw if isinstance(raw, (str, float, int, type(None))) else None
+        if isinstance(raw, bool) and field.name != "verified":
+            # As a number, true would be one star.
+            scalar = str(raw).lower()
         is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
         fields[field.name] = as_text(scalar) if is_text and scalar is not None else scalar
     return decoder.type(**fields)
@@ -181,14 +184,14 @@ def _text_names(fmt: Format) -> list[str]:
 
 @lru_cache(maxsize=32)
 def _decoder(fmt: Format) -> RecordDecoder:
-    """A typed decoder of the fields that are used; the rest of a line is skipped, not built."""
+    """Typed decoder of the fields that are used; other fields are skipped without creating objects."""
     number = float | str | None
     types: dict[str, Any] = {"verified": bool | float | str | None, "timestamp": number, "stars": number}
     rename = {n: field for n in _VALUES if (field := getattr(fmt, n)) is not None}
     rename |= dict(zip(_text_names(fmt), fmt.text, strict=True))
     fields = [(name, types.get(name, str | None), None) for name in rename]
-    # What the format has no field for is None in every record.
+    # Fields that the format does not have are None in every record.
     absent = {n: None for n in _VALUES if n not in rename}
-    # Scalars alone are in a record, so Python's search for cycles need not look at it: half the time.
+    # Records contain only scalars; without tracking by the garbage collector decoding takes half the time.
     record = msgspec.defstruct("Record", fields, rename=rename, namespace=absent, gc=False)
     return msgspec.json.Decoder(record)

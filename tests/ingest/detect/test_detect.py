@@ -1,4 +1,4 @@
-"""Every known dump is recognised by the fields of its first records, and read by them."""
+"""Format detection: known formats in every syntax, configured columns, and files that are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.detect import detect_format
-from pipeline.ingest.detect.sources import find_sources
+from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import FORMATS, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
 from pipeline.ingest.read.chunks import read_chunks
@@ -99,13 +99,13 @@ def check(name: str, row: dict[str, Any]) -> None:
     assert row["verified"] is (None if name in ("amazon_2014", "yelp") else True)
 
 
-def test_every_format_has_an_example_here() -> None:
+def test_every_format_has_an_example() -> None:
     assert set(KNOWN) == {f.name for f in FORMATS}
 
 
 @pytest.mark.parametrize("name", KNOWN)
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
-def test_a_known_format_in_json(tmp_path: Path, name: str, start: bytes) -> None:
+def test_json(tmp_path: Path, name: str, start: bytes) -> None:
     (tmp_path / "a").write_bytes(start + json.dumps(KNOWN[name]).encode() + b"\n")
     fmt, (row,), rejected = rows_of(tmp_path / "a")
     assert (fmt.name, str(fmt.dialect), rejected) == (name, "JSON lines", [])
@@ -113,7 +113,7 @@ def test_a_known_format_in_json(tmp_path: Path, name: str, start: bytes) -> None
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_known_format_with_every_value_a_string(tmp_path: Path, name: str) -> None:
+def test_json_with_every_value_a_string(tmp_path: Path, name: str) -> None:
     strings = {k: v if isinstance(v, (list, dict)) else str(v) for k, v in KNOWN[name].items()}
     (tmp_path / "a").write_text(json.dumps(strings) + "\n")
     fmt, (row,), _ = rows_of(tmp_path / "a")
@@ -122,7 +122,7 @@ def test_a_known_format_with_every_value_a_string(tmp_path: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_known_format_in_python_literals(tmp_path: Path, name: str) -> None:
+def test_python_literals(tmp_path: Path, name: str) -> None:
     lines = [repr(KNOWN[name]), "{'reviewText': ", "", "[1]", "__import__('os').getcwd()", "{'a': 1, **{}}"]
     lines += ["(" * 500 + ")" * 500, "{'overall': '\\ud800'}", "-" * 5000 + "1", "{'a': " + "9" * 5000 + "}"]
     (tmp_path / "a").write_text("\n".join(lines) + "\n")
@@ -137,7 +137,7 @@ def test_a_known_format_in_python_literals(tmp_path: Path, name: str) -> None:
     assert set(reasons) == {2, 5, 6, 7, 9, 10}
 
 
-def test_python_literals_of_any_text_are_read_back(tmp_path: Path) -> None:
+def test_python_literals_with_any_text(tmp_path: Path) -> None:
     texts = ["tab\tand\nline", "it's", 'say "x"', "both ' and \"", "back\\slash \\d", "é ☃ 🙂", "\x00\x1b"]
     (tmp_path / "a").write_text("".join(repr(R2014 | {"reviewText": t}) + "\n" for t in texts))
     _, rows, rejected = rows_of(tmp_path / "a")
@@ -145,13 +145,13 @@ def test_python_literals_of_any_text_are_read_back(tmp_path: Path) -> None:
     assert [r["text"] for r in rows] == [f"Fine | {t}" for t in texts]
 
 
-def test_mixed_files_are_each_read_in_their_own_format(tmp_path: Path) -> None:
+def test_each_file_of_a_mixed_input_has_its_own_format(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(R2018) + "\n")
     (tmp_path / "b.jsonl").write_text(json.dumps(R2023) + "\n")
     (tmp_path / "c.json").write_text(repr(R2014) + "\n")
     (tmp_path / "d.tsv").write_text("\t".join(US) + "\n" + "\t".join(US.values()) + "\n")
     (tmp_path / "e.json").write_text("")
-    sources = find_sources([locate(f) for f in sorted(tmp_path.iterdir())], InputConfig())
+    sources = detect_sources([locate(f) for f in sorted(tmp_path.iterdir())], InputConfig())
     assert [s.format_name for s in sources] == [
         "amazon_2018, JSON lines",
         "amazon_2023, JSON lines",
@@ -161,7 +161,7 @@ def test_mixed_files_are_each_read_in_their_own_format(tmp_path: Path) -> None:
     ]
 
 
-def test_other_columns_can_be_named_and_known_names_are_taken(tmp_path: Path) -> None:
+def test_configured_columns_and_known_field_names(tmp_path: Path) -> None:
     record = {"rev": "good", "mark": 3, "asin": "B1", "who": "A9", "date": "2014-07-03", "ok": "yes"}
     (tmp_path / "a").write_text(json.dumps(record) + "\n")
     config = InputConfig(text=("rev",), stars="mark", user_id="who", verified="ok")
@@ -173,25 +173,23 @@ def test_other_columns_can_be_named_and_known_names_are_taken(tmp_path: Path) ->
         rows_of(tmp_path / "a", config.model_copy(update={"user_id": "whom"}))
 
 
-def test_seconds_and_milliseconds_are_told_apart(tmp_path: Path) -> None:
+def test_seconds_and_milliseconds_are_distinguished(tmp_path: Path) -> None:
     times = [1404345600, 1404345600000, "1404345600", "1404345600000", 1404345600.0, 0, -1, 10**17, "x", None]
     (tmp_path / "a").write_text("".join(json.dumps(R2018 | {"unixReviewTime": t}) + "\n" for t in times))
     _, rows, _ = rows_of(tmp_path / "a")
-    found = [r["timestamp"] and r["timestamp"].isoformat() for r in rows]
-    assert found[:5] == [DAY] * 5
-    assert found[5:7] == ["1970-01-01T00:00:00+00:00", "1969-12-31T23:59:59+00:00"]
-    assert found[7:] == [None, None, None]
+    parsed = [r["timestamp"] and r["timestamp"].isoformat() for r in rows]
+    assert parsed[:5] == [DAY] * 5
+    assert parsed[5:7] == ["1970-01-01T00:00:00+00:00", "1969-12-31T23:59:59+00:00"]
+    assert parsed[7:] == [None, None, None]
 
 
-def test_labels_that_are_words_must_be_among_those_of_the_first_lines(tmp_path: Path) -> None:
+def test_word_labels_must_occur_in_the_first_lines(tmp_path: Path) -> None:
     (tmp_path / "a").write_text('{"body": "x", "kind": "pos"}\n{"body": "y", "kind": "neg"}\n')
     config = InputConfig(text=("body",), stars="kind")
     for words in (None, ("good", "bad")):
-        with pytest.raises(
-            InputError, match=r"labels that its first lines have in kind are neg,pos; .*words="
-        ):
+        with pytest.raises(InputError, match=r"the labels of the first lines in kind are neg,pos; .*words="):
             detect_format(locate(tmp_path / "a"), config, labels=LabelsConfig(scheme="words", words=words))
-    with pytest.raises(InputError, match=r"kind holds no stars but words, as neg, pos; .*scheme=words"):
+    with pytest.raises(InputError, match=r"kind contains words, not star ratings: neg, pos; .*scheme=words"):
         detect_format(locate(tmp_path / "a"), config)
     labels = LabelsConfig(scheme="words", words=("neg", "pos"))
     assert detect_format(locate(tmp_path / "a"), config, labels=labels) is not None
@@ -217,23 +215,23 @@ CSV_LINES = b"overall,reviewText\n" + b"5,plain\n" * 20
         (lines_of(R2018 | {"reviewText": "x" * 300_000}), "JSON lines"),
     ],
     ids=[
-        "one of JSON",
-        "an empty one",
-        "most broken",
-        "in a quoted text",
-        "long",
-        "long and odd",
-        "one long",
+        "one JSON line in Python literals",
+        "one empty object in Python literals",
+        "most lines broken",
+        "object in a quoted field",
+        "long first line",
+        "long first line, not an object",
+        "only a long line",
     ],
 )
-def test_the_syntax_of_most_lines_is_that_of_the_file(data: bytes, dialect: str, tmp_path: Path) -> None:
+def test_syntax_of_most_lines_is_detected(data: bytes, dialect: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(data)
     fmt = detect_format(locate(tmp_path / "a"), InputConfig())
     assert fmt is not None
     assert str(fmt.dialect) == dialect
 
 
-def test_quotes_far_down_in_a_file_are_seen(tmp_path: Path) -> None:
+def test_quotes_late_in_the_sample_are_detected(tmp_path: Path) -> None:
     plain = b"".join(b"5\tplain %d\n" % i for i in range(1000))
     (tmp_path / "a").write_bytes(b"overall\treviewText\n" + plain + b'5\t"two\nlines"\n' * 9)
     fmt = detect_format(locate(tmp_path / "a"), InputConfig())
@@ -244,44 +242,44 @@ def test_quotes_far_down_in_a_file_are_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "advice"),
     [
-        (CSV_LINES.replace(b"\n", b"\r"), "carriage return alone"),
-        (CSV_LINES.replace(b"\n", b"\r") + b"\n", "carriage return alone"),
-        (lines_of(R2018, R2018).replace(b"\n", b"\r"), "carriage return alone"),
-        ('{"overall": 5.0, "reviewText": "café"}\n'.encode("latin1") * 9, "no UTF-8 text"),
+        (CSV_LINES.replace(b"\n", b"\r"), "carriage return only"),
+        (CSV_LINES.replace(b"\n", b"\r") + b"\n", "carriage return only"),
+        (lines_of(R2018, R2018).replace(b"\n", b"\r"), "carriage return only"),
+        ('{"overall": 5.0, "reviewText": "café"}\n'.encode("latin1") * 9, "not valid UTF-8"),
         (lines_of(R2018).decode().encode("utf-16-le"), "UTF-16 or UTF-32"),
         (lines_of(R2018).decode().encode("utf-32"), "UTF-32"),
         (lines_of(R2018).decode().encode("utf-16"), "UTF-16"),
         (b"[" + b",\n".join([json.dumps(R2018).encode()] * 9) + b"]\n", "a JSON array"),
-        (lines_of(*[json.dumps(R2018, indent=1).encode()] * 3), "objects over several lines"),
-        (b'"' + b"x" * 400_000 + b'"\n', "its first line, of more than"),
+        (lines_of(*[json.dumps(R2018, indent=1).encode()] * 3), "objects that span several lines"),
+        (b'"' + b"x" * 400_000 + b'"\n', "the first line, longer than"),
     ],
 )
-def test_what_is_no_dump_is_refused_with_what_to_do(data: bytes, advice: str, tmp_path: Path) -> None:
+def test_unsupported_text_is_refused_with_advice(data: bytes, advice: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(data)
     with pytest.raises(InputError, match=advice):
         detect_format(locate(tmp_path / "a"), InputConfig())
 
 
-def test_parquet_within_gzip_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_compressed_parquet_is_refused_with_advice(tmp_path: Path) -> None:
     pq.write_table(pa.table({"overall": [5.0], "reviewText": ["good"]}), tmp_path / "a")
     (tmp_path / "b").write_bytes(gzip.compress((tmp_path / "a").read_bytes()))
-    with pytest.raises(InputError, match="unpack it"):
+    with pytest.raises(InputError, match="a compressed Parquet file; decompress it"):
         detect_format(locate(tmp_path / "b"), InputConfig())
 
 
-def test_named_columns_are_for_the_files_that_have_them(tmp_path: Path) -> None:
+def test_configured_columns_apply_to_the_files_that_have_them(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes(b"rank,body\n5,fine\n1,poor\n")
     (tmp_path / "amazon.json").write_bytes(lines_of(R2018))
     (tmp_path / "other.csv").write_bytes(b"points,words\n5,fine\n")
     own, amazon, other = (locate(tmp_path / n) for n in ("own.csv", "amazon.json", "other.csv"))
     config = InputConfig(text=("body",), stars="rank")
-    formats = [s.fmt for s in find_sources([own, amazon], config)]
+    formats = [s.fmt for s in detect_sources([own, amazon], config)]
     assert [(f.text, f.stars) for f in formats] == [
         (("body",), "rank"),
         (("summary", "reviewText"), "overall"),
     ]
-    # A slip of the pen, or a file in no known format: the column is missing.
+    # No file has the configured column, or the other file is not in a known format.
     with pytest.raises(InputError, match=r"input\.text=body, but no line has this field"):
-        find_sources([amazon], config)
+        detect_sources([amazon], config)
     with pytest.raises(InputError, match=r"other\.csv: input\.text=body"):
-        find_sources([own, other], config)
+        detect_sources([own, other], config)

@@ -1,4 +1,4 @@
-"""Values of whatever kind as typed columns: nothing that a dump can hold is too odd for one."""
+"""Conversion of values of any type to typed columns."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipeline.ingest.parse.columns import (
     word_array,
 )
 
-ENDLESS = int("f" * 5000, 16)
-"""More digits than Python writes out."""
+HUGE = int("f" * 5000, 16)
+"""More decimal digits than Python converts to a string."""
 
 
 def days(*values: Any) -> list[str | None]:
-    found = time_array(list(values)).to_pylist()
-    return [t and t.date().isoformat() for t in found]
+    times = time_array(list(values)).to_pylist()
+    return [t and t.date().isoformat() for t in times]
 
 
-def test_values_of_absurd_size_and_halves_of_surrogate_pairs_are_values() -> None:
-    odd = [ENDLESS, "a\ud800b", "x", None]
+def test_huge_numbers_and_lone_surrogates() -> None:
+    odd = [HUGE, "a\ud800b", "x", None]
     written = "0x" + "f" * 5000
-    assert as_text(ENDLESS) == as_word(ENDLESS) == written
+    assert as_text(HUGE) == as_word(HUGE) == written
     assert id_array(odd).to_pylist() == word_array(odd).to_pylist() == [written, "a?b", "x", None]
     assert flag_array([*odd, "yes"]).to_pylist() == [None] * 4 + [True]
     assert time_array(odd).null_count == 4
@@ -41,23 +41,23 @@ def test_values_of_absurd_size_and_halves_of_surrogate_pairs_are_values() -> Non
     assert np.isnan(stars[:3]).all()
 
 
-def test_an_id_is_the_same_whatever_ids_stand_beside_it() -> None:
+def test_ids_do_not_depend_on_other_ids_in_the_column() -> None:
     assert id_array([" B1 ", ""]).to_pylist() == [" B1 ", ""]
     assert id_array([" B1 ", "", 7, 7.0, True]).to_pylist() == [" B1 ", "", "7", "7", "true"]
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\t"])
-def test_blank_stars_are_absent(blank: str) -> None:
+def test_blank_stars_are_null(blank: str) -> None:
     assert star_array([blank, 5]).to_pylist() == [None, 5.0]
 
 
-def test_what_stands_in_the_place_of_stars_is_kept_if_it_is_no_number() -> None:
-    others = dict.fromkeys(("asin", "user_id", "timestamp", "verified"), [None] * 5)
+def test_stars_that_are_not_numbers_are_kept_as_words() -> None:
+    nulls = dict.fromkeys(("asin", "user_id", "timestamp", "verified"), [None] * 5)
     stars = [5, "5 stars", None, "", "4"]
-    table = row_table(range(5), ["x"] * 5, False, stars=stars, **others)
+    table = row_table(range(5), ["x"] * 5, word_labels=False, stars=stars, **nulls)
     assert table["word"].to_pylist() == [None, "5 stars", None, None, None]
     assert table["stars"].to_pylist()[2:] == [None, None, 4.0]
-    table = row_table(range(5), ["x"] * 5, False, stars=[1, 2, None, 4.5, 9], **others)
+    table = row_table(range(5), ["x"] * 5, word_labels=False, stars=[1, 2, None, 4.5, 9], **nulls)
     assert table["word"].null_count == 5
 
 
@@ -73,16 +73,16 @@ def test_dates_of_every_year() -> None:
     ]
 
 
-def test_eight_digits_can_be_a_date() -> None:
+def test_numbers_of_eight_digits_can_be_dates() -> None:
     assert days("20160901", 20160901, 20160901.0, " 19900101 ") == ["2016-09-01"] * 3 + ["1990-01-01"]
     assert days(20160901, 21001231) == ["2016-09-01", "2100-12-31"]
-    # What reads as no date, or as one that no review is of, is a number of seconds.
+    # Invalid dates, and dates outside 1990 to 2100, are seconds since 1970.
     assert days(20161301, "20160931", 20160901.5) == ["1970-08-22"] * 3
     assert days(19891231, 21010101) == ["1970-08-19", "1970-09-01"]
 
 
 @pytest.mark.parametrize(
-    ("times", "found"),
+    ("times", "expected"),
     [
         (pa.array([0, 2**31 - 1], pa.int32()).view(pa.date32()), ["1970-01-01", None]),
         (pa.array([0, 2**62], pa.int64()).view(pa.timestamp("us", tz="Foo/Bar")), ["1970-01-01", None]),
@@ -95,8 +95,8 @@ def test_eight_digits_can_be_a_date() -> None:
     ],
     ids=lambda a: str(getattr(a, "type", "")),
 )
-def test_times_of_arrow_that_are_no_times_are_absent(times: pa.Array, found: list[str | None]) -> None:
+def test_arrow_times(times: pa.Array, expected: list[str | None]) -> None:
     for column in (times, pa.chunked_array([times])):
         ms = time_array(column)
         assert ms.type == pa.timestamp("ms", tz="UTC")
-        assert [t and t.date().isoformat() for t in ms.to_pylist()] == found
+        assert [t and t.date().isoformat() for t in ms.to_pylist()] == expected

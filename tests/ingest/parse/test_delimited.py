@@ -1,4 +1,4 @@
-"""CSV and TSV: what a writer wrote is read back, and no record costs another."""
+"""CSV and TSV: round trips, malformed records, headers, quoting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.formats import Format, ParseOptions
-from pipeline.ingest.parse.parse import Places, parse_chunk
+from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.read.chunks import Cutting, read_chunks
 from pipeline.storage.location import locate
 
@@ -38,21 +38,21 @@ def write(folder: Path, rows: list[list[str]], **options: Any) -> Any:
 
 
 def read(file: Any, fmt: Format, chunk_bytes: int = 64) -> tuple[list[dict[str, Any]], list[Any]]:
-    """All rows and rejects, chunk by chunk, and a check that every record is in one of them, in its place."""
+    """All rows and rejects of a file; checks that each record is in exactly one of them, at its offset."""
     whole = file.read_bytes()
     rows, rejected, line = [], [], 1
     for chunk in read_chunks(file, 0, fmt.dialect.cutting(chunk_bytes)):
-        table, gone = parse_chunk(chunk, fmt, OPTIONS)
+        table, rejected_lines = parse_chunk(chunk, fmt, OPTIONS)
         assert chunk.first_line == line
-        assert table.num_rows + len(gone) == chunk.lines
+        assert table.num_rows + len(rejected_lines) == chunk.lines
         line += chunk.lines
-        places = Places(chunk, fmt, OPTIONS)
+        locator = RecordLocator(chunk, fmt, OPTIONS)
         for number in table["line"].to_pylist():
-            offset, raw = places.find(number)
+            offset, raw = locator.locate(number)
             assert offset is not None
             assert whole[chunk.byte_offset + offset :].startswith(raw)
         rows += table.to_pylist()
-        rejected += gone
+        rejected += rejected_lines
     return rows, rejected
 
 
@@ -64,7 +64,7 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_s
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
     chunk_bytes=st.sampled_from([1, 64, 1 << 20]),
 )
-def test_what_a_writer_wrote_is_read_back(
+def test_round_trip(
     tmp_path_factory: pytest.TempPathFactory, table: list[Any], delimiter: str, chunk_bytes: int
 ) -> None:
     folder = tmp_path_factory.mktemp("csv")
@@ -81,7 +81,7 @@ def test_what_a_writer_wrote_is_read_back(
     assert [r["line"] for r in found] == list(range(1, len(rows) + 1))
 
 
-def test_a_bad_record_leaves_with_its_reason_and_costs_no_other(tmp_path: Path) -> None:
+def test_malformed_records_are_rejected_one_by_one(tmp_path: Path) -> None:
     lines = [
         b"id,title,body,rank",
         b'B1,"Nice, really","two\nlines and a ""quote""",5',
@@ -122,7 +122,7 @@ def us_review(stars: object, headline: str, body: str, day: str) -> str:
     return f"US\t77\tR1\tB00\t9\tBelt\tApparel\t{stars}\t0\t0\tN\tY\t{headline}\t{body}\t{day}\n"
 
 
-def test_amazon_us_reviews_have_no_quotes(tmp_path: Path) -> None:
+def test_amazon_us_reviews_are_unquoted(tmp_path: Path) -> None:
     text = US_REVIEWS + us_review(5, '"Best" belt', 'It is 5" wide, "really', "2015-08-31")
     text += us_review(1, '"Bad"', "no; never<br />again", "2014-01-02") + us_review("x", "", "b", "soon")
     (tmp_path / "a.tsv").write_text(text * 3)
@@ -137,11 +137,11 @@ def test_amazon_us_reviews_have_no_quotes(tmp_path: Path) -> None:
         '"Bad" | no; never<br />again',
         "b",
     ]
-    # A header in the middle is a row whose stars are no number.
+    # A repeated header line is a row whose stars are not a number.
     assert [r["stars"] == r["stars"] for r in rows[:4]] == [True, True, False, False]
 
 
-def test_the_fields_of_an_amazon_us_review(tmp_path: Path) -> None:
+def test_fields_of_an_amazon_us_review(tmp_path: Path) -> None:
     text = US_REVIEWS + us_review(5, "a", "b", "2015-08-31")
     (tmp_path / "a.tsv").write_text(text)
     file = locate(tmp_path / "a.tsv")
@@ -154,7 +154,7 @@ def test_the_fields_of_an_amazon_us_review(tmp_path: Path) -> None:
     assert row["text"] == "a | b"
 
 
-def test_a_tsv_that_pandas_wrote_has_quotes(tmp_path: Path) -> None:
+def test_tsv_written_by_pandas_is_quoted(tmp_path: Path) -> None:
     rows = [HEADER, ["B1", "t", 'she said "no"\tand left\nat once', "5"], ["B2", "u", "v", "4"]]
     file = write(tmp_path, rows, delimiter="\t")
     fmt = detect_format(file, CONFIG)
@@ -165,7 +165,7 @@ def test_a_tsv_that_pandas_wrote_has_quotes(tmp_path: Path) -> None:
     assert [r["text"] for r in found] == ['t | she said "no"\tand left\nat once', "u | v"]
 
 
-def test_columns_can_be_named_where_there_is_no_header(tmp_path: Path) -> None:
+def test_columns_of_a_file_without_a_header(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbf"2","Great","really, ""good"""\n"1","Bad","x"\n')
     file = locate(tmp_path / "a.csv")
     config = InputConfig(columns=("rank", "title", "body"), text=("title", "body"), stars="rank")
@@ -174,13 +174,13 @@ def test_columns_can_be_named_where_there_is_no_header(tmp_path: Path) -> None:
     rows, rejected = read(file, fmt)
     assert rejected == []
     assert [(r["stars"], r["text"]) for r in rows] == [(2.0, 'Great | really, "good"'), (1.0, "Bad | x")]
-    with pytest.raises(InputError, match=r"fields are .*input\.columns=… if its first line is no header"):
+    with pytest.raises(InputError, match=r"fields: .*input\.columns=… if the first line is not a header"):
         detect_format(file, InputConfig())
-    with pytest.raises(InputError, match=r"names 2 columns, but its first line has 3: 2, Great, really"):
+    with pytest.raises(InputError, match=r"has 2 names, but the first line has 3 fields: 2, Great, really"):
         detect_format(file, config.model_copy(update={"columns": ("rank", "title")}))
 
 
-def test_a_file_with_one_column_is_read_if_it_is_the_text(tmp_path: Path) -> None:
+def test_single_column_file_is_read_if_it_is_the_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("body\nfine, I think\nbad\n")
     file = locate(tmp_path / "a.csv")
     with pytest.raises(InputError, match="neither JSON lines, nor CSV"):
@@ -192,13 +192,13 @@ def test_a_file_with_one_column_is_read_if_it_is_the_text(tmp_path: Path) -> Non
     assert [r["text"] for r in rows] == ["fine, I think", "bad"]
 
 
-def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_duplicate_column_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("body,body,rank\na,b,3\n")
-    with pytest.raises(InputError, match=r"two columns are called 'body'; .*input\.columns"):
+    with pytest.raises(InputError, match=r"two columns are named 'body'; .*input\.columns"):
         detect_format(locate(tmp_path / "a.csv"), InputConfig(text=("body",), stars="rank"))
 
 
-def test_quoted_line_ends_keep_records_whole_for_any_chunk(tmp_path: Path) -> None:
+def test_quoted_line_ends_for_any_chunk_size(tmp_path: Path) -> None:
     rows = [[f"B{i}", "t", f'line\n{i},\n"quoted"\n' * (i % 4), str(i % 5 + 1)] for i in range(300)]
     file = write(tmp_path, [HEADER, *rows])
     fmt = detect_format(file, CONFIG)
@@ -210,7 +210,7 @@ def test_quoted_line_ends_keep_records_whole_for_any_chunk(tmp_path: Path) -> No
         assert read(file, fmt, chunk_bytes) == whole
 
 
-def test_a_gz_of_csv_that_is_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+def test_truncated_gzip_is_read_up_to_the_break(tmp_path: Path) -> None:
     import gzip
 
     rows = [[f"B{i}", "t", f"some text, number {i * i}", str(i % 5 + 1)] for i in range(2000)]

@@ -1,4 +1,4 @@
-"""Parsing: typed columns from whole, odd and broken lines, and each line accounted for."""
+"""Parsing of JSON lines: typed columns, irregular values and broken lines; every line is accounted for."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def parse(*lines: bytes | dict[str, Any]) -> tuple[list[dict[str, Any]], list[An
     return rows.to_pylist(), rejected
 
 
-def test_the_fields_of_a_2018_review() -> None:
+def test_fields_of_a_2018_review() -> None:
     (row,), rejected = parse(REVIEW)
     assert rejected == []
     assert row["text"] == "Five Stars | Great “product”"
@@ -54,7 +54,7 @@ def test_the_fields_of_a_2018_review() -> None:
     assert row["timestamp"].isoformat() == "2015-09-04T00:00:00+00:00"
 
 
-def test_absent_keys_are_null_and_a_missing_part_of_the_text_is_left_out() -> None:
+def test_missing_keys_are_null_and_missing_text_parts_are_omitted() -> None:
     rows, _ = parse(
         {"summary": "S"}, {"reviewText": "T"}, {"overall": 3}, {"summary": None, "reviewText": "U"}
     )
@@ -70,7 +70,7 @@ def test_every_value_a_string() -> None:
     assert row["timestamp"].isoformat() == "2015-09-04T00:00:00+00:00"
 
 
-def test_values_of_the_wrong_kind_do_not_cost_the_line() -> None:
+def test_values_of_unexpected_types_are_converted() -> None:
     odd = REVIEW | {
         "asin": 17,
         "overall": [1],
@@ -105,7 +105,7 @@ def test_values_of_the_wrong_kind_do_not_cost_the_line() -> None:
         (b"   ", "empty_line"),
     ],
 )
-def test_a_bad_line_leaves_with_its_reason_and_costs_no_other(line: bytes, reason: str) -> None:
+def test_bad_line_is_rejected_and_other_lines_are_kept(line: bytes, reason: str) -> None:
     rows, rejected = parse(REVIEW, line, REVIEW)
     assert [r["line"] for r in rows] == [11, 13]
     assert [(r.line, r.reason, r.raw) for r in rejected] == [(12, reason, line)]
@@ -113,8 +113,8 @@ def test_a_bad_line_leaves_with_its_reason_and_costs_no_other(line: bytes, reaso
 
 
 @given(st.data())
-def test_any_damage_keeps_the_ledger_balanced(data: st.DataObject) -> None:
-    """500 chunks of up to 8 lines, each with some bytes replaced, removed or added."""
+def test_every_line_of_a_damaged_chunk_is_accounted_for(data: st.DataObject) -> None:
+    """Chunks of up to 8 lines, each with some bytes replaced, removed or added."""
     whole = json.dumps(REVIEW).encode()
     lines = []
     for _ in range(data.draw(st.integers(1, 8))):
@@ -145,14 +145,12 @@ def test_detection_takes_columns_from_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({}, "no known review format; its fields are body, rank"),
+        ({}, "unknown review format; fields: body, rank"),
         ({"text": ("body",), "stars": "star"}, "input.stars=star, but no line has this field.*body, rank"),
         ({"text": ("bdy",), "stars": "rank"}, "input.text=bdy, but no line has this field.*body, rank"),
     ],
 )
-def test_detection_names_the_fields_that_there_are(
-    tmp_path: Path, config: dict[str, Any], words: str
-) -> None:
+def test_error_of_detection_lists_the_fields(tmp_path: Path, config: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         detect_format(write(tmp_path, {"body": "x", "rank": 3}), InputConfig(**config))
 
@@ -160,17 +158,20 @@ def test_detection_names_the_fields_that_there_are(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"PAR1....", "a damaged Parquet file"),
+        (b"PAR1....", "damaged Parquet file"),
         (b"just words\nin lines\n", "neither JSON lines, nor CSV with a header, nor Parquet.*'just words'"),
         (b'[{"overall": 5,\n "reviewText": "x"}]\n', r"a JSON array; .*jq -c '\.\[\]'"),
         (b'[{"overall": 5, "reviewText": "x"}]\n', r"a JSON array; .*jq -c '\.\[\]'"),
-        (b'{\n "overall": 5,\n "reviewText": "x"\n}\n', r"none of its first lines is a whole JSON.*jq -c \."),
-        ('{"overall": 5}\n'.encode("utf-16"), "UTF-16 text; write it as UTF-8"),
-        (b"PK\x03\x04....", "a zip archive; unpack it"),
-        (b"\xfd7zXZ\x00....", "xz-compressed; unpack it"),
+        (
+            b'{\n "overall": 5,\n "reviewText": "x"\n}\n',
+            r"none of the first lines is a complete JSON.*jq -c \.",
+        ),
+        ('{"overall": 5}\n'.encode("utf-16"), "UTF-16 text; convert it to UTF-8"),
+        (b"PK\x03\x04....", "a zip archive; extract it"),
+        (b"\xfd7zXZ\x00....", "xz-compressed; decompress it"),
     ],
 )
-def test_what_is_no_dump_is_refused_with_advice(tmp_path: Path, content: bytes, words: str) -> None:
+def test_unsupported_file_is_refused_with_advice(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(InputError, match=words):
         detect_format(locate(tmp_path / "a"), InputConfig())
@@ -179,7 +180,7 @@ def test_what_is_no_dump_is_refused_with_advice(tmp_path: Path, content: bytes, 
 @pytest.mark.parametrize(
     "content", [b"", b"\n\n", b"\xef\xbb\xbf", b"\x1f\x8b\x08\xff\xff\xff\xff\xff\xff\xff"]
 )
-def test_a_file_without_text_has_no_format(tmp_path: Path, content: bytes) -> None:
+def test_file_without_text_has_no_format(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
     assert detect_format(locate(tmp_path / "a"), InputConfig()) is None
 
@@ -194,12 +195,12 @@ def test_a_file_without_text_has_no_format(tmp_path: Path, content: bytes) -> No
         (b'{"asin": ' + b"1" * 5000 + b"}", "bad_json"),
     ],
 )
-def test_damage_behind_a_value_of_the_wrong_kind_has_its_own_reason(line: bytes, reason: str) -> None:
+def test_damage_after_a_value_of_an_unexpected_type(line: bytes, reason: str) -> None:
     _, rejected = parse(REVIEW, line)
     assert [(r.line, r.reason) for r in rejected] == [(12, reason)]
 
 
-def test_a_mark_is_no_number() -> None:
+def test_boolean_is_not_a_number() -> None:
     rows, rejected = parse({"summary": "S", "overall": True, "unixReviewTime": True, "asin": False})
     assert rejected == []
     assert rows[0]["stars"] != rows[0]["stars"]
@@ -207,13 +208,13 @@ def test_a_mark_is_no_number() -> None:
     assert rows[0]["asin"] == "false"
 
 
-def test_an_object_over_two_lines_is_two_bad_lines() -> None:
+def test_object_that_spans_two_lines_is_two_bad_lines() -> None:
     rows, rejected = parse(REVIEW, b'{"overall":', b"5}", REVIEW)
     assert [r["line"] for r in rows] == [11, 14]
     assert [(r.line, r.reason) for r in rejected] == [(12, "bad_json"), (13, "bad_json")]
 
 
-def test_line_ends_of_windows() -> None:
+def test_windows_line_ends_and_empty_lines() -> None:
     rows, rejected = parse(json.dumps(REVIEW).encode() + b"\r", b"\r", json.dumps(REVIEW).encode() + b"\r")
     assert [r["line"] for r in rows] == [11, 13]
     assert [(r.line, r.reason) for r in rejected] == [(12, "empty_line")]
@@ -228,22 +229,22 @@ def test_line_ends_of_windows() -> None:
         {"stars": "verified"},
     ],
 )
-def test_a_column_cannot_be_used_twice(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_column_used_twice_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="is used twice"):
         detect_format(write(tmp_path, REVIEW), InputConfig(**config))
 
 
-def test_a_dump_without_stars_can_be_scored_but_not_trained_on(tmp_path: Path) -> None:
+def test_dump_without_stars_can_only_be_scored(tmp_path: Path) -> None:
     file = write(tmp_path, {"reviewText": "x", "asin": "B1"})
     assert detect_format(file, InputConfig(), need_stars=False) == AMAZON
-    with pytest.raises(InputError, match=r"no known review format.*asin, reviewText.*input\.stars"):
+    with pytest.raises(InputError, match=r"unknown review format.*asin, reviewText.*input\.stars"):
         detect_format(file, InputConfig())
     file = write(tmp_path, {"body": "x"})
-    with pytest.raises(InputError, match=r"fields are body; name the columns with --set input\.text=…$"):
+    with pytest.raises(InputError, match=r"fields: body; name the columns with --set input\.text=…$"):
         detect_format(file, InputConfig(), need_stars=False)
 
 
-def test_two_records_in_a_line_and_a_blank_line_do_not_make_up_for_each_other() -> None:
+def test_two_records_in_one_line_do_not_offset_a_blank_line() -> None:
     lines = [json.dumps(REVIEW | {"asin": f"B{i}"}).encode() for i in range(6)]
     for odd in (
         [lines[0], lines[1] + lines[2], b"", *lines[3:]],
@@ -260,12 +261,12 @@ def test_two_records_in_a_line_and_a_blank_line_do_not_make_up_for_each_other() 
             assert reject.raw == odd[reject.line - 11]
 
 
-def test_windows_line_ends_are_no_part_of_a_record() -> None:
+def test_windows_line_ends_are_not_part_of_a_record() -> None:
     rows, rejected = parse(*(json.dumps(REVIEW).encode() + b"\r" for _ in range(3)))
     assert (len(rows), rejected) == (3, [])
 
 
-def test_a_python_literal_is_rejected_in_the_same_words_each_time() -> None:
+def test_reject_detail_of_a_python_literal_is_deterministic() -> None:
     fmt = replace(AMAZON, dialect=Dialect("python"))
     raw = b"{'overall': 5.0, 'reviewText': name}\n"
     chunk = Chunk(0, "/in/a", 0, 1, 0, 1, True, None, 0, raw)

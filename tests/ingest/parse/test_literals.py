@@ -1,6 +1,6 @@
-"""Python literals, read by many threads at once, as where the files of a dump are looked at together.
+"""Python literals parsed by many threads at once, as during format detection.
 
-On a Python whose literals do not get in each other's way (see records.py), this holds without our doing.
+On Python versions without the bug described in records.py, the test passes without the lock.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ RECORD = {"text": "x" * 50, "parts": [1, 2, {"a": (3, 4, [5])}], "deep": [[[[1]]
 
 
 class _Cycle:
-    """Garbage whose end runs some code, in which threads take turns."""
+    """Cyclic garbage whose finalizer runs long enough for a thread switch."""
 
     def __init__(self) -> None:
-        self.itself = self
+        self.cycle = self
 
     def __del__(self) -> None:
         sum(range(50))
 
 
 @pytest.fixture
-def restless() -> Iterator[None]:
-    """Threads that take turns at every step, and a collector that runs all the time."""
+def frequent_switches() -> Iterator[None]:
+    """Thread switches and garbage collections as often as possible."""
     interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(1e-6)
     gc.set_threshold(20)
@@ -38,16 +38,16 @@ def restless() -> Iterator[None]:
     gc.set_threshold(*thresholds)
 
 
-@pytest.mark.usefixtures("restless")
-def test_threads_do_not_disturb_each_other() -> None:
+@pytest.mark.usefixtures("frequent_switches")
+def test_concurrent_parsing() -> None:
     line = repr(RECORD).encode()
 
     def read(_: int) -> bool:
-        found = []
+        correct = []
         for _ in range(300):
             _Cycle()
-            found.append(decode_python(line) == RECORD)
-        return all(found)
+            correct.append(decode_python(line) == RECORD)
+        return all(correct)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(8)))

@@ -22,7 +22,7 @@ from pipeline.ingest.clean.rows import Recipe, keep_lines
 from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parquet import read_parquet_chunks
-from pipeline.ingest.parse.parse import Places, parse_chunk
+from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.compression import WatchedFile
@@ -47,7 +47,7 @@ def read(file: Location, config: InputConfig, chunk_bytes: int = 1 << 20) -> lis
     return rows
 
 
-def test_the_2023_format_in_parquet(tmp_path: Path) -> None:
+def test_2023_format_in_parquet(tmp_path: Path) -> None:
     columns = {
         "rating": [5.0, 1.0],
         "title": ["Fine", None],
@@ -81,7 +81,7 @@ def test_the_2023_format_in_parquet(tmp_path: Path) -> None:
     ],
     ids=lambda a: str(a.type),
 )
-def test_times_of_every_kind(tmp_path: Path, times: pa.Array) -> None:
+def test_times_of_every_type(tmp_path: Path, times: pa.Array) -> None:
     config = InputConfig(text=("body",), stars="rank", timestamp="when")
     (row,) = read(write(tmp_path, {"body": ["x"], "rank": [3], "when": times}), config)
     hour = 0 if pa.types.is_date(times.type) else 12
@@ -100,14 +100,14 @@ def test_times_of_every_kind(tmp_path: Path, times: pa.Array) -> None:
     ],
     ids=lambda a: str(a.type),
 )
-def test_stars_of_every_kind(tmp_path: Path, stars: pa.Array) -> None:
+def test_stars_of_every_type(tmp_path: Path, stars: pa.Array) -> None:
     config = InputConfig(text=("body",), stars="rank")
     body = pa.array([b"x"], pa.binary())
     (row,) = read(write(tmp_path, {"body": body, "rank": stars}), config)
     assert (row["stars"], row["text"]) == (4.0, "x")
 
 
-def test_rows_come_in_chunks_of_about_the_size_asked_for(tmp_path: Path) -> None:
+def test_chunks_have_about_the_requested_size(tmp_path: Path) -> None:
     columns = {"body": [f"text number {i}" for i in range(5000)], "rank": [i % 5 + 1 for i in range(5000)]}
     file = write(tmp_path, columns | {"ballast": ["y" * 1000] * 5000}, row_group_size=700)
     config = InputConfig(text=("body",), stars="rank")
@@ -125,8 +125,8 @@ def test_rows_come_in_chunks_of_about_the_size_asked_for(tmp_path: Path) -> None
     assert few[-1].last
 
 
-def test_chunks_are_cut_by_what_rows_hold_and_not_by_what_they_take_in_the_file(tmp_path: Path) -> None:
-    # One text that is stored once, or rows with a picture each.
+def test_chunk_size_counts_bytes_in_memory_of_used_columns(tmp_path: Path) -> None:
+    # One text that the file stores once; rows that each have a picture, which is not used.
     texts = {"body": ["x" * 1000] * 3000, "rank": [1] * 3000}
     pictures = {"body": ["x"] * 3000, "rank": [1] * 3000, "picture": [random.randbytes(2000)] * 3000}
     sizes = []
@@ -139,7 +139,7 @@ def test_chunks_are_cut_by_what_rows_hold_and_not_by_what_they_take_in_the_file(
     assert sizes[1] == [3000]
 
 
-def test_rejected_rows_have_no_place_and_are_kept_as_json(tmp_path: Path) -> None:
+def test_rejected_rows_have_no_offset_and_are_kept_as_json(tmp_path: Path) -> None:
     columns = {"body": ["fine", " ", None], "rank": [9, 1, 2]}
     file = write(tmp_path, columns)
     fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
@@ -153,7 +153,7 @@ def test_rejected_rows_have_no_place_and_are_kept_as_json(tmp_path: Path) -> Non
     assert table["raw"].to_pylist()[0] == b'{"body": "fine", "rank": 9}'
 
 
-def test_text_that_is_no_utf8_is_rejected(tmp_path: Path) -> None:
+def test_invalid_utf8_is_rejected(tmp_path: Path) -> None:
     file = write(tmp_path, {"body": pa.array([b"ok", b"\xff"], pa.binary()), "rank": [1, 2]})
     fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
     assert fmt is not None
@@ -163,18 +163,18 @@ def test_text_that_is_no_utf8_is_rejected(tmp_path: Path) -> None:
     assert [(r.line, r.reason) for r in rejected] == [(2, "bad_encoding")]
 
 
-def test_an_empty_file_and_one_of_other_columns(tmp_path: Path) -> None:
+def test_empty_file_and_unknown_columns(tmp_path: Path) -> None:
     file = write(tmp_path, {"body": pa.array([], pa.string()), "rank": pa.array([], pa.int8())})
     fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
     assert fmt is not None
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
     assert (chunk.lines, chunk.last, chunk.broken) == (0, True, None)
     assert parse_chunk(chunk, fmt, ParseOptions())[0].num_rows == 0
-    with pytest.raises(InputError, match="no known review format; its fields are body, rank"):
+    with pytest.raises(InputError, match="unknown review format; fields: body, rank"):
         detect_format(file, InputConfig())
 
 
-def test_damage_within_ends_in_a_broken_chunk(tmp_path: Path) -> None:
+def test_damage_in_mid_file_breaks_the_last_chunk(tmp_path: Path) -> None:
     columns = {"body": [f"text {i * i}" for i in range(4000)], "rank": [1] * 4000}
     file = write(tmp_path, columns, row_group_size=1000, compression="zstd")
     data = bytearray((tmp_path / "a.parquet").read_bytes())
@@ -186,7 +186,7 @@ def test_damage_within_ends_in_a_broken_chunk(tmp_path: Path) -> None:
     assert fmt is not None
     chunks: list[Chunk] = list(read_parquet_chunks(file, 0, fmt, 4 << 10))
     assert chunks[-1].last
-    assert "Parquet data are damaged" in (chunks[-1].broken or "")
+    assert "Parquet data damaged" in (chunks[-1].broken or "")
     assert 0 < sum(c.lines for c in chunks) <= 2000
 
 
@@ -204,9 +204,9 @@ def parsed(file: Location, config: InputConfig = BODY) -> tuple[list[dict[str, A
     return table.to_pylist(), rejected
 
 
-def columns(rows: int, **others: Any) -> dict[str, Any]:
+def columns(rows: int, **replaced: Any) -> dict[str, Any]:
     plain = {"body": ["x"] * rows, "rank": [3] * rows, "id": ["B1"] * rows, "when": [1441022400] * rows}
-    return plain | others
+    return plain | replaced
 
 
 @pytest.mark.parametrize("field", ["body", "rank", "id", "when"])
@@ -215,7 +215,7 @@ def columns(rows: int, **others: Any) -> dict[str, Any]:
     [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())],
     ids=str,
 )
-def test_a_column_said_to_be_text_need_not_be_utf8(tmp_path: Path, field: str, kind: pa.DataType) -> None:
+def test_invalid_utf8_in_a_string_column_is_rejected(tmp_path: Path, field: str, kind: pa.DataType) -> None:
     if kind == pa.string():
         bad = BAD.view(pa.string())
     elif kind == pa.large_string():
@@ -226,24 +226,24 @@ def test_a_column_said_to_be_text_need_not_be_utf8(tmp_path: Path, field: str, k
         bad = BAD.view(pa.string()).dictionary_encode()
     rows, rejected = parsed(write(tmp_path, columns(300, **{field: bad})))
     assert [r["line"] for r in rows] == list(range(2, 301, 2))
-    assert {(r.reason, r.detail) for r in rejected} == {("bad_encoding", f"{field} is no UTF-8")}
+    assert {(r.reason, r.detail) for r in rejected} == {("bad_encoding", f"{field} is not valid UTF-8")}
     assert [r.line for r in rejected] == list(range(1, 300, 2))
     assert json.loads(rejected[0].raw)[field] == "caf\ufffd"
 
 
-def test_a_column_that_is_not_used_may_hold_anything(tmp_path: Path) -> None:
-    others = {
+def test_unused_columns_can_contain_anything(tmp_path: Path) -> None:
+    unused = {
         "bad": BAD.view(pa.string()),
         "far": pa.array([2**31 - 1] * 300, pa.int32()).view(pa.date32()),
         "zone": pa.array([0] * 300, pa.int64()).view(pa.timestamp("us", tz="Foo/Bar")),
         "nested": pa.array([[b"\xff"]] * 300, pa.list_(pa.binary())),
     }
-    rows, rejected = parsed(write(tmp_path, columns(300, **others)))
+    rows, rejected = parsed(write(tmp_path, columns(300, **unused)))
     assert (len(rows), rejected) == (300, [])
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
-def test_bytes_are_text_in_every_column(tmp_path: Path, kind: pa.DataType) -> None:
+def test_bytes_are_read_as_text_in_every_column(tmp_path: Path, kind: pa.DataType) -> None:
     stored = {n: pa.array([v], pa.binary()).cast(kind) for n, v in (("rank", b"5"), ("id", b"B1"))}
     stored |= {"body": pa.array(["é".encode()], kind), "when": pa.array([b"2015-08-31"], kind)}
     (row,), _ = parsed(write(tmp_path, stored))
@@ -251,21 +251,21 @@ def test_bytes_are_text_in_every_column(tmp_path: Path, kind: pa.DataType) -> No
     assert row["timestamp"].date() == date(2015, 8, 31)
 
 
-def test_labels_in_bytes_are_words(tmp_path: Path) -> None:
+def test_word_labels_stored_as_bytes(tmp_path: Path) -> None:
     file = write(tmp_path, columns(2, rank=pa.array([b"neg", b"pos"], pa.binary())))
     labels = LabelsConfig(scheme="words", words=("neg", "pos"))
     fmt = detect_format(file, BODY, labels=labels)
     assert fmt is not None
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
     scheme = label_scheme("words", ("neg", "pos"))
-    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, scheme, words=True))
+    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, scheme, word_labels=True))
     assert kept.rows["label"].to_pylist() == [0, 1]
-    with pytest.raises(InputError, match="rank holds no stars but words, as neg, pos"):
+    with pytest.raises(InputError, match="rank contains words, not star ratings: neg, pos"):
         detect_format(file, BODY)
 
 
 @pytest.mark.parametrize(
-    ("ids", "found"),
+    ("ids", "expected"),
     [
         (pa.array([7], pa.int64()), "7"),
         (pa.array([7.0]), "7"),
@@ -279,9 +279,9 @@ def test_labels_in_bytes_are_words(tmp_path: Path) -> None:
     ],
     ids=lambda a: str(getattr(a, "type", "")),
 )
-def test_ids_of_every_kind(tmp_path: Path, ids: pa.Array, found: str | None) -> None:
+def test_ids_of_every_type(tmp_path: Path, ids: pa.Array, expected: str | None) -> None:
     (row,), _ = parsed(write(tmp_path, columns(1, id=ids)))
-    assert row["asin"] == found
+    assert row["asin"] == expected
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,9 @@ def test_ids_of_every_kind(tmp_path: Path, ids: pa.Array, found: str | None) -> 
     ids=lambda a: str(a.type),
 )
 @pytest.mark.parametrize("field", ["body", "rank", "id", "when"])
-def test_odd_times_in_any_column_cost_no_row(tmp_path: Path, times: pa.Array, field: str) -> None:
+def test_unusual_times_in_any_column_do_not_break_parsing(
+    tmp_path: Path, times: pa.Array, field: str
+) -> None:
     file = write(tmp_path, columns(1, **{field: times}))
     fmt = detect_format(file, BODY, need_stars=False)
     assert fmt is not None
@@ -307,95 +309,95 @@ def test_odd_times_in_any_column_cost_no_row(tmp_path: Path, times: pa.Array, fi
     if is_null:
         reasons["body"] = "missing_text"
     assert [r.reason for r in kept.rejected] == [reason for f, reason in reasons.items() if f == field]
-    assert field in json.loads(Places(chunk, fmt, ParseOptions()).find(1)[1])
+    assert field in json.loads(RecordLocator(chunk, fmt, ParseOptions()).locate(1)[1])
 
 
-def test_times_of_an_unknown_zone_are_those_of_utc(tmp_path: Path) -> None:
+def test_times_in_an_unknown_zone_are_read_as_utc(tmp_path: Path) -> None:
     times = pa.array([DAY.replace(tzinfo=None)], pa.timestamp("us")).view(pa.timestamp("us", tz="Foo/Bar"))
     (row,), _ = parsed(write(tmp_path, columns(1, when=times)))
     assert row["timestamp"] == DAY
 
 
-def test_two_columns_of_one_name(tmp_path: Path) -> None:
+def test_duplicate_column_names(tmp_path: Path) -> None:
     names = ["body", "rank", "body", "other", "other"]
     table = pa.table([pa.array(["x"]), pa.array([3]), pa.array(["y"]), pa.array([1]), pa.array([2])], names)
     pq.write_table(table, tmp_path / "a")
     file = locate(tmp_path / "a")
-    with pytest.raises(InputError, match="two columns are called 'body'; write it anew with other names"):
+    with pytest.raises(InputError, match="two columns are named 'body'; rewrite the file with unique"):
         detect_format(file, InputConfig(text=("body",), stars="rank"))
     pq.write_table(table.select([1, 2, 3, 4]), tmp_path / "a")
     assert [r["text"] for r in read(file, InputConfig(text=("body",), stars="rank"))] == ["y"]
 
 
-def test_a_footer_that_tells_of_other_rows_than_there_are(tmp_path: Path) -> None:
+def test_footer_with_a_wrong_number_of_rows(tmp_path: Path) -> None:
     file = write(tmp_path, columns(300))
     fmt = detect_format(file, BODY)
     assert fmt is not None
     data = (tmp_path / "a.parquet").read_bytes()
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    for told in (301, 299):
-        # Thrift writes a number n as 2n, seven bits a byte.
-        seen = [bytes([2 * n & 127 | 128, 2 * n >> 7]) for n in (300, told)]
-        changed = data[:start] + data[start:].replace(*seen, 1)
+    for stated in (301, 299):
+        # Thrift encodes a number n as the varint of 2n: 7 bits per byte.
+        varints = [bytes([2 * n & 127 | 128, 2 * n >> 7]) for n in (300, stated)]
+        changed = data[:start] + data[start:].replace(*varints, 1)
         (tmp_path / "a.parquet").write_bytes(changed)
-        assert pq.read_metadata(tmp_path / "a.parquet").num_rows == told
+        assert pq.read_metadata(tmp_path / "a.parquet").num_rows == stated
         (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
         assert (chunk.lines, chunk.last) == (300, True)
-        assert chunk.broken == f"Parquet data are damaged after 300 rows: its footer tells of {told}"
+        assert chunk.broken == f"Parquet data damaged after 300 rows: the footer states {stated} rows"
 
 
-def test_a_read_that_fails_is_no_damage_and_cuts_no_chunk_short(
+def test_failed_read_is_not_reported_as_damage_and_truncates_no_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path, columns(3000, body=[str(i) for i in range(3000)]), row_group_size=500)
     fmt = detect_format(file, BODY)
     assert fmt is not None
-    whole = list(read_parquet_chunks(file, 0, fmt, 16 << 10))
-    left = 0
+    expected = list(read_parquet_chunks(file, 0, fmt, 16 << 10))
+    reads_left = 0
 
     class Failing(WatchedFile):
         def read(self, size: int = -1) -> bytes:
-            nonlocal left
-            left -= 1
-            if left < 0:
+            nonlocal reads_left
+            reads_left -= 1
+            if reads_left < 0:
                 self.error = OSError("the network is down")
                 raise self.error
             return super().read(size)
 
     monkeypatch.setattr("pipeline.ingest.parse.parquet.WatchedFile", Failing)
-    seen = []
+    messages = set()
     for reads in range(1000):
-        left, chunks = reads, []
+        reads_left, chunks = reads, []
         try:
             for chunk in read_parquet_chunks(file, 0, fmt, 16 << 10):
                 chunks.append(chunk)
         except InputError as error:
-            seen.append(str(error))
-            assert chunks == whole[: len(chunks)]
+            messages.add(str(error))
+            assert chunks == expected[: len(chunks)]
         else:
             break
-    assert chunks == whole
-    assert set(seen) == {f"{file.uri}: cannot be read: the network is down"}
+    assert chunks == expected
+    assert messages == {f"{file.uri}: cannot be read: the network is down"}
 
 
-def test_what_is_no_whole_parquet_file_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_damaged_file_is_refused_in_one_line(tmp_path: Path) -> None:
     file = write(tmp_path, columns(300))
     fmt = detect_format(file, BODY)
     assert fmt is not None
     whole = (tmp_path / "a.parquet").read_bytes()
-    advice = "get it anew, or leave it out"
+    advice = "replace or exclude the file"
     for content, words in (
         (whole[:-20], advice),
         (whole[:-12] + b"\xff" * 4 + whole[-8:], advice),
         (whole[:8], advice),
-        (gzip.compress(whole), "compressed as a whole; unpack it"),
+        (gzip.compress(whole), "a compressed Parquet file; decompress it"),
     ):
         (tmp_path / "a.parquet").write_bytes(content)
-        with pytest.raises(InputError, match=words) as found:
+        with pytest.raises(InputError, match=words) as detection:
             detect_format(file, BODY)
-        assert str(found.value).startswith(f"{file.uri}: a damaged Parquet file: ") == (words == advice)
-        with pytest.raises(InputError) as again:
+        assert str(detection.value).startswith(f"{file.uri}: damaged Parquet file: ") == (words == advice)
+        with pytest.raises(InputError) as reading:
             list(read_parquet_chunks(file, 0, fmt, 1 << 20))
-        assert "a damaged Parquet file: " in str(again.value)
-        assert str(again.value) == str(found.value) or words != advice
-        assert str(found.value).isprintable()
+        assert "damaged Parquet file: " in str(reading.value)
+        assert str(reading.value) == str(detection.value) or words != advice
+        assert str(detection.value).isprintable()
