@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
-from jobs.plans import done_before, print_plan
+from jobs.run_stage import Stage, run_stage
+from pipeline.humanize import counted
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 def main(
     scores: Annotated[str, typer.Option(metavar="DIR", help="Output of jobs.score.")],
     output: Output,
+    *,
     config: ConfigFile = None,
     sets: Sets = None,
     dry_run: DryRun = False,
@@ -27,36 +30,31 @@ def main(
     with session("evaluate") as job:
         from pipeline.config import load_config
 
-        run_stage(job, scores, output, load_config(config, sets or ()), dry_run, overwrite)
+        stage = plan_stage(scores, output, load_config(config, sets or ()))
+        run_stage(job, stage, dry_run=dry_run, overwrite=overwrite)
 
 
-def run_stage(
-    job: Session, scores: str, output: str, config: Config, dry_run: bool, overwrite: bool
-) -> Manifest | None:
-    """Run the evaluate stage and print its table, or print its plan."""
-    from pipeline.evaluate import stage
-    from pipeline.rundir.claim import State, check_output
-    from pipeline.runtime.connect import check_shared, survey
+def plan_stage(scores: str, output: str, config: Config) -> Stage:
+    """The evaluate stage, planned."""
+    from pipeline.evaluate.stage import REPORT_FILE, ROC_FILE, evaluate, plan
     from pipeline.runtime.pools import plan_tasks
 
-    plan = stage.plan(scores, output, config)
-    state = check_output(plan.output, plan.run, overwrite=overwrite)
-    if dry_run:
-        cluster = survey(config.cluster)
-        shares = {"readers": plan_tasks(cluster)}
-        print_plan(job, "evaluate", [], cluster, shares, plan.output, state)
-        job.print(f"  scores: {plan.scores.uri} ({len(plan.parts)} parts)")
-        return None
-    if state is State.FINISHED:
-        manifest = done_before(job, "evaluate", plan.output, config)
-    else:
-        cluster = job.connect(config)
-        check_shared([plan.output, plan.scores], cluster, config.cluster)
-        manifest = stage.evaluate(plan, cluster, job.reporter, overwrite=overwrite)
-    _print_metrics(job, manifest.details["metrics"])
-    for name in (stage.REPORT_FILE, stage.ROC_FILE):
-        job.print(f"{name}: {plan.output.child(name).uri}")
-    return manifest
+    job = plan(scores, output, config)
+
+    def result(session: Session, manifest: Manifest) -> None:
+        _print_metrics(session, manifest.details["metrics"])
+        for name in (REPORT_FILE, ROC_FILE):
+            session.print(f"{name}: {job.output.child(name).uri}")
+
+    return Stage(
+        job,
+        partial(evaluate, job),
+        lambda cluster: {"readers": plan_tasks(cluster)},
+        lambda _: [],
+        directories={"scores": job.scores},
+        notes=[f"parts: {len(job.parts):,}"],
+        result=result,
+    )
 
 
 def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
@@ -64,7 +62,6 @@ def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
     from rich.table import Table
 
     from pipeline.evaluate.report import metrics_table
-    from pipeline.humanize import counted
 
     title = counted(metrics["rows"], "review")
     table = Table("", "model", f"always {metrics['majority']['label']}", title=title)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
-from jobs.plans import done_before, locations, outcome, print_plan, warn_of_broken
+from jobs.run_stage import Stage, broken_files, outcome, run_stage
 
 if TYPE_CHECKING:
-    from jobs.cli import Session
     from pipeline.config import Config
     from pipeline.rundir.manifest import Manifest
+    from pipeline.runtime.pools import Cluster, Pool
 
 
 def main(
     inputs: Inputs,
     output: Output,
+    *,
     config: ConfigFile = None,
     sets: Sets = None,
     strict: Strict = False,
@@ -26,44 +28,27 @@ def main(
     with session("prepare") as job:
         from pipeline.config import load_config
 
-        run_stage(
-            job,
-            inputs,
-            output,
-            load_config(config, sets or (), input__strict=strict or None),
-            dry_run,
-            overwrite,
-        )
+        settings = load_config(config, sets or (), input__strict=strict or None)
+        run_stage(job, plan_stage(inputs, output, settings), dry_run=dry_run, overwrite=overwrite)
 
 
-def run_stage(
-    job: Session, inputs: list[str], output: str, config: Config, dry_run: bool, overwrite: bool
-) -> Manifest | None:
-    """Run the prepare stage, or print its plan."""
-    from pipeline.prepare import stage
-    from pipeline.rundir.claim import State, check_output
-    from pipeline.runtime.connect import check_shared, survey
+def plan_stage(inputs: list[str], output: str, config: Config) -> Stage:
+    """The prepare stage, planned."""
+    from pipeline.prepare.stage import plan, prepare
     from pipeline.runtime.pools import plan_prepare
 
-    plan = stage.plan(inputs, output, config)
-    state = check_output(plan.output, plan.run, overwrite=overwrite)
-    if dry_run:
-        cluster = survey(config.cluster)
-        pools = plan_prepare(cluster, len(plan.sources))
-        shares = {"readers": pools.readers, "encoders": pools.encoders}
-        print_plan(job, "prepare", plan.sources, cluster, shares, plan.output, state)
-        return None
-    if state is State.FINISHED:
-        return done_before(job, "prepare", plan.output, config)
-    cluster = job.connect(config)
-    check_shared([plan.output, *locations(plan.sources)], cluster, config.cluster)
-    manifest = stage.prepare(plan, cluster, job.reporter, overwrite=overwrite)
-    counts = manifest.counts
-    assert counts is not None
-    warn_of_broken(job, manifest)
-    splits = ", ".join(f"{n:,} {split}" for split, n in counts.splits.items())
-    job.reporter.say(outcome(manifest, splits, plan.output))
-    return manifest
+    job = plan(inputs, output, config)
+
+    def pools(cluster: Cluster) -> dict[str, Pool]:
+        shares = plan_prepare(cluster, len(job.sources))
+        return {"readers": shares.readers, "encoders": shares.encoders}
+
+    def summary(manifest: Manifest) -> list[str]:
+        assert manifest.counts is not None
+        rows = ", ".join(f"{n:,} {split}" for split, n in manifest.counts.splits.items())
+        return [*broken_files(manifest), outcome(manifest, rows, job.output)]
+
+    return Stage(job, partial(prepare, job), pools, summary, sources=job.sources)
 
 
 if __name__ == "__main__":

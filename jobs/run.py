@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def main(
     inputs: Inputs,
     output: Output,
+    *,
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME_OR_PATH", help="Model to start from: a Hub name or a directory."),
@@ -40,7 +41,7 @@ def main(
         from pipeline.config import load_config
 
         settings = load_config(config, sets or (), model__name=model, input__strict=strict or None)
-        run_all(job, inputs, score or [], output, settings, dry_run, overwrite)
+        run_all(job, inputs, score or [], output, settings, dry_run=dry_run, overwrite=overwrite)
 
 
 def run_all(
@@ -49,6 +50,7 @@ def run_all(
     score_inputs: list[str],
     output: str,
     config: Config,
+    *,
     dry_run: bool,
     overwrite: bool,
 ) -> None:
@@ -58,6 +60,7 @@ def run_all(
         score_inputs: dumps to score; none: the test split.
     """
     from jobs import evaluate, prepare, score, train
+    from jobs.run_stage import run_stage
     from pipeline.runtime.connect import survey
     from pipeline.runtime.pools import plan_train
     from pipeline.score.stage import find_input, is_split
@@ -73,19 +76,17 @@ def run_all(
     files, scored = find_input(score_inputs, config.input, outputs) if score_inputs else ([], [])
     if not is_split(score_inputs):
         score_inputs = [f.uri for f in files]
+    run_stage(job, prepare.plan_stage(inputs, data, config), dry_run=dry_run, overwrite=overwrite)
     if dry_run:
-        prepare.run_stage(job, inputs, data, config, True, overwrite)
-        cluster = survey(config.cluster)
-        job.print(f"then train on {plan_train(cluster, config.train)} → {model}")
+        job.print(f"then train on {plan_train(survey(config.cluster), config.train)} → {model}")
         job.print(f"then score {', '.join(s.uri for s in scored) or 'the test split'} → {scores}")
         job.print(f"then evaluate → {report}")
         return
-    prepare.run_stage(job, inputs, data, config, False, overwrite)
-    train.run_stage(job, data, model, config, False, overwrite)
-    score.run_stage(
-        job, score_inputs or [base.child("data/test").uri], model, scores, config, False, overwrite
-    )
-    evaluate.run_stage(job, scores, report, config, False, overwrite)
+    run_stage(job, train.plan_stage(data, model, config), dry_run=False, overwrite=overwrite)
+    score_inputs = score_inputs or [base.child("data/test").uri]
+    scoring = score.plan_stage(score_inputs, model, scores, config)
+    run_stage(job, scoring, dry_run=False, overwrite=overwrite)
+    run_stage(job, evaluate.plan_stage(scores, report, config), dry_run=False, overwrite=overwrite)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
-from jobs.plans import done_before, print_plan, where
+from jobs.run_stage import Stage, run_stage, where
 from pipeline.humanize import counted
 
 if TYPE_CHECKING:
-    from jobs.cli import Session
     from pipeline.config import Config
     from pipeline.rundir.manifest import Manifest
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def main(
     data: Annotated[str, typer.Option(metavar="DIR", help="Output of jobs.prepare.")],
     output: Output,
+    *,
     model: Annotated[
         str | None, typer.Option(metavar="NAME_OR_PATH", help="Model to start from; else that of the data.")
     ] = None,
@@ -31,41 +32,36 @@ def main(
     with session("train") as job:
         from pipeline.config import load_config
 
-        run_stage(job, data, output, load_config(config, sets or (), model__name=model), dry_run, overwrite)
+        settings = load_config(config, sets or (), model__name=model)
+        run_stage(job, plan_stage(data, output, settings), dry_run=dry_run, overwrite=overwrite)
 
 
-def run_stage(
-    job: Session, data: str, output: str, config: Config, dry_run: bool, overwrite: bool
-) -> Manifest | None:
-    """Run the train stage, or print its plan."""
-    from pipeline.rundir.claim import State, check_output
-    from pipeline.runtime.connect import check_shared, survey
+def plan_stage(data: str, output: str, config: Config) -> Stage:
+    """The train stage, planned."""
     from pipeline.runtime.pools import plan_train
-    from pipeline.train import stage
+    from pipeline.train.stage import plan, train
 
-    plan = stage.plan(data, output, config)
-    state = check_output(plan.output, plan.run, overwrite=overwrite)
-    if dry_run:
-        cluster = survey(config.cluster)
-        pool = plan_train(cluster, plan.config.train)
-        print_plan(job, "train", [], cluster, {"workers": pool}, plan.output, state)
-        rows = ", ".join(f"{plan.rows[s]:,} {s}" for s in ("train", "val"))
-        job.print(f"  rows: {rows}\n  model: {plan.config.model.name}")
-        return None
-    if state is State.FINISHED:
-        return done_before(job, "train", plan.output, config)
-    cluster = job.connect(config)
-    check_shared([plan.output, plan.data_location], cluster, config.cluster)
-    manifest = stage.train(plan, cluster, job.reporter, overwrite=overwrite)
-    details = manifest.details
-    best = details["history"][details["best_epoch"]]
-    done = where(manifest, plan.output)
-    job.reporter.say(
-        f"train: {counted(details['steps'], 'step')} in {details['precision']};"
-        f" best epoch {details['best_epoch'] + 1}"
-        f" (val loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.4f}); {done}"
+    job = plan(data, output, config)
+
+    def summary(manifest: Manifest) -> list[str]:
+        details = manifest.details
+        best = details["history"][details["best_epoch"]]
+        return [
+            f"train: {counted(details['steps'], 'step')} in {details['precision']};"
+            f" best epoch {details['best_epoch'] + 1}"
+            f" (val loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.4f});"
+            f" {where(manifest, job.output)}"
+        ]
+
+    rows = ", ".join(f"{job.rows[split]:,} {split}" for split in ("train", "val"))
+    return Stage(
+        job,
+        partial(train, job),
+        lambda cluster: {"workers": plan_train(cluster, config.train)},
+        summary,
+        directories={"data": job.data_location},
+        notes=[f"rows: {rows}", f"model: {config.model.name}"],
     )
-    return manifest
 
 
 if __name__ == "__main__":

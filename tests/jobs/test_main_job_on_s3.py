@@ -66,9 +66,8 @@ class Outputs:
     def run(self, options: list[str]) -> None:
         """The main job in the bucket."""
         config = load_config(None, options[1::2])
-        run_all(
-            Connected(self.cluster), [self.uri("dumps/*.json.gz")], [], self.uri("out"), config, False, False
-        )
+        job, dumps, out = Connected(self.cluster), [self.uri("dumps/*.json.gz")], self.uri("out")
+        run_all(job, dumps, [], out, config, dry_run=False, overwrite=False)
 
     def versions(self) -> dict[str, Any]:
         """What changes when an object is written again."""

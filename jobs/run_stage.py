@@ -1,0 +1,124 @@
+"""What the four jobs have in common: plan, check, dry run, already finished, connect, run, summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline.humanize import counted
+from pipeline.progress import format_s
+
+if TYPE_CHECKING:
+    from jobs.cli import Session
+    from pipeline.evaluate.stage import EvaluateJob
+    from pipeline.ingest.detect.sources import Source
+    from pipeline.prepare.stage import PrepareJob
+    from pipeline.rundir.claim import State
+    from pipeline.rundir.manifest import Manifest
+    from pipeline.runtime.pools import Cluster, Pool
+    from pipeline.score.stage import ScoreJob
+    from pipeline.storage.location import Location
+    from pipeline.train.stage import TrainJob
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A planned stage: its inputs and output were looked at, nothing was written."""
+
+    plan: PrepareJob | TrainJob | ScoreJob | EvaluateJob
+    work: Callable[..., Manifest]
+    """Called with the cluster, the reporter and `overwrite`."""
+    pools: Callable[[Cluster], Mapping[str, Pool]]
+    """Shares of the cluster, by the names that the printed plan has for them."""
+    summary: Callable[[Manifest], Sequence[str]]
+    """Lines about the run that has just ended."""
+    sources: Sequence[Source] = ()
+    """Dumps that are read."""
+    directories: Mapping[str, Location] = field(default_factory=dict)
+    """Directories that are read, by their names in the printed plan."""
+    notes: Sequence[str] = ()
+    """Further lines of the printed plan."""
+    result: Callable[[Session, Manifest], None] | None = None
+    """Prints the result of this run, or of the one that finished before."""
+    extend: bool = False
+    """Whether inputs are added to a finished output."""
+
+
+def run_stage(job: Session, stage: Stage, *, dry_run: bool, overwrite: bool) -> None:
+    """Run a stage unless the same run has finished before, or print its plan.
+
+    Raises:
+        RayviewError: see errors.py; among them ErrorBudgetError if a finished output has more rejected lines
+            than are allowed now.
+    """
+    from pipeline.rundir.claim import State, check_output
+    from pipeline.runtime.connect import survey
+
+    plan, config = stage.plan, stage.plan.config
+    state = check_output(plan.output, plan.run, overwrite=overwrite, extend=stage.extend)
+    if dry_run:
+        print_plan(job, stage, survey(config.cluster), state)
+        return
+    finished = state is State.FINISHED
+    manifest = _read_finished(job, stage) if finished else _run(job, stage, overwrite=overwrite)
+    if stage.result is not None:
+        stage.result(job, manifest)
+
+
+def _read_finished(job: Session, stage: Stage) -> Manifest:
+    from pipeline.ingest.ledger import check_finished
+    from pipeline.rundir.manifest import read_manifest
+
+    plan, limits = stage.plan, stage.plan.config.input
+    manifest = read_manifest(plan.output, plan.run.stage)
+    check_finished(manifest, limits.max_rejected_frac, strict=limits.strict)
+    job.reporter.say(f"{plan.run.stage}: already done → {plan.output.uri}")
+    return manifest
+
+
+def _run(job: Session, stage: Stage, *, overwrite: bool) -> Manifest:
+    from pipeline.runtime.connect import check_shared
+    from pipeline.storage.location import locate
+
+    plan, config = stage.plan, stage.plan.config
+    cluster = job.connect(config)
+    reads = [*stage.directories.values(), *(locate(source.uri) for source in stage.sources)]
+    check_shared([plan.output, *reads], cluster, config.cluster)
+    manifest = stage.work(cluster, job.reporter, overwrite=overwrite)
+    for line in stage.summary(manifest):
+        job.reporter.say(line)
+    return manifest
+
+
+def print_plan(job: Session, stage: Stage, cluster: Cluster, state: State) -> None:
+    """Print what a stage would read, run on and write."""
+    job.print(f"{stage.plan.run.stage}: would run on {cluster}")
+    for source in stage.sources:
+        job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.format_name})")
+    for name, directory in stage.directories.items():
+        job.print(f"  {name}: {directory.uri}")
+    for note in stage.notes:
+        job.print(f"  {note}")
+    for name, pool in stage.pools(cluster).items():
+        job.print(f"  {name}: {pool}")
+    found = "" if state.value == "fresh" else f" ({state.value})"
+    job.print(f"  output: {stage.plan.output.uri}{found}")
+
+
+def where(manifest: Manifest, output: Location) -> str:
+    """How long a stage took, and where its output is: `0:07 → out`."""
+    return f"{format_s(manifest.seconds)} → {output.uri}"
+
+
+def outcome(manifest: Manifest, kept: str, output: Location) -> str:
+    """What became of the lines of dumps: `score: 20 lines → 18 scored, 2 empty_text; 0:07 → out`."""
+    counts = manifest.counts
+    assert counts is not None
+    ways = ", ".join([kept, *(f"{n:,} {reason}" for reason, n in counts.rejected.items())])
+    return f"{manifest.stage}: {counted(counts.lines, 'line')} → {ways}; {where(manifest, output)}"
+
+
+def broken_files(manifest: Manifest) -> list[str]:
+    """A line for each file that could not be read to its end."""
+    return [f"warning: {sentence}; what came before it was read" for sentence in manifest.details["broken"]]
