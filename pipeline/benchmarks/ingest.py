@@ -20,7 +20,7 @@ from pipeline.progress import Reporter
 _BATCH_ROWS = 1024
 
 
-def ours(dump: str, output: str, whole: bool) -> float:
+def ours(dump: str, output: str, *, whole: bool) -> float:
     """`jobs.prepare`; not `whole`: its first pass alone, which is what the others do."""
     from pipeline.prepare import stage
     from pipeline.rundir.claim import begin

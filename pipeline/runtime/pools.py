@@ -203,11 +203,11 @@ def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
             f"train.global_batch_rows={config.global_batch_rows} is not divisible by"
             f" train.num_workers={size}; the workers must get equal parts"
         )
-    cpus = _worker_cpus(cluster.nodes, size, use_gpu)
+    cpus = _worker_cpus(cluster.nodes, size, use_gpu=use_gpu)
     return Pool(size, cpus, 1.0 if use_gpu else 0.0, threads=max(1, math.floor(cpus)))
 
 
-def _worker_cpus(nodes: tuple[Node, ...], size: int, use_gpu: bool) -> float:
+def _worker_cpus(nodes: tuple[Node, ...], size: int, *, use_gpu: bool) -> float:
     """The largest share, whole or one part of a CPU, of which the nodes hold `size`."""
     most = max(math.floor(n.cpus) for n in nodes)
     for share in (*range(most, 0, -1), *(_share(1 / parts) for parts in range(2, size + 1))):

@@ -79,7 +79,7 @@ def find_committed(output: Location, run: Run) -> dict[int, Committed]:
 def _of_file(output: Location, run: Run, file: int, numbers: IntArray) -> Committed:
     joined = int((numbers == np.arange(len(numbers))).sum())
     if not joined:
-        return Committed(numbers, 0, False, 0)
+        return Committed(numbers, 0, ended=False, bytes_read=0)
     last = _read_entry(output.child(part_name(file, joined - 1)), run)
     return Committed(numbers, joined, last.last, last.bytes_read)
 

@@ -174,7 +174,7 @@ class Location:
         """
         try:
             if self.is_local:
-                _write_local(Path(self.path), data, durable, _RETRY_DELAYS_S if retry else ())
+                _write_local(Path(self.path), data, _RETRY_DELAYS_S if retry else (), durable=durable)
             else:
                 with upload(self.filesystem, self.path) as file:
                     file.write(data)
@@ -280,19 +280,19 @@ def check_writable(directory: Location) -> None:
         ) from None
 
 
-def _write_local(path: Path, data: bytes | memoryview, durable: bool, delays_s: Iterable[float] = ()) -> None:
+def _write_local(path: Path, data: bytes | memoryview, delays_s: Iterable[float], *, durable: bool) -> None:
     for delay_s in delays_s:
         try:
-            _write_once(path, data, durable)
+            _write_once(path, data, durable=durable)
         except OSError:
             # Jitter: writers that failed at the same time must not retry at the same time.
             time.sleep(delay_s * random.uniform(0.5, 1.5))
         else:
             return
-    _write_once(path, data, durable)
+    _write_once(path, data, durable=durable)
 
 
-def _write_once(path: Path, data: bytes | memoryview, durable: bool) -> None:
+def _write_once(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{objectstore.TEMPORARY_MARK}{uuid.uuid4().hex}-{path.name}")
     try:

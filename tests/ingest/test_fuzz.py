@@ -37,7 +37,9 @@ from tests.ingest.detect.test_detect import KNOWN
 
 CASES = [150, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 REAL_CASES = [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
-RECIPE = Recipe(" ", 32, False, label_scheme("stars"), unescape_html=True, max_line_bytes=1 << 16)
+RECIPE = Recipe(
+    " ", 32, verified_only=False, scheme=label_scheme("stars"), unescape_html=True, max_line_bytes=1 << 16
+)
 REAL_FILES = (
     "AMAZON_FASHION_first15000.json.gz",
     "AMAZON_FASHION_5.json.gz",

@@ -33,7 +33,7 @@ CASES = [120, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(
 CONFIG = InputConfig(
     text=("body", "more"), stars="rank", asin="id", user_id="who", timestamp="when", verified="sure"
 )
-RECIPE = Recipe(" ", 32, False, label_scheme("stars"), unescape_html=True)
+RECIPE = Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars"), unescape_html=True)
 TEXTS = ("Good", "é ☃ 🙂", "", "x" * 300, None, "a &amp; b<br />", "5", "2015-08-31", "caf\xe9")
 DAY = datetime(2015, 8, 31, 12)
 
@@ -99,7 +99,7 @@ def make(rng: random.Random, rows: int, group: int) -> bytes:
     return sink.getvalue()
 
 
-def damage(data: bytearray, rng: random.Random, first: int, last: int, same_size: bool = False) -> None:
+def damage(data: bytearray, rng: random.Random, first: int, last: int, *, same_size: bool = False) -> None:
     """Change some bytes in [first, last)."""
     at = rng.randrange(first, last)
     length = min(rng.choice([1, 4, 64, 1000]), last - at)

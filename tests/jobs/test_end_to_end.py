@@ -210,16 +210,16 @@ def test_files_are_added_to_finished_scores(
     shutil.copy(first, folder / "b.json.gz")
     out, config = str(tmp_path / "s"), outputs.config
 
-    def score(extend: bool) -> None:
+    def score(*, extend: bool) -> None:
         plan = score_stage.plan([str(folder)], str(outputs.model), out, config, extend=extend)
         score_stage.score(plan, cluster, Reporter(), extend=extend)
 
-    score(False)
+    score(extend=False)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
     shutil.copy(first, folder / "a.json.gz")
     with pytest.raises(OutputError, match=r"a\.json\.gz: None there"):
-        score(False)
-    score(True)
+        score(extend=False)
+    score(extend=True)
     after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
     assert {n: after[n] for n in before} == before
     assert len(after) == 2 * len(before)
@@ -231,7 +231,7 @@ def test_files_are_added_to_finished_scores(
     names = ["line", "asin", "label", "score"]
     one, other = (scores.filter(pc.equal(scores["source"], f.source)) for f in verdict.files)
     assert one.select(names).equals(other.select(names))
-    score(True)
+    score(extend=True)
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")} == after
     # Where lines are counted over all files, more files would mean other lines.
     with pytest.raises(SettingError, match=r"input\.max_rows=9 does not go with --extend"):

@@ -180,7 +180,7 @@ class Guarded:
         key = self._iam.create_access_key(UserName=name)["AccessKey"]
         return environment(self._store.url, key["AccessKeyId"], key["SecretAccessKey"])
 
-    def check(self, on: bool) -> None:
+    def check(self, *, on: bool) -> None:
         url, plain = f"{self._store.url}/moto-api/reset-auth", {"Content-Type": "text/plain"}
         request = Request(url, b"0" if on else b"inf", plain)
         urlopen(request, timeout=10).close()
@@ -196,9 +196,9 @@ def boto3_client(service: str, store: Store) -> Any:
 @pytest.fixture
 def guarded(store: Store, bucket: str) -> Iterator[Guarded]:
     server = Guarded(store)
-    server.check(True)
+    server.check(on=True)
     yield server
-    server.check(False)
+    server.check(on=False)
 
 
 def be(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
@@ -234,7 +234,7 @@ def test_no_leave_to_write(
         locate(f"s3://{bucket}/out/a").write_bytes(b"x")
     line = refused_line(run_job, guarded.reader, "prepare", dump, "--output", f"s3://{bucket}/out")
     assert line.startswith(f"s3://{bucket}/out: cannot be written: access denied: ")
-    guarded.check(False)
+    guarded.check(on=False)
     assert store.keys(bucket) == []
 
 

@@ -101,7 +101,7 @@ def test_the_smallest_batch_near_the_best_is_chosen(
 class Gpu:
     """Forward passes of a simulated GPU; `gain` is the speedup of kernels and of compiling."""
 
-    def __init__(self, packed: bool, gain: float) -> None:
+    def __init__(self, gain: float, *, packed: bool) -> None:
         self.packed, self.gain = packed, gain
         self.asked: list[ForwardOptions] = []
 
@@ -117,7 +117,7 @@ class Gpu:
 def test_a_gpu_compiles_or_uses_kernels_only_if_that_pays(
     monkeypatch: pytest.MonkeyPatch, packed: bool, gain: float, pays: bool
 ) -> None:
-    gpu = Gpu(packed, gain)
+    gpu = Gpu(gain, packed=packed)
     monkeypatch.setattr(module, "read_forward", gpu)
     found = autotune(tuning(device="gpu"), ids(100))
     assert (found["compiled"], found["kernels"]) == (pays and not packed, pays and packed)
@@ -132,7 +132,7 @@ def test_a_gpu_compiles_or_uses_kernels_only_if_that_pays(
 
 
 def test_kernels_that_do_not_work_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = Gpu(True, 2.0)
+    gpu = Gpu(2.0, packed=True)
 
     def broken(options: ForwardOptions) -> Any:
         if options.kernels:

@@ -23,7 +23,7 @@ from pipeline.prepare.split import SPLITS, Boundary, assign, uniform
 from pipeline.prepare.stage import find_boundary
 from pipeline.storage.location import locate
 
-RECIPE = Recipe(" ", 32, False, label_scheme("stars"))
+RECIPE = Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars"))
 texts = st.lists(st.text(max_size=12), min_size=1, max_size=60)
 
 

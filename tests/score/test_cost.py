@@ -26,7 +26,15 @@ def ledger(*chunks: dict[str, Any]) -> Ledger:
         counts = {n: chunk.get(n, 0) for n in ("tokens", "scored_tokens", "padded_tokens", "repeated_rows")}
         counts["flops"] = chunk.get("flops", 0.0)
         rows = chunk["rows"]
-        found.add(Entry(0, number, 1, rows, False, None, 10, rows, {}, {}, [], counts, took))
+        about = {
+            "last": False,
+            "broken": None,
+            "bytes_read": 10,
+            "rows": rows,
+            "counts": counts,
+            "took": took,
+        }
+        found.add(Entry(0, number, 1, rows, rejected={}, examples={}, outputs=[], **about))
     return found
 
 

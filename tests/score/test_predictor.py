@@ -39,7 +39,17 @@ def chunk(rows: list[list[int]], file: int = 0, number: int = 0) -> Batch:
         "truncated": pa.array([False] * len(rows), pa.bool_()),
     }
     return Batch(
-        file, "a", number, 1, len(rows), True, None, 9, pa.table(table), None, took={"encode_s": 1.0}
+        file,
+        "a",
+        number,
+        1,
+        len(rows),
+        last=True,
+        broken=None,
+        bytes_read=9,
+        rows=pa.table(table),
+        rejects=None,
+        took={"encode_s": 1.0},
     )
 
 

@@ -93,7 +93,7 @@ def test_readers_reject_each_kind_for_its_reason(tmp_path: Path) -> None:
 
     dump = write_dump(locate(tmp_path), ROWS, broken_frac=0.2)
     raw = b"\n".join(lines_of(dump)) + b"\n"
-    chunk = Chunk(0, "/in/a", 0, 1, 0, ROWS, True, None, 0, raw)
+    chunk = Chunk(0, "/in/a", 0, 1, 0, ROWS, last=True, broken=None, bytes_read=0, raw=raw)
     table, rejected = parse_chunk(chunk, READ[0], ParseOptions())
     assert table.num_rows + len(rejected) == ROWS
     reasons = Counter(line.reason for line in rejected)

@@ -169,4 +169,4 @@ class _Drops:
 
 def _mask(array: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """(N,) bool; null counts as false."""
-    return np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False), np.bool_)
+    return np.asarray(pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False), np.bool_)

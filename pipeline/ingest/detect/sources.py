@@ -69,7 +69,9 @@ class _Detection(NamedTuple):
     """Set if the file is in a known format but lacks a configured column."""
 
 
-def _detect(file: Location, config: InputConfig, need_stars: bool, labels: LabelsConfig | None) -> _Detection:
+def _detect(
+    file: Location, config: InputConfig, labels: LabelsConfig | None, *, need_stars: bool
+) -> _Detection:
     try:
         return _Detection(detect_format(file, config, need_stars=need_stars, labels=labels), None)
     except MissingColumnError as error:

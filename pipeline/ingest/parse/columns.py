@@ -220,7 +220,7 @@ def row_table(
 
 def _non_numbers(stars: pa.Array, values: Sequence[Value]) -> pa.Array:
     """(N,) string: values of the stars field that are not numbers; null for numbers."""
-    is_nan = pc.fill_null(pc.is_nan(stars), False)
+    is_nan = pc.fill_null(pc.is_nan(stars), fill_value=False)
     if not pc.any(is_nan).as_py():
         return pa.nulls(len(stars), pa.string())
     mask = is_nan.to_pylist()

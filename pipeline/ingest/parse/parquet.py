@@ -58,7 +58,18 @@ def read_parquet_chunks(
         columns = [f for f in dict.fromkeys(fmt.fields()) if f in parquet.schema_arrow.names]
         total = parquet.metadata.num_rows
         batches = _batches(parquet, columns, _batch_rows(total, size, chunk_bytes), watched, file.uri)
-        empty = Chunk(number, file.uri, 0, 1, None, 0, False, None, 0, to_ipc(_no_rows(parquet, columns)))
+        empty = Chunk(
+            number,
+            file.uri,
+            0,
+            1,
+            None,
+            0,
+            last=False,
+            broken=None,
+            bytes_read=0,
+            raw=to_ipc(_no_rows(parquet, columns)),
+        )
         tables = _resize(_tables(batches, columns, total, max_lines), chunk_bytes)
         yield from with_last(_chunks(tables, empty, size, total))
 

@@ -95,7 +95,7 @@ def _number(
     stream: FileReader, source: str, file: int, cutting: Cutting, max_lines: int | None
 ) -> Iterator[Chunk]:
     start = cutting.start_bytes
-    chunk = Chunk(file, source, 0, 1, start, 0, False, None, 0, b"")
+    chunk = Chunk(file, source, 0, 1, start, 0, last=False, broken=None, bytes_read=0, raw=b"")
     pieces = _without_start(decompress(stream), start)
     offset = start
     try:

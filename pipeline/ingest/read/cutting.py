@@ -98,14 +98,14 @@ class QuotedRecords:
         newlines, quotes = _find(text, b"\n"), _find(text, b'"')
         if not len(quotes):
             return newlines + 1
-        fields = self._paired(text, quotes, more)
+        fields = self._paired(text, quotes, more=more)
         if fields is None:
-            fields = self._one_by_one(text, more)
+            fields = self._one_by_one(text, more=more)
         # Within a field: behind as many starts as there are ends before it, and one more.
         inside = np.searchsorted(fields[:, 0], newlines) > np.searchsorted(fields[:, 1], newlines)
         return newlines[~inside] + 1
 
-    def _paired(self, text: bytes, quotes: IntArray, more: bool) -> IntArray | None:
+    def _paired(self, text: bytes, quotes: IntArray, *, more: bool) -> IntArray | None:
         """(fields, 2): where quoted fields begin and end, if every quote is in its place; else None.
 
         Every other quote opens then. A doubled quote closes a field and opens it again.
@@ -126,7 +126,7 @@ class QuotedRecords:
         fields = np.stack([opening[first], closing[np.append(first[1:], True)]], axis=1)
         return fields if np.all(fields[:, 1] - fields[:, 0] <= self.limit) else None
 
-    def _one_by_one(self, text: bytes, more: bool) -> IntArray:
+    def _one_by_one(self, text: bytes, *, more: bool) -> IntArray:
         """As `_paired`, for any text."""
         fields, at = [], text.find(b'"')
         while at >= 0:

@@ -27,7 +27,18 @@ def line(**fields: Any) -> bytes:
 
 def chunk_of(*lines: bytes, first_line: int = 1, byte_offset: int = 0, newline: bool = True) -> Chunk:
     raw = b"\n".join(lines) + (b"\n" if newline else b"")
-    return Chunk(0, "/in/a", 0, first_line, byte_offset, LINES.count(raw), True, None, 0, raw)
+    return Chunk(
+        0,
+        "/in/a",
+        0,
+        first_line,
+        byte_offset,
+        LINES.count(raw),
+        last=True,
+        broken=None,
+        bytes_read=0,
+        raw=raw,
+    )
 
 
 def keep(chunk: Chunk, how: Recipe) -> tuple[Any, list[Any]]:

@@ -145,7 +145,7 @@ def test_rejected_rows_have_no_offset_and_are_kept_as_json(tmp_path: Path) -> No
     fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
     assert fmt is not None
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
-    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, label_scheme("stars")))
+    kept = keep_lines(chunk, fmt, Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars")))
     assert kept.rows.num_rows == 0
     table = reject_table(chunk.source, chunk.byte_offset, kept.rejected)
     assert table["byte_offset"].to_pylist() == [None] * 3
@@ -258,7 +258,7 @@ def test_word_labels_stored_as_bytes(tmp_path: Path) -> None:
     assert fmt is not None
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
     scheme = label_scheme("words", ("neg", "pos"))
-    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, scheme, word_labels=True))
+    kept = keep_lines(chunk, fmt, Recipe(" ", 32, verified_only=False, scheme=scheme, word_labels=True))
     assert kept.rows["label"].to_pylist() == [0, 1]
     with pytest.raises(InputError, match="rank contains words, not star ratings: neg, pos"):
         detect_format(file, BODY)
@@ -303,7 +303,9 @@ def test_unusual_times_in_any_column_do_not_break_parsing(
     fmt = detect_format(file, BODY, need_stars=False)
     assert fmt is not None
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
-    kept = keep_lines(chunk, fmt, Recipe(" ", 32, False, label_scheme("stars"), needs_timestamp=True))
+    kept = keep_lines(
+        chunk, fmt, Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars"), needs_timestamp=True)
+    )
     is_null = pa.types.is_duration(times.type)
     reasons = {"when": "missing_timestamp", "rank": "missing_stars" if is_null else "stars_out_of_range"}
     if is_null:

@@ -67,9 +67,9 @@ def test_records_are_those_of_the_standard_library(text: bytes) -> None:
 def test_the_quick_way_and_the_slow_way_find_the_same_fields(text: bytes, limit: int, more: bool) -> None:
     rule = QuotedRecords(b",", limit)
     quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == ord('"'))
-    quick = rule._paired(text, quotes, more) if len(quotes) else None
+    quick = rule._paired(text, quotes, more=more) if len(quotes) else None
     if quick is not None:
-        assert quick.tolist() == rule._one_by_one(text, more).tolist()
+        assert quick.tolist() == rule._one_by_one(text, more=more).tolist()
 
 
 @given(

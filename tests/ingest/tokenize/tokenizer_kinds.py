@@ -27,7 +27,9 @@ NORMALIZERS: dict[str, Any] = {
     "cased": norm.BertNormalizer(lowercase=False),
     "accents": norm.BertNormalizer(strip_accents=False),
     "dirty": norm.BertNormalizer(clean_text=False, handle_chinese_chars=False),
-    "cased dirty": norm.BertNormalizer(False, False, False, False),
+    "cased dirty": norm.BertNormalizer(
+        clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False
+    ),
     "nfc": norm.Sequence([norm.NFC(), norm.Lowercase()]),
     "nfkc": norm.NFKC(),
     "nfd": norm.Sequence([norm.NFD(), norm.StripAccents(), norm.Lowercase()]),
