@@ -63,7 +63,7 @@ def test_the_front_page_is_short() -> None:
 
 @each_readme
 def test_relative_links_lead_to_files(readme: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)", text_of(readme))
+    targets = re.findall(r"(?:\]\(|src=\")([^)#\s\"]+)", text_of(readme))
     for target in targets:
         if "://" not in target:
             assert (ROOT / readme.parent / target).exists(), target
