@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
-TokenArray = npt.NDArray[np.int32]
+Int32Array = npt.NDArray[np.int32]
+TokenArray = Int32Array
 """Token IDs."""
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]

@@ -44,7 +44,7 @@ def read_texts(file: Location) -> Chunks:
     config = Config()
     (source,) = detect_sources([file], config.input, need_stars=False)
     assert isinstance(source.fmt, Format)
-    recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
+    recipe = replace(Recipe.from_config(config, scheme=None), verified_only=False)
     chunks = read_source(source, ReadPlan(_CHUNK_BYTES))
     return [keep_lines(c, source.fmt, recipe).rows["text"].combine_chunks() for c in chunks]
 

@@ -61,7 +61,7 @@ def read_split(data: Location, split: str) -> Labelled:
 
 def _texts(source: str, config: Config) -> Iterator[tuple[int, str]]:
     (found,) = detect_sources([locate(source)], config.input)
-    recipe = replace(Recipe.of(config, scheme=None), verified_only=False)
+    recipe = replace(Recipe.from_config(config, scheme=None), verified_only=False)
     for chunk in read_source(found, ReadPlan(_CHUNK_BYTES, max_line_bytes=config.input.max_line_bytes)):
         assert isinstance(found.fmt, Format)
         rows = keep_lines(chunk, found.fmt, recipe).rows

@@ -16,7 +16,7 @@ from pipeline.config import Config, digest
 from pipeline.errors import InputError
 from pipeline.evaluate.plots import draw_confusion, draw_roc
 from pipeline.evaluate.report import render_report
-from pipeline.ingest.clean.labels import UNLABELLED, LabelScheme, label_scheme
+from pipeline.ingest.clean.labels import UNLABELED, LabelScheme, label_scheme
 from pipeline.ingest.clean.rows import TRUE_LABEL
 from pipeline.metrics.tally import Tally, compute_metrics
 from pipeline.progress import Reporter
@@ -144,7 +144,7 @@ def _tally(table: pa.Table, columns: list[str], scheme: LabelScheme) -> Tally:
     else:
         labels = scheme.encode(table["stars"].to_numpy(zero_copy_only=False).astype(np.float32))
     probs = np.stack([table[c].to_numpy() for c in columns], axis=1).astype(np.float32)
-    known = labels != UNLABELLED
+    known = labels != UNLABELED
     return Tally.of(probs[known], labels[known].astype(np.int64))
 
 

@@ -86,7 +86,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
             f"tokenize.max_length={config.tokenize.max_length}, but {name} takes at most {most} tokens"
         )
     tokenizer = tokenizer_json(directory)
-    recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
+    recipe = Recipe.from_config(config, label_scheme(config.labels.scheme, config.labels.words))
     sources = with_keys(sources, config, recipe.parse_options())
     run = Run(
         stage="prepare",

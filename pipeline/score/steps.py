@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError, OutputError
 from pipeline.ingest.clean.labels import WORDS
-from pipeline.ingest.clean.rows import CARRIED, TRUE_LABEL, Recipe, keep_lines
+from pipeline.ingest.clean.rows import CARRIED_COLUMNS, TRUE_LABEL, Recipe, keep_lines
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.parse.columns import repeated
@@ -172,7 +172,7 @@ def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.T
     columns = {
         "source": repeated(source, rows.num_rows),
         "line": rows["line"],
-        **{name: rows[name] for name in CARRIED},
+        **{name: rows[name] for name in CARRIED_COLUMNS},
         **({TRUE_LABEL: rows["word"]} if recipe.word_labels else {}),
         **{name: encoded[name] for name in ("input_ids", "num_tokens", "truncated")},
     }

@@ -42,7 +42,7 @@ def test_label_schemes_on_the_fashion_file(
     shared_data: Path, scheme: str, by_label: dict[str, int], dropped: int
 ) -> None:
     config = load_config(None, [f"labels.scheme={scheme}"])
-    recipe = Recipe.of(config, label_scheme(scheme, config.labels.words))
+    recipe = Recipe.from_config(config, label_scheme(scheme, config.labels.words))
     (source,) = detect_sources([locate(shared_data / FASHION)], config.input)
     assert isinstance(source.fmt, Format)
     lines, found, rejected = 0, Counter[str](), Counter[str]()

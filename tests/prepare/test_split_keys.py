@@ -24,7 +24,7 @@ def sources_of(file: Path, lines: list[dict[str, Any]], *sets: str) -> list[Sour
     """The file with these lines, as a split by what the settings say reads it."""
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = load_config(None, sets)
-    recipe = Recipe.of(config, label_scheme(config.labels.scheme, config.labels.words))
+    recipe = Recipe.from_config(config, label_scheme(config.labels.scheme, config.labels.words))
     return with_keys(detect_sources([locate(file)], config.input), config, recipe.parse_options())
 
 

@@ -1,4 +1,4 @@
-"""One chunk in, its rows and its rejected lines out: parse, filter, clean, label."""
+"""Conversion of a chunk to clean, labeled rows and rejected lines: parse, clean, filter, label."""
 
 from __future__ import annotations
 
@@ -6,48 +6,50 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrays import BoolArray, FloatArray, Int32Array
 from pipeline.config import Config
-from pipeline.ingest.clean.labels import UNLABELLED, LabelScheme, valid_stars
+from pipeline.ingest.clean.labels import UNLABELED, LabelScheme, is_valid_stars
 from pipeline.ingest.clean.text import clean
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import RejectedLine
 from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Chunk
 
-_SHOWN = 100
-"""So many characters of a value are put into the detail of a reject."""
+_MAX_SHOWN_CHARS = 100
+"""Of a value in the detail of a reject."""
 
-CARRIED = ("asin", "user_id", "timestamp", "verified", "stars")
-"""Columns that go from a dump into its scores unchanged."""
+_MAX_DETAIL_CHARS = 200
+
+CARRIED_COLUMNS = ("asin", "user_id", "timestamp", "verified", "stars")
+"""Columns that are copied from a dump to its scores unchanged."""
 
 TRUE_LABEL = "true_label"
-"""Column of the scores with what the dump itself says, where labels are words and not stars."""
+"""Column of the scores with the label in the dump, if labels are words."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to a line before it is encoded; the same for training and scoring."""
+    """Settings of parsing and cleaning; training and scoring use the same."""
 
     text_separator: str
     max_length: int
     verified_only: bool
     scheme: LabelScheme | None
-    """None: lines need no stars and get no label."""
+    """None: rows need no stars and get no label."""
     needs_timestamp: bool = False
-    """Whether a line without a time is of no use."""
+    """Whether rows without a timestamp are rejected."""
     unescape_html: bool = False
-    """Whether `&amp;` and `<br />` are written out."""
+    """Whether HTML entities and `<br />` are replaced by the characters that they stand for."""
     max_line_bytes: int = MAX_LINE_BYTES
     word_labels: bool = False
-    """Whether what stands in the field of the stars is a word."""
+    """Whether the stars field holds a label, such as a word, instead of a number."""
 
     @classmethod
-    def of(cls, config: Config, scheme: LabelScheme | None) -> Recipe:
-        """As the settings say; without a scheme nothing is asked of a line but its text."""
+    def from_config(cls, config: Config, scheme: LabelScheme | None) -> Recipe:
+        """Recipe from the settings; without a scheme, rows only need a text."""
         return cls(
             text_separator=config.input.text_separator,
             max_length=config.tokenize.max_length,
@@ -60,113 +62,111 @@ class Recipe:
         )
 
     def parse_options(self) -> ParseOptions:
-        """What parsing needs to know."""
+        """The settings of parsing."""
         return ParseOptions(self.text_separator, self.max_line_bytes, self.word_labels)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of a chunk: each of its lines is a row or is rejected."""
+    """Rows and rejected lines of a chunk; every line is in exactly one of the two."""
 
     rows: pa.Table
-    """Of columns.ROW_SCHEMA, with clean text that is not empty, and a `label` column (int32) where the
-    recipe has a scheme."""
+    """Schema columns.ROW_SCHEMA with clean, non-empty text, and an int32 column `label` if the recipe has a
+    scheme."""
     rejected: list[RejectedLine]
 
 
 def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
-    """Parse a chunk and take out the lines that cannot or shall not be used."""
+    """Clean rows of a chunk, and its lines that cannot be used or that the recipe filters out."""
     options = recipe.parse_options()
     rows, rejected = parse_chunk(chunk, fmt, options)
     texts = clean(rows["text"], unescape_html=recipe.unescape_html)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
-    drops = _Drops(rows, RecordLocator(chunk, fmt, options), rejected)
-    drops.text(fmt)
+    row_filter = _RowFilter(rows, RecordLocator(chunk, fmt, options), rejected)
+    row_filter.require_text(fmt)
     scheme = recipe.scheme
     if scheme is not None and scheme.is_words:
-        drops.words(fmt, scheme)
+        row_filter.require_known_words(fmt, scheme)
     elif scheme is not None:
-        drops.stars(fmt)
+        row_filter.require_stars(fmt)
     if recipe.needs_timestamp:
-        drops(
-            "missing_timestamp",
-            _mask(pc.is_null(rows["timestamp"])),
-            lambda _: f"no {fmt.timestamp or 'time'}",
-        )
+        missing = _mask(pc.is_null(rows["timestamp"]))
+        row_filter.reject("missing_timestamp", missing, lambda _: f"no {fmt.timestamp or 'time'}")
     if recipe.verified_only:
         unverified = _mask(pc.invert(rows["verified"]))
-        drops("filtered_unverified", unverified, lambda _: f"{fmt.verified} is false")
+        row_filter.reject("filtered_unverified", unverified, lambda _: f"{fmt.verified} is false")
     if scheme is not None:
-        rows = rows.append_column("label", pa.array(drops.labels(scheme), pa.int32()))
-    kept = drops.kept
-    return Kept(rows if kept.all() else rows.filter(pa.array(kept)), drops.rejected)
+        rows = rows.append_column("label", pa.array(row_filter.encode_labels(scheme), pa.int32()))
+    kept = row_filter.kept
+    return Kept(rows if kept.all() else rows.filter(pa.array(kept)), row_filter.rejected)
 
 
-class _Drops:
-    """Which rows of a chunk are still kept; a row that several things are wrong with has the first reason."""
+class _RowFilter:
+    """Mask of the N rows of a chunk that are still kept; a rejected row has the first reason that applies."""
 
     def __init__(self, rows: pa.Table, locator: RecordLocator, rejected: list[RejectedLine]) -> None:
         self.rows, self.locator, self.rejected = rows, locator, rejected
         self.kept = np.ones(rows.num_rows, np.bool_)
 
-    def __call__(self, reason: str, which: npt.NDArray[np.bool_], detail: Callable[[int], str]) -> None:
-        """Drop rows for a reason.
+    def reject(self, reason: str, mask: BoolArray, detail: Callable[[int], str]) -> None:
+        """Reject rows for a reason.
 
         Args:
-            which: (N,) bool; those that are dropped already keep the reason that they have.
-            detail: what is said of the row with this index.
+            mask: (N,) bool; rows that are already rejected keep their reason.
+            detail: from the index of a row to the detail of its reject.
         """
-        for i in np.flatnonzero(which & self.kept):
+        for i in np.flatnonzero(mask & self.kept):
             line = self.rows["line"][int(i)].as_py()
             offset, raw = self.locator.locate(line)
             self.rejected.append(RejectedLine(line, offset, reason, detail(int(i)), raw))
-        self.kept[which] = False
+        self.kept[mask] = False
 
-    def text(self, fmt: Format) -> None:
-        """Drop rows without text."""
+    def require_text(self, fmt: Format) -> None:
+        """Reject rows without text."""
         texts = self.rows["text"]
-        self("missing_text", _mask(pc.is_null(texts)), lambda _: f"none of {', '.join(fmt.text)}")
-        self("empty_text", _mask(pc.equal(texts, "")), lambda _: "nothing but white space")
+        fields = ", ".join(fmt.text)
+        self.reject("missing_text", _mask(pc.is_null(texts)), lambda _: f"none of {fields}")
+        self.reject("empty_text", _mask(pc.equal(texts, "")), lambda _: "only white space")
 
-    def stars(self, fmt: Format) -> None:
-        """Drop rows with no stars, or others than 1 to 5."""
+    def require_stars(self, fmt: Format) -> None:
+        """Reject rows without a rating, or with a rating other than 1 to 5."""
         stars, words = self._star_values(), self.rows["word"]
 
-        def written(i: int) -> str:
-            return repr(words[i].as_py()) if np.isnan(stars[i]) else str(stars[i]).removesuffix(".0")
+        def detail(i: int) -> str:
+            value = repr(words[i].as_py()) if np.isnan(stars[i]) else str(stars[i]).removesuffix(".0")
+            return f"{fmt.stars} is {value[:_MAX_SHOWN_CHARS]}, not 1 to 5"
 
-        self("missing_stars", _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
-        self(
-            "stars_out_of_range",
-            ~valid_stars(stars),
-            lambda i: f"{fmt.stars} is {written(i)[:_SHOWN]}, not 1 to 5",
-        )
+        self.reject("missing_stars", _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
+        self.reject("stars_out_of_range", ~is_valid_stars(stars), detail)
 
-    def words(self, fmt: Format, scheme: LabelScheme) -> None:
-        """Drop rows with no label, or one that the scheme does not name."""
+    def require_known_words(self, fmt: Format, scheme: LabelScheme) -> None:
+        """Reject rows without a label, or with a label that is not a class of the scheme."""
         words = self.rows["word"]
-        self("missing_label", _mask(pc.is_null(words)), lambda _: f"no {fmt.stars}")
-        known = scheme.encode_words(words) != UNLABELLED
         names = ", ".join(scheme.labels)
-        self("unknown_label", ~known, lambda i: f"{fmt.stars} is {words[i].as_py()!r}, not {names}"[:200])
 
-    def labels(self, scheme: LabelScheme) -> npt.NDArray[np.int32]:
-        """(N,) classes; rows whose stars have none in the scheme are dropped."""
+        def detail(i: int) -> str:
+            return f"{fmt.stars} is {words[i].as_py()!r}, not {names}"[:_MAX_DETAIL_CHARS]
+
+        self.reject("missing_label", _mask(pc.is_null(words)), lambda _: f"no {fmt.stars}")
+        self.reject("unknown_label", scheme.encode_words(words) == UNLABELED, detail)
+
+    def encode_labels(self, scheme: LabelScheme) -> Int32Array:
+        """(N,) classes; rejects rows whose rating the scheme drops."""
         if scheme.is_words:
             return scheme.encode_words(self.rows["word"])
         stars = self._star_values()
         labels = scheme.encode(stars)
-        self(
-            "neutral_dropped",
-            labels == UNLABELLED,
-            lambda i: f"{stars[i]:g} stars have no class in {scheme.name}",
-        )
+
+        def detail(i: int) -> str:
+            return f"{stars[i]:g} stars have no class in {scheme.name}"
+
+        self.reject("neutral_dropped", labels == UNLABELED, detail)
         return labels
 
-    def _star_values(self) -> npt.NDArray[np.float32]:
+    def _star_values(self) -> FloatArray:
         return np.asarray(self.rows["stars"].to_numpy(zero_copy_only=False), np.float32)
 
 
-def _mask(array: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def _mask(array: pa.ChunkedArray) -> BoolArray:
     """(N,) bool; null counts as false."""
     return np.asarray(pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False), np.bool_)

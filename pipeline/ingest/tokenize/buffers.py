@@ -1,18 +1,17 @@
-"""The bytes of a column of texts, as NumPy sees them: to look at all rows at once, and cut them anew."""
+"""Zero-copy access to the bytes of a string column, to process all rows at once with NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.arrays import ByteArray, IntArray
+from pipeline.arrays import ByteArray, Int32Array, IntArray
 
 
 def text_bytes(texts: pa.StringArray) -> tuple[pa.Buffer, IntArray]:
-    """The UTF-8 of (N,) texts, one after the other without a gap, and (N + 1,) where each row begins in it.
+    """Concatenated UTF-8 of (N,) texts, and (N + 1,) int64 offset of each row in it, and of its end.
 
-    Shares memory with the column. Where a text is null there are no bytes.
+    Shares memory with the column. Nulls have no bytes.
     """
     bounds = _offsets(texts)
     first, last = int(bounds[0]), int(bounds[-1])
@@ -20,50 +19,50 @@ def text_bytes(texts: pa.StringArray) -> tuple[pa.Buffer, IntArray]:
     return data, bounds.astype(np.int64) - first
 
 
-def _offsets(texts: pa.StringArray) -> npt.NDArray[np.int32]:
-    """(N + 1,) where each text begins in the data of its array, and the end of the last."""
+def _offsets(texts: pa.StringArray) -> Int32Array:
+    """(N + 1,) offset of each text in the data buffer of its array, and the end of the last."""
     if not len(texts):
-        # An array without rows need not have offsets.
+        # The offsets buffer of an empty array may be missing.
         return np.zeros(1, np.int32)
     return np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4)
 
 
-def rows_at(places: IntArray, starts: IntArray) -> IntArray:
-    """The rows that some bytes, or other things of which rows consist, are in; each once, in order.
+def rows_containing(positions: IntArray, starts: IntArray) -> IntArray:
+    """Sorted indices of the rows that contain at least one of the positions.
 
     Args:
-        places: of the bytes, rising.
-        starts: (N + 1,) where each row begins, and the end of the last.
+        positions: offsets of bytes, or of other elements of rows.
+        starts: (N + 1,) offset of each of N rows, and the end of the last.
     """
-    return np.unique(np.searchsorted(starts, places, side="right") - 1)
+    return np.unique(np.searchsorted(starts, positions, side="right") - 1)
 
 
 def binary_array(data: bytes | ByteArray, starts: IntArray) -> pa.BinaryArray:
-    """(N,) values that stand one after the other in some bytes.
+    """(N,) binary values that are contiguous in a buffer.
 
     Args:
-        starts: (N + 1,) where each begins, and the end of the last.
+        starts: (N + 1,) offset of each value, and the end of the last.
     """
     offsets = pa.py_buffer(starts.astype(np.int32))
     return pa.BinaryArray.from_buffers(pa.binary(), len(starts) - 1, [None, offsets, pa.py_buffer(data)])
 
 
-def take_slices(values: npt.NDArray[np.int32], starts: IntArray, lengths: IntArray) -> npt.NDArray[np.int32]:
-    """Slices of an array, one after the other.
+def take_slices(values: Int32Array, starts: IntArray, lengths: IntArray) -> Int32Array:
+    """(Σ lengths,) int32: concatenation of S slices of an array.
 
     Args:
-        values: (T,) what they are cut from.
-        starts: (S,) where each begins in `values`.
-        lengths: (S,) values in each; may be 0.
+        values: (T,) array to slice.
+        starts: (S,) start of each slice.
+        lengths: (S,) length of each slice; may be 0.
     """
     return values[slice_positions(starts, lengths)]
 
 
 def slice_positions(starts: IntArray, lengths: IntArray) -> IntArray:
-    """(Σ lengths,) int64: the positions of slices of an array, one slice after the other.
+    """(Σ lengths,) int64: concatenated positions of S slices of an array.
 
     Args:
-        starts, lengths: (S,) as `take_slices`.
+        starts, lengths: (S,) as in `take_slices`.
     """
     ends = np.cumsum(lengths)
     positions = np.repeat(starts - ends + lengths, lengths)

@@ -1,6 +1,6 @@
-"""Whether a tokenizer reads the pieces of a text independently of each other, told from its parts.
+"""Analysis of a tokenizer: whether it encodes the pieces of a text independently.
 
-Judged by what tokenizer.json says, never by a name. What is not known to be independent is not.
+Decided by the components in tokenizer.json, never by a model name. Unknown components count as dependent.
 """
 
 from __future__ import annotations
@@ -13,54 +13,52 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.ingest.tokenize.pieces import WHITE
+from pipeline.arrays import BoolArray
+from pipeline.ingest.tokenize.pieces import WHITESPACE
 
-BoolArray = npt.NDArray[np.bool_]
 Normalize = Callable[[str], str]
-Judge = Callable[[list[str]], BoolArray]
 
 _PER_CHARACTER = {"BertNormalizer", "Lowercase", "StripAccents", "NFD", "NFKD"}
-"""Normalizers that treat each character by itself; they sort accents, but those of one letter only."""
+"""Normalizers that map each character separately, apart from the order of the accents of one letter."""
 
 _COMPOSING = {"NFC", "NFKC"}
-"""Normalizers that join neighbours, such as = and a stroke through it; white space they never join."""
+"""Normalizers that may join adjacent characters, such as = and a combining stroke, but never white space."""
 
 _SPLITTERS = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
-"""Pre-tokenizers that drop white space, and look at nothing beyond it."""
+"""Pre-tokenizers that split at white space, drop it, and do not look beyond it."""
 
 _MODELS = {"WordPiece", "WordLevel", "BPE"}
-"""Models that read word by word; BPE only without dropout."""
+"""Models that encode words independently; BPE only without dropout."""
 
 
 @dataclass(frozen=True)
 class PieceRules:
-    """How to cut texts into pieces, and what to put around their ids."""
+    """Rules for splitting texts into pieces, and the special tokens around their IDs."""
 
-    alone: str
-    """ASCII characters that are a piece each; others belong together up to the next white space."""
+    isolated: str
+    """ASCII characters that are always a piece of their own; others extend to the next white space."""
     prefix: tuple[int, ...]
-    """Ids that the tokenizer puts before those of a text."""
+    """IDs that the tokenizer inserts before those of a text."""
     suffix: tuple[int, ...]
-    """Ids that it puts after them."""
-    one_word_each: bool
-    """Whether the tokenizer takes each piece of ASCII letters and digits for one word, unless it may touch
-    an added token."""
-    plain_forms: dict[int, str]
-    """What the normalizer makes of each ASCII letter and digit; as for `str.translate`."""
-    may_touch_added_token: Judge
-    """For (W,) pieces: whether each may be a part of an added token that reaches over several pieces."""
+    """IDs that it appends."""
+    alnum_is_one_word: bool
+    """Whether a piece of ASCII letters and digits is one word for the tokenizer, unless it may touch an added
+    token."""
+    normalized_chars: dict[int, str]
+    """Normalized form of each ASCII letter and digit, for `str.translate`."""
+    may_touch_added_token: Callable[[list[str]], BoolArray]
+    """From W pieces to (W,) whether each may be part of an added token that spans several pieces."""
 
 
 def piece_rules(tokenizer_json: str, normalize: Normalize) -> PieceRules | None:
-    """The rules by which the pieces of a text, encoded one by one, give the ids of the whole.
+    """Rules under which the IDs of separately encoded pieces are those of the whole text.
 
     Args:
-        tokenizer_json: the tokenizer, in the format of the `tokenizers` library.
-        normalize: what its normalizer makes of a string.
+        tokenizer_json: tokenizer in the format of the `tokenizers` library.
+        normalize: its normalizer.
     Returns:
-        None where no such rules are known.
+        The rules; None if the pieces are not known to be independent.
     """
     parts = json.loads(tokenizer_json)
     normalizers = {n["type"] for n in _sequence(parts["normalizer"], "normalizers")}
@@ -75,18 +73,19 @@ def piece_rules(tokenizer_json: str, normalize: Normalize) -> PieceRules | None:
     )
     if not independent or affixes is None:
         return None
-    # BERT's takes each ASCII punctuation mark for a word. Pieces cut there repeat more often.
+    # For BERT's pre-tokenizer each ASCII punctuation character is a word; splitting there gives more cache
+    # hits.
     finest = string.punctuation if "BertPreTokenizer" in splitters and not normalizers & _COMPOSING else ""
-    for alone in (finest, ""):
-        added = _AddedTokens(parts["added_tokens"], alone, normalize)
-        if added.can_be_told:
-            forms = {ord(c): normalize(c) for c in string.ascii_letters + string.digits}
-            return PieceRules(alone, *affixes, not added.within_pieces, forms, added.judge)
+    for isolated in (finest, ""):
+        added = _AddedTokens(parts["added_tokens"], isolated, normalize)
+        if added.are_detectable:
+            chars = {ord(c): normalize(c) for c in string.ascii_letters + string.digits}
+            return PieceRules(isolated, *affixes, not added.within_pieces, chars, added.may_touch)
     return None
 
 
 def _sequence(part: dict[str, Any] | None, members: str) -> list[dict[str, Any]]:
-    """A normalizer or pre-tokenizer as a list of those that it consists of."""
+    """Flat list of the components of a normalizer or pre-tokenizer."""
     if part is None:
         return []
     if part["type"] != "Sequence":
@@ -95,7 +94,7 @@ def _sequence(part: dict[str, Any] | None, members: str) -> list[dict[str, Any]]
 
 
 def _affixes(processor: dict[str, Any] | None) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The ids put before and after a text; None where more is done to it."""
+    """IDs that a post-processor adds before and after a text; None if it does anything else."""
     kind = None if processor is None else processor["type"]
     if processor is None:
         return (), ()
@@ -117,53 +116,55 @@ def _affixes(processor: dict[str, Any] | None) -> tuple[tuple[int, ...], tuple[i
 
 
 class _AddedTokens:
-    """Tells the pieces that may be a part of an added token which reaches over several.
+    """Detector of pieces that may be part of an added token that spans several pieces.
 
-    Added tokens are looked for in the text as it stands; those that are `normalized`, in its normal form.
+    The tokenizer searches for added tokens in the original text, or in the normalized text if `normalized` is
+    set.
     """
 
-    def __init__(self, tokens: list[dict[str, Any]], alone: str, normalize: Normalize) -> None:
-        edges = re.escape(WHITE + alone)
+    def __init__(self, tokens: list[dict[str, Any]], isolated: str, normalize: Normalize) -> None:
+        edges = re.escape(WHITESPACE + isolated)
         patterns = [normalize(t["content"]) if t["normalized"] else t["content"] for t in tokens]
-        reaching = [
+        spans_pieces = [
             bool(t["lstrip"] or t["rstrip"] or t["single_word"] or re.search(f"[{edges}]", pattern))
             for t, pattern in zip(tokens, patterns, strict=True)
         ]
-        normalized = any(r and t["normalized"] for r, t in zip(reaching, tokens, strict=True))
-        # The text beside an added token is normalized by itself: its normal form cannot be told from the
-        # whole piece. So where normal forms matter, no added token may stand in a piece.
+        normalized = any(s and t["normalized"] for s, t in zip(spans_pieces, tokens, strict=True))
+        # The tokenizer normalizes the text beside an added token separately, so its normalized form cannot
+        # be derived from the whole piece. If normalized forms matter, any piece with an added token is
+        # uncertain.
         cores = [_core(pattern, edges) for pattern in patterns]
-        self._cores = [c for c, r in zip(cores, reaching, strict=True) if c and (r or normalized)]
+        self._cores = [c for c, s in zip(cores, spans_pieces, strict=True) if c and (s or normalized)]
         self._forms: list[Normalize] = [str, normalize] if normalized else [str]
-        self.can_be_told = None not in cores
-        """Whether each added token has a part that must lie within one piece."""
-        self.within_pieces = not all(reaching)
-        """Whether some lie within a piece, where the tokenizer finds them."""
+        self.are_detectable = None not in cores
+        """Whether each added token has a part that is always within one piece."""
+        self.within_pieces = not all(spans_pieces)
+        """Whether some added tokens are within a piece, where the tokenizer finds them."""
 
-    def judge(self, pieces: list[str]) -> BoolArray:
-        """(W,) whether each of W pieces may be a part of an added token."""
-        found = np.zeros(len(pieces), np.bool_)
+    def may_touch(self, pieces: list[str]) -> BoolArray:
+        """(W,) whether each of W pieces may be part of an added token."""
+        mask = np.zeros(len(pieces), np.bool_)
         for form in self._forms:
             joined = form("\n".join(pieces))
             for core in self._cores:
                 if core.text in joined:
-                    found |= [core.text in (f := form(p)) and bool(core.regex.search(f)) for p in pieces]
-        return found
+                    mask |= [core.text in (f := form(p)) and bool(core.regex.search(f)) for p in pieces]
+        return mask
 
 
 class _Core(NamedTuple):
-    """The longest part of an added token that lies within one piece."""
+    """Longest part of an added token that is within one piece."""
 
     text: str
     regex: re.Pattern[str]
-    """The text, and the edges of a piece around it, where it has edges."""
+    """Matches the text, with a piece boundary on each side where the added token continues."""
 
 
 def _core(pattern: str, edges: str) -> _Core | None:
     inner, other = re.compile(f"[^{edges}]+"), f"[^{edges}]"
-    found = max(inner.finditer(pattern), key=lambda match: len(match[0]), default=None)
-    if found is None:
+    longest = max(inner.finditer(pattern), key=lambda match: len(match[0]), default=None)
+    if longest is None:
         return None
-    before = f"(?<!{other})" if found.start() else ""
-    after = f"(?!{other})" if found.end() < len(pattern) else ""
-    return _Core(found[0], re.compile(before + re.escape(found[0]) + after))
+    before = f"(?<!{other})" if longest.start() else ""
+    after = f"(?!{other})" if longest.end() < len(pattern) else ""
+    return _Core(longest[0], re.compile(before + re.escape(longest[0]) + after))

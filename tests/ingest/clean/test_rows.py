@@ -1,4 +1,4 @@
-"""One chunk: every line is a row or a reject, with its number, place and reason."""
+"""Cleaning of a chunk: every line is a row or a reject with its number, offset and reason."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.clean.labels import label_scheme
-from pipeline.ingest.clean.rows import CARRIED, Recipe, keep_lines
+from pipeline.ingest.clean.rows import CARRIED_COLUMNS, Recipe, keep_lines
 from pipeline.ingest.parse.formats import FORMATS
 from pipeline.ingest.parse.rejects import ERRORS, FILTERS, reject_table
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES
 
-FORM = FORMATS[0]
+FORMAT = FORMATS[0]
 GOOD = {"overall": 5.0, "summary": "Nice", "reviewText": "Good shirt", "verified": True, "asin": "0001"}
 
 
 def line(**fields: Any) -> bytes:
-    """A good line with other fields; None leaves one out."""
+    """A valid line with some fields replaced; None removes a field."""
     return json.dumps({k: v for k, v in (GOOD | fields).items() if v is not None}).encode()
 
 
@@ -41,12 +41,12 @@ def chunk_of(*lines: bytes, first_line: int = 1, byte_offset: int = 0, newline: 
     )
 
 
-def keep(chunk: Chunk, how: Recipe) -> tuple[Any, list[Any]]:
-    kept = keep_lines(chunk, FORM, how)
+def keep(chunk: Chunk, recipe: Recipe) -> tuple[Any, list[Any]]:
+    kept = keep_lines(chunk, FORMAT, recipe)
     return kept.rows, kept.rejected
 
 
-def recipe(scheme: str | None = "stars", *, verified_only: bool = False, separator: str = " ") -> Recipe:
+def make_recipe(scheme: str | None = "stars", *, verified_only: bool = False, separator: str = " ") -> Recipe:
     return Recipe(separator, 32, verified_only, label_scheme(scheme) if scheme else None)
 
 
@@ -59,7 +59,7 @@ def recipe(scheme: str | None = "stars", *, verified_only: bool = False, separat
         ("empty_line", b"", ""),
         ("empty_line", b" \t\r", ""),
         ("missing_text", line(summary=None, reviewText=None), "none of summary, reviewText"),
-        ("empty_text", line(summary=" \u00a0", reviewText="\t\n"), "nothing but white space"),
+        ("empty_text", line(summary=" \u00a0", reviewText="\t\n"), "only white space"),
         ("missing_stars", line(overall=None), "no overall"),
         ("stars_out_of_range", line(overall=6), "overall is 6, not 1 to 5"),
         ("stars_out_of_range", line(overall=0), "overall is 0, not 1 to 5"),
@@ -75,30 +75,30 @@ def recipe(scheme: str | None = "stars", *, verified_only: bool = False, separat
     ],
 )
 @pytest.mark.parametrize("newline", [True, False])
-def test_each_reason_with_its_line_place_and_content(
+def test_each_reason_with_its_line_offset_and_content(
     reason: str, bad: bytes, detail: str, newline: bool
 ) -> None:
     before, after = line(asin="first"), line(asin="last")
     for lines in ([before, bad, after], [bad, after], [before, bad], [bad]):
         if lines[-1] == b"" and not newline:
-            continue  # Nothing after the last line end is no line.
+            continue  # An empty string after the last line end is not a line.
         chunk = chunk_of(*lines, first_line=100, byte_offset=5000, newline=newline)
-        rows, rejected = keep(chunk, recipe())
-        place = lines.index(bad)
-        assert [(r.line, r.reason, r.raw) for r in rejected] == [(100 + place, reason, bad)]
+        rows, rejected = keep(chunk, make_recipe())
+        index = lines.index(bad)
+        assert [(r.line, r.reason, r.raw) for r in rejected] == [(100 + index, reason, bad)]
         assert detail in rejected[0].detail
         assert len(rejected[0].detail) <= 200
-        assert rejected[0].byte_offset == sum(len(x) + 1 for x in lines[:place])
-        assert rows["line"].to_pylist() == [100 + i for i in range(len(lines)) if i != place]
+        assert rejected[0].byte_offset == sum(len(x) + 1 for x in lines[:index])
+        assert rows["line"].to_pylist() == [100 + i for i in range(len(lines)) if i != index]
         assert len(rows) + len(rejected) == chunk.lines
-        # In the file, the place is that of the chunk and that in it.
+        # The offset in the file is that of the chunk plus that within the chunk.
         (offset,) = reject_table("/in/a", chunk.byte_offset, rejected)["byte_offset"].to_pylist()
         assert (b"#" * 5000 + chunk.raw)[offset : offset + len(bad)] == bad
 
 
-def test_several_reasons_in_one_chunk_do_not_cost_each_other() -> None:
+def test_several_reasons_in_one_chunk() -> None:
     lines = [line(), b"{", line(overall=7), b"", line(reviewText="", summary=""), line(asin="z"), b"3"]
-    rows, rejected = keep(chunk_of(*lines), recipe())
+    rows, rejected = keep(chunk_of(*lines), make_recipe())
     assert rows["line"].to_pylist() == [1, 6]
     assert rows["asin"].to_pylist() == ["0001", "z"]
     assert {r.line: r.reason for r in rejected} == {
@@ -110,9 +110,9 @@ def test_several_reasons_in_one_chunk_do_not_cost_each_other() -> None:
     }
 
 
-def test_a_line_has_one_reason_the_first_that_applies() -> None:
+def test_the_first_applicable_reason_is_recorded() -> None:
     bad = line(summary="", reviewText=" ", overall=9, verified=False)
-    _, rejected = keep(chunk_of(bad), recipe("binary", verified_only=True))
+    _, rejected = keep(chunk_of(bad), make_recipe("binary", verified_only=True))
     assert [r.reason for r in rejected] == ["empty_text"]
 
 
@@ -122,7 +122,7 @@ def test_a_line_has_one_reason_the_first_that_applies() -> None:
 )
 def test_labels_of_each_scheme(scheme: str, labels: list[int]) -> None:
     lines = [line(overall=stars) for stars in (1, "2", 3.0, "4.0", 5)]
-    rows, rejected = keep(chunk_of(*lines), recipe(scheme))
+    rows, rejected = keep(chunk_of(*lines), make_recipe(scheme))
     assert rows["label"].to_pylist() == labels
     assert rows["label"].type == "int32"
     if scheme == "binary":
@@ -134,38 +134,38 @@ def test_labels_of_each_scheme(scheme: str, labels: list[int]) -> None:
         assert rejected == []
 
 
-def test_without_a_scheme_lines_need_no_stars_and_get_no_label() -> None:
+def test_without_a_scheme_rows_need_no_stars_and_get_no_label() -> None:
     lines = [line(overall=None), line(overall=9), line(overall="x"), line(overall=3)]
-    rows, rejected = keep(chunk_of(*lines), recipe(None))
+    rows, rejected = keep(chunk_of(*lines), make_recipe(None))
     assert rejected == []
     assert "label" not in rows.column_names
     stars = rows["stars"].to_pylist()
     assert (stars[0], stars[1], stars[3]) == (None, 9.0, 3.0)
 
 
-def test_verified_only_keeps_lines_without_the_mark() -> None:
-    marks = [True, False, None, "true", "false", 0, 1, "whatever"]
-    lines = [line(verified=mark) for mark in marks]
-    rows, rejected = keep(chunk_of(*lines), recipe(verified_only=True))
+def test_verified_only_keeps_lines_without_the_field() -> None:
+    values = [True, False, None, "true", "false", 0, 1, "whatever"]
+    lines = [line(verified=value) for value in values]
+    rows, rejected = keep(chunk_of(*lines), make_recipe(verified_only=True))
     assert rows["line"].to_pylist() == [1, 3, 4, 7, 8]
     assert [(r.line, r.reason) for r in rejected] == [(n, "filtered_unverified") for n in (2, 5, 6)]
     assert rejected[0].detail == "verified is false"
-    rows, rejected = keep(chunk_of(*lines), recipe())
+    rows, rejected = keep(chunk_of(*lines), make_recipe())
     assert (len(rows), rejected) == (8, [])
 
 
-def test_text_is_joined_and_clean_and_carried_columns_are_unchanged() -> None:
-    bad = line(summary="  Nice ", reviewText=" Good\nshirt  ", reviewerID="A1", unixReviewTime=1_500_000_000)
-    rows, _ = keep(chunk_of(bad), recipe(separator=" | "))
+def test_text_is_joined_and_trimmed_and_carried_columns_are_unchanged() -> None:
+    raw = line(summary="  Nice ", reviewText=" Good\nshirt  ", reviewerID="A1", unixReviewTime=1_500_000_000)
+    rows, _ = keep(chunk_of(raw), make_recipe(separator=" | "))
     (row,) = rows.to_pylist()
     assert row["text"] == "Nice  |  Good\nshirt"
     assert (row["asin"], row["user_id"], row["verified"], row["stars"]) == ("0001", "A1", True, 5.0)
     assert row["timestamp"].timestamp() == 1_500_000_000
-    assert set(CARRIED) <= set(row)
+    assert set(CARRIED_COLUMNS) <= set(row)
 
 
-def test_an_empty_chunk() -> None:
-    rows, rejected = keep(chunk_of(newline=False), recipe())
+def test_empty_chunk() -> None:
+    rows, rejected = keep(chunk_of(newline=False), make_recipe())
     assert (rows.num_rows, rejected) == (0, [])
     assert "label" in rows.column_names
 
@@ -192,12 +192,12 @@ records = st.fixed_dictionaries(
     verified_only=st.booleans(),
     first_line=st.integers(1, 2**40),
 )
-def test_every_line_is_a_row_or_a_reject_whatever_it_holds(
+def test_every_line_is_a_row_or_a_reject(
     lines: list[bytes], scheme: str | None, verified_only: bool, first_line: int
 ) -> None:
     lines = [x.replace(b"\n", b" ") for x in lines]
     chunk = chunk_of(*lines, first_line=first_line, newline=bool(lines))
-    rows, rejected = keep(chunk, recipe(scheme, verified_only=verified_only))
+    rows, rejected = keep(chunk, make_recipe(scheme, verified_only=verified_only))
     numbers = rows["line"].to_pylist() + [r.line for r in rejected]
     assert sorted(numbers) == list(range(first_line, first_line + len(lines)))
     for reject in rejected:

@@ -1,4 +1,4 @@
-"""Clean text, and the hash by which texts are the same."""
+"""Text cleaning, and the hash that identifies equal texts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def hashes(*texts: str) -> list[tuple[int, int]]:
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=10)), max_size=8))
 def test_clean_strips_ends_and_keeps_null(texts: list[str | None]) -> None:
-    found = clean(pa.array(texts, pa.string())).to_pylist()
-    assert found == [None if t is None else t.strip() for t in texts]
+    cleaned = clean(pa.array(texts, pa.string())).to_pylist()
+    assert cleaned == [None if t is None else t.strip() for t in texts]
 
 
 @given(words=st.lists(WORD, min_size=1, max_size=5), gaps=st.lists(WHITE, min_size=6, max_size=6))
-def test_the_hash_is_of_lower_case_and_blind_to_white_space(words: list[str], gaps: list[str]) -> None:
+def test_hash_ignores_case_and_white_space(words: list[str], gaps: list[str]) -> None:
     spaced = gaps[0] + "".join(w + (g or " ") for w, g in zip(words, gaps[1:], strict=False)) + gaps[-1]
     one, same, lower = hashes(" ".join(words), spaced, spaced.lower())
     assert one == same == lower
@@ -39,8 +39,8 @@ def test_the_hash_is_of_lower_case_and_blind_to_white_space(words: list[str], ga
         max_size=8,
     )
 )
-def test_a_text_has_one_hash_whatever_stands_beside_it(texts: list[str]) -> None:
-    # Arrow's own split at white space does not hold this for texts that end in it.
+def test_hash_does_not_depend_on_other_rows(texts: list[str]) -> None:
+    # Arrow's utf8_split_whitespace depends on other rows for texts with trailing white space.
     assert hashes(*texts) == [h for t in texts for h in hashes(t)]
     assert hashes(*texts[::-1]) == hashes(*texts)[::-1]
 
@@ -54,12 +54,12 @@ def test_a_text_has_one_hash_whatever_stands_beside_it(texts: list[str]) -> None
         ("good", "good!"),
         ("naïve", "naive"),
         ("", "a"),
-        # In lower case, not case-folded.
+        # Lower case is not case folding.
         ("STRASSE", "straße"),
         ("ΟΔΟΣ", "οδος"),
     ],
 )
-def test_other_words_have_another_hash(one: str, other: str) -> None:
+def test_different_words_have_different_hashes(one: str, other: str) -> None:
     first, second = hashes(one, other)
     assert first != second
 
@@ -68,7 +68,7 @@ def test_other_words_have_another_hash(one: str, other: str) -> None:
     ("one", "other"),
     [("ﬁne", "fine"), ("１００％", "100%"), ("café", "cafe\u0301"), ("a\u00a0b", "A b"), ("Å", "\u212b")],
 )
-def test_the_hash_is_blind_to_unicode_s_ways_to_write_the_same(one: str, other: str) -> None:
+def test_hash_ignores_unicode_spelling(one: str, other: str) -> None:
     first, second = hashes(one, other)
     assert first == second
 
@@ -80,39 +80,39 @@ def test_the_hash_is_blind_to_unicode_s_ways_to_write_the_same(one: str, other: 
         )
     )
 )
-def test_texts_have_the_same_hash_if_their_normal_forms_are_the_same(texts: list[str]) -> None:
+def test_hashes_are_equal_if_and_only_if_normal_forms_are(texts: list[str]) -> None:
     spelled = [f" {t.upper()}  " for t in texts] + [t.replace(" ", "\t ") for t in texts]
     column = pa.array(texts + spelled, pa.string())
     forms = normal_form(column).to_pylist()
-    of_form: dict[str, tuple[int, int]] = {}
-    for form, found in zip(forms, map(tuple, text_hash(column).tolist()), strict=True):
-        assert of_form.setdefault(form, found) == found
-    assert len(set(of_form.values())) == len(of_form)
-    digests = [xxhash.xxh3_128_digest(form.encode()) for form in of_form]
-    assert [int.from_bytes(d[:8], "big", signed=True) for d in digests] == [h for h, _ in of_form.values()]
+    hash_of: dict[str, tuple[int, int]] = {}
+    for form, hashed in zip(forms, map(tuple, text_hash(column).tolist()), strict=True):
+        assert hash_of.setdefault(form, hashed) == hashed
+    assert len(set(hash_of.values())) == len(hash_of)
+    digests = [xxhash.xxh3_128_digest(form.encode()) for form in hash_of]
+    assert [int.from_bytes(d[:8], "big", signed=True) for d in digests] == [h for h, _ in hash_of.values()]
 
 
-def test_a_slice_of_a_column_is_hashed_as_its_rows() -> None:
+def test_hash_of_a_slice() -> None:
     column = pa.array(["x  é", "Good \t shirt", "a\n\nb", "z"])
     assert text_hash(column.slice(1, 2)).tolist() == text_hash(column)[1:3].tolist()
 
 
-def test_keys_have_hashes_and_absent_ones_what_is_put_in_their_place() -> None:
+def test_key_hash_replaces_nulls() -> None:
     keys = pa.array(["A1", None, "A1", ""], pa.string())
-    found = key_hash(keys, np.array([1, 2, 3, 4]))
-    assert found[0] == found[2] != found[3]
-    assert found[1] == 2
+    hashed = key_hash(keys, np.array([1, 2, 3, 4]))
+    assert hashed[0] == hashed[2] != hashed[3]
+    assert hashed[1] == 2
 
 
 def test_hashes_never_change() -> None:
-    # Written down: a new version that hashed otherwise would move reviews between splits.
+    # A version with different hashes would move reviews between splits.
     assert hashes("Good  shirt", "") == [
         (8220299666873291135, 2772313605906476695),
         (-7374073936536430376, 6918025063187695999),
     ]
 
 
-def test_a_hundred_thousand_texts_do_not_collide() -> None:
+def test_hundred_thousand_texts_do_not_collide() -> None:
     assert len(set(hashes(*(f"review number {i}" for i in range(100_000))))) == 100_000
 
 
@@ -121,7 +121,7 @@ def test_no_texts() -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_markup_is_written_out(chunked: bool) -> None:
+def test_unescape_html(chunked: bool) -> None:
     texts = [
         "a &amp; b",
         "x<br />y<BR/>z<br>w",
@@ -133,8 +133,8 @@ def test_markup_is_written_out(chunked: bool) -> None:
     ]
     texts += ["&notanentity;", "&#xD800;", "&amp;amp;", "plain"]
     array = pa.array(texts)
-    given = pa.chunked_array([array[:3], array[3:]]) if chunked else array
-    assert clean(given, unescape_html=True).to_pylist() == [
+    column = pa.chunked_array([array[:3], array[3:]]) if chunked else array
+    assert clean(column, unescape_html=True).to_pylist() == [
         "a & b",
         "x y z w",
         "\"q'",
@@ -147,11 +147,11 @@ def test_markup_is_written_out(chunked: bool) -> None:
         "&amp;",
         "plain",
     ]
-    assert clean(given).to_pylist() == [t and t.strip() for t in texts]
+    assert clean(column).to_pylist() == [t and t.strip() for t in texts]
     assert clean(array[:0], unescape_html=True).to_pylist() == []
 
 
-def test_a_number_that_python_does_not_read_keeps_its_text_as_it_is() -> None:
-    endless = "a &#" + "1" * 5000 + "; b &amp; c"
-    texts = pa.array([endless, "d &amp; e", "&#x" + "1" * 5000 + ";"])
-    assert clean(texts, unescape_html=True).to_pylist() == [endless, "d & e", "\ufffd"]
+def test_text_with_an_entity_of_too_many_digits_is_unchanged() -> None:
+    too_long = "a &#" + "1" * 5000 + "; b &amp; c"
+    texts = pa.array([too_long, "d &amp; e", "&#x" + "1" * 5000 + ";"])
+    assert clean(texts, unescape_html=True).to_pylist() == [too_long, "d & e", "\ufffd"]

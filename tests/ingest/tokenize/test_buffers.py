@@ -1,4 +1,4 @@
-"""Columns of texts as bytes."""
+"""Access to the bytes of string columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.ingest.tokenize.buffers import binary_array, rows_at, text_bytes
+from pipeline.ingest.tokenize.buffers import binary_array, rows_containing, text_bytes
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 4), (1, 3), (2, 2), (4, 4)])
@@ -24,8 +24,8 @@ def test_nulls_and_empty_columns_have_no_bytes() -> None:
     assert (data.to_pybytes(), starts.tolist()) == (b"ab", [0, 1, 1, 2])
 
 
-def test_rows_of_places() -> None:
+def test_rows_containing_positions() -> None:
     # The second row is empty.
     starts = np.array([0, 3, 3, 5])
-    assert rows_at(np.array([0, 2, 3, 4]), starts).tolist() == [0, 2]
-    assert rows_at(np.array([], np.int64), starts).tolist() == []
+    assert rows_containing(np.array([0, 2, 3, 4]), starts).tolist() == [0, 2]
+    assert rows_containing(np.array([], np.int64), starts).tolist() == []

@@ -1,4 +1,4 @@
-"""The encoder against the tokenizer itself, text by text."""
+"""Comparison of the encoder with the tokenizer, text by text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = ["good", "shirt", "the", "is", "not", "!", ".", "##s", "##ing", "##ly", 
 
 
 def tokenizer_json() -> str:
-    """A WordPiece tokenizer as BERT's, over some words and all letters; padded and cut, as saved ones are."""
+    """A WordPiece tokenizer like BERT's, with some words and all letters; with padding and truncation set."""
     vocabulary = {token: i for i, token in enumerate(SPECIAL + WORDS + [f"##{c}" for c in LETTERS])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -25,7 +25,7 @@ def tokenizer_json() -> str:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    # Files of sentence encoders come with both switched on; the encoder sets its own.
+    # Tokenizers of sentence encoders are saved with both; the encoder sets its own.
     tokenizer.enable_padding(length=64)
     tokenizer.enable_truncation(5)
     return tokenizer.to_str()
@@ -35,14 +35,14 @@ TOKENIZER = tokenizer_json()
 
 
 def ids_one_by_one(texts: list[str]) -> list[list[int]]:
-    """Token ids without any limit, by the tokenizer alone."""
+    """Token IDs from the tokenizer, without truncation."""
     tokenizer = Tokenizer.from_str(TOKENIZER)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return [tokenizer.encode(text).ids for text in texts]
 
 
-def cut(ids: list[int], max_length: int) -> list[int]:
+def truncate(ids: list[int], max_length: int) -> list[int]:
     return ids if len(ids) <= max_length else [*ids[: max_length - 1], 3]
 
 
@@ -58,16 +58,16 @@ def cut(ids: list[int], max_length: int) -> list[int]:
     ),
     max_length=st.integers(3, 24),
 )
-def test_ids_are_those_of_the_tokenizer_cut_at_max_length(texts: list[str], max_length: int) -> None:
+def test_ids_equal_the_truncated_ids_of_the_tokenizer(texts: list[str], max_length: int) -> None:
     table = Encoder(TOKENIZER, max_length)(pa.array(texts, pa.string()))
     whole = ids_one_by_one(texts)
-    assert table["input_ids"].to_pylist() == [cut(ids, max_length) for ids in whole]
+    assert table["input_ids"].to_pylist() == [truncate(ids, max_length) for ids in whole]
     assert table["num_tokens"].to_pylist() == [min(len(ids), max_length) for ids in whole]
     assert table["truncated"].to_pylist() == [len(ids) > max_length for ids in whole]
     assert table["cut_tokens"].to_pylist() == [max(0, len(ids) - max_length) for ids in whole]
 
 
-def test_a_text_of_just_max_length_is_not_truncated() -> None:
+def test_text_of_exactly_max_length_is_not_truncated() -> None:
     texts = pa.array(["good good good", "good good good good"])
     table = Encoder(TOKENIZER, 5)(texts)
     assert table["num_tokens"].to_pylist() == [5, 5]
@@ -75,14 +75,14 @@ def test_a_text_of_just_max_length_is_not_truncated() -> None:
     assert table["input_ids"].to_pylist()[0] == table["input_ids"].to_pylist()[1]
 
 
-def test_columns_have_their_types_also_without_rows() -> None:
+def test_column_types_with_and_without_rows() -> None:
     for texts in (["good"], []):
         schema = Encoder(TOKENIZER, 8)(pa.array(texts, pa.string())).schema
         assert schema.names == ["input_ids", "num_tokens", "truncated", "cut_tokens"]
         assert [str(t) for t in schema.types] == ["list<item: int32>", "int32", "bool", "int32"]
 
 
-def test_the_settings_saved_in_the_file_do_not_count() -> None:
+def test_saved_padding_and_truncation_are_ignored() -> None:
     saved = json.loads(TOKENIZER)
     assert saved["truncation"]["max_length"] == 5
     assert saved["padding"]["strategy"] == {"Fixed": 64}
@@ -90,6 +90,6 @@ def test_the_settings_saved_in_the_file_do_not_count() -> None:
     assert table["num_tokens"].to_pylist() == [12, 3]
 
 
-def test_a_process_makes_an_encoder_once() -> None:
+def test_encoder_is_created_once_per_process() -> None:
     assert load_encoder(TOKENIZER, 16) is load_encoder(TOKENIZER, 16)
     assert load_encoder(TOKENIZER, 17) is not load_encoder(TOKENIZER, 16)

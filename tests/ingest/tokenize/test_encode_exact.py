@@ -1,4 +1,4 @@
-"""The encoder by words against the tokenizer: any tokenizer, text and truncation, to the last value."""
+"""Exactness of the encoder with a word cache: any tokenizer, text and truncation."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ STEMS += ["a" * 101, "\u0300\u0316", "a\u0316\u0300", "؟", "\ud7ff", "\ue000", 
 
 
 def fragments(added: str) -> list[str]:
-    """Added tokens and parts of them, as they stand and in other cases."""
+    """Added tokens and parts of them, in several cases."""
     contents = [token.content for token in ADDED[added]]
     parts = [part for content in contents for part in re.findall(r"\w+|\W", content)]
     return [form for t in contents + parts for form in (t, t, t.upper(), t.title())] or ["x"]
 
 
 def texts_near(added: str) -> st.SearchStrategy[list[str]]:
-    """Columns of texts of every kind, many of them with something like an added token."""
+    """Columns of varied texts, many of which contain something similar to an added token."""
     near = st.sampled_from(fragments(added))
     stems, glue = st.sampled_from(STEMS), st.sampled_from(GLUE)
     text = st.one_of(
@@ -116,7 +116,7 @@ def cases(draw: st.DrawFn) -> tuple[str, int, Any, list[str]]:
 
 
 @given(cases())
-def test_any_tokenizer_and_text(case: tuple[str, int, Any, list[str]]) -> None:
+def test_any_tokenizer_and_texts(case: tuple[str, int, Any, list[str]]) -> None:
     check(*case)
 
 
@@ -125,7 +125,7 @@ def test_any_tokenizer_and_text(case: tuple[str, int, Any, list[str]]) -> None:
 def test_hard_texts(normalizer: str, splitter: str) -> None:
     for added, side in product(ADDED, ("left", "right")):
         tokenizer = tokenizer_json(normalizer, splitter, "wordpiece", "template", added)
-        assert Encoder(tokenizer, 24).by_words
+        assert Encoder(tokenizer, 24).uses_word_cache
         check(tokenizer, 24, side, HARD)
 
 
@@ -133,14 +133,14 @@ def test_hard_texts(normalizer: str, splitter: str) -> None:
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_models_and_processors_at_every_length(model: str, processor: str) -> None:
     tokenizer = tokenizer_json("uncased", "bert", model, processor, "bert's")
-    assert Encoder(tokenizer, 24).by_words
-    # From the first length that has room for all special tokens; the library refuses shorter ones.
-    shortest = len(PlainEncoder(tokenizer, 24)(pa.array([""]))["input_ids"][0])
-    for max_length, side in product(range(max(1, shortest), 40), ("left", "right")):
+    assert Encoder(tokenizer, 24).uses_word_cache
+    # The library refuses lengths that have no room for all special tokens.
+    num_special = len(PlainEncoder(tokenizer, 24)(pa.array([""]))["input_ids"][0])
+    for max_length, side in product(range(max(1, num_special), 40), ("left", "right")):
         check(tokenizer, max_length, side, HARD)
 
 
-def test_a_slice_of_a_column_and_a_large_one() -> None:
+def test_slices_and_large_strings() -> None:
     tokenizer = tokenizer_json("uncased", "bert", "wordpiece", "template", "bert's")
     ours, plain = both(tokenizer, 24, "right")
     column = pa.array(HARD)
@@ -156,9 +156,9 @@ def packaged_tokenizer() -> str:
 
 
 def texts_of(file: Path) -> Iterator[str]:
-    """Each summary and each text, also of a file that is cut off; ids and names as well, for odd words."""
+    """All string values of a file, which may be truncated; IDs and names provide unusual words."""
     raw = file.read_bytes()
-    # Not gzip: that gives nothing of a stream which breaks.
+    # The gzip module returns nothing of a truncated stream.
     lines = zlib.decompressobj(31).decompress(raw) if file.suffix == ".gz" else raw
     for line in lines.split(b"\n"):
         try:

@@ -1,4 +1,4 @@
-"""The cache of words: each is encoded once, and what it holds never shows."""
+"""Word cache: each word is encoded once, and the content of the cache never affects the result."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WORDS = ["good", "shirt", "the", "york", "new"]
 
 
 class CountingTokenizer:
-    """Keeps the words it was asked for."""
+    """A tokenizer that records the words it encodes."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.encoded: list[str] = []
         self._tokenizer = Tokenizer.from_str(KIND)
         self._tokenizer.no_padding()
 
@@ -31,11 +31,11 @@ class CountingTokenizer:
         return self
 
     def tokenize(self, word: str) -> Any:
-        self.asked.append(word)
+        self.encoded.append(word)
         return self._tokenizer.model.tokenize(word)
 
     def encode_batch_fast(self, words: list[str], add_special_tokens: bool) -> Any:
-        self.asked += words
+        self.encoded += words
         return self._tokenizer.encode_batch_fast(words, add_special_tokens=add_special_tokens)
 
 
@@ -43,35 +43,35 @@ def cache_of(tokenizer: Any) -> WordCache:
     return WordCache(tokenizer, piece_rules(KIND, str.lower))
 
 
-def test_a_word_is_given_to_the_tokenizer_once() -> None:
+def test_each_word_is_encoded_once() -> None:
     tokenizer = CountingTokenizer()
     cache = cache_of(tokenizer)
-    cache.look_up(["good", "shirt"])
-    found = cache.look_up(["the", "good", "", "shirt"])
-    assert tokenizer.asked == ["good", "shirt", "the", ""]
-    assert found.lengths.tolist() == [1, 1, 0, 1]
-    assert found.ids[found.starts[:2]].tolist() == [VOCABULARY["the"], VOCABULARY["good"]]
+    cache.lookup(["good", "shirt"])
+    words = cache.lookup(["the", "good", "", "shirt"])
+    assert tokenizer.encoded == ["good", "shirt", "the", ""]
+    assert words.lengths.tolist() == [1, 1, 0, 1]
+    assert words.ids[words.starts[:2]].tolist() == [VOCABULARY["the"], VOCABULARY["good"]]
 
 
-def test_a_cache_that_has_grown_too_large_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_cleared_at_its_size_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordpiece, "CACHE_BYTES", 2000)
     tokenizer = CountingTokenizer()
     cache = cache_of(tokenizer)
     sizes = []
     for number in range(40):
-        found = cache.look_up([*WORDS, f"new{number}"])
-        assert found.ids[found.starts[:5]].tolist() == [VOCABULARY[word] for word in WORDS]
+        words = cache.lookup([*WORDS, f"new{number}"])
+        assert words.ids[words.starts[:5]].tolist() == [VOCABULARY[word] for word in WORDS]
         sizes.append(cache.size_bytes)
     assert max(sizes) < 2000 + 6 * 200
-    assert 2 < tokenizer.asked.count("good") < 20
+    assert 2 < tokenizer.encoded.count("good") < 20
 
 
-def test_what_a_word_takes_is_counted_right() -> None:
+def test_size_bytes_matches_the_allocated_memory() -> None:
     cache = cache_of(CountingTokenizer())
     words = [f"shirt{number}" for number in range(50_000)]
     tracemalloc.start()
-    cache.look_up(words)
-    # The words themselves were there before.
-    held = tracemalloc.get_traced_memory()[0] + sum(map(sys.getsizeof, words))
+    cache.lookup(words)
+    # The words were allocated before tracing started.
+    allocated = tracemalloc.get_traced_memory()[0] + sum(map(sys.getsizeof, words))
     tracemalloc.stop()
-    assert held == pytest.approx(cache.size_bytes, rel=0.3)
+    assert allocated == pytest.approx(cache.size_bytes, rel=0.3)

@@ -1,4 +1,4 @@
-"""Small tokenizers of every kind, texts that are hard for them, and the encoder beside the tokenizer."""
+"""Small tokenizers of every kind, difficult texts, and a comparison of the encoder with the tokenizer."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ ADDED: dict[str, list[AddedToken]] = {
     ],
     "words": [AddedToken("covid"), AddedToken("Shirt"), AddedToken("中文"), AddedToken("éx")],
     "marks": [AddedToken("covid-19"), AddedToken("[br]", normalized=False), AddedToken("...")],
-    "over white space": [AddedToken("new york"), AddedToken("New York", normalized=False)],
+    "with white space": [AddedToken("new york"), AddedToken("New York", normalized=False)],
     "between marks": [AddedToken("=CLS="), AddedToken("[ SEP ]", normalized=False)],
     "single words": [AddedToken("dog", single_word=True), AddedToken("cow", single_word=True, lstrip=True)],
     "stripping": [
@@ -84,18 +84,18 @@ ADDED: dict[str, list[AddedToken]] = {
     ],
     "an accent after another token": [AddedToken("\u0301 y"), AddedToken("ae", normalized=False)],
 }
-HOPELESS: dict[str, list[AddedToken]] = {
-    "white space alone": [AddedToken("  ", normalized=False)],
-    "nothing once normal": [AddedToken("\u0301")],
+UNDETECTABLE: dict[str, list[AddedToken]] = {
+    "only white space": [AddedToken("  ", normalized=False)],
+    "empty after normalization": [AddedToken("\u0301")],
 }
 
 HARD = [
     "",
     " \t\r\n",
-    # To BERT, form feed and vertical tab are no white space.
+    # BERT removes form feed and vertical tab as control characters.
     "shirt\x0bgood good\x0cshirt sh\x00irt\u200bs",
     "good\x85shirt\xa0the\u2003cat\u3000new\u2028york\x1ccat",
-    # Signs that join what stands before them, and letters of several signs.
+    # Combining characters, and letters of several code points.
     "a=\u0338b >\u0338 e\u0301 \u0301x \u1100 \u1161 \u1100\u1161",
     "a\u0316\u0300 a\u0300\u0316 ≠CLS≠ ≠cls≠ ﬁﬂ½ İ Σς ß",
     "[SEP] [ SEP ] [SEP ] [ SEP] [S\x00EP] [sep] [[SEP]] x[CLS]y[MASK]",
@@ -118,20 +118,20 @@ def tokenizer_json(normalizer: str, splitter: str, model: str, processor: str, a
     tokenizer.pre_tokenizer = SPLITTERS[splitter]
     if PROCESSORS[processor] is not None:
         tokenizer.post_processor = PROCESSORS[processor]
-    tokenizer.add_tokens((ADDED | HOPELESS)[added])
+    tokenizer.add_tokens((ADDED | UNDETECTABLE)[added])
     tokenizer.enable_padding(length=8)
     return str(tokenizer.to_str())
 
 
 @cache
 def both(tokenizer: str, max_length: int, side: Any) -> tuple[Encoder, PlainEncoder]:
-    """Kept over the examples, so that the words of some are in the cache of others."""
+    """Encoders shared by all examples, so that the word cache contains words of earlier ones."""
     return Encoder(tokenizer, max_length, side), PlainEncoder(tokenizer, max_length, side)
 
 
 def check(tokenizer: str, max_length: int, side: Any, rows: list[str]) -> None:
     ours, plain = both(tokenizer, max_length, side)
     column = pa.array(rows, pa.string())
-    found, expected = ours(column), plain(column)
-    assert found.to_pylist() == expected.to_pylist()
-    assert found.schema == expected.schema
+    actual, expected = ours(column), plain(column)
+    assert actual.to_pylist() == expected.to_pylist()
+    assert actual.schema == expected.schema
