@@ -49,11 +49,13 @@ class Entry:
     """For each error that lines were rejected for, the first of them: source, line, detail, beginning."""
     outputs: list[OutputFile]
     counts: dict[str, Any]
+    failed: int = 0
+    """Rejected rows whose lines are restored at the end of the job; the part of the chunk lists them."""
     took: dict[str, float] = field(default_factory=dict)
     """See dataset.Batch; empty where it was not this job that did it."""
 
     @classmethod
-    def of(cls, batch: Batch, outputs: list[OutputFile]) -> Entry:
+    def of(cls, batch: Batch, outputs: list[OutputFile], *, failed: int = 0) -> Entry:
         """The entry of a batch whose output files are these; what it took left out."""
         rejected, examples = _count(batch.rejects)
         meta = {
@@ -67,6 +69,7 @@ class Entry:
             examples=examples,
             outputs=outputs,
             counts=batch.counts,
+            failed=failed,
         )
 
     def to_json(self) -> str:

@@ -16,13 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import AccountingError, InputError
+from pipeline.errors import AccountingError
 from pipeline.ingest.detect.sources import Source
-from pipeline.ingest.parse.formats import Format, ParseOptions
-from pipeline.ingest.parse.parse import RecordLocator
-from pipeline.ingest.parse.rejects import RejectedLine, reject_table
-from pipeline.ingest.read.chunks import Chunk
-from pipeline.ingest.stream import ReadPlan, read_source
+from pipeline.ingest.lines import LineFinder
+from pipeline.ingest.parse.formats import ParseOptions
+from pipeline.ingest.stream import ReadPlan
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import OutputFile
 from pipeline.rundir.parts import write_part
@@ -111,30 +109,17 @@ class Restore:
             found: the ranges that have rows.
         """
         release_freed_memory()
-        chunks = read_source(source, self.read)
-        chunk = next(chunks)
-        for number in self.ranges.of_file(source.number):
-            rows = self._removed(source.number, number) if number in found else REMOVED_SCHEMA.empty_table()
-            rejects = []
-            while rows.num_rows:
-                here = int(np.searchsorted(rows["line"].to_numpy(), chunk.first_line + chunk.lines))
-                if here:
-                    rejects.append(self._with_lines(rows.slice(0, here), chunk, source))
-                    rows = rows.slice(here)
-                elif (following := next(chunks, None)) is not None:
-                    chunk = following
-                else:
-                    raise InputError(
-                        f"{source.uri}: has changed while it was read: line {rows['line'][0]} is gone; give"
-                        " the same command again"
-                    )
-            if rejects:
-                table = pa.concat_tables(rejects).unify_dictionaries().combine_chunks()
-                name = f"rejects/duplicates-{source.number:05d}-{number:05d}.parquet"
-                written = write_part(locate(self.output), name, table)
-                del table
-                release_freed_memory()
-                yield pa.table({"output": [written.model_dump_json()]})
+        finder = LineFinder(source, self.read, self.options)
+        for number in sorted(found.intersection(self.ranges.of_file(source.number))):
+            rows = self._removed(source.number, number)
+            if not rows.num_rows:
+                continue
+            table = finder.rejects(rows)
+            name = f"rejects/duplicates-{source.number:05d}-{number:05d}.parquet"
+            written = write_part(locate(self.output), name, table)
+            del table
+            release_freed_memory()
+            yield pa.table({"output": [written.model_dump_json()]})
 
     def _removed(self, file: int, number: int) -> pa.Table:
         """Rows of a range that are of one file, in order of line."""
@@ -142,17 +127,6 @@ class Restore:
         files = rows["file"].to_numpy()
         first, end = np.searchsorted(files, [file, file + 1]).tolist()
         return rows.slice(first, end - first)
-
-    def _with_lines(self, rows: pa.Table, chunk: Chunk, source: Source) -> pa.Table:
-        """Rows of a chunk as a table of rejects.REJECT_SCHEMA."""
-        assert isinstance(source.fmt, Format)
-        locator = RecordLocator(chunk, source.fmt, self.options)
-        rejects = []
-        columns = (rows[name].to_pylist() for name in ("line", "reason", "detail"))
-        for line, reason, detail in zip(*columns, strict=True):
-            offset, raw = locator.locate(line)
-            rejects.append(RejectedLine(line, offset, reason, detail, raw))
-        return reject_table(source.uri, chunk.byte_offset, rejects)
 
 
 def _range_name(number: int) -> str:

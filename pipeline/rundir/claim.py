@@ -34,7 +34,7 @@ _WRITES = {
     r"|(special_tokens_map|added_tokens|normalizer|emoji|[\w-]*vocab[\w-]*|word_\w+|byte_maps)\.json"
     r"|(vocab|merges|dict)\.txt|bpe\.codes|\w*\.spm|(sentencepiece[\w.]*|\w*spm\w*)\.model|\w+\.tokenizer"
     r"|chat_template\.jinja|additional_chat_templates/[\w.-]+\.jinja",
-    "score": r"(rejects/)?part-[\d-]+\.parquet",
+    "score": r"((rejects/)?part|rejects/failed)-[\d-]+\.parquet",
     "evaluate": r"metrics\.json|(roc|confusion)\.png|report\.html",
 }
 """What each stage writes beside run.json and manifest.json: all that may be deleted of its output."""

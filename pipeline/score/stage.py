@@ -26,6 +26,7 @@ from pipeline.rundir.manifest import (
     RUN_FILE,
     Counts,
     Manifest,
+    OutputFile,
     Run,
     describe_files,
     read_manifest,
@@ -37,6 +38,7 @@ from pipeline.runtime.pools import Cluster, ScorePlan, plan_score
 from pipeline.runtime.precision import choose_precision
 from pipeline.runtime.ray_data import limit_backlog, map_batches, map_in_actors
 from pipeline.score.cost import make_bill
+from pipeline.score.failed_rows import FailedRows, write_failed
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import Committed, committed_entries, find_committed
 from pipeline.score.steps import ChunkWork
@@ -218,7 +220,8 @@ def score(
     counts = ledger.close(all_files=job.max_rows is None)
     price = job.config.cost.per_device_hour
     bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)
-    manifest = _manifest(job, ledger, counts, resolved, bill, start)
+    outputs = [*ledger.outputs(), *_write_failed(job, ledger, pools, reporter)]
+    manifest = _manifest(job, ledger, outputs, counts, resolved, bill, start)
     finish(job.output, manifest)
     return manifest
 
@@ -287,6 +290,11 @@ def chunk_work(job: ScoreJob) -> ChunkWork:
     )
 
 
+def _write_failed(job: ScoreJob, ledger: Ledger, pools: ScorePlan, reporter: Reporter) -> list[OutputFile]:
+    work = FailedRows(job.output.uri, job.run.key, job.recipe.parse_options())
+    return write_failed(work, ledger.ordered(), job.sources, pools.readers, reporter)
+
+
 def _unfinished(job: ScoreJob, committed: Mapping[int, Committed]) -> list[Source]:
     """The files that must be read. Where lines are counted over all of them, that is each."""
     if job.max_rows is not None:
@@ -324,6 +332,7 @@ def _pipeline(
 def _manifest(
     job: ScoreJob,
     ledger: Ledger,
+    outputs: list[OutputFile],
     counts: Counts,
     resolved: dict[str, Any],
     bill: dict[str, Any],
@@ -333,7 +342,7 @@ def _manifest(
         job.run,
         job.config,
         start,
-        outputs=ledger.outputs(),
+        outputs=outputs,
         counts=counts,
         details={
             **resolved,

@@ -25,6 +25,7 @@ from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.model.card import ModelCard
 from pipeline.rundir.parts import part_name, write_part, write_rejects
 from pipeline.runtime.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
+from pipeline.score.failed_rows import FAILED_SCHEMA, failed_metadata, split_failed
 from pipeline.score.part_metadata import account_metadata
 from pipeline.storage.location import locate
 
@@ -120,51 +121,21 @@ class ChunkWork:
     def _write(self, batch: Batch) -> pa.Table:
         start = time.monotonic()
         output = locate(self.output)
-        if batch.rejects is not None and batch.rejects["raw"].null_count:
-            batch = replace(batch, rejects=self._with_lines(batch, batch.rejects))
-        outputs = write_rejects(output, batch.file, batch.chunk, batch.rejects)
-        entry = Entry.of(batch, outputs)
+        rejects, failed = self._split_failed(batch)
+        outputs = write_rejects(output, batch.file, batch.chunk, rejects)
+        entry = Entry.of(batch, outputs, failed=failed.num_rows)
         # How long it took is not kept: a second attempt writes the same bytes.
-        metadata = account_metadata(entry, self.run, self.model, batch.source)
+        metadata = account_metadata(entry, self.run, self.model, batch.source) | failed_metadata(failed)
         part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
         took = batch.took | {"write_s": time.monotonic() - start}
         return pa.table({"entry": [replace(entry, outputs=[*outputs, part], took=took).to_json()]})
 
-    def _with_lines(self, batch: Batch, rejects: pa.Table) -> pa.Table:
-        """Rejected lines, those that only the model's step rejected with what stands in the dump.
-
-        That step has no more than their numbers; so the file is read once more, up to them.
-        """
-        fmt = self.formats[batch.file]
-        if not isinstance(fmt, Format):
+    def _split_failed(self, batch: Batch) -> tuple[pa.Table | None, pa.Table]:
+        """Rejects to write with the chunk, and rows of FAILED_SCHEMA, which follow at the end of the job."""
+        if self.formats.get(batch.file) == ENCODED:
             # Rows that prepare encoded; their lines are not in this input.
-            return rejects
-        rows = rejects.to_pylist()
-        wanted = sorted(row["line"] for row in rows if row["raw"] is None)
-        source = Source(batch.file, batch.source, 0, fmt)
-        found = self._find_lines(source, fmt, wanted)
-        lines = []
-        for row in rows:
-            offset, raw = found.get(row["line"], (row["byte_offset"], row["raw"]))
-            lines.append(RejectedLine(row["line"], offset, row["reason"], row["detail"], raw))
-        return reject_table(batch.source, 0, lines)
-
-    def _find_lines(
-        self, source: Source, fmt: Format, wanted: list[int]
-    ) -> dict[int, tuple[int | None, bytes]]:
-        """Offset in the file and content of some lines, by their numbers, which rise."""
-        found: dict[int, tuple[int | None, bytes]] = {}
-        options = self.recipe.parse_options()
-        for chunk in read_source(source, ReadPlan(_SAMPLE_CHUNK_BYTES, None, options.max_line_bytes)):
-            locator = RecordLocator(chunk, fmt, options)
-            while len(found) < len(wanted) and wanted[len(found)] < chunk.first_line + chunk.lines:
-                line = wanted[len(found)]
-                offset, raw = locator.locate(line)
-                at = None if offset is None or chunk.byte_offset is None else chunk.byte_offset + offset
-                found[line] = at, raw
-            if len(found) == len(wanted):
-                break
-        return found
+            return batch.rejects, FAILED_SCHEMA.empty_table()
+        return split_failed(batch.rejects)
 
 
 def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.Table:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+
+import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.rundir.lease import LEASE_FILE
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
 from pipeline.rundir.parts import Part, check_part, part_name
+from pipeline.score.failed_rows import FAILED_NAME, FAILED_SCHEMA, failed_name, holds_rows, read_failed
 from pipeline.score.part_metadata import AccountError, read_account
 from pipeline.storage.location import CONCURRENT_FILES, Location
 from pipeline.storage.objectstore import TEMPORARY_MARK
 
-_PART = re.compile(r"(rejects/)?part-(\d{5,})-(\d{6,})\.parquet")
+_PART = re.compile(r"(rejects/)?part-(\d{5,})-(\d{6,})\.parquet|rejects/failed-(\d{5,})(-\d{5,})?\.parquet")
 _BATCH = 1024
 
 
@@ -65,6 +68,8 @@ class _Claim:
     broken: str | None
     rejects: tuple[str, int, int] | None
     """Name, rows and bytes of the file with its rejected lines."""
+    failed: pa.Table | None
+    """Rows of FAILED_SCHEMA that the model failed on; None if there are none."""
 
 
 def verify(directory: Location) -> Verdict:
@@ -101,6 +106,7 @@ def verify(directory: Location) -> Verdict:
         if run.settings.get("input", {}).get("max_rows") is None or any(claims[number:]):
             _add(faults, _gaps(number, file.path, of_file, faults))
     _add(faults, _rejects_faults(found, claims))
+    _add(faults, _failed_faults(directory, run, found, claims))
     _add(faults, _manifest_faults(directory, found, files))
     return Verdict(run, files, faults)
 
@@ -150,8 +156,12 @@ def _claim(name: str, part: Part, run: Run) -> tuple[int, _Claim]:
     if entry.rows != part.rows or entry.lines != part.rows + rejected:
         raise AccountError(f"{entry.lines} lines in, {part.rows} rows and {rejected} rejected lines out")
     rejects = next(((o.path, o.rows or 0, o.bytes) for o in entry.outputs), None)
-    if (rejects[1] if rejects else 0) != rejected:
-        raise AccountError(f"{rejected} lines were rejected, {rejects[1] if rejects else 0} kept in rejects/")
+    failed = read_failed(part.metadata) if entry.failed else None
+    if (failed.num_rows if failed else 0) != entry.failed:
+        raise AccountError(f"lists {failed.num_rows if failed else 0} failed rows, but counts {entry.failed}")
+    kept = (rejects[1] if rejects else 0) + entry.failed
+    if kept != rejected:
+        raise AccountError(f"{rejected} lines were rejected, but {kept} are listed or in rejects/")
     return entry.file, _Claim(
         entry.chunk,
         entry.first_line,
@@ -161,6 +171,7 @@ def _claim(name: str, part: Part, run: Run) -> tuple[int, _Claim]:
         entry.rejected,
         entry.broken,
         rejects,
+        failed,
     )
 
 
@@ -210,7 +221,7 @@ def _rejects_faults(
     """Files of rejected lines that are not as the parts of their chunks say."""
     told = [claim.rejects for of_file in claims for claim in of_file if claim.rejects is not None]
     expected = {name: (rows, size) for name, rows, size in told}
-    present = {name for name in found if name.startswith("rejects/")}
+    present = {name for name in found if name.startswith("rejects/part-")}
     for name in sorted(expected.keys() | present):
         if name not in present:
             yield name, "missing"
@@ -218,6 +229,32 @@ def _rejects_faults(
             yield name, "belongs to no part that is there"
         elif found[name] != expected[name]:
             yield name, "is not the one that was written with the part of its chunk"
+
+
+def _failed_faults(
+    directory: Location,
+    run: Run,
+    found: Mapping[str, tuple[int, int]],
+    claims: Sequence[Iterable[_Claim]],
+) -> Iterator[tuple[str, str]]:
+    """Files of rows that the model failed on that do not hold what the parts list."""
+    names: dict[int, list[str]] = {}
+    for name in sorted(found):
+        if match := FAILED_NAME.fullmatch(name):
+            names.setdefault(int(match[1]), []).append(name)
+    for file, of_file in enumerate(claims):
+        listed = [FAILED_SCHEMA.empty_table(), *(c.failed for c in of_file if c.failed is not None)]
+        expected, present = pa.concat_tables(listed), names.pop(file, [])
+        if not present and not expected.num_rows:
+            continue
+        if not present:
+            # Written at the end: an unfinished job does not have it yet.
+            if directory.child(MANIFEST_FILE).exists():
+                yield failed_name(file), "missing"
+        elif not holds_rows(directory, present, run.inputs[file].path, expected):
+            yield present[0], f"does not hold the rows of {run.inputs[file].path} that the model failed on"
+    for name in (n for unknown in names.values() for n in unknown):
+        yield name, "belongs to no file of the input"
 
 
 def _manifest_faults(

@@ -126,7 +126,7 @@ def test_rows_whose_stars_conflict_are_there_too(cluster: Any, tiny_model: Path,
 
 
 @pytest.mark.ray
-def test_a_dump_that_changes_meanwhile_is_told(
+def test_a_dump_that_changes_in_the_meantime_is_reported(
     cluster: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.json"
@@ -139,7 +139,7 @@ def test_a_dump_that_changes_meanwhile_is_told(
         return restore(*arguments)
 
     monkeypatch.setattr(stage, "_restore", late)
-    with pytest.raises(InputError, match=r"a\.json: has changed while it was read: line 51 is gone"):
+    with pytest.raises(InputError, match=r"a\.json: changed while the job was running: line 51 is gone"):
         prepare(cluster, job)
     assert not (tmp_path / "out" / "manifest.json").exists()
 

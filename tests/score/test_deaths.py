@@ -48,7 +48,8 @@ def test_one_chunk_is_set_aside_and_no_other(
     counts = manifest.counts
     assert counts is not None
     assert verify(locate(tmp_path / "s")).faults == {}
-    rejects = pq.read_table(tmp_path / "s" / "rejects" / f"part-00000-{BAD_CHUNK:06d}.parquet").to_pylist()
+    name = f"part-00000-{BAD_CHUNK:06d}.parquet" if step == "encode" else "failed-00000.parquet"
+    rejects = pq.read_table(tmp_path / "s" / "rejects" / name).to_pylist()
     died = [r for r in rejects if r["reason"] == "worker_died"]
     assert counts.rejected["worker_died"] == len(died) > 0
     assert {r["detail"] for r in died} == {f"3 workers crashed while trying to {step} this chunk"}
@@ -56,6 +57,11 @@ def test_one_chunk_is_set_aside_and_no_other(
     part = pq.read_table(tmp_path / "s" / f"part-00000-{BAD_CHUNK:06d}.parquet")
     assert part.num_rows == 0
     assert part.schema.names == pq.read_schema(tmp_path / "s" / "part-00000-000000.parquet").names
+    if step == "score":
+        # As after a kill during the last pass: it is repeated, and nothing is scored again.
+        (tmp_path / "s" / "manifest.json").unlink()
+        (tmp_path / "s" / "rejects" / name).unlink()
+        assert stage.score(job, cluster, Reporter()).outputs == manifest.outputs
 
 
 def test_a_chunk_that_cannot_be_written_ends_the_job(

@@ -19,6 +19,7 @@ from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.model.card import ModelCard
 from pipeline.model.tokenizer import tokenizer_json
 from pipeline.rundir.parts import ENTRY_KEY
+from pipeline.score.failed_rows import read_failed
 from pipeline.score.part_metadata import RUN_KEY
 from pipeline.score.predictor import add_rejects
 from pipeline.score.steps import ChunkWork
@@ -95,28 +96,26 @@ def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
     assert to_batch(batch_table(scored)).rows.num_rows == 30
 
 
-def test_lines_that_the_model_failed_on_are_kept_as_they_stand_in_the_dump(
+def test_a_part_lists_the_rows_that_the_model_failed_on(
     work: ChunkWork, sources: list[Source], tmp_path: Path
 ) -> None:
     (chunk,) = read_source(sources[1], ReadPlan(1 << 20))
     batch = work.encode(chunk)
-    raw = (tmp_path / "1.json").read_bytes()
-    lines = raw.splitlines(keepends=True)
-    assert batch.rows["line"][3].as_py() == 5
+    lines = batch.rows["line"].to_pylist()
     rows = batch.rows.take([0, 1, 2, *range(5, batch.rows.num_rows)])
     rejects = add_rejects(batch.rejects, batch, "model_failed", {3: "why", 4: "why not"})
-    entry = Entry.from_json(
-        work.write_chunk(batch_table(replace(batch, rows=rows, rejects=rejects)))["entry"][0].as_py()
-    )
-    assert entry.rejected["model_failed"] == 2
+    written = work.write_chunk(batch_table(replace(batch, rows=rows, rejects=rejects)))
+    entry = Entry.from_json(written["entry"][0].as_py())
+    assert (entry.failed, entry.rejected) == (2, {"bad_json": 10, "model_failed": 2})
     assert entry.lines == entry.rows + sum(entry.rejected.values())
-    kept = pq.read_table(tmp_path / "out" / "rejects" / "part-00001-000000.parquet").to_pylist()
-    assert [r["line"] for r in kept] == sorted(r["line"] for r in kept)
-    failed = [r for r in kept if r["reason"] == "model_failed"]
-    assert [r["detail"] for r in failed] == ["why", "why not"]
-    for reject in kept:
-        line = lines[reject["line"] - 1].rstrip(b"\n")
-        assert (reject["raw"], raw[reject["byte_offset"] :].startswith(line)) == (line, True)
+    name = "part-00001-000000.parquet"
+    kept = pq.read_table(tmp_path / "out" / "rejects" / name)
+    assert set(kept["reason"].to_pylist()) == {"bad_json"}
+    assert kept["raw"].null_count == 0
+    assert read_failed(pq.read_metadata(tmp_path / "out" / name).metadata).to_pylist() == [
+        {"line": lines[3], "reason": "model_failed", "detail": "why"},
+        {"line": lines[4], "reason": "model_failed", "detail": "why not"},
+    ]
 
 
 def test_a_chunk_over_which_workers_crashed_is_set_aside_whole(
