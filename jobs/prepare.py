@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
+from jobs.cli import run, session
+from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict
 from jobs.run_stage import Stage, broken_files, outcome, run_stage
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
+from jobs.cli import run, session
+from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict
 
 if TYPE_CHECKING:
     from jobs.cli import Session

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict, run, session
+from jobs.cli import run, session
+from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict
 from jobs.run_stage import Stage, broken_files, outcome, run_stage
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli import Output, run, session
+from jobs.cli import run, session
+from jobs.options import Output
 from pipeline.humanize import counted
 
 _FEW_ROWS = 200_000

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli import ConfigFile, DryRun, Output, Overwrite, Sets, run, session
+from jobs.cli import run, session
+from jobs.options import ConfigFile, DryRun, Output, Overwrite, Sets
 from jobs.run_stage import Stage, run_stage, where
 from pipeline.humanize import counted
 

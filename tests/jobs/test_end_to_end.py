@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import score as score_job
-from jobs.cli import raised_in_worker
+from jobs.failures import raised_in_worker
 from pipeline.errors import ModelError, OutputError, SettingError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare

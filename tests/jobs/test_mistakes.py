@@ -61,7 +61,7 @@ def test_wrong_column(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
 def test_unknown_format_names_the_fields(run_job: RunJob, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"body": "fine", "rank": 3}\n')
     line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "a.json")
-    assert "its fields are body, rank" in line
+    assert "fields: body, rank" in line
     assert "--set input.text=" in line
 
 

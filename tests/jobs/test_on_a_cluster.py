@@ -159,7 +159,7 @@ def test_a_job_that_is_stopped_goes_on_when_it_is_submitted_again(
         return done.stdout + done.stderr
 
     assert "was stopped" in ray_job("stop", "s1")
-    assert "score: interrupted; give the same command again to go on" in ray_job("logs", "s1")
+    assert "score: interrupted; rerun the same command to resume" in ray_job("logs", "s1")
     done = len(list(scores.glob("part-*")))
     assert not (scores / "manifest.json").exists()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.cli import _explain
+from jobs.failures import explain
 from pipeline.config import Config, load_config
 from pipeline.errors import InputError, OutputError
 from pipeline.prepare import stage
@@ -96,11 +96,10 @@ def test_an_input_that_vanishes_is_told_in_one_line(
     gone.unlink()
     with pytest.raises(InputError) as raised:
         stage.prepare(plan, cluster, Reporter())
-    said: list[str] = []
-    assert _explain(raised.value, "prepare", tmp_path / "log", said.append) == 2
-    assert len(said) == 1
-    assert said[0].startswith(f"error: {gone}: ")
-    assert "\n" not in said[0]
+    line, code = explain(raised.value, "prepare", tmp_path / "log")
+    assert code == 2
+    assert line.startswith(f"error: {gone}: ")
+    assert "\n" not in line
 
 
 def test_output_that_is_deleted_meanwhile_is_not_called_done(

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli import let_go
+from jobs.failures import clear_frames
 from pipeline.config import load_config
 from pipeline.progress import Reporter
 from pipeline.score import stage
@@ -75,7 +75,7 @@ def test_a_chunk_that_cannot_be_written_ends_the_job(
     with pytest.raises(Exception, match=said) as failed:
         stage.score(job, cluster, Reporter())
     # As a job does: else its actors live, and keep their CPUs from the next one's.
-    let_go(failed.value)
+    clear_frames(failed.value)
     assert not (tmp_path / "s" / "manifest.json").exists()
     monkeypatch.undo()
     stage.score(job, cluster, Reporter())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.cli import let_go
+from jobs.failures import clear_frames
 from pipeline.config import load_config
 from pipeline.progress import Reporter
 from pipeline.score import stage
@@ -55,7 +55,7 @@ def test_rows_are_the_same_after_it(
     with pytest.raises(Exception, match=said) as failed:
         score("good")
     # As a job does: else its actors live, and keep their CPUs from the next one's.
-    let_go(failed.value)
+    clear_frames(failed.value)
     # One part is there, and nothing of any other.
     assert len(list((tmp_path / "good").glob("part-*"))) == 1
     assert not list((tmp_path / "good").rglob("*tmp*"))

@@ -54,7 +54,7 @@ def test_what_is_done_is_kept_and_the_rest_follows(
         job.kill()
         job.wait()
     assert job.returncode == 1
-    assert said.splitlines()[-1].startswith("score: interrupted; give the same command again to go on")
+    assert said.splitlines()[-1].startswith("score: interrupted; rerun the same command to resume")
     assert "Traceback" not in said
     scores = tmp_path / "scores"
     assert not (scores / "manifest.json").exists()

@@ -257,7 +257,7 @@ def test_workers_end_soon_after_their_parent_and_leave_nothing(tmp_path: Path, s
         _, said = parent.communicate(timeout=10)
         if sent != signal.SIGKILL:
             assert parent.returncode == 1
-            assert said.endswith("synth: interrupted; give the same command again to go on or start afresh\n")
+            assert said.endswith("synth: interrupted; rerun the same command to resume\n")
             assert time.monotonic() - begun < 5
         wait_until(lambda: not any(map(is_alive, workers)), timeout_s=10)
     finally:

@@ -1,0 +1,58 @@
+"""Sends what Ray and the libraries print to a log file, away from the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.errors import OutputError
+
+
+def new_log(name: str) -> Path:
+    """Path of a new log file for a job, in RAYVIEW_LOG_DIR or in the temporary directory.
+
+    Raises:
+        OutputError: the directory cannot be created.
+    """
+    folder = Path(os.environ.get("RAYVIEW_LOG_DIR") or Path(tempfile.gettempdir()) / f"rayview-{os.getuid()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"log directory {folder}: cannot be created ({error.strerror}); name another with RAYVIEW_LOG_DIR"
+        ) from None
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}.log"
+
+
+@contextmanager
+def captured_output(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
+    """Send file descriptors 1 and 2 to the log; yields the real stdout and stderr. An empty log is deleted.
+
+    Redirected below Python, because Ray's C++ and its subprocesses write to the descriptors themselves.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    stdout, stderr = (os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace") for fd in saved)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    try:
+        yield stdout, stderr
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, fd in enumerate(saved, start=1):
+            os.dup2(fd, number)
+            os.close(fd)
+        os.close(target)
+        stdout.close()
+        stderr.close()
+        if not log.stat().st_size:
+            log.unlink()
