@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.arrays import IntArray
 from pipeline.errors import ModelError
+from pipeline.humanize import first_line
 from pipeline.model.load import pad_token_id
 from pipeline.model.ragged import Ragged, padded_width, token_budget_batches
 from pipeline.model.tensors import to_device
@@ -110,10 +111,9 @@ def _try_compiled(model: PreTrainedModel, device: str) -> None:
         with torch.inference_mode():
             model(input_ids=torch.tensor(_PROBE_IDS, device=device), attention_mask=None)
     except Exception as error:  # noqa: BLE001  The compilers raise errors of any class.
-        reason = str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"torch.compile: does not work here ({type(error).__name__}: {reason}); do not set score.compile,"
-            " or, if autotuning chose it, start over with --overwrite"
+            f"torch.compile: does not work here ({type(error).__name__}: {first_line(error)}); do not set"
+            " score.compile, or, if autotuning chose it, start over with --overwrite"
         ) from None
 
 

@@ -85,8 +85,7 @@ class Predictor:
         if scored.failures:
             failed = {row: scored.failures[i] for row, i in enumerate(which.tolist()) if i in scored.failures}
             rejects = add_rejects(rejects, batch, "model_failed", failed)
-            good = [row for row in range(rows.num_rows) if row not in failed]
-            rows = rows.take(pa.array(good, pa.int64()))
+            rows = rows.take(pa.array([row for row in range(rows.num_rows) if row not in failed], pa.int64()))
         counts = batch.counts | {
             "tokens": int(ids.lengths.sum()),
             "repeated_rows": len(which) - len(distinct.lengths),
