@@ -29,7 +29,7 @@ def main(
 ) -> None:
     """Compare scores with what the reviews say themselves: metrics, ROC curves, a report."""
     with session("evaluate") as job:
-        from pipeline.config import load_config
+        from pipeline.settings import load_config
 
         stage = plan_stage(scores, output, load_config(config, sets or ()))
         run_stage(job, stage, dry_run=dry_run, overwrite=overwrite)

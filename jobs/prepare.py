@@ -27,7 +27,7 @@ def main(
 ) -> None:
     """Read review dumps, split them, and encode them for training."""
     with session("prepare") as job:
-        from pipeline.config import load_config
+        from pipeline.settings import load_config
 
         settings = load_config(config, sets or (), input__strict=strict or None)
         run_stage(job, plan_stage(inputs, output, settings), dry_run=dry_run, overwrite=overwrite)

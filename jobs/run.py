@@ -39,7 +39,7 @@ def main(
     Writes OUTPUT/{data,model,scores,report}. Stages that are finished are not done again.
     """
     with session("run") as job:
-        from pipeline.config import load_config
+        from pipeline.settings import load_config
 
         settings = load_config(config, sets or (), model__name=model, input__strict=strict or None)
         run_all(job, inputs, score or [], output, settings, dry_run=dry_run, overwrite=overwrite)

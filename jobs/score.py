@@ -33,9 +33,9 @@ def main(
 ) -> None:
     """Score review dumps, or a split of prepared data, with a trained model."""
     with session("score") as job:
-        from pipeline.config import load_config
         from pipeline.errors import SettingError
         from pipeline.score.stage import is_split
+        from pipeline.settings import load_config
 
         settings = load_config(config, sets or (), input__strict=strict or None)
         max_rows = settings.input.max_rows

@@ -31,7 +31,7 @@ def main(
 ) -> None:
     """Fine-tune a BERT classifier on prepared reviews."""
     with session("train") as job:
-        from pipeline.config import load_config
+        from pipeline.settings import load_config
 
         settings = load_config(config, sets or (), model__name=model)
         run_stage(job, plan_stage(data, output, settings), dry_run=dry_run, overwrite=overwrite)

@@ -1,7 +1,7 @@
-"""What can go wrong through no bug of ours, one class a kind.
+"""Errors that are not bugs of rayview, one class per kind.
 
-Raised where the fact is known, caught once in `jobs.cli`, which prints the message as one line
-and exits with `exit_code`. A message says what, where, which value, and what to do.
+Raised where the fact is known and caught once, in `jobs.cli`, which prints the message as one line and exits
+with `exit_code`. A message says what is wrong, where, with which value, and how to fix it.
 """
 
 
@@ -12,33 +12,33 @@ class RayviewError(Exception):
 
 
 class UserError(RayviewError):
-    """A mistake of the user's: exit code 2."""
+    """A user error: exit code 2."""
 
     exit_code = 2
 
 
 class SettingError(UserError):
-    """A setting that does not exist, or a value that does not fit."""
+    """An unknown setting, or an invalid value."""
 
 
 class InputError(UserError):
-    """An input that is missing, empty, unreadable, or in no known format."""
+    """An input that is missing, empty, unreadable, or of unknown format."""
 
 
 class MissingColumnError(InputError):
-    """A column that the settings name, and that no line of a file has."""
+    """A column that the settings name but no line of a file has."""
 
 
 class ModelError(UserError):
-    """A model that cannot be had, or does not fit the data."""
+    """A model that is not available, or does not fit the data."""
 
 
 class OutputError(UserError):
-    """An output that exists, holds something else, or cannot be written."""
+    """An output directory that holds something else, is in use, or cannot be written."""
 
 
 class ClusterError(UserError):
-    """A Ray cluster that cannot be reached, or cannot run what was asked."""
+    """A Ray cluster that cannot be reached, or cannot run the job."""
 
 
 class BrokenDeviceError(RayviewError):
@@ -46,7 +46,7 @@ class BrokenDeviceError(RayviewError):
 
 
 class PromiseError(RayviewError):
-    """The data broke a promise: exit code 3."""
+    """A guarantee about the data does not hold: exit code 3."""
 
     exit_code = 3
 
@@ -56,4 +56,4 @@ class ErrorBudgetError(PromiseError):
 
 
 class AccountingError(PromiseError):
-    """Lines in and lines out do not balance."""
+    """Lines read and lines written do not balance."""

@@ -1,21 +1,21 @@
-"""Numbers, names and errors as parts of one-line messages."""
+"""Numbers, texts and errors as parts of one-line messages."""
 
 from __future__ import annotations
 
 
 def agree(number: float, one: str, many: str) -> str:
-    """The word that goes with a number: `one` only with 1."""
+    """The form of a word for a number: `one` for 1, `many` for any other."""
     return one if number == 1 else many
 
 
 def counted(number: float, what: str) -> str:
-    """A number and what it counts, a noun that takes an s: `1 line`, `1,200 lines`, `0.5 CPUs`."""
+    """A number and the noun that it counts, with a plural s: `1 line`, `1,200 lines`, `0.5 CPUs`."""
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
     return f"{shown} {what}{agree(number, '', 's')}"
 
 
 def printable(text: str, max_chars: int | None = None, *, ellipsis: str = "") -> str:
-    """Text as one printable line: every other character becomes a space.
+    """Text as one printable line: unprintable characters become spaces.
 
     Args:
         max_chars: longer text is cut there.

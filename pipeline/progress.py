@@ -1,17 +1,17 @@
-"""Tell how far a job is: a bar with rows/s and time left on a terminal, a line every 10 s elsewhere."""
+"""Progress of a job: a bar with rows/s and time left on a terminal, otherwise a line every 10 s."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.humanize import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 LINE_EVERY_S = 10.0
 
@@ -29,9 +29,9 @@ class Meter:
         self._first: tuple[float, int, float] | None = None
 
     def update(self, rows: int, done_frac: float, note: str = "") -> None:
-        """Say how many rows are done in all, and what share of the work that is."""
+        """Set the total number of rows done, the fraction of the work that they are, and a note."""
         if rows and self._first is None:
-            # Rates count from the first rows on: starting processes is not work on rows.
+            # Rates count from the first rows: starting processes is not work on rows.
             self._first = (self._clock(), rows, done_frac)
         self.rows, self.done_frac, self.note = rows, min(1.0, done_frac), note
 
@@ -41,20 +41,20 @@ class Meter:
         return self._clock() - self._start
 
     def rate(self) -> float | None:
-        """Rows a second since the first rows came; None as long as that cannot be told."""
+        """Rows per second since the first rows; None while unknown."""
         if self._first is None or self.rows <= self._first[1]:
             return None
         return (self.rows - self._first[1]) / max(1e-9, self._clock() - self._first[0])
 
     def left_s(self) -> float | None:
-        """Seconds until the end at the pace so far; None as long as that cannot be told."""
+        """Seconds until the end at the current pace; None while unknown."""
         if self._first is None or self.done_frac <= self._first[2]:
             return None
         pace = (self.done_frac - self._first[2]) / max(1e-9, self._clock() - self._first[0])
         return (1 - self.done_frac) / pace
 
     def line(self) -> str:
-        """One line: rows, share, rows/s, time left."""
+        """One line: rows, percentage, rows/s, time left; before the first rows, what is being waited for."""
         parts = [counted(self.rows, "row"), f"{self.done_frac:.0%}"]
         rate, left = self.rate(), self.left_s()
         if rate is not None:
@@ -63,16 +63,16 @@ class Meter:
             parts.append(f"{format_s(left)} left")
         if self.note:
             parts.append(self.note)
-        return f"{self.what}: " + (
-            ", ".join(parts) if self.rows else f"starting ({format_s(self.elapsed_s)})"
-        )
+        if not self.rows:
+            return f"{self.what}: {self.note or 'starting'} ({format_s(self.elapsed_s)})"
+        return f"{self.what}: {', '.join(parts)}"
 
 
 class Reporter:
-    """Prints what a job tells its user."""
+    """Prints the messages and the progress of a job."""
 
     def __init__(self, console: Console | None = None, every_s: float = LINE_EVERY_S) -> None:
-        # Workers import this module too, and need no console.
+        # Workers import this module too, but need no console.
         from rich.console import Console
 
         self.console = console or Console(stderr=True, quiet=True)
@@ -85,7 +85,7 @@ class Reporter:
 
     @contextmanager
     def meter(self, what: str) -> Iterator[Meter]:
-        """Show a meter as long as the block runs; call `refresh` in it, often."""
+        """Show a meter while the block runs; call `refresh` in it, often."""
         meter = Meter(what)
         if self.console.is_terminal:
             with self._bar(what) as (progress, task):
@@ -107,11 +107,11 @@ class Reporter:
         self._show = _nothing
 
     def refresh(self) -> None:
-        """Show the meter as it is now, if it is time."""
+        """Show the current state of the meter, on a stream at most once per interval."""
         self._show()
 
     @contextmanager
-    def _bar(self, what: str) -> Iterator[tuple[Progress, Any]]:
+    def _bar(self, what: str) -> Iterator[tuple[Progress, TaskID]]:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (

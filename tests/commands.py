@@ -1,4 +1,4 @@
-"""Jobs as their command lines: in a process of their own, or in the one of the tests."""
+"""Runs jobs by their command lines, in a subprocess or in the process of the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Outcome(NamedTuple):
-    """How a job ended, and what it printed."""
+    """Exit code and output of a job."""
 
     code: int
     stdout: str
@@ -37,7 +37,7 @@ def command(job: str, *arguments: object) -> list[str]:
 
 
 def start(job: str, *arguments: object, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """Start a job in a process of its own."""
+    """Start a job in a subprocess."""
     return subprocess.Popen(
         command(job, *arguments),
         cwd=ROOT,
@@ -51,7 +51,7 @@ def start(job: str, *arguments: object, env: Mapping[str, str] | None = None) ->
 def run_in_subprocess(
     job: str, *arguments: object, env: Mapping[str, str] | None = None, timeout_s: float = 240
 ) -> Outcome:
-    """Run a job in a process of its own."""
+    """Run a job in a subprocess."""
     with start(job, *arguments, env=env) as process:
         try:
             stdout, stderr = process.communicate(timeout=timeout_s)
@@ -63,12 +63,12 @@ def run_in_subprocess(
 def run_in_process(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, job: str, *arguments: object
 ) -> Outcome:
-    """Run a job in this process as its command line does; on Ray if the process is connected to it."""
+    """Run a job in this process, on the Ray that the process is connected to, if any."""
     monkeypatch.setattr(sys, "argv", command(job, *arguments)[2:])
     main = importlib.import_module(f"jobs.{job}").main
     capfd.readouterr()
     code: object = 0
-    # Clients of stores take their credentials from the environment once.
+    # Clients of stores read their credentials from the environment once.
     objectstore.connect.cache_clear()
     try:
         cli.run(main)
@@ -82,7 +82,7 @@ def run_in_process(
 
 
 def the_line(outcome: Outcome, code: int = 2) -> str:
-    """The one line that a mistake is answered with."""
+    """The single error line of a job that failed with this exit code."""
     assert outcome.code == code, outcome.stderr
     assert "Traceback" not in outcome.stderr
     lines = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]

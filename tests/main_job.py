@@ -1,4 +1,4 @@
-"""The main job on the small dump, which several tests look at."""
+"""The main job on the small dump; several tests examine its outputs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, load_config
+from pipeline.config import Config
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
 from pipeline.score import stage as score_stage
+from pipeline.settings import load_config
 from pipeline.train import stage as train_stage
 
 STAGES = {"data": "prepare", "model": "train", "scores": "score", "report": "evaluate"}
@@ -21,7 +22,7 @@ STAGES = {"data": "prepare", "model": "train", "scores": "score", "report": "eva
 
 @dataclass
 class Outputs:
-    """Where each stage wrote, and with which settings."""
+    """The directories that each stage wrote, and the settings."""
 
     base: Path
     config: Config
@@ -49,7 +50,7 @@ def run_stages(dump: Path, model: Path, base: Path, cluster: Any) -> Outputs:
 
 
 def check_held_out(base: Path) -> None:
-    """Check what the main job leaves that scores a shard of 400 lines and keeps the last epoch."""
+    """Check the outputs of a main job that scores a shard of 400 lines and keeps the last epoch."""
     scores = json.loads((base / "scores" / "manifest.json").read_text())["counts"]
     assert scores["lines"] == 400 == scores["rows"] + sum(scores["rejected"].values())
     lines = {n for part in (base / "scores").glob("part-*") for n in pq.read_table(part)["line"].to_pylist()}

@@ -1,4 +1,4 @@
-"""Settings: one name everywhere, nothing unknown, nothing that does not fit."""
+"""Settings: one name everywhere; unknown names and invalid values are errors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config import Config, digest, load_config, setting_names
+from pipeline.config import Config, digest
 from pipeline.errors import SettingError
+from pipeline.settings import load_config, setting_names
 
 
 def toml(folder: Path, text: str) -> str:
@@ -24,11 +25,11 @@ def message(*sets: str, file: str | None = None) -> str:
     return str(raised.value)
 
 
-def test_without_anything_the_defaults_hold() -> None:
+def test_defaults() -> None:
     assert load_config() == Config()
 
 
-def test_a_file_then_sets_then_a_jobs_own_options(tmp_path: Path) -> None:
+def test_options_override_sets_and_sets_override_the_file(tmp_path: Path) -> None:
     file = toml(tmp_path, "[train]\nepochs = 5\nseed = 5\nwarmup_ratio = 0.5\n[labels]\nscheme = 'binary'\n")
     config = load_config(file, ["train.epochs=6"], train__seed=7, model__name=None)
     assert (config.train.warmup_ratio, config.train.epochs, config.train.seed) == (0.5, 6, 7)
@@ -53,7 +54,7 @@ def test_a_file_then_sets_then_a_jobs_own_options(tmp_path: Path) -> None:
         ("model.name=org/name", "model.name", "org/name"),
     ],
 )
-def test_set_reads_toml_values_and_else_strings(text: str, name: str, value: object) -> None:
+def test_set_reads_toml_values_and_otherwise_text(text: str, name: str, value: object) -> None:
     section, _, key = name.partition(".")
     found = getattr(getattr(load_config(sets=[text]), section), key)
     assert found == value
@@ -88,13 +89,13 @@ def test_an_unknown_name_suggests_the_right_one(wrong: str, right: str) -> None:
     assert message(wrong) == f"--set {wrong}: unknown setting {name}; did you mean {right}?"
 
 
-def test_a_name_like_no_other_lists_them_all() -> None:
+def test_a_name_similar_to_none_lists_all_names() -> None:
     text = message("zzz.qqq=1")
     assert all(name in text for name in setting_names())
 
 
 @pytest.mark.parametrize("name", ["train", "train.", ".epochs", "train.epochs.x", ""])
-def test_names_that_are_no_setting_are_refused(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     assert "unknown setting" in message(f"{name}=1")
 
 
@@ -132,7 +133,7 @@ def test_names_that_are_no_setting_are_refused(name: str) -> None:
         ),
     ],
 )
-def test_a_value_that_does_not_fit_is_shown(text: str, starts: str) -> None:
+def test_an_invalid_value_is_shown(text: str, starts: str) -> None:
     assert message(text).startswith(starts)
 
 
@@ -146,14 +147,14 @@ def test_fractions_must_add_up_to_one() -> None:
 
 
 @pytest.mark.parametrize("empty", ["train_frac", "val_frac"])
-def test_training_needs_both_train_and_val(empty: str) -> None:
+def test_training_needs_rows_in_train_and_val(empty: str) -> None:
     other = "val_frac" if empty == "train_frac" else "train_frac"
     text = message(f"split.{empty}=0", f"split.{other}=0.9")
     assert text.startswith("split: train_frac=")
     assert "must both be above 0" in text
 
 
-def test_a_test_set_is_not_needed() -> None:
+def test_the_test_set_is_optional() -> None:
     config = load_config(sets=["split.train_frac=0.9", "split.test_frac=0"])
     assert config.split.test_frac == 0
 
@@ -183,7 +184,7 @@ def test_an_unknown_name_in_a_file_suggests_the_right_one(tmp_path: Path) -> Non
     )
 
 
-def test_a_value_where_a_table_belongs(tmp_path: Path) -> None:
+def test_a_value_instead_of_a_table(tmp_path: Path) -> None:
     file = toml(tmp_path, "train = 3\n")
     assert message(file=file) == f"train=3: [train] must be a table (from {file} and --set)"
     assert message("train.epochs=1", file=file) == message(file=file)
@@ -194,7 +195,7 @@ def test_settings_are_frozen() -> None:
         Config().train.epochs = 4  # type: ignore[misc]
 
 
-def test_replace_changes_one_setting_and_checks_it() -> None:
+def test_replace_changes_settings_and_validates_them() -> None:
     config = load_config(sets=["train.epochs=5"])
     other = config.replace(train__epochs=6, split__seed=1)
     assert (other.train.epochs, other.split.seed, config.train.epochs) == (6, 1, 5)
@@ -205,7 +206,7 @@ def test_replace_changes_one_setting_and_checks_it() -> None:
         config.replace(split__train_frac=0.5)
 
 
-def test_the_digest_tells_settings_apart_and_nothing_else() -> None:
+def test_digests_differ_exactly_if_the_settings_differ() -> None:
     assert Config().digest() == load_config().digest()
     digests = {load_config(sets=[s]).digest() for s in ("train.seed=0", "train.seed=1", "split.seed=1")}
     assert len(digests) == 3
@@ -220,7 +221,7 @@ def test_sections_are_plain_data() -> None:
     assert section["input"]["text"] == ["a", "b"]
 
 
-def test_every_name_of_the_architecture_page_is_there() -> None:
+def test_the_names_that_others_rely_on_exist() -> None:
     relied_on = {
         "input": "text stars max_rows chunk_bytes max_rejected_frac verified_only",
         "labels": "scheme",
@@ -242,7 +243,7 @@ def test_every_preset_is_valid() -> None:
         assert math.isfinite(load_config(str(preset)).train.learning_rate)
 
 
-def test_several_settings_may_stand_in_one_with_commas_between() -> None:
+def test_one_set_may_hold_several_settings() -> None:
     config = load_config(sets=["input.text=title,body,input.stars=rank, split.seed=3"])
     assert (config.input.text, config.input.stars, config.split.seed) == (("title", "body"), "rank", 3)
 
@@ -252,7 +253,7 @@ def test_an_unknown_name_is_not_part_of_the_value_before_it(text: str) -> None:
     assert message(text) == "--set train.epoch=3: unknown setting train.epoch; did you mean train.epochs?"
 
 
-def test_what_a_value_with_such_a_comma_needs_is_said() -> None:
+def test_a_value_with_an_ambiguous_comma_needs_quotes() -> None:
     uri = "s3://b/x?a.b=c,d.e=f"
     assert message(f"cluster.storage_path={uri}").startswith(
         "--set d.e=f: unknown setting d.e; if it belongs to the value before it, put that in quotes; "
@@ -261,6 +262,6 @@ def test_what_a_value_with_such_a_comma_needs_is_said() -> None:
 
 
 @pytest.mark.parametrize("words", ["good", "good,good"])
-def test_words_are_at_least_two_and_different(words: str) -> None:
+def test_words_must_be_at_least_two_and_distinct(words: str) -> None:
     found = message("labels.scheme=words,labels.words=" + words)
     assert found == f"labels: words={words}: name at least two, each once"

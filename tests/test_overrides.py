@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import load_config
 from pipeline.errors import SettingError
 from pipeline.overrides import parse_item, split_items
+from pipeline.settings import load_config
 
 SETTINGS = ("input.text_separator", "input.stars", "input.text", "train.seed", "split.val_from")
 PIECES = (

@@ -1,4 +1,4 @@
-"""What a job tells of its progress, by a clock of our own."""
+"""Progress of a job, measured with a simulated clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clock() -> Clock:
 def test_rate_and_time_left_count_from_the_first_rows(clock: Clock) -> None:
     meter = Meter("score", clock)
     meter.update(0, 0.0)
-    clock.now += 60  # Starting processes takes a minute, which is no work on rows.
+    clock.now += 60  # Starting processes takes a minute, which does not count as work on rows.
     meter.update(100, 0.1)
     assert meter.rate() is None
     assert meter.left_s() is None
@@ -39,11 +39,13 @@ def test_rate_and_time_left_count_from_the_first_rows(clock: Clock) -> None:
     assert meter.line() == "score: 300 rows, 30%, 20 rows/s, 0:35 left"
 
 
-def test_a_meter_without_rows_says_that_it_is_starting(clock: Clock) -> None:
+def test_a_meter_without_rows_says_what_it_waits_for(clock: Clock) -> None:
     meter = Meter("train", clock)
     clock.now += 75
     meter.update(0, 0.0)
     assert meter.line() == "train: starting (1:15)"
+    meter.update(0, 0.0, "starting 2 workers")
+    assert meter.line() == "train: starting 2 workers (1:15)"
 
 
 def test_large_numbers_and_a_note_are_shown(clock: Clock) -> None:
@@ -55,7 +57,7 @@ def test_large_numbers_and_a_note_are_shown(clock: Clock) -> None:
     assert meter.line() == "prepare: 1,234,568 rows, 50%, 1,234,567 rows/s, 0:01 left, epoch 1"
 
 
-def test_a_share_above_one_is_cut_and_leaves_nothing_to_wait_for(clock: Clock) -> None:
+def test_a_fraction_above_one_is_clipped_and_no_time_is_left(clock: Clock) -> None:
     meter = Meter("score", clock)
     meter.update(1, 0.1)
     clock.now += 5
@@ -64,7 +66,7 @@ def test_a_share_above_one_is_cut_and_leaves_nothing_to_wait_for(clock: Clock) -
     assert meter.left_s() == 0
 
 
-def test_no_time_between_two_updates_is_no_division_by_zero(clock: Clock) -> None:
+def test_two_updates_at_the_same_time_do_not_divide_by_zero(clock: Clock) -> None:
     meter = Meter("score", clock)
     meter.update(1, 0.1)
     meter.update(2, 0.2)
@@ -86,7 +88,7 @@ def reporter(every_s: float, *, terminal: bool = False) -> tuple[Reporter, Calla
     return Reporter(console, every_s=every_s), stream.getvalue
 
 
-def test_elsewhere_than_on_a_terminal_a_line_comes_when_it_is_time() -> None:
+def test_without_a_terminal_a_line_is_printed_at_intervals() -> None:
     report, text = reporter(0.0)
     with report.meter("score") as meter:
         meter.update(5, 0.5)
@@ -96,7 +98,7 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_when_it_is_time() -> None:
     assert [line.partition(",")[0] for line in text().splitlines()] == ["score: 5 rows", "score: 9 rows"]
 
 
-def test_no_line_comes_before_it_is_time() -> None:
+def test_no_line_is_printed_before_the_interval_ends() -> None:
     report, text = reporter(3600.0)
     with report.meter("score") as meter:
         for rows in range(100):
@@ -105,7 +107,7 @@ def test_no_line_comes_before_it_is_time() -> None:
     assert text() == ""
 
 
-def test_after_the_block_nothing_is_shown_any_more() -> None:
+def test_nothing_is_shown_after_the_block() -> None:
     report, text = reporter(0.0)
     with report.meter("score") as meter:
         meter.update(5, 0.5)
@@ -113,7 +115,7 @@ def test_after_the_block_nothing_is_shown_any_more() -> None:
     assert text() == ""
 
 
-def test_on_a_terminal_a_bar_shows_what_is_being_done() -> None:
+def test_a_terminal_shows_a_bar() -> None:
     report, text = reporter(0.0, terminal=True)
     with report.meter("score") as meter:
         meter.update(5, 0.5)
@@ -122,7 +124,7 @@ def test_on_a_terminal_a_bar_shows_what_is_being_done() -> None:
     assert "5 rows, 50%" in text()
 
 
-def test_say_prints_the_text_as_it_is() -> None:
+def test_say_prints_the_text_unchanged() -> None:
     report, text = reporter(0.0)
     sentence = f"{'/very/long/path' * 20} [bold]: 50% of [input.text]"
     report.say(sentence)

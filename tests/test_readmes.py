@@ -10,9 +10,9 @@ import click
 import pytest
 import typer
 
-from pipeline.config import setting_names
 from pipeline.ingest.parse.formats import FORMATS, Format
 from pipeline.ingest.parse.rejects import ERRORS, FILTERS
+from pipeline.settings import setting_names
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = sorted(

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.benchmarks.common import MAX_LENGTH, files_of, join
-from pipeline.config import Config, load_config
+from pipeline.config import Config
 from pipeline.progress import Reporter
+from pipeline.settings import load_config
 
 _BATCH_ROWS = 1024
 

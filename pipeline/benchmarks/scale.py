@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.benchmarks.common import BEGAN, began, mark_begin
-from pipeline.config import load_config
 from pipeline.ingest.stream import batch_table, to_batch
 from pipeline.progress import Reporter
 from pipeline.score.predictor import PredictorOptions, score_columns
+from pipeline.settings import load_config
 
 ROWS_PER_S = 40_000
 """Of one actor: about an H100 with BERT-base, bfloat16, 40 tokens a review."""

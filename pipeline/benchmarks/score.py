@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
-from pipeline.config import Config, load_config
+from pipeline.config import Config
 from pipeline.model.card import fingerprint_model
 from pipeline.model.forward import read_forward
 from pipeline.model.options import BATCH_TOKENS, ForwardOptions
@@ -31,6 +31,7 @@ from pipeline.model.ragged import Ragged, token_budget_batches
 from pipeline.progress import Reporter
 from pipeline.runtime.pools import Cluster, Pool
 from pipeline.score.predictor import Predictor
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 
 _PLACES = {"cpu": "cpu", "gpu": "cuda:0"}

@@ -10,8 +10,8 @@ import shutil
 import time
 from typing import Any
 
-from pipeline.config import load_config
 from pipeline.progress import Reporter
+from pipeline.settings import load_config
 
 MAX_LENGTH = 128
 BATCH_ROWS = 32

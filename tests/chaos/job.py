@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from jobs.cli import session
-from pipeline.config import load_config
 from pipeline.ingest.stream import Batch
 from pipeline.score import stage
 from pipeline.score.predictor import Predictor
+from pipeline.settings import load_config
 
 TRACE = "RAYVIEW_CHAOSTRACE"
 """Environment variable: the file with a line for each chunk that was begun."""

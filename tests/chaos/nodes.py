@@ -12,11 +12,11 @@ import sys
 import threading
 from pathlib import Path
 
-from pipeline.config import load_config
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import MANIFEST_FILE
 from pipeline.runtime import connect
 from pipeline.score import stage
+from pipeline.settings import load_config
 from tests.chaos.job import TRACE, Traced
 from tests.chaos.kills import size_of
 

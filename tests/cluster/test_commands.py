@@ -12,8 +12,8 @@ import pytest
 import typer
 import yaml
 
-from pipeline.config import load_config
 from pipeline.errors import SettingError
+from pipeline.settings import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"

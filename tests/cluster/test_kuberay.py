@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import load_config
+from pipeline.settings import load_config
 
 # The ray.io/v1 fields of KubeRay 1.7, without those that are irrelevant to rayview.
 FIELDS = {

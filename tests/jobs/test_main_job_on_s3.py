@@ -20,9 +20,10 @@ import pytest
 
 from jobs.cli import Session
 from jobs.run import run_all
-from pipeline.config import Config, load_config
+from pipeline.config import Config
 from pipeline.humanize import counted
 from pipeline.progress import Reporter
+from pipeline.settings import load_config
 from tests import main_job
 from tests.commands import ROOT, RunJob, command, run_in_subprocess
 from tests.s3server import Store

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import load_config
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe, keep_lines
 from pipeline.ingest.detect.sources import detect_sources
@@ -18,6 +17,7 @@ from pipeline.ingest.stream import ReadPlan, read_source
 from pipeline.prepare import stage
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 
 pytestmark = pytest.mark.ray

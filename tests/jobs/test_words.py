@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import load_config
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.model.card import CARD_FILE
 from pipeline.model.load import load_classifier
@@ -19,6 +18,7 @@ from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import read_manifest, to_json
 from pipeline.score import stage as score_stage
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from pipeline.synth import iter_reviews
 from pipeline.train import stage as train_stage

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import load_config
 from pipeline.errors import ErrorBudgetError
 from pipeline.prepare import stage
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from jobs.failures import explain
-from pipeline.config import Config, load_config
+from pipeline.config import Config
 from pipeline.errors import InputError, OutputError
 from pipeline.prepare import stage
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from tests.commands import RunJob, run_in_subprocess, the_line
 

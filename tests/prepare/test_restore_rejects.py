@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import load_config
 from pipeline.errors import InputError
 from pipeline.prepare import restore_rejects, stage
 from pipeline.prepare.restore_rejects import REMOVED_SCHEMA, Ranges
 from pipeline.prepare.stage import PrepareJob
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
+from pipeline.settings import load_config
 
 ROWS = 60
 TEXTS = [f"shirt\nnumber {i % 20}" for i in range(ROWS)]

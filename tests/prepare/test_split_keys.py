@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import load_config
 from pipeline.errors import InputError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, detect_sources
 from pipeline.ingest.parse.formats import Format
 from pipeline.prepare.split_keys import with_keys
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 
 LONGEST_BYTES = 65_536

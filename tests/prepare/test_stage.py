@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import load_config
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.detect.sources import Source
 from pipeline.prepare import stage
@@ -22,6 +21,7 @@ from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
 from pipeline.runtime.pools import Cluster, Node
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 

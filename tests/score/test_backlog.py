@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import load_config
 from pipeline.progress import Reporter
 from pipeline.runtime import ray_data
 from pipeline.score import stage
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 from tests.score.slow import SlowPredictor

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from jobs.failures import clear_frames
-from pipeline.config import load_config
 from pipeline.progress import Reporter
 from pipeline.score import stage
 from pipeline.score.steps import ChunkWork
 from pipeline.score.verify import verify
+from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from tests.score.deadly import FullDiskWork
 

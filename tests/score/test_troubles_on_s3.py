@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import load_config
 from pipeline.errors import OutputError
 from pipeline.progress import Reporter
 from pipeline.score.stage import plan, score
+from pipeline.settings import load_config
 from tests.commands import Outcome, RunJob, run_in_subprocess
 from tests.s3server import Fault, Proxy, Store, faulty, s3_error
 
