@@ -1,4 +1,4 @@
-"""The style of all pictures: one look, PNG bytes, the same input gives the same bytes."""
+"""Common style of all plots, and their export to PNG; equal input results in equal bytes."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ if TYPE_CHECKING:
 
 _INCHES = 6.0
 _DPI = 200
-_NAME_CHARS = 24
-_NAME_POINTS = 10.0
-_SMALL_NAME_POINTS = 7.5
-_CHARS_WIDE = 52
-"""So many characters of a name's size are as long as an axis."""
+_MAX_LINE_CHARS = 24
+_FONT_POINTS = 10.0
+_SMALL_FONT_POINTS = 7.5
+_AXIS_CHARS = 52
+"""Number of characters of the normal font size that fit along an axis."""
 _AXIS_POINTS = 300.0
-# Okabe and Ito 2008: told apart with any kind of colour vision.
 COLORS = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#0072B2", "#CC79A7", "#999999")
+"""Okabe and Ito 2008: distinguishable with any kind of color vision."""
 INK = "#22262b"
+"""Color of text."""
 SOFT = "#5d6670"
+"""Color of secondary text."""
 FAINT = "#9aa3ad"
+"""Color of axes and reference lines."""
 
 
 def class_colors(num_classes: int) -> list[str]:
-    """Up to five classes from one end of the scale to the other; more take what is left, in turn."""
+    """One color per class: up to 5 classes span the scale from red to blue, more cycle through all colors."""
     if num_classes <= 5:
         return [COLORS[i] for i in np.linspace(0, 4, num_classes).round().astype(int)]
     return [COLORS[i % len(COLORS)] for i in range(num_classes)]
 
 
 def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
-    """A figure and its axes, without pyplot's global state."""
+    """A square figure and its axes, created without pyplot's global state."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -58,30 +61,29 @@ def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def plain(name: str) -> str:
-    """A name from a dump or a setting, as it is drawn: two short lines at most, and no formula."""
-    # Between two dollar signs matplotlib would read mathematics.
-    return "\n".join(textwrap.wrap(printable(name), _NAME_CHARS, max_lines=2, placeholder="…")).replace(
-        "$", "\\$"
-    )
+def display_name(name: str) -> str:
+    """A name from a dump or a setting, for plots: at most two lines of 24 characters, dollars escaped."""
+    lines = textwrap.wrap(printable(name), _MAX_LINE_CHARS, max_lines=2, placeholder="…")
+    # Matplotlib interprets text between dollar signs as a formula.
+    return "\n".join(lines).replace("$", "\\$")
 
 
-def names_fit(names: Sequence[str]) -> bool:
-    """Whether names can stand side by side below a picture."""
-    longest = max((len(line) for name in names for line in plain(name).split("\n")), default=0)
-    return len(names) * (longest + 2) <= _CHARS_WIDE
+def tick_names_fit(names: Sequence[str]) -> bool:
+    """Whether names fit horizontally, side by side, below a plot."""
+    max_chars = max((len(line) for name in names for line in display_name(name).split("\n")), default=0)
+    return len(names) * (max_chars + 2) <= _AXIS_CHARS
 
 
-def set_names(axis: XAxis | YAxis, names: Sequence[str]) -> None:
-    """Name the places 0, 1 … of an axis; names that do not fit side by side stand upright."""
-    fit = names_fit(names)
-    size = min(_NAME_POINTS if fit else _SMALL_NAME_POINTS, _AXIS_POINTS / max(1, len(names)))
-    upright = axis.axis_name == "x" and not fit
-    axis.set_ticks(range(len(names)), [plain(n) for n in names], size=size, rotation=90 if upright else 0)
+def set_tick_names(axis: XAxis | YAxis, names: Sequence[str]) -> None:
+    """Label the ticks 0, 1 … of an axis with names; names that do not fit side by side are rotated."""
+    fit = tick_names_fit(names)
+    size = min(_FONT_POINTS if fit else _SMALL_FONT_POINTS, _AXIS_POINTS / max(1, len(names)))
+    rotation = 90 if axis.axis_name == "x" and not fit else 0
+    axis.set_ticks(range(len(names)), [display_name(n) for n in names], size=size, rotation=rotation)
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG without a date in it."""
+    """PNG bytes of a figure, without date and software version, so that they are reproducible."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

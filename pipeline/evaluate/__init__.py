@@ -1,4 +1,4 @@
-"""scores/ → report/: metrics, plots and a page.
+"""The evaluate stage: scores/ → report/ with metrics, plots and an HTML page.
 
-Add here: a plot, a table of the page, a baseline. The metrics themselves belong to `pipeline.metrics`.
+Add here: a plot, a table of the page, a baseline. Metrics belong to `pipeline.metrics`.
 """

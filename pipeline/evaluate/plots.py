@@ -1,4 +1,4 @@
-"""Pictures of a tally, as PNG bytes of 1200 by 1200 pixels; the same tally gives the same bytes."""
+"""Plots of a tally as PNG bytes, 1200 x 1200 pixels; equal tallies result in equal bytes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline import plotstyle
+from pipeline.arrays import Float64Array, IntArray
 from pipeline.humanize import counted
 from pipeline.metrics.tally import ScoreCounts, Tally
 
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 
 def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
-    """ROC curves: each class against the others, and all of them together (micro average).
-
-    A class without rows is left out.
-    """
+    """ROC curves of each class against the rest, and of the micro average; omits classes without rows."""
     rows = counted(tally.rows, "review")
     figure, axes = plotstyle.new_figure("ROC curves: each class against the rest", rows)
     axes.plot([0, 1], [0, 1], color=plotstyle.FAINT, linewidth=1, linestyle=(0, (2, 3)))
@@ -28,7 +25,7 @@ def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
         0.53, 0.5, "chance", color=plotstyle.SOFT, size=8, rotation=45, va="top", rotation_mode="anchor"
     )
     colors = plotstyle.class_colors(len(label_names))
-    # The curves of two classes nearly coincide: a thin one on a thick one, both show.
+    # Curves of two classes nearly coincide; with different widths both stay visible.
     widths = (3.2, 1.3) if len(label_names) == 2 else (1.9,) * len(label_names)
     for name, counts, color, width in zip(label_names, tally.classes, colors, widths, strict=True):
         _draw_curve(axes, counts, name, color=color, linewidth=width)
@@ -36,8 +33,8 @@ def draw_roc(tally: Tally, label_names: list[str]) -> bytes:
         axes, tally.micro(), "micro average", color=plotstyle.INK, linewidth=1.4, linestyle=(0, (4, 2))
     )
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_xlabel("False positive rate: other reviews taken for the class")
-    axes.set_ylabel("True positive rate: reviews of the class found")
+    axes.set_xlabel("False positive rate (other reviews predicted as the class)")
+    axes.set_ylabel("True positive rate (reviews of the class predicted as such)")
     legend = axes.legend(
         loc="lower right", title="Area under the curve", frameon=False, labelcolor=plotstyle.INK
     )
@@ -58,7 +55,7 @@ def _draw_curve(
     auc = counts.roc_auc()
     if auc is not None:
         fpr, tpr = counts.roc_curve()
-        label = f"{auc:.3f}   {plotstyle.plain(name)}"
+        label = f"{auc:.3f}   {plotstyle.display_name(name)}"
         axes.plot(
             fpr,
             tpr,
@@ -71,26 +68,26 @@ def _draw_curve(
 
 
 def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
-    """Confusion matrix: shade and percentage are shares of the true class, the small number counts rows."""
+    """Confusion matrix; cells show the fraction of the true class as shade and percentage, and the count."""
     from matplotlib import colormaps
 
     counts = tally.confusion
     support = counts.sum(1, keepdims=True)
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
     figure, axes = plotstyle.new_figure(
-        "What reviews of each class were taken for",
-        f"{counted(tally.rows, 'review')}; percentages are of the true class",
+        "Confusion matrix: true and predicted classes",
+        f"{counted(tally.rows, 'review')}; percentages are relative to the true class",
     )
     shades = colormaps["Blues"]
     axes.imshow(shares, cmap=shades, vmin=0, vmax=1)
-    # Long names take room from the cells.
-    size = (8 + 28 / len(counts)) * (1.0 if plotstyle.names_fit(label_names) else 0.7)
+    # Long names leave less space for the cells.
+    size = (8 + 28 / len(counts)) * (1.0 if plotstyle.tick_names_fit(label_names) else 0.7)
     _label_cells(axes, counts, shades(shares), size)
-    plotstyle.set_names(axes.xaxis, label_names)
-    plotstyle.set_names(axes.yaxis, label_names)
+    plotstyle.set_tick_names(axes.xaxis, label_names)
+    plotstyle.set_tick_names(axes.yaxis, label_names)
     axes.set_xlabel("Predicted class")
     axes.set_ylabel("True class")
-    # White gaps between the cells, so that pale neighbours stay apart.
+    # White lines separate adjacent pale cells.
     axes.set_xticks(np.arange(1, len(counts)) - 0.5, minor=True)
     axes.set_yticks(np.arange(1, len(counts)) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
@@ -99,13 +96,13 @@ def draw_confusion(tally: Tally, label_names: list[str]) -> bytes:
     return plotstyle.to_png(figure)
 
 
-def _label_cells(
-    axes: Axes, counts: npt.NDArray[np.int64], shades: npt.NDArray[np.float64], size: float
-) -> None:
-    """The share above the count in every cell.
+def _label_cells(axes: Axes, counts: IntArray, shades: Float64Array, size: float) -> None:
+    """Write the percentage and, below it, the count into every cell.
 
     Args:
-        size: of the share, in points.
+        counts: (C, C) rows per cell.
+        shades: (C, C, 4) RGBA color of each cell.
+        size: font size of the percentage, in points.
     """
     for row, column in np.ndindex(counts.shape):
         annotate = partial(
@@ -115,13 +112,13 @@ def _label_cells(
             ha="center",
             color=_ink_on(shades[row, column]),
         )
-        share = _percent(int(counts[row, column]), int(counts[row].sum()))
-        annotate(share, xytext=(0, -0.1 * size), va="bottom", size=size)
+        percentage = _percent(int(counts[row, column]), int(counts[row].sum()))
+        annotate(percentage, xytext=(0, -0.1 * size), va="bottom", size=size)
         annotate(f"{counts[row, column]:,}", xytext=(0, -0.35 * size), va="top", size=0.62 * size)
 
 
 def _percent(count: int, total: int) -> str:
-    """A whole percentage; never 0% of something, nor 100% of less than all."""
+    """Rounded percentage; `<1%` and `>99%` distinguish some from none and nearly all from all."""
     if not total:
         return "–"
     text = f"{count / total:.0%}"
@@ -132,8 +129,8 @@ def _percent(count: int, total: int) -> str:
     return text
 
 
-def _ink_on(rgba: npt.NDArray[np.float64]) -> str:
-    """Whichever of white and black is easier to read on a colour.
+def _ink_on(rgba: Float64Array) -> str:
+    """White or black, whichever has more contrast with a color.
 
     Source: WCAG 2.2, relative luminance and contrast ratio.
     """

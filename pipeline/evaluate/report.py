@@ -1,4 +1,4 @@
-"""metrics.json for people: a table for the terminal, and a page."""
+"""Presentation of metrics.json: a table for the terminal, and an HTML page."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ROWS = (
     ("Weighted F1", "weighted_f1"),
     ("Weighted precision", "weighted_precision"),
     ("Weighted recall", "weighted_recall"),
-    ("Mean error in classes (MAE)", "mae"),
+    ("Mean absolute error in classes", "mae"),
 )
 
 
 def metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, figure of the model, figure of always answering the most frequent class ("" where none)."""
+    """Rows of name, value of the model, and value of the majority baseline ("" if undefined)."""
     majority = metrics["majority"]
     rows = [(name, _number(metrics[key]), _number(majority[key])) for name, key in _ROWS]
     auc = metrics["roc_auc"]
@@ -30,13 +30,13 @@ def metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     rows += [("ROC AUC, micro", _number(auc["micro"]), "")]
     rows += [_auc_row(f"ROC AUC, class {name}", auc["per_class"][name]) for name in metrics["labels"]]
     if auc["bound"]:
-        rows += [("ROC AUC, error at most", f"{auc['bound']:.1e}", "")]
+        rows += [("ROC AUC, maximum error", f"{auc['bound']:.1e}", "")]
     rows += [("Log loss", _number(metrics["log_loss"]), ""), ("Brier score", _number(metrics["brier"]), "")]
     return rows
 
 
 def _auc_row(name: str, auc: float | None) -> tuple[str, str, str]:
-    # The same answer for every row is a tie of all pairs.
+    # The majority baseline gives all rows the same score: every pair is a tie.
     return name, _number(auc), "" if auc is None else _number(0.5)
 
 
@@ -47,13 +47,14 @@ def _number(value: float | None) -> str:
 def render_report(
     metrics: dict[str, Any], *, title: str, facts: dict[str, str], images: dict[str, bytes]
 ) -> str:
-    """A page that stands by itself: figures, facts and pictures, all in one HTML file.
+    """Self-contained HTML page with metrics, plots and a description of the evaluated data.
 
     Args:
-        facts: what the figures are about, shown as they are.
+        metrics: content of metrics.json.
+        facts: names and values of the description.
         images: PNG bytes by file name; roc.png and confusion.png.
     Raises:
-        jinja2.UndefinedError: a figure or a picture is missing.
+        jinja2.UndefinedError: a metric or an image is missing.
     """
     from jinja2 import Environment, StrictUndefined
 

@@ -1,4 +1,4 @@
-"""The evaluate stage: scores/ → report/, one pass, its memory independent of the number of rows."""
+"""The evaluate stage: scores/ → report/ in one pass; memory does not depend on the number of rows."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ REPORT_FILE = "report.html"
 ROC_FILE = "roc.png"
 CONFUSION_FILE = "confusion.png"
 
-_GROUPS_A_CPU = 4
+_GROUPS_PER_CPU = 4
 _TALLY_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """Everything about an evaluate job that is known before Ray starts."""
+    """Plan of an evaluate job, made before Ray starts."""
 
     output: Location
     scores: Location
@@ -47,16 +47,16 @@ class EvaluateJob:
 
     @property
     def parts(self) -> list[str]:
-        """URIs of the parts with scores."""
+        """URIs of the score parts."""
         return [self.scores.child(o.path).uri for o in self.manifest.outputs if "/" not in o.path]
 
 
 def plan(scores: str, output: str, config: Config) -> EvaluateJob:
-    """Look at the scores and the output; write nothing.
+    """Plan of an evaluate job; reads the manifest of the scores and writes nothing.
 
     Raises:
-        InputError: the directory is no finished output of jobs.score.
-        OutputError: it is the output too.
+        InputError: the directory is not a finished output of jobs.score.
+        OutputError: the scores are inside the output directory.
     """
     where, to = locate(scores), locate(output)
     manifest = read_manifest(where, "score")
@@ -73,12 +73,12 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
 
 
 def evaluate(job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False) -> Manifest:
-    """Run the job on a cluster that is connected.
+    """Run the job on a connected cluster.
 
     Returns:
-        The manifest, also where the same job was finished before; its details hold the metrics.
+        The manifest, with the metrics in its details; that of an earlier run if the same job is finished.
     Raises:
-        InputError: no scored row has stars that the label scheme knows.
+        InputError: no scored row has a label under the label scheme.
     """
     start = time.monotonic()
     if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
@@ -92,8 +92,8 @@ def evaluate(job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrit
             reporter.refresh()
     if not tally.rows:
         raise InputError(
-            f"{job.scores.uri}: none of its {seen:,} rows has {_truth(job.scheme)} to compare with; score a"
-            " dump that has it"
+            f"{job.scores.uri}: none of the {seen:,} rows has a known label in {_label_column(job.scheme)};"
+            " score a dump that has labels"
         )
     metrics = compute_metrics(tally, list(job.scheme.labels), ordered=not job.scheme.is_words)
     metrics["rows_without_label"] = seen - tally.rows
@@ -104,37 +104,37 @@ def evaluate(job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrit
 
 
 def _tallies(job: EvaluateJob, cluster: Cluster) -> Iterator[tuple[Tally, int]]:
-    """Tallies of groups of parts, in the order in which Ray finishes them."""
+    """Tally and number of rows of each group of parts, in order of completion."""
     import ray
 
     pool = plan_tasks(cluster)
     parts = job.parts
-    groups = min(len(parts), _GROUPS_A_CPU * pool.size)
+    groups = min(len(parts), _GROUPS_PER_CPU * pool.size)
     task = ray.remote(num_cpus=pool.cpus)(tally_parts)
-    waiting = [task.remote(parts[i::groups], job.scheme) for i in range(groups)]
-    while waiting:
-        done, waiting = ray.wait(waiting, num_returns=1)
+    pending = [task.remote(parts[i::groups], job.scheme) for i in range(groups)]
+    while pending:
+        done, pending = ray.wait(pending, num_returns=1)
         yield ray.get(done[0])
 
 
 def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:
-    """The tally of some parts, and how many rows they have, those without a label included."""
+    """Tally of some parts, and their number of rows, including those without a label."""
     tally, seen = Tally.empty(len(scheme.labels)), 0
-    columns = [_truth(scheme), *(f"prob_{name}" for name in scheme.labels)]
-    held: list[pa.Table] = []
+    columns = [_label_column(scheme), *(f"prob_{name}" for name in scheme.labels)]
+    tables: list[pa.Table] = []
     for number, uri in enumerate(parts, start=1):
         with locate(uri).open_input() as file:
-            held.append(pq.read_table(file, columns=columns))
-        rows = sum(t.num_rows for t in held)
-        # Merging costs the same for few rows as for many.
+            tables.append(pq.read_table(file, columns=columns))
+        rows = sum(t.num_rows for t in tables)
+        # The cost of a merge does not depend on the number of rows.
         if rows >= _TALLY_ROWS or number == len(parts):
-            tally = tally.merge(_tally(pa.concat_tables(held), columns[1:], scheme))
-            held, seen = [], seen + rows
+            tally = tally.merge(_tally(pa.concat_tables(tables), columns[1:], scheme))
+            tables, seen = [], seen + rows
     return tally, seen
 
 
-def _truth(scheme: LabelScheme) -> str:
-    """The column of the scores that says what is right."""
+def _label_column(scheme: LabelScheme) -> str:
+    """Column of the scores with the true label."""
     return TRUE_LABEL if scheme.is_words else "stars"
 
 
@@ -145,7 +145,7 @@ def _tally(table: pa.Table, columns: list[str], scheme: LabelScheme) -> Tally:
         labels = scheme.encode(table["stars"].to_numpy(zero_copy_only=False).astype(np.float32))
     probs = np.stack([table[c].to_numpy() for c in columns], axis=1).astype(np.float32)
     known = labels != UNLABELED
-    return Tally.of(probs[known], labels[known].astype(np.int64))
+    return Tally.from_probs(probs[known], labels[known].astype(np.int64))
 
 
 def _write_report(job: EvaluateJob, tally: Tally, metrics: dict[str, Any]) -> list[OutputFile]:
@@ -163,7 +163,7 @@ def _write_report(job: EvaluateJob, tally: Tally, metrics: dict[str, Any]) -> li
 
 
 def _facts(job: EvaluateJob, metrics: dict[str, Any]) -> dict[str, str]:
-    """What the figures are about, for a reader of the page."""
+    """Description of the evaluated data for the HTML page."""
     manifest = job.manifest
     inputs = ", ".join(locate(f.path).name for f in manifest.inputs[:3])
     more = f" and {len(manifest.inputs) - 3} more" if len(manifest.inputs) > 3 else ""

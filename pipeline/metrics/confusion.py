@@ -1,17 +1,14 @@
-"""Figures of a confusion matrix: of predicted classes alone, without probabilities. C classes."""
+"""Metrics of a confusion matrix of C classes; they depend on predicted classes, not on probabilities."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.arrays import IntArray
+from pipeline.arrays import Float64Array, IntArray
 
 
 def confusion_matrix(labels: IntArray, predicted: IntArray, num_classes: int) -> IntArray:
-    """(C, C) int64: rows true, columns predicted.
+    """(C, C) int64 counts: rows are true classes, columns predicted classes.
 
     Args:
         labels: (N,) int in [0, C).
@@ -21,52 +18,56 @@ def confusion_matrix(labels: IntArray, predicted: IntArray, num_classes: int) ->
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def per_class_metrics(confusion: IntArray) -> dict[str, npt.NDArray[Any]]:
-    """precision, recall, f1 (C,) float64 and support (C,) int64; 0 where a denominator is 0."""
-    right = np.diag(confusion).astype(np.float64)
+def per_class_metrics(confusion: IntArray) -> dict[str, Float64Array | IntArray]:
+    """precision, recall, f1 (C,) float64 and support (C,) int64; 0 if a denominator is 0.
+
+    Args:
+        confusion: (C, C) counts from `confusion_matrix`.
+    """
+    correct = np.diag(confusion).astype(np.float64)
     predicted, support = confusion.sum(0), confusion.sum(1)
     return {
-        "precision": _divide(right, predicted),
-        "recall": _divide(right, support),
-        "f1": _divide(2 * right, predicted + support),
+        "precision": _divide(correct, predicted),
+        "recall": _divide(correct, support),
+        "f1": _divide(2 * correct, predicted + support),
         "support": support,
     }
 
 
 def point_metrics(confusion: IntArray) -> dict[str, float]:
-    """Figures of the predicted classes alone.
+    """Accuracy, balanced accuracy, and macro and weighted averages of precision, recall and F1.
 
     Args:
-        confusion: (C, C): rows true, columns predicted; at least one row.
+        confusion: (C, C) counts from `confusion_matrix`; at least one row was counted.
     Source: scikit-learn's accuracy_score, balanced_accuracy_score (the mean recall of the classes that
         occur), precision_recall_fscore_support.
     """
     rows = float(confusion.sum())
-    each = per_class_metrics(confusion)
-    weights = each["support"] / rows
-    occurs = each["support"] > 0
+    per_class = per_class_metrics(confusion)
+    weights = per_class["support"] / rows
+    occurs = per_class["support"] > 0
     return {
         "accuracy": float(np.diag(confusion).sum() / rows),
-        "balanced_accuracy": float(each["recall"][occurs].mean()),
-        "macro_f1": float(each["f1"].mean()),
-        "macro_precision": float(each["precision"].mean()),
-        "macro_recall": float(each["recall"].mean()),
-        "weighted_f1": float(weights @ each["f1"]),
-        "weighted_precision": float(weights @ each["precision"]),
-        "weighted_recall": float(weights @ each["recall"]),
+        "balanced_accuracy": float(per_class["recall"][occurs].mean()),
+        "macro_f1": float(per_class["f1"].mean()),
+        "macro_precision": float(per_class["precision"].mean()),
+        "macro_recall": float(per_class["recall"].mean()),
+        "weighted_f1": float(weights @ per_class["f1"]),
+        "weighted_precision": float(weights @ per_class["precision"]),
+        "weighted_recall": float(weights @ per_class["recall"]),
     }
 
 
 def mean_absolute_error(confusion: IntArray) -> float:
-    """The mean of |predicted class - true class|; for classes that have an order.
+    """Mean of |predicted class - true class|, for ordinal classes.
 
     Args:
-        confusion: (C, C) counts, true classes by predicted ones; at least one row was counted.
+        confusion: (C, C) counts from `confusion_matrix`; at least one row was counted.
     """
     classes = np.arange(len(confusion))
     distance = np.abs(np.subtract.outer(classes, classes))
     return float((confusion * distance).sum() / confusion.sum())
 
 
-def _divide(numerator: npt.NDArray[np.float64], denominator: IntArray) -> npt.NDArray[np.float64]:
+def _divide(numerator: Float64Array, denominator: IntArray) -> Float64Array:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

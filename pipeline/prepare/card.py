@@ -216,7 +216,7 @@ def draw_stars(card: dict[str, Any]) -> bytes:
     figure, axes = plotstyle.new_figure(f"{what} in each split", note)
     splits = [s for s in SPLITS if sum(rows[s].values())]
     names = list(rows[SPLITS[0]])
-    lying = not plotstyle.names_fit(names)
+    lying = not plotstyle.tick_names_fit(names)
     width = 0.8 / max(1, len(splits))
     for index, (split, color) in enumerate(zip(splits, plotstyle.class_colors(3), strict=False)):
         counts = np.array(list(rows[split].values()))
@@ -224,7 +224,7 @@ def draw_stars(card: dict[str, Any]) -> bytes:
         bars = axes.barh if lying else axes.bar
         bars(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
     by_name, by_share = (axes.yaxis, axes.xaxis) if lying else (axes.xaxis, axes.yaxis)
-    plotstyle.set_names(by_name, names)
+    plotstyle.set_tick_names(by_name, names)
     if lying:
         by_name.set_inverted(True)
     by_name.set_label_text(what)

@@ -1,4 +1,4 @@
-"""Plots and the page: there, the same every time, and saying what the metrics say."""
+"""Plots and HTML page: valid, reproducible, and consistent with the metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tally(request: pytest.FixtureRequest) -> Tally:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, request.param, 400)
     probs = rng.dirichlet(np.ones(request.param), 400) * 0.5 + 0.5 * np.eye(request.param)[labels]
-    return Tally.of(probs.astype(np.float32), labels)
+    return Tally.from_probs(probs.astype(np.float32), labels)
 
 
 def names(tally: Tally) -> list[str]:
@@ -26,18 +26,18 @@ def names(tally: Tally) -> list[str]:
 
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion])
-def test_a_picture_is_a_png_of_some_size_and_always_the_same(tally: Tally, draw: object) -> None:
-    picture = draw(tally, names(tally))  # type: ignore[operator]
-    assert picture.startswith(b"\x89PNG\r\n")
-    width, height = struct.unpack(">II", picture[16:24])
+def test_plots_are_reproducible_png_images(tally: Tally, draw: object) -> None:
+    image = draw(tally, names(tally))  # type: ignore[operator]
+    assert image.startswith(b"\x89PNG\r\n")
+    width, height = struct.unpack(">II", image[16:24])
     assert min(width, height) >= 600
-    assert picture == draw(tally, names(tally))  # type: ignore[operator]
+    assert image == draw(tally, names(tally))  # type: ignore[operator]
 
 
-def test_a_class_without_rows_is_left_out_of_the_curves() -> None:
+def test_class_without_rows_has_no_curve() -> None:
     labels = np.array([0, 1, 0, 1])
     probs = np.array([[0.7, 0.2, 0.1], [0.2, 0.7, 0.1], [0.4, 0.5, 0.1], [0.5, 0.4, 0.1]], np.float32)
-    assert draw_roc(Tally.of(probs, labels), ["a", "b", "c"]).startswith(b"\x89PNG")
+    assert draw_roc(Tally.from_probs(probs, labels), ["a", "b", "c"]).startswith(b"\x89PNG")
 
 
 class Texts(HTMLParser):
@@ -56,7 +56,7 @@ class Texts(HTMLParser):
         self.tags.append(tag)
 
 
-def test_the_page_holds_every_figure_and_stands_by_itself(tally: Tally) -> None:
+def test_page_contains_all_metrics_and_is_self_contained(tally: Tally) -> None:
     metrics = compute_metrics(tally, names(tally), ordered=True)
     images = {"roc.png": draw_roc(tally, names(tally)), "confusion.png": draw_confusion(tally, names(tally))}
     page = render_report(metrics, title="T", facts={"Model": "<script>alert(1)</script>"}, images=images)

@@ -1,4 +1,4 @@
-"""What is drawn; that it is drawn at all, and always the same, is in test_pictures_and_page.py."""
+"""Content of the plots; test_pictures_and_page.py tests that they are valid and reproducible."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def make(classes: int) -> Tally:
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 300)
     probs = 0.5 * rng.dirichlet(np.ones(classes), 300) + 0.5 * np.eye(classes)[labels]
-    return Tally.of(probs.astype(np.float32), labels)
+    return Tally.from_probs(probs.astype(np.float32), labels)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5, 9])
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion])
-def test_a_picture_is_1200_pixels_square_and_holds_no_texts(classes: int, draw: object) -> None:
-    picture = draw(make(classes), [f"c{i}" for i in range(classes)])  # type: ignore[operator]
-    assert struct.unpack(">II", picture[16:24]) == (1200, 1200)
-    # A date or a version would make the bytes differ from run to run.
-    assert not any(chunk in picture for chunk in (b"tEXt", b"iTXt", b"zTXt", b"tIME"))
+def test_images_have_1200_x_1200_pixels_and_no_metadata(classes: int, draw: object) -> None:
+    image = draw(make(classes), [f"c{i}" for i in range(classes)])  # type: ignore[operator]
+    assert struct.unpack(">II", image[16:24]) == (1200, 1200)
+    # A date or a software version would change the bytes.
+    assert not any(chunk in image for chunk in (b"tEXt", b"iTXt", b"zTXt", b"tIME"))
 
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion])
-def test_other_rows_give_another_picture(draw: object) -> None:
+def test_different_rows_result_in_a_different_image(draw: object) -> None:
     names = ["a", "b", "c"]
     other = make(3).merge(make(3))
     assert draw(make(3), names) != draw(other, names)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion])
-def test_the_names_are_drawn(draw: object) -> None:
+def test_names_are_drawn(draw: object) -> None:
     assert draw(make(2), ["a", "b"]) != draw(make(2), ["a", "x"])  # type: ignore[operator]
 
 
@@ -56,12 +56,12 @@ def test_the_names_are_drawn(draw: object) -> None:
         (0, 0, "–"),
     ],
 )
-def test_a_percentage_never_hides_that_there_are_some(count: int, total: int, text: str) -> None:
+def test_percentages_do_not_round_to_none_or_all(count: int, total: int, text: str) -> None:
     assert _percent(count, total) == text
 
 
 @pytest.mark.parametrize("share", np.linspace(0, 1, 21))
-def test_the_text_of_a_cell_can_be_read_on_every_shade(share: float) -> None:
+def test_cell_text_has_contrast_on_every_shade(share: float) -> None:
     from matplotlib import colormaps
 
     shade = np.array(colormaps["Blues"](share))
@@ -71,18 +71,18 @@ def test_the_text_of_a_cell_can_be_read_on_every_shade(share: float) -> None:
     assert ratio >= 4.5
 
 
-def test_up_to_seven_classes_have_different_colours() -> None:
+def test_up_to_seven_classes_have_different_colors() -> None:
     for classes in range(1, 8):
         assert len(set(class_colors(classes))) == classes
     assert len(class_colors(12)) == 12
 
 
-def test_importing_loads_no_matplotlib_and_drawing_no_pyplot() -> None:
+def test_imports_do_not_load_matplotlib_and_plots_do_not_load_pyplot() -> None:
     code = (
         "import sys, numpy as np; from pipeline.evaluate import plots, report;"
         "from pipeline.metrics import tally;"
         "assert not {'matplotlib', 'jinja2', 'sklearn', 'torch', 'ray'} & set(sys.modules);"
-        "t = tally.Tally.of(np.array([[.9, .1], [.2, .8]], np.float32), np.array([0, 1]));"
+        "t = tally.Tally.from_probs(np.array([[.9, .1], [.2, .8]], np.float32), np.array([0, 1]));"
         "plots.draw_roc(t, ['a', 'b']); plots.draw_confusion(t, ['a', 'b']);"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

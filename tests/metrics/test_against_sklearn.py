@@ -1,4 +1,4 @@
-"""Our one-pass, mergeable metrics against scikit-learn's on the same rows."""
+"""Comparison of the mergeable one-pass metrics with scikit-learn on the same rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
 def draw(rows: int, classes: int, seed: int, *, decimals: int | None = None, used: int | None = None) -> Rows:
-    """Probabilities that lean to the right class; with `decimals` many are equal."""
+    """Probabilities correlated with the labels; rounding to `decimals` causes ties."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, used or classes, rows)
     logits = rng.normal(size=(rows, classes)) + 1.5 * np.eye(classes)[labels]
@@ -32,9 +32,9 @@ def names(classes: int) -> list[str]:
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.parametrize("decimals", [None, 1])
-def test_every_figure_is_scikit_learn_s(classes: int, decimals: int | None) -> None:
+def test_all_metrics_equal_scikit_learn(classes: int, decimals: int | None) -> None:
     probs, labels = draw(3000, classes, seed=classes, decimals=decimals)
-    ours = compute_metrics(Tally.of(probs, labels), names(classes), ordered=True)
+    ours = compute_metrics(Tally.from_probs(probs, labels), names(classes), ordered=True)
     predicted = probs.argmax(1)
     close = {"abs": 1e-12}
     assert ours["rows"] == 3000
@@ -43,13 +43,13 @@ def test_every_figure_is_scikit_learn_s(classes: int, decimals: int | None) -> N
     assert ours["mae"] == pytest.approx(sk.mean_absolute_error(labels, predicted), **close)
     for average in ("macro", "weighted"):
         expected = sk.precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)
-        found = [ours[f"{average}_{n}"] for n in ("precision", "recall", "f1")]
-        assert found == pytest.approx(list(expected[:3]), **close)
-    each = sk.precision_recall_fscore_support(labels, predicted, zero_division=0)
+        averages = [ours[f"{average}_{n}"] for n in ("precision", "recall", "f1")]
+        assert averages == pytest.approx(list(expected[:3]), **close)
+    per_class = sk.precision_recall_fscore_support(labels, predicted, zero_division=0)
     for i, name in enumerate(names(classes)):
         row = ours["per_class"][name]
         assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
-            [each[k][i] for k in range(4)], **close
+            [per_class[k][i] for k in range(4)], **close
         )
         auc = sk.roc_auc_score(labels == i, probs[:, i])
         assert ours["roc_auc"]["per_class"][name] == pytest.approx(auc, **close)
@@ -65,12 +65,12 @@ def test_every_figure_is_scikit_learn_s(classes: int, decimals: int | None) -> N
     assert ours["brier"] == pytest.approx(((probs - truth) ** 2).sum(1).mean(), **close)
 
 
-def test_a_class_without_rows_has_no_auc_and_leaves_the_macro_average() -> None:
+def test_class_without_rows_has_no_auc_and_is_not_in_the_macro_average() -> None:
     probs, labels = draw(500, 4, seed=1, used=3)
-    ours = compute_metrics(Tally.of(probs, labels), names(4), ordered=False)
+    ours = compute_metrics(Tally.from_probs(probs, labels), names(4), ordered=False)
     assert ours["roc_auc"]["per_class"]["c3"] is None
-    known = [ours["roc_auc"]["per_class"][f"c{i}"] for i in range(3)]
-    assert ours["roc_auc"]["macro"] == pytest.approx(np.mean(known), abs=1e-15)
+    defined = [ours["roc_auc"]["per_class"][f"c{i}"] for i in range(3)]
+    assert ours["roc_auc"]["macro"] == pytest.approx(np.mean(defined), abs=1e-15)
     predicted = probs.argmax(1)
     assert ours["balanced_accuracy"] == pytest.approx(
         np.mean([(predicted[labels == i] == i).mean() for i in range(3)]), abs=1e-12
@@ -80,16 +80,16 @@ def test_a_class_without_rows_has_no_auc_and_leaves_the_macro_average() -> None:
     assert ours["mae"] is None
 
 
-def test_the_majority_figures_are_those_of_always_answering_it() -> None:
+def test_majority_baseline() -> None:
     probs, labels = draw(700, 3, seed=2)
-    ours = compute_metrics(Tally.of(probs, labels), names(3), ordered=True)["majority"]
-    top = int(np.bincount(labels).argmax())
-    always = np.full(700, top)
-    assert ours["label"] == f"c{top}"
-    assert ours["accuracy"] == pytest.approx((labels == top).mean(), abs=1e-15)
-    expected = sk.f1_score(labels, always, average="weighted", zero_division=0)
+    ours = compute_metrics(Tally.from_probs(probs, labels), names(3), ordered=True)["majority"]
+    majority = int(np.bincount(labels).argmax())
+    predicted = np.full(700, majority)
+    assert ours["label"] == f"c{majority}"
+    assert ours["accuracy"] == pytest.approx((labels == majority).mean(), abs=1e-15)
+    expected = sk.f1_score(labels, predicted, average="weighted", zero_division=0)
     assert ours["weighted_f1"] == pytest.approx(expected, abs=1e-12)
-    assert ours["mae"] == pytest.approx(np.abs(labels - top).mean(), abs=1e-12)
+    assert ours["mae"] == pytest.approx(np.abs(labels - majority).mean(), abs=1e-12)
 
 
 @given(
@@ -98,16 +98,16 @@ def test_the_majority_figures_are_those_of_always_answering_it() -> None:
     seed=st.integers(0, 1000),
     backwards=st.booleans(),
 )
-def test_any_parts_in_any_order_merge_to_the_whole(
+def test_parts_in_any_order_merge_to_the_whole(
     rows: int, cuts: list[int], seed: int, backwards: bool
 ) -> None:
     probs, labels = draw(rows, 3, seed, decimals=2)
     edges = [0, *sorted(min(c, rows) for c in cuts), rows]
-    parts = [Tally.of(probs[a:b], labels[a:b]) for a, b in itertools.pairwise(edges)]
+    parts = [Tally.from_probs(probs[a:b], labels[a:b]) for a, b in itertools.pairwise(edges)]
     merged = Tally.empty(3)
     for part in reversed(parts) if backwards else parts:
         merged = merged.merge(part)
-    whole = Tally.of(probs, labels)
+    whole = Tally.from_probs(probs, labels)
     assert (merged.confusion == whole.confusion).all()
     for a, b in zip(merged.classes, whole.classes, strict=True):
         assert (a.scores == b.scores).all()
@@ -116,27 +116,27 @@ def test_any_parts_in_any_order_merge_to_the_whole(
     assert merged.log_loss_sum == pytest.approx(whole.log_loss_sum, rel=1e-12)
 
 
-def test_many_distinct_scores_are_snapped_within_the_stated_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auc_of_snapped_scores_is_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     probs, labels = draw(60_000, 2, seed=3)
     exact = sk.roc_auc_score(labels == 1, probs[:, 1])
     monkeypatch.setattr(module, "MAX_DISTINCT", 10_000)
-    parts = [ScoreCounts.of(probs[i::7, 1], labels[i::7] == 1) for i in range(7)]
+    parts = [ScoreCounts.from_scores(probs[i::7, 1], labels[i::7] == 1) for i in range(7)]
     counts = parts[0]
     for part in parts[1:]:
         counts = counts.merge(part)
     assert counts.snapped
     assert int(counts.positives.sum() + counts.negatives.sum()) == 60_000
-    found, bound = counts.roc_auc(), counts.auc_bound()
-    assert found is not None
+    auc, bound = counts.roc_auc(), counts.auc_bound()
+    assert auc is not None
     assert 0 < bound < 1e-4
-    assert abs(found - exact) <= bound
-    again = counts.merge(ScoreCounts.of(probs[:0, 1], labels[:0] == 1))
-    assert (again.scores == counts.scores).all()
+    assert abs(auc - exact) <= bound
+    merged = counts.merge(ScoreCounts.from_scores(probs[:0, 1], labels[:0] == 1))
+    assert (merged.scores == counts.scores).all()
 
 
-def test_the_curve_for_drawing_has_the_area_of_the_whole() -> None:
+def test_downsampled_curve_has_the_same_area() -> None:
     probs, labels = draw(20_000, 2, seed=4)
-    counts = ScoreCounts.of(probs[:, 1], labels == 1)
+    counts = ScoreCounts.from_scores(probs[:, 1], labels == 1)
     fpr, tpr = counts.roc_curve(max_points=500)
     assert len(fpr) <= 502
     assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0, 0, 1, 1)
@@ -149,13 +149,13 @@ def test_the_curve_for_drawing_has_the_area_of_the_whole() -> None:
     [
         (np.full((3, 2), 0.5), [0, 1], r"\(3, 2\).*\(2,\)"),
         (np.full((1, 2), 0.5), [2], "labels from 2 to 2"),
-        (np.array([[np.nan, 1.0]]), [0], "not a number from 0 to 1"),
-        (np.array([[1.5, -0.5]]), [0], "not a number from 0 to 1"),
+        (np.array([[np.nan, 1.0]]), [0], r"not in \[0, 1\]"),
+        (np.array([[1.5, -0.5]]), [0], r"not in \[0, 1\]"),
     ],
 )
-def test_rows_that_make_no_sense_are_refused(probs: object, labels: list[int], words: str) -> None:
+def test_invalid_rows_are_refused(probs: object, labels: list[int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Tally.of(np.asarray(probs, np.float32), np.asarray(labels, np.int64))
+        Tally.from_probs(np.asarray(probs, np.float32), np.asarray(labels, np.int64))
 
 
 def test_no_rows_have_no_metrics() -> None:

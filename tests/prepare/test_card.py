@@ -79,15 +79,15 @@ def test_labels_of_every_kind_are_drawn_apart(labels: tuple[str, ...], drawn: li
     (axes,) = drawn[0].axes
     by_name = axes.yaxis if axes.get_ylabel() == "Classes" else axes.xaxis
     names = by_name.get_ticklabels()
-    assert [n.get_text() for n in names] == [plotstyle.plain(label) for label in labels]
+    assert [n.get_text() for n in names] == [plotstyle.display_name(label) for label in labels]
     assert not overlap(names)
     assert all(drawn[0].bbox.contains(*corner) for n in names for corner in n.get_window_extent().corners())
 
 
 def test_a_dollar_sign_is_drawn_as_itself_and_long_names_are_cut() -> None:
-    assert plotstyle.plain("$x$") == r"\$x\$"
-    assert plotstyle.plain("a\x07b") == "a b"
-    lines = plotstyle.plain("word " * 50).split("\n")
+    assert plotstyle.display_name("$x$") == r"\$x\$"
+    assert plotstyle.display_name("a\x07b") == "a b"
+    lines = plotstyle.display_name("word " * 50).split("\n")
     assert [len(line) <= 24 for line in lines] == [True, True]
     assert lines[1].endswith("…")
 
