@@ -1,4 +1,4 @@
-"""Side-by-side benchmarks: ours and what others would use, in one call, on the same data."""
+"""Side-by-side benchmarks of rayview and its alternatives on the same data."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 import platform
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli import run, session
 
+if TYPE_CHECKING:
+    from pipeline.benchmarks.suite import Entries
+
 
 class Device(str, Enum):
-    """What computes."""
+    """Where the models run."""
 
     CPU = "cpu"
     GPU = "gpu"
@@ -25,59 +28,60 @@ def main(
         list[str],
         typer.Argument(
             metavar="NAME...",
-            help="What to run: quality, memory, backlog, encode, ingest, score, start, scale, train.",
+            help="Benchmarks: quality, memory, backlog, encode, ingest, score, start, scale, train.",
         ),
     ],
     run_dir: Annotated[
-        str, typer.Option("--run", metavar="DIR", help="Output of jobs.run, for the benchmark quality.")
+        str, typer.Option("--run", metavar="DIR", help="Output of jobs.run, for quality.")
     ] = "demo/out",
     rows: Annotated[
         int | None,
         typer.Option(
             min=1000,
-            help="Reviews of the largest dump that is written to measure on; by default a million, for the"
-            " benchmarks score and train 16,000.",
+            help="Reviews in the largest synthetic dump; by default a million, or 16,000 for score, train.",
         ),
     ] = None,
     input_file: Annotated[
         str | None,
-        typer.Option("--input", metavar="FILE", help="A dump for encode and score, besides their own."),
+        typer.Option(
+            "--input", metavar="FILE", help="A dump for encode and score, in addition to their own."
+        ),
     ] = None,
     device: Annotated[
-        Device | None, typer.Option(help="Where to score; by default on a GPU where there is one.")
+        Device | None, typer.Option(help="Where to score; by default on a GPU if there is one.")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Model to score with; bert-base-random is BERT-base with random weights, the default on a"
-            " GPU.",
+            help="Model to score with; bert-base-random, the default on a GPU, has random weights.",
         ),
     ] = None,
-    minutes: Annotated[
-        int, typer.Option(min=1, help="How long the simulated job of the benchmark backlog takes.")
-    ] = 60,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 3,
+    minutes: Annotated[int, typer.Option(min=1, help="Duration of the simulated job of backlog.")] = 60,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each contender.")] = 3,
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help="Of ingest, score and train: rayview, and those with TEXT in their names."
+            metavar="TEXT",
+            help="In ingest, score and train: run rayview and contenders with TEXT in the name.",
         ),
     ] = None,
     json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
+        str | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file.")
     ] = None,
 ) -> None:
-    """Compare rayview with what others use."""
+    """Compare rayview with its alternatives."""
     with session("bench") as job:
         from pipeline.benchmarks.suite import BENCHES, HAVE_CONTENDERS, Options, Output
         from pipeline.errors import SettingError
 
         for name in names:
             if name not in BENCHES:
-                raise SettingError(f"no benchmark {name}; there are {', '.join(BENCHES)}")
+                raise SettingError(f"unknown benchmark {name}; the benchmarks are {', '.join(BENCHES)}")
             if only is not None and name not in HAVE_CONTENDERS:
-                raise SettingError(f"--only {only} goes with {', '.join(HAVE_CONTENDERS)}, not with {name}")
+                raise SettingError(
+                    f"--only {only} does not apply to {name}, only to {', '.join(HAVE_CONTENDERS)}"
+                )
         output = Output(job.print, job.reporter.say)
         asked_device = device and device.value
         options = Options(run_dir, rows, rounds, input_file, asked_device, model, minutes, only)
@@ -86,8 +90,8 @@ def main(
             _write_record(Path(json_file), results)
 
 
-def _write_record(file: Path, results: list[dict[str, Any]]) -> None:
-    """Write figures, and what they were measured with, as JSON."""
+def _write_record(file: Path, results: Entries) -> None:
+    """Write figures and the environment that they were measured in as JSON."""
     from pipeline.rundir.manifest import environment
 
     about = environment()

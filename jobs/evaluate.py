@@ -27,7 +27,7 @@ def main(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare scores with what the reviews say themselves: metrics, ROC curves, a report."""
+    """Compare scores with the stars or labels of the reviews: metrics, ROC curves, a report."""
     with session("evaluate") as job:
         from pipeline.settings import load_config
 

@@ -1,4 +1,4 @@
-"""The main job: prepare, train, score and evaluate, one after the other."""
+"""The main job: prepare, train, score and evaluate in sequence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(
     score: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="INPUT", help="Dump to score and evaluate on, instead of the test split; repeatable."
+            metavar="INPUT", help="Dump to score and evaluate instead of the test split; repeatable."
         ),
     ] = None,
     config: ConfigFile = None,
@@ -34,9 +34,9 @@ def main(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a classifier on review dumps, score what was held out, and report how good it is.
+    """Train a classifier on review dumps, score the held-out reviews, and report the quality.
 
-    Writes OUTPUT/{data,model,scores,report}. Stages that are finished are not done again.
+    Writes OUTPUT/{data,model,scores,report}. Finished stages are skipped.
     """
     with session("run") as job:
         from pipeline.settings import load_config
@@ -55,10 +55,10 @@ def run_all(
     dry_run: bool,
     overwrite: bool,
 ) -> None:
-    """Run all stages into OUTPUT/{data,model,scores,report}, or print the plan of those that can be planned.
+    """Run all stages into OUTPUT/{data,model,scores,report}, or print the plans.
 
     Args:
-        score_inputs: dumps to score; none: the test split.
+        score_inputs: dumps to score; empty: the test split.
     """
     from jobs import evaluate, prepare, score, train
     from jobs.run_stage import run_stage
@@ -71,9 +71,9 @@ def run_all(
     base = locate(output)
     outputs = [base.child(n) for n in ("data", "model", "scores", "report")]
     data, model, scores, report = (o.uri for o in outputs)
-    # Each stage leaves out its own output; those of the others are no dumps either.
+    # Each stage excludes its own output; those of the other stages are not dumps either.
     inputs = [f.uri for f in expand_inputs(inputs, outputs)]
-    # A mistake in what is scored last should show before hours of training.
+    # Errors in the inputs of the third stage must show before hours of training.
     files, scored = find_input(score_inputs, config.input, outputs) if score_inputs else ([], [])
     if not is_split(score_inputs):
         score_inputs = [f.uri for f in files]

@@ -1,4 +1,4 @@
-"""What the four jobs have in common: plan, check, dry run, already finished, connect, run, summary."""
+"""The steps that all stages share: check, dry run, already finished, connect, run, summary."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A planned stage: its inputs and output were looked at, nothing was written."""
+    """A planned stage: inputs and output have been examined, nothing has been written."""
 
     plan: PrepareJob | TrainJob | ScoreJob | EvaluateJob
     work: Callable[..., Manifest]
     """Called with the cluster, the reporter and `overwrite`."""
     pools: Callable[[Cluster], Mapping[str, Pool]]
-    """Shares of the cluster, by the names that the printed plan has for them."""
+    """Worker pools by name, for the printed plan."""
     summary: Callable[[Manifest], Sequence[str]]
-    """Lines about the run that has just ended."""
+    """Lines printed after a run."""
     sources: Sequence[Source] = ()
-    """Dumps that are read."""
+    """Input files."""
     directories: Mapping[str, Location] = field(default_factory=dict)
-    """Directories that are read, by their names in the printed plan."""
+    """Input directories by name, for the printed plan."""
     notes: Sequence[str] = ()
-    """Further lines of the printed plan."""
+    """More lines of the printed plan."""
     result: Callable[[Session, Manifest], None] | None = None
-    """Prints the result of this run, or of the one that finished before."""
+    """Prints the result of this run, or of the earlier run that finished."""
     extend: bool = False
     """Whether inputs are added to a finished output."""
 
 
 def run_stage(job: Session, stage: Stage, *, dry_run: bool, overwrite: bool) -> None:
-    """Run a stage unless the same run has finished before, or print its plan.
+    """Run a stage, unless the same run finished before, or print its plan.
 
     Raises:
-        RayviewError: see errors.py; among them ErrorBudgetError if a finished output has more rejected lines
-            than are allowed now.
+        RayviewError: see errors.py; also ErrorBudgetError if a finished output has more rejected lines than
+            the settings allow now.
     """
     from pipeline.rundir.claim import State, check_output
     from pipeline.runtime.connect import survey
@@ -73,7 +73,7 @@ def _read_finished(job: Session, stage: Stage) -> Manifest:
     plan, limits = stage.plan, stage.plan.config.input
     manifest = read_manifest(plan.output, plan.run.stage)
     check_finished(manifest, limits.max_rejected_frac, strict=limits.strict)
-    job.reporter.say(f"{plan.run.stage}: already done → {plan.output.uri}")
+    job.reporter.say(f"{plan.run.stage}: already finished → {plan.output.uri}")
     return manifest
 
 
@@ -92,7 +92,7 @@ def _run(job: Session, stage: Stage, *, overwrite: bool) -> Manifest:
 
 
 def print_plan(job: Session, stage: Stage, cluster: Cluster, state: State) -> None:
-    """Print what a stage would read, run on and write."""
+    """Print what a stage would read, use and write."""
     job.print(f"{stage.plan.run.stage}: would run on {cluster}")
     for source in stage.sources:
         job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.format_name})")
@@ -107,18 +107,20 @@ def print_plan(job: Session, stage: Stage, cluster: Cluster, state: State) -> No
 
 
 def where(manifest: Manifest, output: Location) -> str:
-    """How long a stage took, and where its output is: `0:07 → out`."""
+    """Duration and output directory of a stage: `0:07 → out`."""
     return f"{format_s(manifest.seconds)} → {output.uri}"
 
 
 def outcome(manifest: Manifest, kept: str, output: Location) -> str:
-    """What became of the lines of dumps: `score: 20 lines → 18 scored, 2 empty_text; 0:07 → out`."""
+    """The account of the lines of the input: `score: 20 lines → 18 scored, 2 empty_text; 0:07 → out`."""
     counts = manifest.counts
     assert counts is not None
-    ways = ", ".join([kept, *(f"{n:,} {reason}" for reason, n in counts.rejected.items())])
-    return f"{manifest.stage}: {counted(counts.lines, 'line')} → {ways}; {where(manifest, output)}"
+    accounts = ", ".join([kept, *(f"{n:,} {reason}" for reason, n in counts.rejected.items())])
+    return f"{manifest.stage}: {counted(counts.lines, 'line')} → {accounts}; {where(manifest, output)}"
 
 
 def broken_files(manifest: Manifest) -> list[str]:
-    """A line for each file that could not be read to its end."""
-    return [f"warning: {sentence}; what came before it was read" for sentence in manifest.details["broken"]]
+    """A warning for each damaged file."""
+    return [
+        f"warning: {sentence}; the lines before that were read" for sentence in manifest.details["broken"]
+    ]

@@ -28,7 +28,10 @@ def main(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Add INPUTs to a finished output, which has all others of them.")
+        bool,
+        typer.Option(
+            "--extend", help="Add new INPUTs to a finished output; everything else must be unchanged."
+        ),
     ] = False,
 ) -> None:
     """Score review dumps, or a split of prepared data, with a trained model."""
@@ -41,8 +44,8 @@ def main(
         max_rows = settings.input.max_rows
         if max_rows is not None and is_split(inputs):
             raise SettingError(
-                f"input.max_rows={max_rows} does not go with {inputs[0]}, a split of prepared data; leave it"
-                " out, or score the dumps"
+                f"input.max_rows={max_rows} does not apply to {inputs[0]}, a split of prepared data;"
+                " leave it out, or score the dumps"
             )
         stage = plan_stage(inputs, model, output, settings, extend=extend)
         run_stage(job, stage, dry_run=dry_run, overwrite=overwrite)

@@ -11,23 +11,26 @@ from jobs.options import Output
 from pipeline.humanize import counted
 
 _FEW_ROWS = 200_000
-"""Up to here, starting processes takes longer than it saves."""
+"""With fewer rows, starting processes takes longer than it saves."""
 
 
 def main(
     output: Output,
-    rows: Annotated[int, typer.Option(help="Lines in all, broken ones included.")] = 20_000,
-    shards: Annotated[int, typer.Option(help="Files to share them out to.")] = 4,
+    rows: Annotated[int, typer.Option(help="Number of lines, including broken ones.")] = 20_000,
+    shards: Annotated[int, typer.Option(help="Number of files.")] = 4,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     fmt: Annotated[
         str, typer.Option("--format", metavar="2014|2018|2023", help="Generation of the Amazon dumps.")
     ] = "2018",
-    broken_frac: Annotated[float, typer.Option(help="Share of lines that no reader can use, 0 to 1.")] = 0.0,
+    broken_frac: Annotated[
+        float, typer.Option(help="Fraction of lines that cannot be parsed, 0 to 1.")
+    ] = 0.0,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that write; by default one a core for a large dump.")
+        int | None,
+        typer.Option(help="Processes that write; by default one, or one per core for a large dump."),
     ] = None,
 ) -> None:
-    """Write synthetic reviews in the format of the Amazon dumps, gzipped JSON lines."""
+    """Write synthetic reviews in the format of the Amazon dumps: gzipped JSON lines."""
     with session("synth") as job:
         import os
 
@@ -44,7 +47,7 @@ def main(
         deleted = claim(where, spec)
         if deleted:
             files = counted(len(deleted), "file")
-            job.reporter.say(f"synth: deleted {files} of an earlier dump, which is not known")
+            job.reporter.say(f"synth: deleted {files} of an earlier dump with unknown parameters")
         with job.reporter.meter("synth") as meter:
 
             def count(more: int) -> None:

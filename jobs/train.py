@@ -22,7 +22,10 @@ def main(
     output: Output,
     *,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME_OR_PATH", help="Model to start from; else that of the data.")
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_PATH", help="Model to start from; by default model.name of the settings."
+        ),
     ] = None,
     config: ConfigFile = None,
     sets: Sets = None,

@@ -1,4 +1,4 @@
-"""Prove a scores directory complete, unmixed and unchanged."""
+"""Verify that a scores directory is complete, unmixed and unchanged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jobs.cli import run, session
 def main(
     scores: Annotated[str, typer.Argument(metavar="SCORES_DIR", help="Output of jobs.score.")],
 ) -> None:
-    """Prove from its parts alone that a scores directory holds each line of its input once, of one model.
+    """Verify that a scores directory holds each line of its input exactly once, scored by one model.
 
-    Prints what became of the lines of each file. Exit code 3 if anything is missing, doubled, changed, of
-    another run, or none of its own; each fault gets a line.
+    Reads only the parts and run.json. Prints the account of each file, and a line per fault: a part that is
+    missing, duplicated, changed, from another run or unknown. Exit code 3 if there are faults.
     """
     with session("verify") as job:
         from pipeline.errors import AccountingError
@@ -26,18 +26,16 @@ def main(
         where = locate(scores)
         verdict = verify(where)
         for file in verdict.files:
-            ways = [
-                f"{file.rows:,} scored",
-                *(f"{n:,} {reason}" for reason, n in file.rejected.most_common()),
-            ]
+            rejected = [f"{n:,} {reason}" for reason, n in file.rejected.most_common()]
+            accounts = ", ".join([f"{file.rows:,} scored", *rejected])
             broken = f"; {file.broken}" if file.broken else ""
-            job.print(f"{file.source}: {counted(file.lines, 'line')} → {', '.join(ways)}{broken}")
+            job.print(f"{file.source}: {counted(file.lines, 'line')} → {accounts}{broken}")
         for name, text in verdict.faults.items():
             job.print(f"fault: {name}: {text}")
         if verdict.faults:
             raise AccountingError(f"{where.uri}: {counted(len(verdict.faults), 'fault')}; see above")
         job.reporter.say(
-            f"verify: {counted(verdict.parts, 'part')} of model {verdict.run.model_fingerprint}, whole and"
+            f"verify: {counted(verdict.parts, 'part')} of model {verdict.run.model_fingerprint}, complete and"
             f" unchanged: {where.uri}"
         )
 

@@ -359,6 +359,6 @@ def test_a_split_is_scored_whole(outputs: Outputs, tmp_path: Path, capfd: pytest
     with pytest.raises(SystemExit) as end:
         score_job.main([split], str(outputs.model), str(tmp_path / "s"), sets=["input.max_rows=9"])
     assert end.value.code == SettingError.exit_code
-    expected = f"error: input.max_rows=9 does not go with {split}, a split of prepared data; leave it out"
+    expected = f"error: input.max_rows=9 does not apply to {split}, a split of prepared data; leave it out"
     assert capfd.readouterr().err.startswith(expected)
     assert not (tmp_path / "s").exists()

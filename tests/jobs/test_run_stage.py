@@ -66,10 +66,10 @@ def test_a_stage_runs_once_and_its_result_is_printed_each_time(job: Trial, out: 
     run_stage(job, allowed, dry_run=False, overwrite=False)
     assert (job.connections, job.lines) == (1, ["score: done", "rows: 2"])
     run_stage(job, allowed, dry_run=False, overwrite=False)
-    assert (job.connections, job.lines[2:]) == (1, [f"score: already done → {out.uri}", "rows: 2"])
+    assert (job.connections, job.lines[2:]) == (1, [f"score: already finished → {out.uri}", "rows: 2"])
     run_stage(job, allowed, dry_run=False, overwrite=True)
     assert (job.connections, job.lines[4:]) == (2, ["score: done", "rows: 2"])
-    # As many lines were rejected as this job does not allow.
+    # More lines were rejected than this job allows.
     with pytest.raises(ErrorBudgetError):
         run_stage(job, stage, dry_run=False, overwrite=False)
 
@@ -116,10 +116,10 @@ def test_the_outcome_names_lines_and_why_they_were_not_kept(out: Location) -> No
     assert outcome(one, "1 scored", out) == f"score: 1 line → 1 scored; 0:02 → {out.uri}"
 
 
-def test_files_that_break_off_are_named() -> None:
+def test_damaged_files_are_named() -> None:
     manifest = manifest_of(RUN, details={"broken": ["/in/a.gz: damaged, after 1 line"]})
     assert broken_files(manifest) == [
-        "warning: /in/a.gz: damaged, after 1 line; what came before it was read"
+        "warning: /in/a.gz: damaged, after 1 line; the lines before that were read"
     ]
 
 

@@ -71,7 +71,7 @@ def test_a_done_job_says_so_without_ray(
     before = files(out)
     sets = ("--set", f"model.name={config.model.name}", "--set", "tokenize.max_length=16")
     done = run_in_subprocess("prepare", dump, "--output", out, *sets, env=NOWHERE)
-    assert (done.code, done.stderr.strip()) == (0, f"prepare: already done → {out}")
+    assert (done.code, done.stderr.strip()) == (0, f"prepare: already finished → {out}")
     assert files(out) == before
     shutil.rmtree(out / "train")
     for dry in ((), ("--dry-run",)):

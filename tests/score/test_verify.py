@@ -172,7 +172,7 @@ def test_the_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
     done = command(scores)
     ledger = ["/in/a: 30 lines → 29 scored, 1 empty_text", "/in/b: 20 lines → 19 scored, 1 empty_text"]
     assert (done.returncode, done.stdout.splitlines()) == (0, ledger)
-    said = f"verify: 5 parts of model model 1, whole and unchanged: {scores}"
+    said = f"verify: 5 parts of model model 1, complete and unchanged: {scores}"
     assert done.stderr.splitlines() == [said]
     (scores / LAST).unlink()
     (scores / "notes.txt").write_text("x")

@@ -207,7 +207,7 @@ def test_what_a_killed_run_left_is_deleted_and_an_unknown_dump_before_the_new_on
     write_dump(locate(tmp_path), rows=20, shards=2, seed=1)
     (tmp_path / ".rayview-tmp-1f-reviews-00000-of-00002.json.gz").write_bytes(b"half")
     done = job("--output", tmp_path, "--rows", 20, "--shards", 2, "--seed", 2)
-    assert "synth: deleted 2 files of an earlier dump, which is not known\n" in done.stderr
+    assert "synth: deleted 2 files of an earlier dump with unknown parameters\n" in done.stderr
     names = [f"reviews-0000{k}-of-00002.json.gz" for k in range(2)]
     assert sorted(f.name for f in tmp_path.iterdir()) == [SPEC_FILE, *names]
     # Of a job that is given the directory, the file beside the dump is no input.
