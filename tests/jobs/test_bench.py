@@ -1,4 +1,4 @@
-"""jobs.bench: its figures on the terminal and in a file, and the contenders that it can leave out."""
+"""jobs.bench: figures on the terminal and in a file, and the selection of contenders."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_quality_compares_what_was_evaluated_with_baselines_on_the_same_rows(
         assert (entry["ratio"] > 1) == better
 
 
-def test_some_of_the_contenders_may_be_asked_for() -> None:
+def test_contenders_can_be_selected() -> None:
     calls: dict[str, Any] = {who: ("module:function", {}) for who in ("rayview", "Ray Data", "Daft: Ray")}
     for only, expected in ((None, list(calls)), ("Ray", list(calls)), ("Daft", ["rayview", "Daft: Ray"])):
         assert list(Options("", None, 3, only=only).chosen(calls)) == expected

@@ -1,4 +1,4 @@
-"""The whole line on one small dump: prepare, train, score, evaluate, as the jobs call them."""
+"""All stages on one small dump: prepare, train, score, evaluate, as the jobs call them."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
     empty = tmp_path / "empty.json"
     empty.write_text('{"overall": 5.0, "reviewText": " "}\n')
     inputs, tables = [str(dump), str(empty)], []
-    # One actor computes two chunks at once there, each with a thread.
+    # With two CPUs, one actor computes two chunks at once, each with one thread.
     two_cpus = Cluster((Node(2.0),))
     for actors in (1, 2):
         config = outputs.config.replace(score__num_actors=actors)
@@ -163,12 +163,12 @@ def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
     assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1201
     for actors in (1, 2):
         assert verify(locate(tmp_path / str(actors))).faults == {}
-    # The rejects, which a scored split has none of, are known to be its own too.
+    # Files of rejects, which a scored split does not have, are recognized as its own too.
     where = locate(tmp_path / "1")
     assert check_output(where, read_run(where), overwrite=True) is State.FRESH
 
 
-def test_an_interrupted_score_goes_on_to_the_same_rows(
+def test_a_resumed_score_writes_the_same_rows(
     outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = outputs.config
@@ -193,7 +193,7 @@ def test_an_interrupted_score_goes_on_to_the_same_rows(
 
     monkeypatch.setattr(Ledger, "fill", watched)
     score_stage.score(plan, cluster, Reporter())
-    # What was rejected then counts from the start towards what may be.
+    # Lines rejected by the first run count towards the error budget from the start.
     assert 0 < before[0] < manifest.counts.lines
     assert read_scores(tmp_path / "s").equals(whole)
     assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
@@ -201,10 +201,10 @@ def test_an_interrupted_score_goes_on_to_the_same_rows(
     assert verify(locate(tmp_path / "s")).faults == {}
 
 
-def test_files_are_added_to_finished_scores(
+def test_extend_adds_files_to_finished_scores(
     outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
-    """The new ones sort before the others; what was done stays as it is, and is not done again."""
+    """New files that sort before the others get later numbers; existing parts stay unchanged."""
     folder, first = tmp_path / "dump", sorted(dump.iterdir())[0]
     folder.mkdir()
     shutil.copy(first, folder / "b.json.gz")
@@ -233,7 +233,7 @@ def test_files_are_added_to_finished_scores(
     assert one.select(names).equals(other.select(names))
     score(extend=True)
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")} == after
-    # Where lines are counted over all files, more files would mean other lines.
+    # max_rows counts lines over all files; with more files it would select other lines.
     with pytest.raises(SettingError, match=r"input\.max_rows=9 does not go with --extend"):
         score_stage.plan(
             [str(folder)], str(outputs.model), out, config.replace(input__max_rows=9), extend=True
@@ -266,14 +266,14 @@ def test_the_report_has_its_files(outputs: Outputs) -> None:
     assert (outputs.report / "roc.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_simpler_means_are_measured_on_the_same_rows(outputs: Outputs) -> None:
+def test_baselines_are_measured_on_the_same_rows(outputs: Outputs) -> None:
     figures = compare(str(outputs.base))
     ours = json.loads((outputs.report / "metrics.json").read_text())
     assert figures["rayview"]["accuracy"] == ours["accuracy"]
     stars = read_scores(outputs.scores)["stars"].to_pylist()
     commonest = max(stars.count(s) for s in set(stars))
     assert figures["majority"]["accuracy"] == pytest.approx(commonest / len(stars))
-    # The stars of a synthetic review follow from its words, which is what it looks at.
+    # The stars of a synthetic review follow from its words, which TF-IDF sees.
     assert figures["TF-IDF + logistic regression"]["roc_auc_macro"] > 0.7
 
 
@@ -286,16 +286,16 @@ def test_the_same_stage_twice_does_nothing(outputs: Outputs, dump: Path, cluster
 
 
 @pytest.mark.parametrize(("folder", "stage"), STAGES.items())
-def test_what_a_stage_writes_is_known_to_be_its_own(outputs: Outputs, folder: str, stage: str) -> None:
+def test_the_files_that_a_stage_writes_are_recognized(outputs: Outputs, folder: str, stage: str) -> None:
     where = locate(outputs.base / folder)
     there = read_run(where)
     assert there.stage == stage
     assert check_output(where, there) is State.FINISHED
-    # Else nothing could be deleted there.
+    # Unrecognized files would prevent deletion.
     assert check_output(where, there, overwrite=True) is State.FRESH
 
 
-def test_no_stage_writes_to_what_it_reads(outputs: Outputs, dump: Path, tmp_path: Path) -> None:
+def test_stages_do_not_write_to_their_inputs(outputs: Outputs, dump: Path, tmp_path: Path) -> None:
     data, model, scores = (str(outputs.base / n) for n in ("data", "model", "scores"))
     own_model = outputs.config.replace(model__name=model)
     plans = [
@@ -312,7 +312,7 @@ def test_no_stage_writes_to_what_it_reads(outputs: Outputs, dump: Path, tmp_path
 
 
 def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path) -> None:
-    # Without dropout, whose masks differ by worker, the global batches are all that counts.
+    # Without dropout, whose masks differ between workers, only the global batches matter.
     plain = tmp_path / "plain"
     shutil.copytree(tiny_model, plain)
     about = json.loads((plain / "config.json").read_text())
@@ -320,7 +320,7 @@ def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: A
     (plain / "config.json").write_text(json.dumps(about))
     losses = []
     for workers in (1, 2):
-        # 30 rows a batch: the last batch of the epoch is short, and 2 workers share it unevenly.
+        # 30 rows per batch: the last batch of the epoch is short and is divided unevenly between 2 workers.
         config = outputs.config.replace(
             model__name=str(plain), train__num_workers=workers, train__epochs=1, train__global_batch_rows=30
         )
@@ -354,7 +354,9 @@ def test_a_model_that_changes_under_a_job_is_not_used(outputs: Outputs, cluster:
     assert not list((tmp_path / "s").glob("part-*"))
 
 
-def test_a_split_is_scored_whole(outputs: Outputs, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_split_is_scored_completely(
+    outputs: Outputs, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     split = str(outputs.data / "test")
     with pytest.raises(SystemExit) as end:
         score_job.main([split], str(outputs.model), str(tmp_path / "s"), sets=["input.max_rows=9"])

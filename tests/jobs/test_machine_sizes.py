@@ -1,4 +1,4 @@
-"""The demo's command with four CPUs. It runs with one in test_on_a_cluster; other tests have two."""
+"""The command of the demo with four CPUs; test_on_a_cluster runs it with one, other tests have two."""
 
 from __future__ import annotations
 

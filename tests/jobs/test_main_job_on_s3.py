@@ -37,7 +37,7 @@ def options(tiny_model: Path) -> list[str]:
 
 
 class Connected(Session):
-    """A job on the tests' Ray."""
+    """A job on the Ray of the tests."""
 
     def __init__(self, cluster: Any) -> None:
         super().__init__(Reporter(), io.StringIO())
@@ -57,7 +57,7 @@ class Outputs:
     cluster: Any
 
     def uri(self, path: str) -> str:
-        """A URI that says how the store is reached."""
+        """A URI with the address of the store."""
         return f"s3://{self.bucket}/{path}{self.query}"
 
     @property
@@ -65,13 +65,13 @@ class Outputs:
         return f"?region=us-east-1&endpoint_override={self.store.url}"
 
     def run(self, options: list[str]) -> None:
-        """The main job in the bucket."""
+        """Run the main job in the bucket."""
         config = load_config(None, options[1::2])
         job, dumps, out = Connected(self.cluster), [self.uri("dumps/*.json.gz")], self.uri("out")
         run_all(job, dumps, [], out, config, dry_run=False, overwrite=False)
 
     def versions(self) -> dict[str, Any]:
-        """What changes when an object is written again."""
+        """Time and ETag of each object, which change if it is written again."""
         objects = self.store.client.list_objects_v2(Bucket=self.bucket)["Contents"]
         return {o["Key"]: (o["LastModified"], o["ETag"]) for o in objects}
 
@@ -86,7 +86,7 @@ class Outputs:
 
 
 def table(files: list[bytes]) -> pa.Table:
-    """The rows of some parts, where the dumps lie left out."""
+    """The rows of some parts; `source` reduced to file names."""
     whole = pa.concat_tables([pq.read_table(io.BytesIO(data)).replace_schema_metadata() for data in files])
     names = [uri.partition("?")[0].rpartition("/")[2] for uri in whole["source"].to_pylist()]
     return whole.set_column(0, "source", pa.array(names))
@@ -104,7 +104,7 @@ def there(store: Store, dump: Path, options: list[str], outputs: main_job.Output
 def test_the_same_files(there: Outputs) -> None:
     files = [p.relative_to(there.disk).as_posix() for p in there.disk.rglob("*") if p.is_file()]
     keys = there.store.keys(there.bucket, "out/")
-    # An empty object named as a directory is pyarrow's mark that there is one.
+    # pyarrow marks a directory by an empty object with its name.
     assert sorted(k for k in keys if not k.endswith("/")) == sorted(f"out/{name}" for name in files)
 
 
@@ -134,7 +134,7 @@ def test_the_same_command_twice_does_nothing(there: Outputs, options: list[str])
     assert there.versions() == before
 
 
-def test_an_interrupted_score_goes_on_from_its_chunks(
+def test_an_interrupted_score_resumes_after_its_chunks(
     there: Outputs, options: list[str], run_job: RunJob
 ) -> None:
     before = there.versions()
@@ -159,7 +159,7 @@ def test_an_interrupted_score_goes_on_from_its_chunks(
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_from_its_checkpoint(there: Outputs, options: list[str]) -> None:
+def test_a_killed_training_resumes_from_its_checkpoint(there: Outputs, options: list[str]) -> None:
     store, bucket = there.store, there.bucket
     arguments = ("--data", f"s3://{bucket}/out/data", "--output", f"s3://{bucket}/cut", *options)
     train = command("train", *arguments, "--set", "cluster.num_cpus=1,train.checkpoint_every_steps=20")
@@ -170,15 +170,15 @@ def test_a_killed_training_goes_on_from_its_checkpoint(there: Outputs, options: 
         started = psutil.Process(process.pid).children(recursive=True)
         process.kill()
         process.wait()
-        # A worker that has not noticed yet may make another checkpoint.
+        # A worker that has not noticed the kill may write another checkpoint.
         psutil.wait_procs(started, timeout=60)
     assert "cut/manifest.json" not in store.keys(bucket)
-    # The history tells whether the second run began anew.
+    # The history shows whether the second run started over.
     for key in store.keys(bucket, "cut/checkpoints/"):
         if key.endswith("/state.json"):
             mark = {"epoch": -1, "val_loss": 9.0, "val_accuracy": 0.0}
             state = json.loads(store.get(bucket, key))
-            # It may have come to the end of the epoch before it was killed.
+            # The epoch may have ended before the kill.
             state["history"].insert(0, mark)
             store.put(bucket, key, json.dumps(state).encode())
     done = subprocess.run(train, cwd=ROOT, env=os.environ | store.env, capture_output=True, text=True)
@@ -190,7 +190,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(there: Outputs, options: 
 
 
 def wait_for_checkpoint(there: Outputs, process: subprocess.Popen[bytes]) -> None:
-    """Until Ray has noted a first checkpoint as whole."""
+    """Wait until Ray has recorded a first complete checkpoint."""
     key = "cut/checkpoints/checkpoint_manager_snapshot.json"
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
@@ -204,7 +204,7 @@ def wait_for_checkpoint(there: Outputs, process: subprocess.Popen[bytes]) -> Non
 def test_a_synthetic_dump_is_written_to_a_bucket(store: Store, run_job: RunJob, tmp_path: Path) -> None:
     bucket = store.new_bucket()
     size = ("--rows", 500, "--shards", 2, "--output")
-    # The environment says where the store is.
+    # The environment holds the address of the store.
     there = run_in_subprocess("synth", "--workers", 2, *size, f"s3://{bucket}/dump", env=store.env)
     assert there.code == 0, there.stderr
     assert run_job("synth", *size, tmp_path / "dump").code == 0

@@ -1,4 +1,4 @@
-"""Each mistake of a user's: one clear line, the right exit code, no traceback, nothing left behind."""
+"""User errors: one clear line, the right exit code, no traceback, and nothing written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.score.written import PART, write_scores
 
 
 def refused(run_job: RunJob, job: str, out: Path, *arguments: object) -> str:
-    """The one line with which a job is refused that was to write to `out`, where nothing must be left."""
+    """The error line of a refused job, which must not have written to `out`."""
     line = the_line(run_job(job, *arguments, "--output", out))
     assert not out.exists()
     return line
@@ -71,7 +71,7 @@ def test_unknown_setting(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     assert "unknown setting train.learning_rat; did you mean train.learning_rate?" in line
 
 
-def test_value_that_does_not_fit(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_invalid_value(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     line = refused(run_job, "prepare", tmp_path / "out", dump, "--set", "train.epochs=0")
     assert "train.epochs=0" in line
 
@@ -87,7 +87,7 @@ def test_unknown_model(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     assert "model nobody/nothing:" in line
 
 
-def test_model_directory_that_is_none(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_directory_without_a_model(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     line = refused(run_job, "score", tmp_path / "out", dump, "--model", tmp_path)
     assert "no rayview.json there" in line
 
@@ -117,12 +117,12 @@ def test_missing_arguments_are_explained(run_job: RunJob) -> None:
     assert "--data" in stderr
 
 
-def test_data_that_is_not_there(run_job: RunJob, tmp_path: Path) -> None:
+def test_missing_data(run_job: RunJob, tmp_path: Path) -> None:
     line = refused(run_job, "train", tmp_path / "out", "--data", tmp_path / "no")
     assert "no such directory" in line
 
 
-def test_verifying_what_is_no_output(run_job: RunJob, tmp_path: Path) -> None:
+def test_verifying_another_directory(run_job: RunJob, tmp_path: Path) -> None:
     line = the_line(run_job("verify", tmp_path))
     assert line == f"error: {tmp_path}: no run.json there; it is not an output of rayview"
 
@@ -133,7 +133,7 @@ def test_unreachable_cluster(tmp_path: Path, dump: Path) -> None:
     assert "127.0.0.1:9" in line
 
 
-def test_verifying_what_was_changed(tmp_path: Path) -> None:
+def test_verifying_changed_scores(tmp_path: Path) -> None:
     write_scores(tmp_path)
     (tmp_path / PART).write_bytes(b"")
     outcome = run_in_subprocess("verify", tmp_path)
@@ -156,7 +156,7 @@ LONG = ("--set", "input.chunk_bytes=4096", "--set", "cluster.num_cpus=1")
 
 @pytest.fixture
 def long_job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A prepare job on one logical CPU that is at work on its chunks and would be for some time."""
+    """A prepare job on one logical CPU that has encoded its first chunk of many."""
     write_dump(locate(tmp_path / "dump"), rows=20_000, shards=1, seed=1)
     process = start("prepare", tmp_path / "dump", "--output", tmp_path / "out", *LONG)
     deadline = time.monotonic() + 90
@@ -169,7 +169,7 @@ def long_job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def ends_in_one_line(job: subprocess.Popen[str], out: Path) -> None:
-    """Check what an interrupted job said and left."""
+    """Check the message and the output of an interrupted job."""
     _, stderr = job.communicate(timeout=60)
     assert job.returncode == 1
     assert "Traceback" not in stderr
@@ -234,8 +234,8 @@ with session("trial") as job:
 
 
 @pytest.mark.ray
-def test_sigterm_ends_a_dataset_at_work_before_ray(tmp_path: Path) -> None:
-    """Ray has a handler of its own for this signal."""
+def test_sigterm_ends_a_running_dataset_before_ray(tmp_path: Path) -> None:
+    """Ray has its own handler for this signal."""
     command = [sys.executable, "-c", AT_WORK]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
@@ -251,7 +251,7 @@ def test_sigterm_ends_a_dataset_at_work_before_ray(tmp_path: Path) -> None:
     assert "Traceback" not in stderr
 
 
-def test_a_dry_run_prints_the_plan_and_touches_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.num_cpus=2", "--set", "train.num_workers=2")
     code, stdout, stderr = run_in_subprocess("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
     assert code == 0, stderr
@@ -267,7 +267,7 @@ def test_a_dry_run_prints_the_plan_and_touches_nothing(run_job: RunJob, tmp_path
     assert "train.global_batch_rows=32 is not divisible by train.num_workers=3" in line
 
 
-def test_a_dry_run_sees_that_the_output_is_taken(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_a_dry_run_detects_another_run_in_the_output(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     run_json = {"stage": "score", "version": "0.1.0", "inputs": [], "model_fingerprint": "m"}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text(json.dumps(run_json | {"settings": {}, "resolved": {}}))
@@ -275,9 +275,7 @@ def test_a_dry_run_sees_that_the_output_is_taken(run_job: RunJob, tmp_path: Path
     assert line.startswith(f"error: {tmp_path}/out: exists and holds another run (")
 
 
-def test_the_main_job_takes_none_of_its_outputs_for_input(
-    run_job: RunJob, tmp_path: Path, dump: Path
-) -> None:
+def test_the_main_job_does_not_read_its_outputs(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     shutil.copytree(dump, tmp_path / "in")
     for name in ("model/config.json", "scores/part-00000-000000.parquet", "report/metrics.json"):
         (tmp_path / "in" / "out" / name).parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What can be wrong with a store: one line that says what, exit code 2, within seconds."""
+"""Errors of object stores: one line that names the cause, exit code 2, within seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST_S = 30
 
 
 def refused_line(run_job: RunJob, env: dict[str, str], job: str, *arguments: object) -> str:
-    """The one line that a mistake is answered with."""
+    """The error line of a job, without its prefix."""
     start = time.monotonic()
     line = the_line(run_job(job, *arguments, env=env))
     assert time.monotonic() - start < 2 * LONGEST_S
@@ -33,7 +33,7 @@ def refused_line(run_job: RunJob, env: dict[str, str], job: str, *arguments: obj
 
 @pytest.fixture
 def limits() -> Iterator[None]:
-    """A test that takes no longer than a user waits."""
+    """Limits the duration of a test to what a user would wait."""
     start = time.monotonic()
     yield
     assert time.monotonic() - start < LONGEST_S
@@ -41,14 +41,12 @@ def limits() -> Iterator[None]:
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("text", ["dumps/a.json.gz", "dumps", "dumps/*.gz", ""])
-def test_a_bucket_that_is_not_there(bucket: str, text: str) -> None:
+def test_a_missing_bucket(bucket: str, text: str) -> None:
     with pytest.raises(InputError, match=f"^s3://no-such-bucket/?{re.escape(text)}: no such bucket$"):
         expand_inputs([f"s3://no-such-bucket/{text}"])
 
 
-def test_an_output_in_a_bucket_that_is_not_there(
-    run_job: RunJob, store: Store, bucket: str, dump: Path
-) -> None:
+def test_an_output_in_a_missing_bucket(run_job: RunJob, store: Store, bucket: str, dump: Path) -> None:
     out = "s3://no-such-bucket/out"
     assert refused_line(run_job, store.env, "prepare", dump, "--output", out) == f"{out}: no such bucket"
     with pytest.raises(OutputError, match=r"/a: cannot be written: no such bucket$"):
@@ -58,7 +56,7 @@ def test_an_output_in_a_bucket_that_is_not_there(
 
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
-def test_what_an_earlier_stage_left_is_not_there(
+def test_a_missing_input_of_a_later_stage(
     run_job: RunJob, store: Store, bucket: str, job: str, tmp_path: Path
 ) -> None:
     option = {"train": "--data", "evaluate": "--scores"}[job]
@@ -72,7 +70,7 @@ def test_what_an_earlier_stage_left_is_not_there(
         )
 
 
-def test_a_model_in_a_bucket_that_is_not_there(
+def test_a_model_in_a_missing_bucket(
     run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
 ) -> None:
     arguments = (dump, "--model", "s3://no-such-bucket/model", "--output", tmp_path / "out")
@@ -80,12 +78,12 @@ def test_a_model_in_a_bucket_that_is_not_there(
 
 
 def lookups(location: Location) -> list[Any]:
-    """What a job does first with a location."""
+    """The first requests of a job to a location."""
     return [location.info, location.exists, location.list_files, location.child("x").info]
 
 
 def refused(uri: str, words: str) -> None:
-    """Asking for it, listing, reading: each is answered with these words."""
+    """Lookups, listings and reads all fail with this message."""
     for ask in lookups(locate(uri)):
         with pytest.raises(InputError, match=words) as raised:
             ask()
@@ -150,7 +148,7 @@ ANSWERS = {
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize(("fault", "words"), ANSWERS.values(), ids=ANSWERS)
-def test_answers_of_a_store(
+def test_error_responses_of_a_store(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
 ) -> None:
     with faulty(store.url) as (url, proxy):
@@ -162,7 +160,7 @@ def test_answers_of_a_store(
 
 
 class Guarded:
-    """The server while it looks at credentials: those of an admin, and of a user who may only read."""
+    """The server while it checks credentials: of an admin, and of a user with read access only."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -202,7 +200,7 @@ def guarded(store: Store, bucket: str) -> Iterator[Guarded]:
 
 
 def be(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
-    """Take on somebody's credentials."""
+    """Use the credentials of a user."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     objectstore.connect.cache_clear()
@@ -219,7 +217,7 @@ def test_wrong_credentials(guarded: Guarded, bucket: str, monkeypatch: pytest.Mo
         refused(f"s3://{bucket}/dumps", "the store rejected the credentials; check AWS_ACCESS_KEY_ID")
 
 
-def test_no_leave_to_write(
+def test_no_write_permission(
     run_job: RunJob,
     cluster: Any,
     store: Store,
@@ -246,7 +244,7 @@ def test_another_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -
         expand_inputs([uri])
 
 
-def test_a_secret_in_a_uri_gets_nowhere(
+def test_a_secret_in_a_uri_is_refused_and_not_logged(
     run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
 ) -> None:
     logs, secret = tmp_path / "logs", f"s3://AKIA123:hunter2@{bucket}/x"

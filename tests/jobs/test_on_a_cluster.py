@@ -1,4 +1,4 @@
-"""Jobs on clusters that run already: joined, submitted to, and of several nodes."""
+"""Jobs on running clusters: joined, submitted to, and with several nodes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    # Ray's socket paths must be short, so pytest's own folders will not do.
+    # Ray's socket paths must be short, which pytest's folders are not.
     home = Path(tempfile.mkdtemp(prefix="rv-", dir="/tmp"))
     env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     env |= {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_SIGNAL": "SIGINT"}
@@ -56,8 +56,8 @@ def head() -> Iterator[Head]:
     port, dashboard_port = free_port(), free_port()
     command = [str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
     command += [f"--dashboard-port={dashboard_port}", f"--temp-dir={home}/ray", "--disable-usage-stats"]
-    # The agent runs the submitted jobs; on its usual port sits that of any other Ray of this machine,
-    # and without a port it never answers.
+    # The agent runs the submitted jobs. Its default port may be taken by another Ray of this machine, and
+    # then it never answers.
     command += ["--dashboard-agent-listen-port=0"]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -65,7 +65,7 @@ def head() -> Iterator[Head]:
             wait_for_port(wanted)
         yield Head(port, dashboard_port, env)
     finally:
-        # Asked politely it takes half a minute.
+        # A graceful shutdown takes half a minute.
         mine = psutil.Process(process.pid).children(recursive=True)
         for each in (process, *mine):
             each.kill()
@@ -87,7 +87,7 @@ def wait_for_port(port: int, timeout_s: float = 90) -> None:
 
 
 def run_when_ready(submit: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Submit a job; the dashboard answers some seconds before its agent, which runs jobs, is there."""
+    """Submit a job; retried, as the dashboard responds some seconds before the agent that runs jobs."""
     deadline = time.monotonic() + 60
     while True:
         done = subprocess.run(submit, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
@@ -123,7 +123,7 @@ with session("trial") as job:
 def test_a_running_cluster_is_joined(head: Head) -> None:
     before = set(Path(head.env["HOME"], "ray").glob("session_2*"))
     env = head.env | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"}
-    # The cluster is left running for the second one, whose shell need not know of tokens.
+    # The second job joins the same cluster, without the variable that enables tokens.
     for variables in (env, {name: value for name, value in env.items() if name != "RAY_AUTH_MODE"}):
         join = [sys.executable, "-c", JOIN]
         done = subprocess.run(join, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120)
@@ -133,7 +133,7 @@ def test_a_running_cluster_is_joined(head: Head) -> None:
     assert set(Path(head.env["HOME"], "ray").glob("session_2*")) == before
 
 
-def test_a_job_that_is_stopped_goes_on_when_it_is_submitted_again(
+def test_a_stopped_job_resumes_when_it_is_submitted_again(
     head: Head, dump: Path, untrained: str, tmp_path: Path
 ) -> None:
     scores, trace = tmp_path / "scores", tmp_path / "trace"

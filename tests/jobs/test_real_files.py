@@ -1,4 +1,4 @@
-"""Real review files, where they are at hand: every label scheme, and a file that is cut off."""
+"""Real review files, if available: every label scheme, and a truncated file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_label_schemes_on_the_fashion_file(
         found.update(list(by_label)[label] for label in kept.rows["label"].to_pylist())
         rejected.update(line.reason for line in kept.rejected)
     assert lines == 15_000 == found.total() + rejected.total()
-    # 18 texts are empty; an empty text leaves before its stars are looked at.
+    # 18 texts are empty; an empty text is rejected before its stars are examined.
     assert rejected["empty_text"] == 18
     assert abs(rejected["neutral_dropped"] - dropped) <= 18
     assert all(0 <= by_label[n] - found[n] <= 18 for n in by_label)
@@ -73,11 +73,11 @@ def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
     first = min(min(t["line"].to_pylist()) for t in others if t not in tests)
     assert last < first
     stars = [s for t in tests for s in t["stars"].to_pylist()]
-    # The share of five stars that the original notebook's test rows have.
+    # The fraction of five stars in the test rows of the original notebook.
     assert stars.count(5.0) / len(stars) == pytest.approx(0.5445, abs=0.001)
 
 
-def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_read_to_its_end(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
     manifest = prepare(
         cluster,
         tmp_path,
@@ -93,12 +93,14 @@ def test_a_file_that_is_cut_off_is_read_up_to_there(cluster: Any, shared_data: P
     assert found == [111, 161, 500, 1474, 4662]
 
 
-def test_most_of_a_five_core_file_repeats_itself(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+def test_most_texts_of_a_five_core_file_are_duplicates(
+    cluster: Any, shared_data: Path, tmp_path: Path
+) -> None:
     file = shared_data / "AMAZON_FASHION_5.json.gz"
     manifest = prepare(cluster, tmp_path, file, "input.text=reviewText")
     assert manifest.counts is not None
     assert manifest.counts.lines == 3176
-    # 438 texts as they stand; fewer when case and white space do not count.
+    # 438 distinct texts; fewer after normalization of case and whitespace.
     assert 430 <= manifest.counts.rows <= 438
     assert manifest.counts.rejected["duplicate"] == 3176 - 16 - manifest.counts.rows
     assert manifest.details["random_split_leak_frac"] > 0.9

@@ -1,4 +1,4 @@
-"""The steps that the four jobs share, and what they say."""
+"""The steps that all stages share, and their messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE_NODE = Cluster((Node(1.0, 1.0),))
 
 
 class Trial(Session):
-    """A job that is connected to a cluster of one node, and keeps what it prints."""
+    """A job on a simulated cluster of one node; records what it prints."""
 
     def __init__(self) -> None:
         self.printed = io.StringIO()
@@ -47,7 +47,7 @@ def job() -> Trial:
 
 
 def stage_on(output: Location, config: Config | None = None, **values: Any) -> Stage:
-    """A stage that finishes its output at once, with 3 lines of which 1 is rejected."""
+    """A stage that finishes immediately, with 3 lines of which 1 is rejected."""
     plan = SimpleNamespace(output=output, run=RUN, config=config or Config())
 
     def work(cluster: Cluster, reporter: Reporter, *, overwrite: bool) -> Manifest:
@@ -106,7 +106,7 @@ def test_a_plan_of_one_of_each(job: Trial, out: Location) -> None:
     ]
 
 
-def test_the_outcome_names_lines_and_why_they_were_not_kept(out: Location) -> None:
+def test_the_outcome_counts_lines_and_reject_reasons(out: Location) -> None:
     run = RUN.model_copy(update={"stage": "prepare"})
     many = Counts(lines=2000, rows=1990, rejected={"duplicate": 6, "bad_json": 4})
     kept = "1,990 train, 0 val, 0 test"

@@ -1,4 +1,4 @@
-"""Labels that are words: from a CSV to a report, by the whole line of jobs."""
+"""Labels that are words: from a CSV to a report, through all stages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_csv(file: Path, rows: int) -> list[list[str]]:
 
 
 def write_untrained(job: TrainJob, base: Path) -> None:
-    """What a training would write, with the weights that it would start from."""
+    """Write the model directory of a training, with the initial weights."""
     folder = Path(job.output.path)
     save_tokenizer(base, folder)
     load_classifier(base, job.card.labels, seed=0).save_pretrained(folder)
