@@ -96,9 +96,9 @@ def _write_record(file: Path, results: Entries) -> None:
 
     about = environment()
     record = {
-        "machine": {"platform": about["platform"], "processor": platform.machine()},
-        "versions": {"python": about["python"], **about["packages"]},
-        "commit": about["git_commit"],
+        "machine": {"platform": about.platform, "processor": platform.machine()},
+        "versions": {"python": about.python, **about.packages},
+        "commit": about.git_commit,
         "results": results,
     }
     file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

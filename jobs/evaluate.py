@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,8 @@ from pipeline.humanize import counted
 if TYPE_CHECKING:
     from jobs.cli import Session
     from pipeline.config import Config
+    from pipeline.details import EvaluateDetails
+    from pipeline.metrics.schema import MetricsFile
     from pipeline.rundir.manifest import Manifest
 
 
@@ -35,20 +37,22 @@ def main(
         run_stage(job, stage, dry_run=dry_run, overwrite=overwrite)
 
 
-def plan_stage(scores: str, output: str, config: Config) -> Stage:
+def plan_stage(scores: str, output: str, config: Config) -> Stage[EvaluateDetails]:
     """The evaluate stage, planned."""
+    from pipeline.details import EvaluateDetails
     from pipeline.evaluate.stage import REPORT_FILE, ROC_FILE, evaluate, plan
     from pipeline.runtime.pools import plan_tasks
 
     job = plan(scores, output, config)
 
-    def result(session: Session, manifest: Manifest) -> None:
-        _print_metrics(session, manifest.details["metrics"])
+    def result(session: Session, manifest: Manifest[EvaluateDetails]) -> None:
+        _print_metrics(session, manifest.details.metrics)
         for name in (REPORT_FILE, ROC_FILE):
             session.print(f"{name}: {job.output.child(name).uri}")
 
     return Stage(
         job,
+        EvaluateDetails,
         partial(evaluate, job),
         lambda cluster: {"readers": plan_tasks(cluster)},
         lambda _: [],
@@ -58,7 +62,7 @@ def plan_stage(scores: str, output: str, config: Config) -> Stage:
     )
 
 
-def _print_metrics(job: Session, metrics: dict[str, Any]) -> None:
+def _print_metrics(job: Session, metrics: MetricsFile) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -11,6 +11,7 @@ from jobs.run_stage import Stage, broken_files, outcome, run_stage
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.details import PrepareDetails
     from pipeline.rundir.manifest import Manifest
     from pipeline.runtime.pools import Cluster, Pool
 
@@ -33,8 +34,9 @@ def main(
         run_stage(job, plan_stage(inputs, output, settings), dry_run=dry_run, overwrite=overwrite)
 
 
-def plan_stage(inputs: list[str], output: str, config: Config) -> Stage:
+def plan_stage(inputs: list[str], output: str, config: Config) -> Stage[PrepareDetails]:
     """The prepare stage, planned."""
+    from pipeline.details import PrepareDetails
     from pipeline.prepare.stage import plan, prepare
     from pipeline.runtime.pools import plan_prepare
 
@@ -44,12 +46,12 @@ def plan_stage(inputs: list[str], output: str, config: Config) -> Stage:
         shares = plan_prepare(cluster, len(job.sources))
         return {"readers": shares.readers, "encoders": shares.encoders}
 
-    def summary(manifest: Manifest) -> list[str]:
+    def summary(manifest: Manifest[PrepareDetails]) -> list[str]:
         assert manifest.counts is not None
         rows = ", ".join(f"{n:,} {split}" for split, n in manifest.counts.splits.items())
-        return [*broken_files(manifest), outcome(manifest, rows, job.output)]
+        return [*broken_files(manifest.details.broken), outcome(manifest, rows, job.output)]
 
-    return Stage(job, partial(prepare, job), pools, summary, sources=job.sources)
+    return Stage(job, PrepareDetails, partial(prepare, job), pools, summary, sources=job.sources)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pipeline.humanize import counted
 from pipeline.progress import format_s
@@ -15,23 +15,27 @@ if TYPE_CHECKING:
     from pipeline.ingest.detect.sources import Source
     from pipeline.prepare.stage import PrepareJob
     from pipeline.rundir.claim import State
-    from pipeline.rundir.manifest import Manifest
+    from pipeline.rundir.manifest import Details, Manifest
     from pipeline.runtime.pools import Cluster, Pool
     from pipeline.score.stage import ScoreJob
     from pipeline.storage.location import Location
     from pipeline.train.stage import TrainJob
 
+DetailsT = TypeVar("DetailsT", bound="Details")
+
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Generic[DetailsT]):
     """A planned stage: inputs and output have been examined, nothing has been written."""
 
     plan: PrepareJob | TrainJob | ScoreJob | EvaluateJob
-    work: Callable[..., Manifest]
+    details: type[DetailsT]
+    """What its manifest records."""
+    work: Callable[..., Manifest[DetailsT]]
     """Called with the cluster, the reporter and `overwrite`."""
     pools: Callable[[Cluster], Mapping[str, Pool]]
     """Worker pools by name, for the printed plan."""
-    summary: Callable[[Manifest], Sequence[str]]
+    summary: Callable[[Manifest[DetailsT]], Sequence[str]]
     """Lines printed after a run."""
     sources: Sequence[Source] = ()
     """Input files."""
@@ -39,13 +43,13 @@ class Stage:
     """Input directories by name, for the printed plan."""
     notes: Sequence[str] = ()
     """More lines of the printed plan."""
-    result: Callable[[Session, Manifest], None] | None = None
+    result: Callable[[Session, Manifest[DetailsT]], None] | None = None
     """Prints the result of this run, or of the earlier run that finished."""
     extend: bool = False
     """Whether inputs are added to a finished output."""
 
 
-def run_stage(job: Session, stage: Stage, *, dry_run: bool, overwrite: bool) -> None:
+def run_stage(job: Session, stage: Stage[DetailsT], *, dry_run: bool, overwrite: bool) -> None:
     """Run a stage, unless the same run finished before, or print its plan.
 
     Raises:
@@ -66,18 +70,21 @@ def run_stage(job: Session, stage: Stage, *, dry_run: bool, overwrite: bool) -> 
         stage.result(job, manifest)
 
 
-def _read_finished(job: Session, stage: Stage) -> Manifest:
+def _read_finished(job: Session, stage: Stage[DetailsT]) -> Manifest[DetailsT]:
+    from pipeline.details import PrepareDetails, ScoreDetails
     from pipeline.ingest.ledger import check_finished
     from pipeline.rundir.manifest import read_manifest
 
     plan, limits = stage.plan, stage.plan.config.input
-    manifest = read_manifest(plan.output, plan.run.stage)
-    check_finished(manifest, limits.max_rejected_frac, strict=limits.strict)
+    manifest = read_manifest(plan.output, stage.details)
+    if manifest.counts is not None and isinstance(manifest.details, PrepareDetails | ScoreDetails):
+        broken = manifest.details.broken
+        check_finished(manifest.counts, broken, limits.max_rejected_frac, strict=limits.strict)
     job.reporter.say(f"{plan.run.stage}: already finished → {plan.output.uri}")
     return manifest
 
 
-def _run(job: Session, stage: Stage, *, overwrite: bool) -> Manifest:
+def _run(job: Session, stage: Stage[DetailsT], *, overwrite: bool) -> Manifest[DetailsT]:
     from pipeline.runtime.connect import check_shared
     from pipeline.storage.location import locate
 
@@ -91,7 +98,7 @@ def _run(job: Session, stage: Stage, *, overwrite: bool) -> Manifest:
     return manifest
 
 
-def print_plan(job: Session, stage: Stage, cluster: Cluster, state: State) -> None:
+def print_plan(job: Session, stage: Stage[DetailsT], cluster: Cluster, state: State) -> None:
     """Print what a stage would read, use and write."""
     job.print(f"{stage.plan.run.stage}: would run on {cluster}")
     for source in stage.sources:
@@ -119,8 +126,6 @@ def outcome(manifest: Manifest, kept: str, output: Location) -> str:
     return f"{manifest.stage}: {counted(counts.lines, 'line')} → {accounts}; {where(manifest, output)}"
 
 
-def broken_files(manifest: Manifest) -> list[str]:
-    """A warning for each damaged file."""
-    return [
-        f"warning: {sentence}; the lines before that were read" for sentence in manifest.details["broken"]
-    ]
+def broken_files(broken: Iterable[str]) -> list[str]:
+    """A warning for each damaged file, from one sentence about each."""
+    return [f"warning: {sentence}; the lines before that were read" for sentence in broken]

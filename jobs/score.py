@@ -13,6 +13,7 @@ from jobs.run_stage import Stage, broken_files, outcome, run_stage
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.details import ScoreDetails
     from pipeline.rundir.manifest import Manifest
     from pipeline.runtime.pools import Cluster, Pool
 
@@ -51,8 +52,11 @@ def main(
         run_stage(job, stage, dry_run=dry_run, overwrite=overwrite)
 
 
-def plan_stage(inputs: list[str], model: str, output: str, config: Config, *, extend: bool = False) -> Stage:
+def plan_stage(
+    inputs: list[str], model: str, output: str, config: Config, *, extend: bool = False
+) -> Stage[ScoreDetails]:
     """The score stage, planned."""
+    from pipeline.details import ScoreDetails
     from pipeline.runtime.pools import plan_score
     from pipeline.score.cost import describe_bill
     from pipeline.score.stage import plan, score
@@ -63,15 +67,22 @@ def plan_stage(inputs: list[str], model: str, output: str, config: Config, *, ex
         shares = plan_score(cluster, len(job.sources), config.score.num_actors)
         return {name: getattr(shares, name) for name in ("readers", "encoders", "scorers", "writers")}
 
-    def summary(manifest: Manifest) -> list[str]:
+    def summary(manifest: Manifest[ScoreDetails]) -> list[str]:
         assert manifest.counts is not None
-        bill = f"score: {describe_bill(manifest.details['bill'])}"
+        bill = f"score: {describe_bill(manifest.details.bill)}"
         scored = f"{manifest.counts.rows:,} scored"
-        return [*broken_files(manifest), bill, outcome(manifest, scored, job.output)]
+        return [*broken_files(manifest.details.broken), bill, outcome(manifest, scored, job.output)]
 
     work = partial(score, job, extend=extend)
     return Stage(
-        job, work, pools, summary, sources=job.sources, directories={"model": job.model}, extend=extend
+        job,
+        ScoreDetails,
+        work,
+        pools,
+        summary,
+        sources=job.sources,
+        directories={"model": job.model},
+        extend=extend,
     )
 
 

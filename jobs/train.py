@@ -14,6 +14,7 @@ from pipeline.humanize import counted
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.details import TrainDetails
     from pipeline.rundir.manifest import Manifest
 
 
@@ -40,26 +41,28 @@ def main(
         run_stage(job, plan_stage(data, output, settings), dry_run=dry_run, overwrite=overwrite)
 
 
-def plan_stage(data: str, output: str, config: Config) -> Stage:
+def plan_stage(data: str, output: str, config: Config) -> Stage[TrainDetails]:
     """The train stage, planned."""
+    from pipeline.details import TrainDetails
     from pipeline.runtime.pools import plan_train
     from pipeline.train.stage import plan, train
 
     job = plan(data, output, config)
 
-    def summary(manifest: Manifest) -> list[str]:
+    def summary(manifest: Manifest[TrainDetails]) -> list[str]:
         details = manifest.details
-        best = details["history"][details["best_epoch"]]
+        best = details.best
         return [
-            f"train: {counted(details['steps'], 'step')} in {details['precision']};"
-            f" best epoch {details['best_epoch'] + 1}"
-            f" (val loss {best['val_loss']:.4f}, accuracy {best['val_accuracy']:.4f});"
+            f"train: {counted(details.steps, 'step')} in {details.precision};"
+            f" best epoch {details.best_epoch + 1}"
+            f" (val loss {best.val_loss:.4f}, accuracy {best.val_accuracy:.4f});"
             f" {where(manifest, job.output)}"
         ]
 
     rows = ", ".join(f"{job.rows[split]:,} {split}" for split in ("train", "val"))
     return Stage(
         job,
+        TrainDetails,
         partial(train, job),
         lambda cluster: {"workers": plan_train(cluster, config.train)},
         summary,

@@ -264,6 +264,24 @@ class Config(Section):
         return Config.model_validate(data)
 
 
+def _known(recorded: object) -> object:
+    """Recorded settings without those that this version does not have."""
+    if not isinstance(recorded, dict):
+        return recorded
+    known = {name: type(section).model_fields for name, section in Config()}
+    return {
+        name: {key: value for key, value in values.items() if key in known[name]}
+        if isinstance(values, dict)
+        else values
+        for name, values in recorded.items()
+        if name in known
+    }
+
+
+RecordedConfig = Annotated[Config, BeforeValidator(_known)]
+"""All settings as a manifest recorded them: absent ones have their defaults, unknown ones are ignored."""
+
+
 def digest(data: object) -> str:
     """SHA-256 of plain data in canonical JSON, first 16 hex digits."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]

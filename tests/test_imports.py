@@ -21,6 +21,7 @@ LAYERS = (
     ("rundir",),
     ("runtime",),
     ("metrics",),
+    ("details",),
     ("model",),
     ("ingest.read",),
     ("ingest.parse",),

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.benchmarks.memory import Sample, run_measured
 from pipeline.benchmarks.models import write_model
 from pipeline.config import DEFAULT_MODEL
+from pipeline.details import ScoreDetails
 from pipeline.errors import RayviewError
 from pipeline.rundir.manifest import read_manifest
 from pipeline.storage.location import locate
@@ -78,9 +79,9 @@ def run_slowly(work: Path, rows: int, minutes: int) -> Course:
     if code:
         raise RayviewError(f"the job of {rows:,} rows ended with exit code {code}")
     course.seconds = time.monotonic() - start
-    manifest = read_manifest(locate(work / "out"), "score")
+    manifest = read_manifest(locate(work / "out"), ScoreDetails)
     course.chunks = sum("/" not in o.path for o in manifest.outputs)
-    course.most_waiting = manifest.details["bill"]["most_waiting_chunks"]
+    course.most_waiting = manifest.details.bill.most_waiting_chunks
     return course
 
 

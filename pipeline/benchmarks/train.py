@@ -81,10 +81,11 @@ def trainer(data: str, output: str, steps: int) -> float:
 
 
 def _parts(data: str) -> list[str]:
+    from pipeline.details import PrepareDetails
     from pipeline.rundir.manifest import read_manifest
     from pipeline.storage.location import locate
 
-    manifest = read_manifest(locate(data), "prepare")
+    manifest = read_manifest(locate(data), PrepareDetails)
     return [locate(data).child(o.path).uri for o in manifest.outputs if o.path.startswith("train/")]
 
 

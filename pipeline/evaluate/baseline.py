@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.arrays import IntArray
 from pipeline.config import Config
+from pipeline.details import EvaluateDetails, PrepareDetails
 from pipeline.errors import InputError
 from pipeline.ingest.clean.rows import Recipe, keep_lines
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.stream import ReadPlan, read_source
+from pipeline.metrics.schema import Figures
 from pipeline.metrics.tally import Tally, compute_metrics
 from pipeline.rundir.manifest import read_manifest
 from pipeline.storage.location import Location, locate
@@ -39,7 +40,7 @@ def read_split(data: Location, split: str) -> LabeledTexts:
     Raises:
         InputError: the dumps are missing or have changed.
     """
-    manifest = read_manifest(data, "prepare")
+    manifest = read_manifest(data, PrepareDetails)
     wanted: dict[str, dict[int, int]] = {}
     for output in manifest.outputs:
         if output.path.startswith(f"{split}/"):
@@ -47,11 +48,10 @@ def read_split(data: Location, split: str) -> LabeledTexts:
                 rows = pq.read_table(file, columns=["source", "line", "label"]).to_pydict()
             for source, line, label in zip(rows["source"], rows["line"], rows["label"], strict=True):
                 wanted.setdefault(source, {})[line] = label
-    config = Config.model_validate(manifest.config)
     # Cleaned as by prepare, which selected the lines.
     texts, labels = [], []
     for source, lines in wanted.items():
-        for line, text in _texts(source, config):
+        for line, text in _texts(source, manifest.config):
             if line in lines:
                 texts.append(text)
                 labels.append(lines[line])
@@ -97,7 +97,7 @@ def compare(run_dir: str) -> dict[str, dict[str, float]]:
         InputError: the run is not finished, or its scores are not those of its test split.
     """
     base = locate(run_dir)
-    ours = read_manifest(base.child("report"), "evaluate").details["metrics"]
+    ours = read_manifest(base.child("report"), EvaluateDetails).details.metrics
     data = base.child("data")
     train, val, test = (read_split(data, split) for split in ("train", "val", "test"))
     support = np.bincount(test.labels, minlength=len(ours["labels"])).tolist()
@@ -115,6 +115,13 @@ def compare(run_dir: str) -> dict[str, dict[str, float]]:
     }
 
 
-def _summary(metrics: dict[str, Any], *, auc: float) -> dict[str, float]:
-    selected = {name: metrics[name] for name in ("accuracy", "weighted_f1", "macro_f1", "mae")}
-    return {**selected, "roc_auc_macro": auc}
+def _summary(metrics: Figures, *, auc: float | None) -> dict[str, float]:
+    """Selected metrics; NaN for one that is not defined."""
+    selected = {
+        "accuracy": metrics["accuracy"],
+        "weighted_f1": metrics["weighted_f1"],
+        "macro_f1": metrics["macro_f1"],
+        "mae": metrics["mae"],
+        "roc_auc_macro": auc,
+    }
+    return {name: np.nan if value is None else value for name, value in selected.items()}

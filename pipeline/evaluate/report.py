@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from pipeline.humanize import counted
+from pipeline.metrics.schema import Figure, Metrics, MetricsFile
 
-_ROWS = (
+_ROWS: tuple[tuple[str, Figure], ...] = (
     ("Accuracy", "accuracy"),
     ("Balanced accuracy", "balanced_accuracy"),
     ("Macro F1", "macro_f1"),
@@ -21,7 +21,7 @@ _ROWS = (
 )
 
 
-def metrics_table(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+def metrics_table(metrics: Metrics) -> list[tuple[str, str, str]]:
     """Rows of name, value of the model, and value of the majority baseline ("" if undefined)."""
     majority = metrics["majority"]
     rows = [(name, _number(metrics[key]), _number(majority[key])) for name, key in _ROWS]
@@ -45,7 +45,7 @@ def _number(value: float | None) -> str:
 
 
 def render_report(
-    metrics: dict[str, Any], *, title: str, facts: dict[str, str], images: dict[str, bytes]
+    metrics: MetricsFile, *, title: str, facts: dict[str, str], images: dict[str, bytes]
 ) -> str:
     """Self-contained HTML page with metrics, plots and a description of the evaluated data.
 

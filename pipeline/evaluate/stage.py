@@ -6,18 +6,19 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config, digest
+from pipeline.details import EvaluateDetails, ScoreDetails
 from pipeline.errors import InputError
 from pipeline.evaluate.plots import draw_confusion, draw_roc
 from pipeline.evaluate.report import render_report
 from pipeline.ingest.clean.labels import UNLABELED, LabelScheme, label_scheme
 from pipeline.ingest.clean.rows import TRUE_LABEL
+from pipeline.metrics.schema import MetricsFile
 from pipeline.metrics.tally import Tally, compute_metrics
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, finish
@@ -40,7 +41,7 @@ class EvaluateJob:
 
     output: Location
     scores: Location
-    manifest: Manifest
+    manifest: Manifest[ScoreDetails]
     scheme: LabelScheme
     run: Run
     config: Config
@@ -59,7 +60,7 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
         OutputError: the scores are inside the output directory.
     """
     where, to = locate(scores), locate(output)
-    manifest = read_manifest(where, "score")
+    manifest = read_manifest(where, ScoreDetails)
     check_apart(to, [where])
     fingerprint = digest([o.model_dump() for o in manifest.outputs] + [manifest.model_fingerprint])
     run = Run(
@@ -68,11 +69,13 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
         model_fingerprint=manifest.model_fingerprint,
         settings={"scores": fingerprint},
     )
-    scheme = label_scheme(manifest.details["scheme"], manifest.details["labels"])
+    scheme = label_scheme(manifest.details.scheme, manifest.details.labels)
     return EvaluateJob(to, where, manifest, scheme, run, config)
 
 
-def evaluate(job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False) -> Manifest:
+def evaluate(
+    job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False
+) -> Manifest[EvaluateDetails]:
     """Run the job on a connected cluster.
 
     Returns:
@@ -82,7 +85,7 @@ def evaluate(job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrit
     """
     start = time.monotonic()
     if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
-        return read_manifest(job.output, "evaluate")
+        return read_manifest(job.output, EvaluateDetails)
     total = sum(o.rows or 0 for o in job.manifest.outputs if "/" not in o.path)
     tally, seen = Tally.empty(len(job.scheme.labels)), 0
     with reporter.meter("evaluate") as meter:
@@ -95,10 +98,10 @@ def evaluate(job: EvaluateJob, cluster: Cluster, reporter: Reporter, *, overwrit
             f"{job.scores.uri}: none of the {seen:,} rows has a known label in {_label_column(job.scheme)};"
             " score a dump that has labels"
         )
-    metrics = compute_metrics(tally, list(job.scheme.labels), ordered=not job.scheme.is_words)
-    metrics["rows_without_label"] = seen - tally.rows
+    figures = compute_metrics(tally, list(job.scheme.labels), ordered=not job.scheme.is_words)
+    metrics: MetricsFile = {**figures, "rows_without_label": seen - tally.rows}
     outputs = _write_report(job, tally, metrics)
-    manifest = Manifest.of(job.run, job.config, start, outputs=outputs, details={"metrics": metrics})
+    manifest = Manifest.of(job.run, job.config, start, EvaluateDetails(metrics=metrics), outputs=outputs)
     finish(job.output, manifest)
     return manifest
 
@@ -148,7 +151,7 @@ def _tally(table: pa.Table, columns: list[str], scheme: LabelScheme) -> Tally:
     return Tally.from_probs(probs[known], labels[known].astype(np.int64))
 
 
-def _write_report(job: EvaluateJob, tally: Tally, metrics: dict[str, Any]) -> list[OutputFile]:
+def _write_report(job: EvaluateJob, tally: Tally, metrics: MetricsFile) -> list[OutputFile]:
     labels = list(job.scheme.labels)
     images = {ROC_FILE: draw_roc(tally, labels), CONFUSION_FILE: draw_confusion(tally, labels)}
     page = render_report(metrics, title="Review classifier", facts=_facts(job, metrics), images=images)
@@ -162,7 +165,7 @@ def _write_report(job: EvaluateJob, tally: Tally, metrics: dict[str, Any]) -> li
     return [OutputFile(path=name, bytes=len(data)) for name, data in files.items()]
 
 
-def _facts(job: EvaluateJob, metrics: dict[str, Any]) -> dict[str, str]:
+def _facts(job: EvaluateJob, metrics: MetricsFile) -> dict[str, str]:
     """Description of the evaluated data for the HTML page."""
     manifest = job.manifest
     inputs = ", ".join(locate(f.path).name for f in manifest.inputs[:3])
@@ -177,5 +180,5 @@ def _facts(job: EvaluateJob, metrics: dict[str, Any]) -> dict[str, str]:
         "Rows evaluated": f"{metrics['rows']:,}",
         "Rows without a label": f"{metrics['rows_without_label']:,}",
         "Lines rejected before scoring": ", ".join(f"{n:,} {r}" for r, n in rejected.items()) or "0",
-        "Precision": str(manifest.details["precision"]),
+        "Precision": manifest.details.precision,
     }

@@ -17,7 +17,7 @@ from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.rejects import count_errors
 from pipeline.ingest.stream import Batch
 from pipeline.progress import Reporter
-from pipeline.rundir.manifest import Counts, FileCounts, Manifest, OutputFile
+from pipeline.rundir.manifest import Counts, FileCounts, OutputFile
 
 _BUDGET_FROM_LINES = 1000
 """Before so many lines there is no telling how many the whole input has."""
@@ -267,22 +267,22 @@ class Ledger:
         return counts
 
 
-def check_finished(manifest: Manifest, max_rejected_frac: float, *, strict: bool) -> None:
-    """Judge a finished output by another budget than it may have been made with.
+def check_finished(counts: Counts, broken: Iterable[str], max_rejected_frac: float, *, strict: bool) -> None:
+    """Check a finished output against a budget other than the one it was made with.
 
+    Args:
+        counts: of its manifest.
+        broken: one sentence for each file that could not be read to its end.
     Raises:
         ErrorBudgetError: more lines were rejected than allowed; or any, or a file broke off, if strict.
     """
-    counts = manifest.counts
-    if counts is None:
-        return
     ledger = Ledger([], max_rejected_frac, rejected=Counter(counts.rejected), lines=counts.lines)
     ledger.check_budget(counts.lines)
     if strict:
         if errors := count_errors(counts.rejected):
             lines = counted(errors, "line")
             raise ErrorBudgetError(f"{lines} rejected; input.strict allows no rejected line")
-        for sentence in manifest.details.get("broken", []):
+        for sentence in broken:
             raise ErrorBudgetError(f"{sentence}; input.strict allows no broken file")
 
 

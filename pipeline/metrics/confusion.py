@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from pipeline.arrays import Float64Array, IntArray
@@ -18,20 +20,31 @@ def confusion_matrix(labels: IntArray, predicted: IntArray, num_classes: int) ->
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def per_class_metrics(confusion: IntArray) -> dict[str, Float64Array | IntArray]:
-    """precision, recall, f1 (C,) float64 and support (C,) int64; 0 if a denominator is 0.
+class PerClass(NamedTuple):
+    """Metrics of each class against all others; 0 if a denominator is 0."""
+
+    precision: Float64Array
+    """(C,), as `recall` and `f1`."""
+    recall: Float64Array
+    f1: Float64Array
+    support: IntArray
+    """(C,) rows of the class."""
+
+
+def per_class_metrics(confusion: IntArray) -> PerClass:
+    """Metrics of each class.
 
     Args:
         confusion: (C, C) counts from `confusion_matrix`.
     """
     correct = np.diag(confusion).astype(np.float64)
     predicted, support = confusion.sum(0), confusion.sum(1)
-    return {
-        "precision": _divide(correct, predicted),
-        "recall": _divide(correct, support),
-        "f1": _divide(2 * correct, predicted + support),
-        "support": support,
-    }
+    return PerClass(
+        precision=_divide(correct, predicted),
+        recall=_divide(correct, support),
+        f1=_divide(2 * correct, predicted + support),
+        support=support,
+    )
 
 
 def point_metrics(confusion: IntArray) -> dict[str, float]:
@@ -44,17 +57,17 @@ def point_metrics(confusion: IntArray) -> dict[str, float]:
     """
     rows = float(confusion.sum())
     per_class = per_class_metrics(confusion)
-    weights = per_class["support"] / rows
-    occurs = per_class["support"] > 0
+    weights = per_class.support / rows
+    occurs = per_class.support > 0
     return {
         "accuracy": float(np.diag(confusion).sum() / rows),
-        "balanced_accuracy": float(per_class["recall"][occurs].mean()),
-        "macro_f1": float(per_class["f1"].mean()),
-        "macro_precision": float(per_class["precision"].mean()),
-        "macro_recall": float(per_class["recall"].mean()),
-        "weighted_f1": float(weights @ per_class["f1"]),
-        "weighted_precision": float(weights @ per_class["precision"]),
-        "weighted_recall": float(weights @ per_class["recall"]),
+        "balanced_accuracy": float(per_class.recall[occurs].mean()),
+        "macro_f1": float(per_class.f1.mean()),
+        "macro_precision": float(per_class.precision.mean()),
+        "macro_recall": float(per_class.recall.mean()),
+        "weighted_f1": float(weights @ per_class.f1),
+        "weighted_precision": float(weights @ per_class.precision),
+        "weighted_recall": float(weights @ per_class.recall),
     }
 
 

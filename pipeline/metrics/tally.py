@@ -5,13 +5,15 @@ Tallies of parts of the rows merge to the tally of all rows. N rows, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from pipeline.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from pipeline.metrics.confusion import confusion_matrix, mean_absolute_error, per_class_metrics, point_metrics
+from pipeline.metrics.schema import ClassFigures, Figures, Majority, Metrics, RocAuc
 
 MAX_DISTINCT = 1 << 20
 """Distinct scores of a class that are counted exactly; with more, scores are snapped to the grid below."""
@@ -213,7 +215,7 @@ def _check(probs: FloatArray, labels: IntArray) -> None:
         raise ValueError(f"row {row}, class {column}: probability {probs[row, column]} is not in [0, 1]")
 
 
-def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> dict[str, Any]:
+def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> Metrics:
     """Metrics of a tally, as in metrics.json.
 
     Args:
@@ -229,7 +231,6 @@ def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> d
         raise ValueError(f"{len(label_names)} label names, but {len(tally.classes)} classes")
     if not tally.rows:
         raise ValueError("no rows to evaluate")
-    per_class = per_class_metrics(tally.confusion)
     return {
         "rows": tally.rows,
         "labels": list(label_names),
@@ -237,16 +238,19 @@ def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> d
         "log_loss": tally.log_loss_sum / tally.rows,
         "brier": tally.brier_sum / tally.rows,
         "roc_auc": _auc(tally, label_names),
-        "per_class": {
-            name: {key: values[i].item() for key, values in per_class.items()}
-            for i, name in enumerate(label_names)
-        },
+        "per_class": dict(zip(label_names, _class_figures(tally.confusion), strict=True)),
         "confusion": tally.confusion.tolist(),
         "majority": _majority(tally.confusion, label_names, ordered=ordered),
     }
 
 
-def _auc(tally: Tally, label_names: list[str]) -> dict[str, Any]:
+def _class_figures(confusion: IntArray) -> Iterator[ClassFigures]:
+    each = per_class_metrics(confusion)
+    for precision, recall, f1, support in zip(*(column.tolist() for column in each), strict=True):
+        yield {"precision": precision, "recall": recall, "f1": f1, "support": support}
+
+
+def _auc(tally: Tally, label_names: list[str]) -> RocAuc:
     micro = tally.micro()
     per_class = {name: counts.roc_auc() for name, counts in zip(label_names, tally.classes, strict=True)}
     defined = [auc for auc in per_class.values() if auc is not None]
@@ -258,7 +262,7 @@ def _auc(tally: Tally, label_names: list[str]) -> dict[str, Any]:
     }
 
 
-def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> dict[str, Any]:
+def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> Majority:
     """Metrics of the baseline that always predicts the most frequent class."""
     support = confusion.sum(1)
     majority = int(support.argmax())
@@ -267,5 +271,6 @@ def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> 
     return {"label": label_names[majority], **_confusion_metrics(baseline, ordered=ordered)}
 
 
-def _confusion_metrics(confusion: IntArray, *, ordered: bool) -> dict[str, float | None]:
-    return {**point_metrics(confusion), "mae": mean_absolute_error(confusion) if ordered else None}
+def _confusion_metrics(confusion: IntArray, *, ordered: bool) -> Figures:
+    mae = mean_absolute_error(confusion) if ordered else None
+    return cast(Figures, {**point_metrics(confusion), "mae": mae})

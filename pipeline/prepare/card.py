@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline import plotstyle
 from pipeline.config import Config
+from pipeline.details import PrepareDetails
 from pipeline.humanize import agree, counted
 from pipeline.prepare.buckets import leak_frac
 from pipeline.prepare.shuffle import Filled
@@ -28,15 +29,17 @@ def make_card(
     filled: list[Filled],
     labels: tuple[str, ...],
     config: Config,
+    formats: dict[str, str],
     broken: list[str],
     rows_without_key: int = 0,
-) -> dict[str, Any]:
-    """All that the card tells, as plain data.
+) -> PrepareDetails:
+    """Everything that the card says.
 
     Args:
         counts: of the whole stage.
         filled: the accounts of the buckets.
         labels: names of the classes, in order.
+        formats: by the URI of each input file.
         broken: one sentence for each file that could not be read to its end.
         rows_without_key: rows, duplicates included, with no user or product where the split goes by that.
     """
@@ -47,38 +50,40 @@ def make_card(
     truncated = sum(a["truncated"] for a in about)
     groups = _add(b.groups for b in filled)
     times = [a[name] for a in about for name in ("first_ms", "last_ms") if a[name] is not None]
-    return {
-        "lines": counts.lines,
-        "rows": counts.rows,
-        "rejected": counts.rejected,
-        "rows_by_label": {
+    return PrepareDetails(
+        labels=list(labels),
+        formats=formats,
+        lines=counts.lines,
+        rows=counts.rows,
+        rejected=counts.rejected,
+        rows_by_label={
             split: {name: _add(a["classes"][split] for a in about)[str(i)] for i, name in enumerate(labels)}
             for split in SPLITS
         },
-        "rows_by_stars": {
+        rows_by_stars={
             split: {str(s): _add(a["stars"][split] for a in about)[str(s)] for s in range(1, 6)}
             for split in SPLITS
         },
-        "tokens": tokens,
-        "length_quantiles": _quantiles(lengths) if lengths else {},
-        "length_histogram": {str(n): lengths[str(n)] for n in sorted(map(int, lengths))},
-        "max_length": config.tokenize.max_length,
-        "truncated_rows": truncated,
-        "truncated_frac": truncated / counts.rows if counts.rows else 0.0,
-        "cut_tokens": cut,
-        "cut_tokens_frac": cut / (tokens + cut) if tokens else 0.0,
-        "texts": sum(groups.values()),
-        "repeated_rows": sum(size * n for size, n in groups.items()) - sum(groups.values()),
-        "most_repeats": max(groups, default=0),
-        "texts_with_conflicting_stars": sum(b.conflicts for b in filled),
-        "texts_in_several_splits": sum(a["texts_apart"] for a in about),
-        "random_split_leak_frac": leak_frac(groups, config.split.train_frac),
-        "first_day": _day(min(times)) if times else None,
-        "last_day": _day(max(times)) if times else None,
-        "split_by": config.split.by,
-        "rows_without_key": rows_without_key,
-        "broken": broken,
-    }
+        tokens=tokens,
+        length_quantiles=_quantiles(lengths) if lengths else {},
+        length_histogram={str(n): lengths[str(n)] for n in sorted(map(int, lengths))},
+        max_length=config.tokenize.max_length,
+        truncated_rows=truncated,
+        truncated_frac=truncated / counts.rows if counts.rows else 0.0,
+        cut_tokens=cut,
+        cut_tokens_frac=cut / (tokens + cut) if tokens else 0.0,
+        texts=sum(groups.values()),
+        repeated_rows=sum(size * n for size, n in groups.items()) - sum(groups.values()),
+        most_repeats=max(groups, default=0),
+        texts_with_conflicting_stars=sum(b.conflicts for b in filled),
+        texts_in_several_splits=sum(a["texts_apart"] for a in about),
+        random_split_leak_frac=leak_frac(groups, config.split.train_frac),
+        first_day=_day(min(times)) if times else None,
+        last_day=_day(max(times)) if times else None,
+        split_by=config.split.by,
+        rows_without_key=rows_without_key,
+        broken=broken,
+    )
 
 
 def _add(counts: Any) -> Counter[Any]:
@@ -100,95 +105,92 @@ def _day(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, timezone.utc).date().isoformat()
 
 
-def write_card(output: Location, card: dict[str, Any]) -> list[OutputFile]:
+def write_card(output: Location, card: PrepareDetails) -> list[OutputFile]:
     """Write the page and its pictures below `output`."""
     files = {
         "card-stars.png": draw_stars(card),
         "card-lengths.png": draw_lengths(card),
         CARD_FILE: render_card(card).encode(),
     }
-    if card["rejected"]:
+    if card.rejected:
         files["card-rejects.png"] = draw_rejects(card)
     for name, data in files.items():
         output.child(name).write_bytes(data)
     return [OutputFile(path=name, bytes=len(data)) for name, data in sorted(files.items())]
 
 
-def render_card(card: dict[str, Any]) -> str:
+def render_card(card: PrepareDetails) -> str:
     """The page, in Markdown."""
     parts = [
         "# Data card",
-        f"{counted(card['lines'], 'line')}, {counted(card['rows'], 'review')} kept"
-        + (f", written {card['first_day']} to {card['last_day']}." if card["first_day"] else "."),
-        *(f"**Not read to its end:** {sentence}" for sentence in card["broken"]),
+        f"{counted(card.lines, 'line')}, {counted(card.rows, 'review')} kept"
+        + (f", written {card.first_day} to {card.last_day}." if card.first_day else "."),
+        *(f"**Not read to its end:** {sentence}" for sentence in card.broken),
         "## Splits and classes",
         _table(
             ("", *SPLITS, "all"),
             [
-                *(
-                    _row(n, [card["rows_by_label"][s][n] for s in SPLITS])
-                    for n in card["rows_by_label"]["train"]
-                ),
-                _row("all", [sum(card["rows_by_label"][s].values()) for s in SPLITS]),
+                *(_row(n, [card.rows_by_label[s][n] for s in SPLITS]) for n in card.rows_by_label["train"]),
+                _row("all", [sum(card.rows_by_label[s].values()) for s in SPLITS]),
             ],
         ),
         *_warnings(card),
         "![Reviews by stars, or by class](card-stars.png)",
         "## Length",
         _table(
-            ("share of the reviews", *(f"{float(q):.0%}" for q in card["length_quantiles"])),
-            [("have at most so many tokens", *(f"{n:,}" for n in card["length_quantiles"].values()))],
+            ("share of the reviews", *(f"{float(q):.0%}" for q in card.length_quantiles)),
+            [("have at most so many tokens", *(f"{n:,}" for n in card.length_quantiles.values()))],
         ),
         _on_length(card),
         "![Reviews by length](card-lengths.png)",
         "## The same text more than once",
         _on_repeats(card),
-        f"Had the reviews been split at random, {card['random_split_leak_frac']:.1%} of the test rows would"
+        f"Had the reviews been split at random, {card.random_split_leak_frac:.1%} of the test rows would"
         " have had their text in the training rows.",
     ]
-    if card["rejected"]:
+    if card.rejected:
         parts += [
             "## Lines that were not kept",
-            _table(("reason", "lines"), [(reason, f"{n:,}") for reason, n in card["rejected"].items()]),
+            _table(("reason", "lines"), [(reason, f"{n:,}") for reason, n in card.rejected.items()]),
             "Each is in `rejects/`, with its place in the dump.",
             "![Rejected lines by reason](card-rejects.png)",
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _warnings(card: dict[str, Any]) -> list[str]:
+def _warnings(card: PrepareDetails) -> list[str]:
     """Where the splits are not quite what was asked for."""
     warnings = []
-    keyless, apart = card["rows_without_key"], card["texts_in_several_splits"]
+    keyless, apart = card.rows_without_key, card.texts_in_several_splits
     if keyless:
         warnings.append(
-            f"**Warning:** the split goes by {card['split_by']}, but {counted(keyless, 'review')}, repeated"
+            f"**Warning:** the split goes by {card.split_by}, but {counted(keyless, 'review')}, repeated"
             f" ones included, {agree(keyless, 'has none; it went by its', 'have none; they went by their')}"
             " text."
         )
     if apart:
         warnings.append(
             f"**Warning:** {counted(apart, 'text')} {agree(apart, 'is', 'are')} in more than one split: the"
-            f" split goes by {card['split_by']}, and repeated texts were kept."
+            f" split goes by {card.split_by}, and repeated texts were kept."
         )
     return warnings
 
 
-def _on_length(card: dict[str, Any]) -> str:
-    reviews, tokens = card["truncated_rows"], card["cut_tokens"]
+def _on_length(card: PrepareDetails) -> str:
+    reviews, tokens = card.truncated_rows, card.cut_tokens
     return (
-        f"{counted(reviews, 'review')} ({card['truncated_frac']:.2%}) {agree(reviews, 'is', 'are')} longer"
-        f" than the {card['max_length']} tokens that are kept of each; {counted(tokens, 'token')}"
-        f" ({card['cut_tokens_frac']:.2%}) {agree(tokens, 'was', 'were')} cut."
+        f"{counted(reviews, 'review')} ({card.truncated_frac:.2%}) {agree(reviews, 'is', 'are')} longer"
+        f" than the {card.max_length} tokens that are kept of each; {counted(tokens, 'token')}"
+        f" ({card.cut_tokens_frac:.2%}) {agree(tokens, 'was', 'were')} cut."
     )
 
 
-def _on_repeats(card: dict[str, Any]) -> str:
-    repeated, conflicts = card["repeated_rows"], card["texts_with_conflicting_stars"]
+def _on_repeats(card: PrepareDetails) -> str:
+    repeated, conflicts = card.repeated_rows, card.texts_with_conflicting_stars
     return (
-        f"{counted(card['texts'], 'different text')}; {counted(repeated, 'review')}"
+        f"{counted(card.texts, 'different text')}; {counted(repeated, 'review')}"
         f" {agree(repeated, 'repeats', 'repeat')} one that came before, one text"
-        f" {counted(card['most_repeats'], 'time')}. {counted(conflicts, 'text')} came with different stars or"
+        f" {counted(card.most_repeats, 'time')}. {counted(conflicts, 'text')} came with different stars or"
         " classes."
     )
 
@@ -208,11 +210,11 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
-def draw_stars(card: dict[str, Any]) -> bytes:
+def draw_stars(card: PrepareDetails) -> bytes:
     """Shares of the stars in each split, side by side; of the classes, where there are no stars."""
-    starred = any(sum(counts.values()) for counts in card["rows_by_stars"].values())
-    what, rows = ("Stars", card["rows_by_stars"]) if starred else ("Classes", card["rows_by_label"])
-    note = f"{counted(card['rows'], 'review')}; shares of a split"
+    starred = any(sum(counts.values()) for counts in card.rows_by_stars.values())
+    what, rows = ("Stars", card.rows_by_stars) if starred else ("Classes", card.rows_by_label)
+    note = f"{counted(card.rows, 'review')}; shares of a split"
     figure, axes = plotstyle.new_figure(f"{what} in each split", note)
     splits = [s for s in SPLITS if sum(rows[s].values())]
     names = list(rows[SPLITS[0]])
@@ -233,21 +235,19 @@ def draw_stars(card: dict[str, Any]) -> bytes:
     return plotstyle.to_png(figure)
 
 
-def draw_lengths(card: dict[str, Any]) -> bytes:
+def draw_lengths(card: PrepareDetails) -> bytes:
     """Reviews by number of tokens, and where they are cut."""
-    median = card["length_quantiles"].get("0.5", 0)
-    note = (
-        f"the median is {median:,}; {card['truncated_frac']:.1%} have more than the {card['max_length']} kept"
-    )
+    median = card.length_quantiles.get("0.5", 0)
+    note = f"the median is {median:,}; {card.truncated_frac:.1%} have more than the {card.max_length} kept"
     figure, axes = plotstyle.new_figure("Length of the reviews in tokens", note)
-    lengths = np.array([int(n) for n in card["length_histogram"]])
-    counts = np.array(list(card["length_histogram"].values()))
+    lengths = np.array([int(n) for n in card.length_histogram])
+    counts = np.array(list(card.length_histogram.values()))
     edges = _edges(lengths)
     heights, _ = np.histogram(lengths, edges, weights=counts)
     # By the token: bars of short lengths hold one or two whole numbers each, and would go up and down.
     heights = heights / np.diff(edges)
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=plotstyle.COLORS[4], edgecolor="white")
-    axes.axvline(card["max_length"], color=plotstyle.COLORS[0], linewidth=1.4)
+    axes.axvline(card.max_length, color=plotstyle.COLORS[0], linewidth=1.4)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -263,12 +263,12 @@ def _edges(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.unique(np.floor(edges)) - 0.5
 
 
-def draw_rejects(card: dict[str, Any]) -> bytes:
+def draw_rejects(card: PrepareDetails) -> bytes:
     """Lines that were not kept, by reason."""
-    rejected = card["rejected"]
-    share = sum(rejected.values()) / card["lines"]
+    rejected = card.rejected
+    share = sum(rejected.values()) / card.lines
     figure, axes = plotstyle.new_figure(
-        "Lines that were not kept", f"{sum(rejected.values()):,} of {card['lines']:,} ({share:.2%})"
+        "Lines that were not kept", f"{sum(rejected.values()):,} of {card.lines:,} ({share:.2%})"
     )
     place = range(len(rejected))
     bars = axes.barh(place, list(rejected.values()), color=plotstyle.COLORS[4])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.config import Config, SplitConfig, digest
+from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe, keep_lines
@@ -64,6 +65,7 @@ class PrepareJob:
     recipe: Recipe
     tokenizer: str
     run: Run
+    chunk_bytes: int
     config: Config
 
 
@@ -88,14 +90,15 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     tokenizer = tokenizer_json(directory)
     recipe = Recipe.from_config(config, label_scheme(config.labels.scheme, config.labels.words))
     sources = with_keys(sources, config, recipe.parse_options())
+    chunk_bytes = config.input.chunk_bytes or _chunk_bytes(sources)
     run = Run(
         stage="prepare",
         inputs=describe_files(files),
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
-        resolved={"chunk_bytes": config.input.chunk_bytes or _chunk_bytes(sources)},
+        resolved={"chunk_bytes": chunk_bytes},
     )
-    return PrepareJob(where, sources, recipe, tokenizer, run, config)
+    return PrepareJob(where, sources, recipe, tokenizer, run, chunk_bytes, config)
 
 
 def _chunk_bytes(sources: list[Source]) -> int:
@@ -111,7 +114,9 @@ def _settings(config: Config) -> dict[str, Any]:
     return settings
 
 
-def prepare(job: PrepareJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False) -> Manifest:
+def prepare(
+    job: PrepareJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False
+) -> Manifest[PrepareDetails]:
     """Run the job on a cluster that is connected.
 
     Returns:
@@ -122,7 +127,7 @@ def prepare(job: PrepareJob, cluster: Cluster, reporter: Reporter, *, overwrite:
     start = time.monotonic()
     # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
     if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
-        return read_manifest(job.output, "prepare")
+        return read_manifest(job.output, PrepareDetails)
     ledger, counts = encode_dumps(job, cluster, reporter)
     filled = _shuffle(job, cluster, ledger, reporter)
     job.output.child(ENCODED).delete_tree()
@@ -175,7 +180,7 @@ def _restore(
 
 def _read_plan(job: PrepareJob) -> ReadPlan:
     config = job.config.input
-    return ReadPlan(job.run.resolved["chunk_bytes"], config.max_rows, config.max_line_bytes)
+    return ReadPlan(job.chunk_bytes, config.max_rows, config.max_line_bytes)
 
 
 def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]) -> Counts:
@@ -243,7 +248,7 @@ def _finish(
     filled: list[Filled],
     rejects: list[OutputFile],
     start: float,
-) -> Manifest:
+) -> Manifest[PrepareDetails]:
     """Write the card, and make the manifest.
 
     Args:
@@ -253,8 +258,9 @@ def _finish(
     """
     scheme = job.recipe.scheme
     assert scheme is not None
-    card = make_card(counts, filled, scheme.labels, job.config, ledger.broken, ledger.total(KEYLESS))
-    splits = {split: sum(card["rows_by_label"][split].values()) for split in SPLITS}
+    formats = {s.uri: s.format_name for s in job.sources}
+    card = make_card(counts, filled, scheme.labels, job.config, formats, ledger.broken, ledger.total(KEYLESS))
+    splits = {split: sum(card.rows_by_label[split].values()) for split in SPLITS}
     for split in ("train", "val"):
         if not splits[split]:
             raise InputError(
@@ -264,18 +270,8 @@ def _finish(
     outputs = [o for o in ledger.outputs() if not o.path.startswith(f"{ENCODED}/")]
     outputs += [output for bucket in filled for output in bucket.outputs] + rejects
     outputs += write_card(job.output, card)
-    return Manifest.of(
-        job.run,
-        job.config,
-        start,
-        outputs=outputs,
-        counts=counts.model_copy(update={"splits": splits}),
-        details={
-            "labels": list(scheme.labels),
-            "formats": {s.uri: s.format_name for s in job.sources},
-            **card,
-        },
-    )
+    counts = counts.model_copy(update={"splits": splits})
+    return Manifest.of(job.run, job.config, start, card, outputs=outputs, counts=counts)
 
 
 def _share_setting(config: SplitConfig, split: str) -> str:

@@ -17,7 +17,7 @@ from pipeline.rundir.manifest import (
     Manifest,
     Run,
     lacking,
-    read_manifest,
+    read_common_manifest,
     read_run,
     to_json,
     write_manifest,
@@ -100,7 +100,7 @@ def inspect_output(output: Location, run: Run, *, extend: bool = False) -> State
         )
     finished = output.child(MANIFEST_FILE).exists()
     if finished:
-        manifest = read_manifest(output, run.stage)
+        manifest = read_common_manifest(output, run.stage)
         # Else it was broken off just when inputs were added.
         finished = manifest.inputs == there.inputs
     if len(now.inputs) < len(run.inputs):

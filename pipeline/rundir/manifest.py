@@ -11,15 +11,24 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Generic
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    JsonValue,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+from typing_extensions import TypeVar
 
 from pipeline import __version__
-from pipeline.config import Config, digest
+from pipeline.config import Config, RecordedConfig, digest
 from pipeline.errors import AccountingError, InputError, OutputError
 from pipeline.storage.location import CONCURRENT_FILES, Location, fingerprint
 
@@ -34,11 +43,33 @@ _RUN_KEYS = {"stage", "version", "inputs", "model_fingerprint", "settings", "res
 _PACKAGES = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "scikit-learn")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class Record(BaseModel):
+    """Frozen data that is stored as JSON; keys that a later version added are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
-class InputFile(_Record):
+class OptionalFields(Record):
+    """A record whose fields are not written where they were not set."""
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+
+
+class Details(OptionalFields):
+    """What the manifest of one stage records besides what all have; see `pipeline.details`."""
+
+    stage: ClassVar[str]
+    """Name of the stage."""
+
+
+DetailsT = TypeVar("DetailsT", bound=Details)
+# A frozen manifest of any stage can be passed where only what all have in common is read.
+DetailsT_co = TypeVar("DetailsT_co", bound=Details, covariant=True, default=Details)
+
+
+class InputFile(Record):
     """One file that a stage read."""
 
     path: str
@@ -57,7 +88,7 @@ def describe_files(files: Iterable[Location]) -> list[InputFile]:
         return list(pool.map(InputFile.of, files))
 
 
-class OutputFile(_Record):
+class OutputFile(Record):
     """One file that a stage wrote; `path` is relative to the stage's directory."""
 
     path: str
@@ -65,7 +96,7 @@ class OutputFile(_Record):
     bytes: int
 
 
-class FileCounts(_Record):
+class FileCounts(Record):
     """What became of the lines of one file."""
 
     lines: int
@@ -73,7 +104,7 @@ class FileCounts(_Record):
     rejected: dict[str, int] = {}
 
 
-class Counts(_Record):
+class Counts(Record):
     """The ledger of a stage: every line read was kept (or scored), or rejected for a reason."""
 
     lines: int
@@ -94,16 +125,26 @@ class Counts(_Record):
                 )
 
 
-class Run(_Record):
+class Environment(Record):
+    """What results depend on besides the settings."""
+
+    python: str = ""
+    platform: str = ""
+    packages: dict[str, str | None] = {}
+    """Versions; None where a package is not installed."""
+    git_commit: str | None = None
+
+
+class Run(Record):
     """What a directory holds, fixed before its first row is written."""
 
     stage: str
     version: str = __version__
     inputs: list[InputFile] = []
     model_fingerprint: str | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, JsonValue] = {}
     """The settings that the output depends on; not those that only say where and how fast it runs."""
-    resolved: dict[str, Any] = {}
+    resolved: dict[str, JsonValue] = {}
     """Values that `settings` left open, chosen once and kept for a resume."""
 
     @property
@@ -126,44 +167,57 @@ class Run(_Record):
             return later
         return later.model_copy(update={"inputs": later.inputs[:count]})
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, JsonValue]:
         # Parts are named after the file's number, so the same files in another order are another run.
-        inputs = {f.path: f"file {number}, {f.fingerprint}" for number, f in enumerate(self.inputs)}
+        inputs: dict[str, JsonValue] = {
+            f.path: f"file {number}, {f.fingerprint}" for number, f in enumerate(self.inputs)
+        }
         return {"stage": self.stage, "inputs": inputs, "model": self.model_fingerprint, **self.settings}
 
 
-class Manifest(_Record):
+class Manifest(Record, Generic[DetailsT_co]):
     """The record of a finished stage."""
 
     stage: str
     version: str = __version__
-    config: dict[str, Any]
+    config: RecordedConfig
     config_digest: str
     inputs: list[InputFile]
     outputs: list[OutputFile]
     model_fingerprint: str | None = None
     counts: Counts | None = None
     seconds: float
-    environment: dict[str, Any]
-    details: dict[str, Any] = {}
-    """What only one stage has to tell: label names, best epoch, rows per split …"""
+    environment: Environment
+    details: SerializeAsAny[DetailsT_co]
 
-    @classmethod
-    def of(cls, run: Run, config: Config, start: float, **fields: Any) -> Manifest:
+    @staticmethod
+    def of(
+        run: Run,
+        config: Config,
+        start: float,
+        details: DetailsT,
+        *,
+        outputs: list[OutputFile],
+        counts: Counts | None = None,
+        model_fingerprint: str | None = None,
+    ) -> Manifest[DetailsT]:
         """The manifest of a run that ends now.
 
         Args:
             start: time.monotonic() when it began.
-            fields: outputs, counts, details, and what is not that of `run`.
+            model_fingerprint: by default that of `run`.
         """
-        settings = config.model_dump(mode="json")
-        about = {"stage": run.stage, "inputs": run.inputs, "model_fingerprint": run.model_fingerprint}
-        return cls(
-            **about | fields,
-            config=settings,
-            config_digest=digest(settings),
+        return Manifest(
+            stage=run.stage,
+            config=config,
+            config_digest=config.digest(),
+            inputs=run.inputs,
+            outputs=outputs,
+            model_fingerprint=model_fingerprint or run.model_fingerprint,
+            counts=counts,
             seconds=round(time.monotonic() - start, 3),
             environment=environment(),
+            details=details,
         )
 
 
@@ -178,27 +232,51 @@ def read_run(directory: Location) -> Run:
     return run
 
 
-def read_manifest(directory: Location, stage: str) -> Manifest:
-    """The manifest of a finished stage.
+def read_manifest(directory: Location, details: type[DetailsT]) -> Manifest[DetailsT]:
+    """The manifest of a finished stage, the one that `details` is of.
 
     Raises:
-        InputError: the directory is missing, unfinished, damaged, or of another stage.
+        InputError: the directory is missing, unfinished, damaged, of another stage, or of another version.
     """
+    return _read_manifest(directory, details.stage, details)
+
+
+def read_common_manifest(directory: Location, stage: str) -> Manifest:
+    """The manifest of any finished stage, without what only that stage records.
+
+    Raises:
+        InputError: as `read_manifest`.
+    """
+    return _read_manifest(directory, stage, Details)
+
+
+def _read_manifest(directory: Location, stage: str, details: type[DetailsT]) -> Manifest[DetailsT]:
     if not directory.exists():
         raise InputError(f"{directory.uri}: no such directory")
     if not directory.child(MANIFEST_FILE).exists() and directory.child(RUN_FILE).exists():
-        raise InputError(
-            f"{directory.uri}: unfinished {stage} (no manifest.json); give its command again first"
-        )
+        raise InputError(f"{directory.uri}: unfinished {stage} (no {MANIFEST_FILE}); rerun its command first")
+    data, file = _read(directory, MANIFEST_FILE), directory.child(MANIFEST_FILE)
     try:
-        manifest = Manifest.model_validate_json(_read(directory, MANIFEST_FILE))
+        found = _Stage.model_validate_json(data).stage
     except ValidationError:
+        raise InputError(f"{file.uri}: damaged; not a manifest of rayview") from None
+    if found != stage:
+        raise InputError(f"{directory.uri}: holds the output of jobs.{found}, not of jobs.{stage}")
+    try:
+        return Manifest[details].model_validate_json(data)  # type: ignore[valid-type]
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
         raise InputError(
-            f"{directory.child(MANIFEST_FILE).uri}: damaged; not a manifest of rayview"
+            f"{file.uri}: damaged, or of another version of rayview ({where}: {fault['msg']});"
+            " use --overwrite to rebuild it"
         ) from None
-    if manifest.stage != stage:
-        raise InputError(f"{directory.uri}: holds the output of jobs.{manifest.stage}, not of jobs.{stage}")
-    return manifest
+
+
+class _Stage(Record):
+    """What is read of a manifest first."""
+
+    stage: str
 
 
 def write_manifest(output: Location, manifest: Manifest) -> None:
@@ -231,20 +309,20 @@ def lacking(directory: Location, outputs: Iterable[OutputFile]) -> str | None:
     return None
 
 
-def environment() -> dict[str, Any]:
-    """Versions of Python, platform and the packages that results depend on, and the git commit if any."""
+def environment() -> Environment:
+    """That of this process."""
     versions: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": versions,
-        "git_commit": _git_commit(),
-    }
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=versions,
+        git_commit=_git_commit(),
+    )
 
 
 def _git_commit() -> str | None:
@@ -269,13 +347,13 @@ def _read(directory: Location, name: str) -> bytes:
     return file.read_bytes()
 
 
-def to_json(data: dict[str, Any]) -> bytes:
+def to_json(data: Mapping[str, JsonValue]) -> bytes:
     """Plain data as run.json and manifest.json hold them."""
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(data: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    flat: dict[str, JsonValue] = {}
     for key, value in data.items():
         if isinstance(value, dict):
             flat.update(_flat(value, f"{prefix}{key}."))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from pipeline.arrays import Float64Array
+from pipeline.details import Bill, StepSeconds
 from pipeline.ingest.ledger import Ledger
 from pipeline.runtime.pools import Cluster, ScorePlan
 
@@ -28,57 +26,46 @@ Source: NVIDIA's data sheets; half of what they state with sparsity."""
 
 def make_bill(
     ledger: Ledger, cluster: Cluster, pools: ScorePlan, elapsed_s: float, per_device_hour: float | None
-) -> dict[str, Any]:
+) -> Bill:
     """What the chunks that this job scored have cost.
 
     Args:
         elapsed_s: from the start of the dataset to its end, processes starting included.
         per_device_hour: price of a GPU, or of a machine where none is used.
-    Returns:
-        rows, rows_per_s and tokens_per_s (from the first row at a model to the last, without the start of
-        processes); padding_frac of the tokens that went through the model; repeated_rows and
-        repeated_tokens_frac, which did not have to; busy_s and waited_s by step, over all its members, or the
-        threads of the scorers;
-        most_waiting_chunks, encoded and not yet at a model; halvings of batches for lack of memory;
-        elapsed_s, devices, device_hours; peak_frac of the devices' matrix rate, where that is known; and
-        price_per_million_rows, where a price is given.
     """
     done = [e for e in ledger.entries.values() if e.took]
     rows = sum(e.rows for e in done)
     sums = {n: sum(e.counts.get(n, 0) for e in done) for n in _COUNTS}
     begun, ended = (np.array([e.took[n] for e in done]) for n in ("scored_from_s", "scored_to_s"))
     scoring_s = float(ended.max() - begun.min()) if done else 0.0
-    busy = {
-        "encode": ledger.took("encode_s"),
-        "score": ledger.took("score_s"),
-        "write": ledger.took("write_s"),
-    }
+    busy = {n: ledger.took(f"{n}_s") for n in ("encode", "score", "write")}
     scorers = pools.scorers
     scoring = scorers.size * scorers.threads
     members = {"encode": pools.encoders.size, "score": scoring, "write": pools.writers.size}
     devices = cluster.gpus_of(scorers) or float(len(cluster.nodes))
     device_hours = devices * elapsed_s / 3600
-    bill: dict[str, Any] = {
-        "rows": rows,
-        "rows_per_s": _over(rows, scoring_s),
-        "tokens_per_s": _over(sums["tokens"], scoring_s),
-        "padding_frac": 1 - _over(sums["scored_tokens"], sums["padded_tokens"]) if done else 0.0,
-        "repeated_rows": sums["repeated_rows"],
-        "repeated_tokens_frac": 1 - _over(sums["scored_tokens"], sums["tokens"]) if done else 0.0,
-        "busy_s": busy,
-        "waited_s": {n: max(0.0, members[n] * scoring_s - busy[n]) for n in members},
-        "most_waiting_chunks": _most_waiting(np.array([e.took["encoded_s"] for e in done]), begun),
-        "halvings": int(ledger.took("halvings")),
-        "elapsed_s": elapsed_s,
-        "devices": devices,
-        "device_hours": device_hours,
-    }
+    known: dict[str, float] = {}
     peak = {_PEAK_BFLOAT16.get(name) for name in cluster.accelerators}
     if scorers.gpus and len(peak) == 1 and (flops := peak.pop()):
-        bill["peak_frac"] = _over(sums["flops"], scoring_s * devices * flops)
+        known["peak_frac"] = _over(sums["flops"], scoring_s * devices * flops)
     if per_device_hour is not None:
-        bill["price_per_million_rows"] = 1e6 * _over(device_hours * per_device_hour, rows)
-    return {n: _rounded(v) for n, v in bill.items()}
+        known["price_per_million_rows"] = 1e6 * _over(device_hours * per_device_hour, rows)
+    return Bill(
+        rows=rows,
+        rows_per_s=_over(rows, scoring_s),
+        tokens_per_s=_over(sums["tokens"], scoring_s),
+        padding_frac=1 - _over(sums["scored_tokens"], sums["padded_tokens"]) if done else 0.0,
+        repeated_rows=sums["repeated_rows"],
+        repeated_tokens_frac=1 - _over(sums["scored_tokens"], sums["tokens"]) if done else 0.0,
+        busy_s=StepSeconds(**busy),
+        waited_s=StepSeconds(**{n: max(0.0, members[n] * scoring_s - busy[n]) for n in members}),
+        most_waiting_chunks=_most_waiting(np.array([e.took["encoded_s"] for e in done]), begun),
+        halvings=int(ledger.took("halvings")),
+        elapsed_s=elapsed_s,
+        devices=devices,
+        device_hours=device_hours,
+        **known,
+    )
 
 
 def _most_waiting(since: Float64Array, until: Float64Array) -> int:
@@ -99,27 +86,21 @@ def _over(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {n: _rounded(v) for n, v in value.items()}
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def describe_bill(bill: Mapping[str, Any]) -> str:
+def describe_bill(bill: Bill) -> str:
     """A bill as one line of text."""
-    waited = bill["waited_s"]["score"]
+    waited = bill.waited_s.score
     parts = [
-        f"{bill['rows_per_s']:,.0f} rows/s",
-        f"{bill['tokens_per_s']:,.0f} tokens/s",
-        f"padding {bill['padding_frac']:.1%}",
-        f"repeated texts {bill['repeated_tokens_frac']:.1%}",
-        f"the model waited {_over(waited, waited + bill['busy_s']['score']):.1%} of its time",
+        f"{bill.rows_per_s:,.0f} rows/s",
+        f"{bill.tokens_per_s:,.0f} tokens/s",
+        f"padding {bill.padding_frac:.1%}",
+        f"repeated texts {bill.repeated_tokens_frac:.1%}",
+        f"the model waited {_over(waited, waited + bill.busy_s.score):.1%} of its time",
     ]
-    if "peak_frac" in bill:
-        parts.append(f"{bill['peak_frac']:.0%} of the device's peak")
-    if bill["halvings"]:
-        parts.append(f"{bill['halvings']:,} batches halved for lack of memory")
-    parts.append(f"{bill['device_hours']:.3g} device-hours")
-    if "price_per_million_rows" in bill:
-        parts.append(f"{bill['price_per_million_rows']:.3g} a million rows")
+    if bill.peak_frac is not None:
+        parts.append(f"{bill.peak_frac:.0%} of the device's peak")
+    if bill.halvings:
+        parts.append(f"{bill.halvings:,} batches halved for lack of memory")
+    parts.append(f"{bill.device_hours:.3g} device-hours")
+    if bill.price_per_million_rows is not None:
+        parts.append(f"{bill.price_per_million_rows:.3g} a million rows")
     return ", ".join(parts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.config import Config, InputConfig
+from pipeline.details import Bill, PrecisionChange, PrepareDetails, ScoreDetails
 from pipeline.errors import InputError, ModelError, SettingError
 from pipeline.humanize import counted
 from pipeline.ingest.clean.labels import WORDS
@@ -27,6 +28,7 @@ from pipeline.rundir.manifest import (
     Counts,
     Manifest,
     OutputFile,
+    Record,
     Run,
     describe_files,
     read_manifest,
@@ -57,6 +59,17 @@ _FEW_CHUNKS = 20_000
 
 LONG_BYTES = {"cpu": 16 << 20, "gpu": 256 << 20}
 """From so many bytes of input on, a job takes minutes, and some seconds to try what is fastest pay."""
+
+
+class Resolved(Record):
+    """Values that the settings leave open, chosen once for the life of an output and stored in run.json."""
+
+    chunk_bytes: int
+    precision: str
+    """float32 or bfloat16."""
+    batch_tokens: int
+    compiled: bool = False
+    kernels: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,7 @@ def is_split(inputs: list[str]) -> bool:
 
 def _check_tokenizer(data: Location, model: Location) -> None:
     """Raise ModelError unless the data were encoded with the tokenizer that the model was trained with."""
-    encoded_with = read_manifest(data, "prepare").model_fingerprint
+    encoded_with = read_manifest(data, PrepareDetails).model_fingerprint
     if read_run(model).model_fingerprint != encoded_with:
         raise ModelError(
             f"{model.uri}: trained with another tokenizer than {data.uri} was encoded with; score the dumps"
@@ -159,7 +172,7 @@ def find_input(
     """
     if is_split(inputs):
         split = locate(inputs[0])
-        manifest = read_manifest(split.parent, "prepare")
+        manifest = read_manifest(split.parent, PrepareDetails)
         files = [split.parent.child(o.path) for o in manifest.outputs if o.path.startswith(f"{split.name}/")]
         if not files:
             raise InputError(f"{split.uri}: this split has no rows")
@@ -177,7 +190,7 @@ def score(
     overwrite: bool = False,
     extend: bool = False,
     predictor: type = Predictor,
-) -> Manifest:
+) -> Manifest[ScoreDetails]:
     """Run the job on a cluster that is connected. Chunks that are scored already are not scored again.
 
     Args:
@@ -192,10 +205,11 @@ def score(
     pools = plan_score(cluster, len(job.sources), job.config.score.num_actors)
     run = job.run
     if check_output(job.output, run, overwrite=overwrite, extend=extend) is State.FRESH:
-        run = run.model_copy(update={"resolved": _resolve(job, cluster, pools, predictor)})
+        resolved = _resolve(job, cluster, pools, predictor)
+        run = run.model_copy(update={"resolved": resolved.model_dump()})
     if begin(job.output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
-        return read_manifest(job.output, "score")
-    resolved = read_run(job.output).resolved
+        return read_manifest(job.output, ScoreDetails)
+    resolved = Resolved.model_validate(read_run(job.output).resolved)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     committed = find_committed(job.output, run)
     earlier = committed_entries(job.output, run, committed)
@@ -226,24 +240,22 @@ def score(
     return manifest
 
 
-def _resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, predictor: type) -> dict[str, Any]:
-    """Values that the settings leave open, chosen once for the life of the output."""
+def _resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, predictor: type) -> Resolved:
+    """The values for an output that is begun now."""
     config, device = job.config.score, _device(pools)
-    precision = choose_precision(cluster, config.precision)
-    resolved = {"chunk_bytes": choose_chunks(job, pools), "precision": precision}
+    chosen = Resolved(
+        chunk_bytes=choose_chunks(job, pools),
+        precision=choose_precision(cluster, config.precision),
+        batch_tokens=config.batch_tokens or BATCH_TOKENS[device],
+        compiled=bool(config.compile),
+    )
     long = sum(s.size_bytes for s in job.sources) >= LONG_BYTES[device] and job.max_rows is None
     if not long or not issubclass(predictor, Predictor):
-        budget = config.batch_tokens or BATCH_TOKENS[device]
-        return {
-            **resolved,
-            "batch_tokens": budget,
-            "compiled": bool(config.compile),
-            "kernels": False,
-        }
-    forward = _forward_options(job, resolved)
+        return chosen
+    forward = replace(_forward_options(job, chosen), compiled=False)
     options = AutotuneOptions(forward, device, config.batch_tokens, config.compile)
     found = run_once(pools.scorers, _autotune, options, chunk_work(job), job.sources)
-    return {**resolved, **found}
+    return chosen.model_copy(update=found)
 
 
 def choose_chunks(job: ScoreJob, pools: ScorePlan) -> int:
@@ -265,14 +277,14 @@ def _autotune(options: AutotuneOptions, work: ChunkWork, sources: list[Source]) 
     return autotune(options, work.first_rows(sources, SAMPLE_ROWS[options.device]))
 
 
-def _forward_options(job: ScoreJob, resolved: Mapping[str, Any]) -> ForwardOptions:
+def _forward_options(job: ScoreJob, resolved: Resolved) -> ForwardOptions:
     return ForwardOptions(
         job.model.uri,
         str(job.run.model_fingerprint),
         job.card.max_length,
-        resolved["precision"],
-        resolved.get("compiled", False),
-        resolved.get("kernels", False),
+        resolved.precision,
+        resolved.compiled,
+        resolved.kernels,
     )
 
 
@@ -305,7 +317,7 @@ def _unfinished(job: ScoreJob, committed: Mapping[int, Committed]) -> list[Sourc
 def _pipeline(
     job: ScoreJob,
     sources: list[Source],
-    resolved: Mapping[str, Any],
+    resolved: Resolved,
     pools: ScorePlan,
     committed: Mapping[int, Committed],
     predictor: type,
@@ -313,10 +325,10 @@ def _pipeline(
 ) -> Any:
     """read → encode → score → write, as a Ray dataset of the chunks' accounts."""
     done = {file: c.done for file, c in committed.items()}
-    read = ReadPlan(resolved["chunk_bytes"], job.max_rows, job.recipe.max_line_bytes, done, guard)
+    read = ReadPlan(resolved.chunk_bytes, job.max_rows, job.recipe.max_line_bytes, done, guard)
     work = replace(chunk_work(job), guard=guard)
     forward = _forward_options(job, resolved)
-    options = PredictorOptions(forward, job.card, resolved["batch_tokens"], pools.scorers.threads, guard)
+    options = PredictorOptions(forward, job.card, resolved.batch_tokens, pools.scorers.threads, guard)
     apply = map_in_actors if pools.stay else map_batches
     dataset = read_dataset(sources, read, pools.readers)
     dataset = apply(dataset, work.encode_chunk, pools.encoders)
@@ -326,7 +338,7 @@ def _pipeline(
         # Their chunks are as large as prepare made them; and one split is not endless.
         return dataset
     later = pools.encoders, pools.scorers, pools.writers
-    return limit_backlog(dataset, resolved["chunk_bytes"], pools.readers, *later)
+    return limit_backlog(dataset, resolved.chunk_bytes, pools.readers, *later)
 
 
 def _manifest(
@@ -334,34 +346,31 @@ def _manifest(
     ledger: Ledger,
     outputs: list[OutputFile],
     counts: Counts,
-    resolved: dict[str, Any],
-    bill: dict[str, Any],
+    resolved: Resolved,
+    bill: Bill,
     start: float,
-) -> Manifest:
-    return Manifest.of(
-        job.run,
-        job.config,
-        start,
-        outputs=outputs,
-        counts=counts,
-        details={
-            **resolved,
-            "labels": job.card.labels,
-            "scheme": job.card.scheme,
-            "tokens": ledger.total("tokens"),
-            **_against_float32(ledger, resolved["precision"]),
-            "bill": bill,
-            "formats": {s.uri: s.format_name for s in job.sources},
-            "broken": ledger.broken,
-        },
+) -> Manifest[ScoreDetails]:
+    compared = _against_float32(ledger, resolved.precision)
+    details = ScoreDetails(
+        **resolved.model_dump(),
+        labels=job.card.labels,
+        scheme=job.card.scheme,
+        tokens=ledger.total("tokens"),
+        bill=bill,
+        formats={s.uri: s.format_name for s in job.sources},
+        broken=ledger.broken,
+        **({} if compared is None else {"against_float32": compared}),
     )
+    return Manifest.of(job.run, job.config, start, details, outputs=outputs, counts=counts)
 
 
-def _against_float32(ledger: Ledger, precision: str) -> dict[str, Any]:
-    """What the precision changes, as far as it was compared."""
+def _against_float32(ledger: Ledger, precision: str) -> PrecisionChange | None:
+    """What the precision changes; None where nothing was compared."""
     rows = ledger.total("compared_rows")
     if precision == "float32" or not rows:
-        return {}
-    changed = ledger.total("changed_labels") / rows
-    largest = ledger.total("largest_change")
-    return {"against_float32": {"rows": rows, "labels_changed_frac": changed, "largest_change": largest}}
+        return None
+    return PrecisionChange(
+        rows=rows,
+        labels_changed_frac=ledger.total("changed_labels") / rows,
+        largest_change=ledger.total("largest_change"),
+    )

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from pipeline.details import ScoreDetails
 from pipeline.errors import InputError
 from pipeline.rundir.lease import LEASE_FILE
-from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
+from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Record, Run, read_manifest, read_run
 from pipeline.rundir.parts import Part, check_part, part_name
 from pipeline.score.failed_rows import FAILED_NAME, FAILED_SCHEMA, failed_name, holds_rows, read_failed
 from pipeline.score.part_metadata import AccountError, read_account
@@ -55,6 +56,16 @@ class Verdict:
         return sum(file.chunks for file in self.files)
 
 
+class _Input(Record):
+    max_rows: int | None = None
+
+
+class _Settings(Record):
+    """What matters here of the settings in run.json."""
+
+    input: _Input = _Input()
+
+
 @dataclass(frozen=True)
 class _Claim:
     """What a scores part says of its chunk, as far as it is needed; there may be a million of them."""
@@ -83,6 +94,7 @@ def verify(directory: Location) -> Verdict:
         raise InputError(
             f"{directory.uri}: holds the output of jobs.{run.stage}; verify takes one of jobs.score"
         )
+    has_max_rows = _Settings.model_validate(run.settings).input.max_rows is not None
     sizes = directory.sizes()
     faults = dict(_strays(sizes))
     names = [n for n in sorted(sizes) if _PART.fullmatch(n)]
@@ -103,7 +115,7 @@ def verify(directory: Location) -> Verdict:
         of_file = sorted(claims[number], key=lambda claim: claim.chunk)
         files.append(_sum_up(file.path, of_file))
         # Of files behind the first `input.max_rows` lines there is nothing.
-        if run.settings.get("input", {}).get("max_rows") is None or any(claims[number:]):
+        if not has_max_rows or any(claims[number:]):
             _add(faults, _gaps(number, file.path, of_file, faults))
     _add(faults, _rejects_faults(found, claims))
     _add(faults, _failed_faults(directory, run, found, claims))
@@ -264,7 +276,7 @@ def _manifest_faults(
         yield MANIFEST_FILE, "missing: the job is not finished; give its command again"
         return
     try:
-        manifest = read_manifest(directory, "score")
+        manifest = read_manifest(directory, ScoreDetails)
     except InputError as error:
         yield MANIFEST_FILE, str(error)
         return

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config, digest
+from pipeline.details import EpochRecord, PrepareDetails, TrainDetails
 from pipeline.errors import InputError, ModelError, RayviewError
 from pipeline.model.card import CARD_FILE, ModelCard, fingerprint_model
 from pipeline.model.hub import resolve_model
@@ -39,7 +40,7 @@ class TrainJob:
     """Everything about a train job that is known before Ray starts."""
 
     output: Location
-    data: Manifest
+    data: Manifest[PrepareDetails]
     data_location: Location
     card: ModelCard
     run: Run
@@ -60,11 +61,11 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
         UserError: data that prepare did not finish, a model that cannot be had or has another tokenizer.
     """
     location, where, name = locate(data), locate(output), config.model.name
-    manifest = read_manifest(location, "prepare")
+    manifest = read_manifest(location, PrepareDetails)
     directory = resolve_model(name)
     check_apart(where, [location, locate(name if "://" in name else directory)])
     if digest(tokenizer_json(directory)) != manifest.model_fingerprint:
-        prepared_for = manifest.config["model"]["name"]
+        prepared_for = manifest.config.model.name
         raise ModelError(
             f"model {name}: its tokenizer is not that of {prepared_for}, with which"
             f" {location.uri} was encoded; give --model {prepared_for}, or prepare the data again"
@@ -87,21 +88,25 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
 def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCard:
     from pipeline.ingest.clean.labels import label_scheme
 
-    scheme = label_scheme(manifest.config["labels"]["scheme"], manifest.config["labels"].get("words"))
+    prepared = manifest.config
+    scheme = label_scheme(prepared.labels.scheme, prepared.labels.words)
+    text = prepared.input.text
     return ModelCard(
         base_model=config.model.name,
         labels=list(scheme.labels),
         scheme=scheme.name,
         stars_to_label=scheme.rule(),
-        max_length=manifest.config["tokenize"]["max_length"],
-        text=manifest.config["input"]["text"],
-        text_separator=manifest.config["input"]["text_separator"],
-        unescape_html=manifest.config["input"]["unescape_html"],
+        max_length=prepared.tokenize.max_length,
+        text=None if text is None else list(text),
+        text_separator=prepared.input.text_separator,
+        unescape_html=prepared.input.unescape_html,
         data_fingerprint=data_fingerprint,
     )
 
 
-def train(job: TrainJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False) -> Manifest:
+def train(
+    job: TrainJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False
+) -> Manifest[TrainDetails]:
     """Fine-tune on a cluster that is connected, and write the best model.
 
     Returns:
@@ -113,7 +118,7 @@ def train(job: TrainJob, cluster: Cluster, reporter: Reporter, *, overwrite: boo
     start = time.monotonic()
     pool = plan_train(cluster, job.config.train)
     if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
-        return read_manifest(job.output, "train")
+        return read_manifest(job.output, TrainDetails)
     precision = choose_precision(cluster if pool.gpus else without_gpus(cluster), job.config.train.precision)
     task = TrainTask(
         model=job.config.model.name,
@@ -240,23 +245,18 @@ def _manifest(
     state: TrainState,
     outputs: list[OutputFile],
     start: float,
-) -> Manifest:
+) -> Manifest[TrainDetails]:
     if state.best_epoch < 0:
         raise InputError("training did not reach a validation; give more data, or raise train.max_steps")
-    return Manifest.of(
-        job.run,
-        job.config,
-        start,
-        outputs=outputs,
-        model_fingerprint=fingerprint_model(job.output),
-        details={
-            "rows": job.rows,
-            "num_workers": pool.size,
-            "use_gpu": bool(pool.gpus),
-            "precision": task.precision,
-            "steps": state.step,
-            "best_epoch": state.best_epoch,
-            "best_by": task.config.best_by,
-            "history": state.history,
-        },
+    details = TrainDetails(
+        rows=job.rows,
+        num_workers=pool.size,
+        use_gpu=bool(pool.gpus),
+        precision=task.precision,
+        steps=state.step,
+        best_epoch=state.best_epoch,
+        best_by=task.config.best_by,
+        history=[EpochRecord.model_validate(entry) for entry in state.history],
     )
+    fingerprint = fingerprint_model(job.output)
+    return Manifest.of(job.run, job.config, start, details, outputs=outputs, model_fingerprint=fingerprint)

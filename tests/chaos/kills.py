@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.details import ScoreDetails
 from pipeline.rundir.manifest import read_manifest
 from pipeline.storage.location import locate
 from tests.chaos.job import TRACE
@@ -63,7 +64,7 @@ class Outcome:
 def rows_of(scores: str | Path) -> pa.Table:
     """All rows of a directory of scores, in the order of the dump."""
     where = locate(scores)
-    manifest = read_manifest(where, "score")
+    manifest = read_manifest(where, ScoreDetails)
     assert manifest is not None
     parts = [o.path for o in manifest.outputs if "/" not in o.path]
     table = pa.concat_tables([pq.read_table(where.child(path).open_input()) for path in parts])

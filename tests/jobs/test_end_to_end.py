@@ -15,6 +15,7 @@ import pytest
 
 from jobs import score as score_job
 from jobs.failures import raised_in_worker
+from pipeline.details import PrepareDetails, ScoreDetails, TrainDetails
 from pipeline.errors import ModelError, OutputError, SettingError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare
@@ -35,13 +36,13 @@ pytestmark = pytest.mark.ray
 
 
 def read_split(outputs: Outputs, split: str) -> pa.Table:
-    manifest = read_manifest(locate(outputs.data), "prepare")
+    manifest = read_manifest(locate(outputs.data), PrepareDetails)
     parts = [o.path for o in manifest.outputs if o.path.startswith(f"{split}/")]
     return pa.concat_tables([pq.read_table(outputs.data / p) for p in parts])
 
 
 def read_scores(folder: Path) -> pa.Table:
-    manifest = read_manifest(locate(folder), "score")
+    manifest = read_manifest(locate(folder), ScoreDetails)
     table = pa.concat_tables([pq.read_table(folder / o.path) for o in manifest.outputs if "/" not in o.path])
     table = table.set_column(0, "source", table["source"].cast(pa.string()))
     return table.sort_by([("source", "ascending"), ("line", "ascending")]).replace_schema_metadata()
@@ -56,11 +57,11 @@ def test_every_stage_leaves_a_manifest_with_the_agreed_keys(outputs: Outputs) ->
         assert manifest["stage"] == stage
         for output in manifest["outputs"]:
             assert (outputs.base / folder / output["path"]).stat().st_size == output["bytes"]
-    assert read_manifest(locate(outputs.data), "prepare").config_digest == outputs.config.digest()
+    assert read_manifest(locate(outputs.data), PrepareDetails).config_digest == outputs.config.digest()
 
 
 def test_every_line_is_kept_or_rejected(outputs: Outputs) -> None:
-    manifest = read_manifest(locate(outputs.data), "prepare")
+    manifest = read_manifest(locate(outputs.data), PrepareDetails)
     assert manifest.counts is not None
     rows = sum(read_split(outputs, s).num_rows for s in ("train", "val", "test"))
     assert manifest.counts.lines == 1200
@@ -112,7 +113,7 @@ def test_the_model_loads_with_plain_transformers(outputs: Outputs) -> None:
 
 
 def test_training_learned_something(outputs: Outputs) -> None:
-    history = read_manifest(locate(outputs.model), "train").details["history"]
+    history = read_manifest(locate(outputs.model), TrainDetails).details.history
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     assert min(h["val_loss"] for h in history) < np.log(5)
 
@@ -157,7 +158,7 @@ def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
         tables.append(read_scores(tmp_path / str(actors)))
     assert tables[0].equals(tables[1])
     assert tables[0]["asin"].null_count == 0
-    manifest = read_manifest(locate(tmp_path / "1"), "score")
+    manifest = read_manifest(locate(tmp_path / "1"), ScoreDetails)
     assert manifest.counts is not None
     assert manifest.counts.rejected["empty_text"] > 0
     assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1201
@@ -326,8 +327,8 @@ def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: A
         )
         job = train_stage.plan(str(outputs.data), str(tmp_path / str(workers)), config)
         details = train_stage.train(job, cluster, Reporter()).details
-        assert details["num_workers"] == workers
-        losses.append([details["history"][0][n] for n in ("train_loss", "val_loss")])
+        assert details.num_workers == workers
+        losses.append([details.history[0].train_loss, details.history[0].val_loss])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

@@ -87,8 +87,8 @@ def test_a_truncated_file_is_read_to_its_end(cluster: Any, shared_data: Path, tm
     assert manifest.counts is not None
     assert manifest.counts.lines == 6909
     assert manifest.counts.rejected == {"bad_json": 1}
-    assert "gzip data end in the middle" in manifest.details["broken"][0]
-    by_label = manifest.details["rows_by_label"]
+    assert "gzip data end in the middle" in manifest.details.broken[0]
+    by_label = manifest.details.rows_by_label
     found = [sum(split[str(i)] for split in by_label.values()) for i in range(1, 6)]
     assert found == [111, 161, 500, 1474, 4662]
 
@@ -103,4 +103,4 @@ def test_most_texts_of_a_five_core_file_are_duplicates(
     # 438 distinct texts; fewer after normalization of case and whitespace.
     assert 430 <= manifest.counts.rows <= 438
     assert manifest.counts.rejected["duplicate"] == 3176 - 16 - manifest.counts.rows
-    assert manifest.details["random_split_leak_frac"] > 0.9
+    assert manifest.details.random_split_leak_frac > 0.9

@@ -12,6 +12,7 @@ from rich.console import Console
 from jobs.cli import Session
 from jobs.run_stage import Stage, broken_files, outcome, print_plan, run_stage
 from pipeline.config import Config
+from pipeline.details import ScoreDetails
 from pipeline.errors import ErrorBudgetError, OutputError
 from pipeline.ingest.detect.sources import Source
 from pipeline.progress import Reporter
@@ -46,18 +47,18 @@ def job() -> Trial:
     return Trial()
 
 
-def stage_on(output: Location, config: Config | None = None, **values: Any) -> Stage:
+def stage_on(output: Location, config: Config | None = None, **values: Any) -> Stage[ScoreDetails]:
     """A stage that finishes immediately, with 3 lines of which 1 is rejected."""
     plan = SimpleNamespace(output=output, run=RUN, config=config or Config())
 
-    def work(cluster: Cluster, reporter: Reporter, *, overwrite: bool) -> Manifest:
+    def work(cluster: Cluster, reporter: Reporter, *, overwrite: bool) -> Manifest[ScoreDetails]:
         begin(output, RUN, overwrite=overwrite)
         manifest = manifest_of(RUN, counts=Counts(lines=3, rows=2, rejected={"bad_json": 1}))
         finish(output, manifest)
         return manifest
 
     fields = {"pools": lambda _: {"readers": Pool(1, 0.25)}, "summary": lambda m: [f"{m.stage}: done"]}
-    return Stage(plan, work, **fields | values)
+    return Stage(plan, ScoreDetails, work, **fields | values)
 
 
 def test_a_stage_runs_once_and_its_result_is_printed_each_time(job: Trial, out: Location) -> None:
@@ -117,8 +118,7 @@ def test_the_outcome_counts_lines_and_reject_reasons(out: Location) -> None:
 
 
 def test_damaged_files_are_named() -> None:
-    manifest = manifest_of(RUN, details={"broken": ["/in/a.gz: damaged, after 1 line"]})
-    assert broken_files(manifest) == [
+    assert broken_files(["/in/a.gz: damaged, after 1 line"]) == [
         "warning: /in/a.gz: damaged, after 1 line; the lines before that were read"
     ]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.details import ScoreDetails
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.model.card import CARD_FILE
 from pipeline.model.load import load_classifier
@@ -59,8 +60,8 @@ def test_words_from_csv_to_report(tiny_model: Path, cluster: Any, tmp_path: Path
     assert manifest.counts.lines == len(table)
     assert manifest.counts.rejected == {"missing_label": 1, "unknown_label": 1}
     assert manifest.counts.files[str(tmp_path / "a.csv")].rows == len(table) - 2
-    assert manifest.details["formats"] == {str(tmp_path / "a.csv"): "by columns, CSV"}
-    by_label = manifest.details["rows_by_label"]
+    assert manifest.details.formats == {str(tmp_path / "a.csv"): "by columns, CSV"}
+    by_label = manifest.details.rows_by_label
     words = [kind for _, kind in table]
     for word in ("other", "great"):
         assert sum(split[word] for split in by_label.values()) == words.count(word)
@@ -72,7 +73,7 @@ def test_words_from_csv_to_report(tiny_model: Path, cluster: Any, tmp_path: Path
 
     score_stage.score(score_stage.plan([f"{data}/test"], model, split_scores, config), cluster, quiet)
     score_stage.score(score_stage.plan([str(tmp_path / "a.csv")], model, scores, config), cluster, quiet)
-    parts = [o.path for o in read_manifest(locate(scores), "score").outputs if "/" not in o.path]
+    parts = [o.path for o in read_manifest(locate(scores), ScoreDetails).outputs if "/" not in o.path]
     rows = [row for part in parts for row in pq.read_table(tmp_path / "s" / part).to_pylist()]
     assert [r["true_label"] for r in rows] == [word or None for word in words]
     assert all(r["prob_other"] + r["prob_great"] == pytest.approx(1, abs=1e-5) for r in rows)
@@ -83,7 +84,7 @@ def test_words_from_csv_to_report(tiny_model: Path, cluster: Any, tmp_path: Path
             assert (row["true_label"], row["num_tokens"]) == (same["true_label"], same["num_tokens"])
 
     done = evaluate_stage.evaluate(evaluate_stage.plan(scores, report, config), cluster, quiet)
-    metrics = done.details["metrics"]
+    metrics = done.details.metrics
     assert (metrics["rows"], metrics["rows_without_label"]) == (len(table) - 2, 2)
     right = sum(r["label"] == r["true_label"] for r in rows)
     assert metrics["accuracy"] == pytest.approx(right / (len(table) - 2))

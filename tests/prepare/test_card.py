@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pipeline import plotstyle
+from pipeline.details import PrepareDetails
 from pipeline.humanize import counted
 from pipeline.prepare import card as cards
 from pipeline.prepare.split import SPLITS
@@ -18,36 +19,38 @@ ODD = ("$", "$$", "$$$", "a|b", "\\", "\\|", "two\nlines", "x_1^2", "$\\frac{1}$
 MANY = tuple(f"Sports and outdoors {i}" for i in range(12))
 
 
-def card(labels: tuple[str, ...], lengths: dict[int, int] | None = None) -> dict[str, Any]:
+def card(labels: tuple[str, ...], lengths: dict[int, int] | None = None) -> PrepareDetails:
     lengths = lengths or dict.fromkeys(range(5, 80), 10)
     rows = sum(lengths.values())
     counts = {n: k + 1 for k, n in enumerate(labels)}
-    return {
-        "lines": rows + 3,
-        "rows": rows,
-        "rejected": {"duplicate": 2, "bad_json": 1},
-        "rows_by_label": {s: {n: i * k for n, k in counts.items()} for i, s in enumerate(SPLITS, 1)},
-        "rows_by_stars": {s: {str(n): 0 for n in range(1, 6)} for s in SPLITS},
-        "tokens": 1,
-        "length_quantiles": {"0.5": 30, "1": 79},
-        "length_histogram": {str(n): count for n, count in lengths.items()},
-        "max_length": 64,
-        "truncated_rows": 1,
-        "truncated_frac": 0.01,
-        "cut_tokens": 1,
-        "cut_tokens_frac": 0.01,
-        "texts": 9,
-        "repeated_rows": 1,
-        "most_repeats": 2,
-        "texts_with_conflicting_stars": 0,
-        "texts_in_several_splits": 0,
-        "random_split_leak_frac": 0.1,
-        "first_day": None,
-        "last_day": None,
-        "split_by": "text",
-        "rows_without_key": 0,
-        "broken": [],
-    }
+    return PrepareDetails(
+        labels=list(labels),
+        formats={},
+        lines=rows + 3,
+        rows=rows,
+        rejected={"duplicate": 2, "bad_json": 1},
+        rows_by_label={s: {n: i * k for n, k in counts.items()} for i, s in enumerate(SPLITS, 1)},
+        rows_by_stars={s: {str(n): 0 for n in range(1, 6)} for s in SPLITS},
+        tokens=1,
+        length_quantiles={"0.5": 30, "1": 79},
+        length_histogram={str(n): count for n, count in lengths.items()},
+        max_length=64,
+        truncated_rows=1,
+        truncated_frac=0.01,
+        cut_tokens=1,
+        cut_tokens_frac=0.01,
+        texts=9,
+        repeated_rows=1,
+        most_repeats=2,
+        texts_with_conflicting_stars=0,
+        texts_in_several_splits=0,
+        random_split_leak_frac=0.1,
+        first_day=None,
+        last_day=None,
+        split_by="text",
+        rows_without_key=0,
+        broken=[],
+    )
 
 
 @pytest.fixture
@@ -115,11 +118,11 @@ def test_a_label_is_one_cell_of_a_table_whatever_it_holds() -> None:
     assert all(len(row) == 5 for row in table)
 
 
-def with_all(number: int) -> dict[str, Any]:
+def with_all(number: int) -> PrepareDetails:
     """A card of which every count is the same."""
     names = ["lines", "rows", "truncated_rows", "cut_tokens", "texts", "repeated_rows", "most_repeats"]
     names += ["texts_with_conflicting_stars", "texts_in_several_splits", "rows_without_key"]
-    return card(("a", "b")) | dict.fromkeys(names, number)
+    return card(("a", "b")).model_copy(update=dict.fromkeys(names, number))
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_one_job_reads_files_of_every_kind(cluster: Any, tiny_model: Path, tmp_p
     texts = write_one_of_each(tmp_path / "in")
     sets = ("dedup.enabled=false", "input.max_rejected_frac=0.5", "input.chunk_bytes=8192")
     manifest = prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "out", *sets)
-    assert [name.partition(",")[0] for name in manifest.details["formats"].values()] == [
+    assert [name.partition(",")[0] for name in manifest.details.formats.values()] == [
         "amazon_2014",
         "amazon_2018",
         "amazon_2023",
@@ -100,7 +100,7 @@ def test_a_shard_broken_in_its_header_is_told_and_the_others_are_read(
     shards = sorted((tmp_path / "in").iterdir())
     shards[1].write_bytes(b"\x1f\x8b\x08\x00" + b"\xff" * 300)
     manifest = prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "out")
-    (sentence,) = manifest.details["broken"]
+    (sentence,) = manifest.details.broken
     assert sentence.startswith(f"{shards[1]}: gzip data are damaged")
     assert "after 0 bytes of text" in sentence
     assert manifest.counts is not None

@@ -83,8 +83,8 @@ def test_each_text_is_kept_once_wherever_it_stands(cluster: Any, tiny_model: Pat
     nines = next(r for r in gone if r["line"] == 2)
     assert nines["detail"] == f"same text as {one}, line 10"
     assert nines["byte_offset"] == len(json.dumps(review(8, overall=1.0))) + 1
-    assert manifest.details["texts_with_conflicting_stars"] == 1
-    assert manifest.details["repeated_rows"] == 4
+    assert manifest.details.texts_with_conflicting_stars == 1
+    assert manifest.details.repeated_rows == 4
     assert not (tmp_path / "out" / "encoded").exists()
 
 
@@ -191,7 +191,7 @@ def test_variants_of_a_product_are_in_one_split(
     found = splits_by("parent_asin", tmp_path / "out", {str(file): lines})
     assert all(len(splits) == 1 for splits in found.values())
     assert len(found) == 40
-    assert manifest.details["rows_without_key"] == 0
+    assert manifest.details.rows_without_key == 0
     # Who names the column gets that.
     sets = ("split.by=product", "input.asin=asin", *EVEN)
     prepare(cluster, tiny_model, [str(file)], tmp_path / "named", *sets)
@@ -207,7 +207,7 @@ def test_where_no_product_is_told_from_its_variants_the_split_goes_by_these(
     manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=product", *EVEN)
     found = splits_by("asin", tmp_path / "out", {file: lines})
     assert all(len(splits) == 1 for splits in found.values())
-    assert manifest.details["rows_without_key"] == 0
+    assert manifest.details.rows_without_key == 0
 
 
 @pytest.mark.parametrize(("by", "column"), [("user", "user_id"), ("product", "asin")])
@@ -236,8 +236,8 @@ def test_rows_without_a_user_go_by_their_text_and_are_told(
     found = splits_by("reviewerID", tmp_path / "out", {file: reviews})
     assert found[""] == found[" "] == found[None] == {"train", "val", "test"}  # type: ignore[index]
     assert len(found["U1"]) == 1
-    assert manifest.details["repeated_rows"] == 20
-    assert manifest.details["rows_without_key"] == 320
+    assert manifest.details.repeated_rows == 20
+    assert manifest.details.rows_without_key == 320
     warning = "goes by user, but 320 reviews, repeated ones included, have none; they went by their text"
     assert warning in (tmp_path / "out" / "card.md").read_text()
 
@@ -251,7 +251,7 @@ def test_texts_in_several_splits_are_counted_where_they_may_be(
     manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
     apart = splits_by("reviewText", tmp_path / "out", {file: reviews})
     count = sum(len(splits) > 1 for splits in apart.values())
-    assert manifest.details["texts_in_several_splits"] == count > 0
+    assert manifest.details.texts_in_several_splits == count > 0
     assert f"{count} texts are in more than one split" in (tmp_path / "out" / "card.md").read_text()
 
 
@@ -264,7 +264,7 @@ def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     assert manifest.counts is not None
     assert manifest.counts.splits == {"train": 31, "val": 28 - 1, "test": 100 - 59}
     assert manifest.counts.rejected == {"missing_timestamp": 1}
-    assert (manifest.details["first_day"], manifest.details["last_day"]) == ("2018-01-01", "2018-04-10")
+    assert (manifest.details.first_day, manifest.details.last_day) == ("2018-01-01", "2018-04-10")
 
 
 def test_a_cut_in_time_needs_its_dates() -> None:
@@ -282,14 +282,14 @@ def test_the_card_tells_what_the_rows_are(cluster: Any, tiny_model: Path, tmp_pa
     manifest = prepare(cluster, tiny_model, [file], tmp_path / "out")
     rows = [r for s in ("train", "val", "test") for r in rows_of(tmp_path / "out", s)]
     details = manifest.details
-    assert details["truncated_rows"] == sum(r["truncated"] for r in rows) > 0
-    assert details["tokens"] == sum(r["num_tokens"] for r in rows)
-    assert sum(details["length_histogram"].values()) == 202
-    whole = sum(int(n) * times for n, times in details["length_histogram"].items())
-    assert whole == details["tokens"] + details["cut_tokens"]
-    assert details["length_quantiles"]["1"] == max(map(int, details["length_histogram"])) == 20_002
+    assert details.truncated_rows == sum(r["truncated"] for r in rows) > 0
+    assert details.tokens == sum(r["num_tokens"] for r in rows)
+    assert sum(details.length_histogram.values()) == 202
+    whole = sum(int(n) * times for n, times in details.length_histogram.items())
+    assert whole == details.tokens + details.cut_tokens
+    assert details.length_quantiles["1"] == max(map(int, details.length_histogram)) == 20_002
     page = (tmp_path / "out" / "card.md").read_text()
-    assert f"{details['truncated_rows']:,} reviews" in page
+    assert f"{details.truncated_rows:,} reviews" in page
     assert "| empty_text | 1 |" in page
     for picture in ("card-stars.png", "card-lengths.png", "card-rejects.png"):
         assert picture in page

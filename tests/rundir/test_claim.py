@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.details import ScoreDetails
 from pipeline.errors import InputError, OutputError, RayviewError
 from pipeline.rundir import claim as module
 from pipeline.rundir import lease
@@ -37,11 +38,11 @@ def test_a_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) ->
     assert listing(out) == ["run.json"]
     assert begin(out, RUN) is State.UNFINISHED
     with pytest.raises(InputError, match=r"out: unfinished score \(no manifest.json\)"):
-        read_manifest(out, "score")
+        read_manifest(out, ScoreDetails)
     manifest = manifest_of(RUN, counts=Counts(lines=3, rows=2, rejected={"bad_json": 1}))
     write_manifest(out, manifest)
     assert begin(out, RUN) is State.FINISHED
-    assert read_manifest(out, "score") == manifest
+    assert read_manifest(out, ScoreDetails) == manifest
     assert read_run(out) == RUN
 
 

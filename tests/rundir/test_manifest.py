@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import Config, InputConfig
+from pipeline.details import Bill, PrecisionChange, PrepareDetails, ScoreDetails
 from pipeline.errors import AccountingError, InputError, OutputError
 from pipeline.rundir.manifest import (
     Counts,
@@ -14,29 +16,30 @@ from pipeline.rundir.manifest import (
     InputFile,
     OutputFile,
     environment,
+    read_common_manifest,
     read_manifest,
     read_run,
     write_manifest,
 )
 from pipeline.storage.location import Location, locate
-from tests.runs import RUN, manifest_of
+from tests.runs import BILL, DETAILS, RUN, manifest_of
 
 
 def test_reading_says_what_is_wrong(out: Location) -> None:
     with pytest.raises(InputError, match="no such directory"):
-        read_manifest(out, "prepare")
+        read_manifest(out, PrepareDetails)
     out.child("a").write_bytes(b"x")
     with pytest.raises(InputError, match=r"no manifest\.json there; it is not an output of rayview"):
-        read_manifest(out, "prepare")
+        read_manifest(out, PrepareDetails)
     with pytest.raises(InputError, match=r"no run\.json there; it is not an output of rayview"):
         read_run(out)
     for damaged in (b'{"stage": "prep', b"{}", b"[]", b"\xff"):
         out.child("manifest.json").write_bytes(damaged)
         with pytest.raises(InputError, match=r"manifest\.json: damaged"):
-            read_manifest(out, "prepare")
+            read_manifest(out, PrepareDetails)
     write_manifest(out, manifest_of(RUN))
     with pytest.raises(InputError, match=r"holds the output of jobs\.score, not of jobs\.prepare"):
-        read_manifest(out, "prepare")
+        read_manifest(out, PrepareDetails)
 
 
 def test_a_manifest_that_does_not_add_up_is_not_written(out: Location) -> None:
@@ -79,7 +82,65 @@ def test_a_manifest_of_a_later_version_with_more_keys_is_read(out: Location) -> 
     write_manifest(out, manifest_of(RUN))
     data = json.loads(out.child("manifest.json").read_bytes()) | {"new_key": 1}
     out.child("manifest.json").write_bytes(json.dumps(data).encode())
-    assert read_manifest(out, "score") == manifest_of(RUN)
+    assert read_manifest(out, ScoreDetails) == manifest_of(RUN)
+
+
+def test_settings_and_fields_of_other_versions_are_ignored_or_have_their_defaults(out: Location) -> None:
+    write_manifest(out, manifest_of(RUN, config=Config(input=InputConfig(text_separator="|"))))
+    data = json.loads(out.child("manifest.json").read_bytes())
+    data["config"]["input"]["later"] = data["config"]["later"] = 1
+    del data["config"]["labels"], data["config"]["input"]["strict"]
+    data["details"]["later"] = 1
+    out.child("manifest.json").write_bytes(json.dumps(data).encode())
+    read = read_manifest(out, ScoreDetails)
+    assert read.config == Config(input=InputConfig(text_separator="|"))
+    assert read.details == DETAILS
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "said"),
+    [
+        ("details", "bill", None, "details.bill: Input should be an object"),
+        ("details", "tokens", "many", "details.tokens: Input should be a valid integer"),
+        ("config", "labels", {"scheme": "hearts"}, "config.labels.scheme: Input should be 'stars'"),
+    ],
+)
+def test_a_field_that_cannot_be_read_is_named(
+    out: Location, section: str, key: str, value: object, said: str
+) -> None:
+    write_manifest(out, manifest_of(RUN))
+    data = json.loads(out.child("manifest.json").read_bytes())
+    data[section][key] = value
+    out.child("manifest.json").write_bytes(json.dumps(data).encode())
+    with pytest.raises(InputError) as raised:
+        read_manifest(out, ScoreDetails)
+    text = str(raised.value)
+    assert text.startswith(f"{out.uri}/manifest.json: damaged, or of another version of rayview ({said}")
+    assert text.endswith("; use --overwrite to rebuild it")
+    assert "\n" not in text
+
+
+def test_what_all_stages_record_is_read_without_the_rest(out: Location) -> None:
+    write_manifest(out, manifest_of(RUN))
+    found = read_common_manifest(out, "score")
+    assert (found.inputs, found.outputs, found.seconds) == (RUN.inputs, [], 1.5)
+    with pytest.raises(InputError, match=r"holds the output of jobs\.score, not of jobs\.train"):
+        read_common_manifest(out, "train")
+
+
+def test_fields_that_are_not_set_are_not_written(out: Location) -> None:
+    write_manifest(out, manifest_of(RUN))
+    written = json.loads(out.child("manifest.json").read_bytes())["details"]
+    assert "against_float32" not in written
+    assert not {"peak_frac", "price_per_million_rows"} & set(written["bill"])
+    change = PrecisionChange(rows=2, labels_changed_frac=0.5, largest_change=0.25)
+    bill = Bill(**BILL.model_dump(), price_per_million_rows=1.23456789)
+    details = ScoreDetails(**DETAILS.model_dump() | {"against_float32": change, "bill": bill})
+    write_manifest(out, manifest_of(RUN, details=details))
+    written = json.loads(out.child("manifest.json").read_bytes())["details"]
+    assert written["against_float32"] == {"rows": 2, "labels_changed_frac": 0.5, "largest_change": 0.25}
+    assert (written["bill"]["price_per_million_rows"], "peak_frac" in written["bill"]) == (1.23457, False)
+    assert read_manifest(out, ScoreDetails).details == details
 
 
 def test_an_input_file_is_described_as_it_is_now(tmp_path: Path) -> None:

@@ -35,5 +35,5 @@ def test_readers_wait_for_a_slow_model(
     assert manifest.counts is not None
     assert manifest.counts.lines == ROWS
     assert len([o for o in manifest.outputs if "/" not in o.path]) >= LEAST_CHUNKS
-    waiting = manifest.details["bill"]["most_waiting_chunks"]
+    waiting = manifest.details.bill.most_waiting_chunks
     assert waiting < MOST_WAITING if limited else waiting > MOST_WAITING

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.details import StepSeconds
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry, Ledger
 from pipeline.runtime.pools import Cluster, Node, Pool, ScorePlan
@@ -48,21 +49,21 @@ BEFORE = {"rows": 5000, "tokens": 7, "scored_tokens": 7, "padded_tokens": 7}
 def test_sums_over_the_chunks_of_this_job_are_divided_once() -> None:
     found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER}, BEFORE)
     bill = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=3.0)
-    assert bill["rows"] == 1800
+    assert bill.rows == 1800
     # Two actors in 8 s, each busy for 6 s: one began later, and one ended earlier.
-    assert bill["rows_per_s"] == pytest.approx(1800 / 8)
-    assert bill["tokens_per_s"] == pytest.approx(60_000 / 8)
-    assert bill["padding_frac"] == pytest.approx(1 - 24 / 32)
-    assert bill["repeated_rows"] == 300
-    assert bill["repeated_tokens_frac"] == pytest.approx(0.2)
-    assert bill["busy_s"] == {"encode": 2.0, "score": 12.0, "write": 1.0}
-    assert bill["waited_s"] == {"encode": 4 * 8 - 2.0, "score": 4.0, "write": 2 * 8 - 1.0}
-    assert bill["most_waiting_chunks"] == 1
-    assert bill["halvings"] == 2
+    assert bill.rows_per_s == pytest.approx(1800 / 8)
+    assert bill.tokens_per_s == pytest.approx(60_000 / 8)
+    assert bill.padding_frac == pytest.approx(1 - 24 / 32)
+    assert bill.repeated_rows == 300
+    assert bill.repeated_tokens_frac == pytest.approx(0.2)
+    assert bill.busy_s == StepSeconds(encode=2.0, score=12.0, write=1.0)
+    assert bill.waited_s == StepSeconds(encode=4 * 8 - 2.0, score=4.0, write=2 * 8 - 1.0)
+    assert bill.most_waiting_chunks == 1
+    assert bill.halvings == 2
     # Without GPUs, machines are counted.
-    assert bill["device_hours"] == pytest.approx(2 * 18 / 3600)
-    assert bill["price_per_million_rows"] == pytest.approx(2 * 18 / 3600 * 3 / 1800 * 1e6, rel=1e-5)
-    assert "peak_frac" not in bill
+    assert bill.device_hours == pytest.approx(2 * 18 / 3600)
+    assert bill.price_per_million_rows == pytest.approx(2 * 18 / 3600 * 3 / 1800 * 1e6, rel=1e-5)
+    assert bill.peak_frac is None
     text = describe_bill(bill)
     assert text.startswith(
         "225 rows/s, 7,500 tokens/s, padding 25.0%, repeated texts 20.0%, the model waited 25.0% of its time,"
@@ -83,29 +84,29 @@ def test_gpus_are_counted_and_compared_with_their_peak(size: int, share: float, 
     took = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}
     found = ledger(ONE | {"took": took, "flops": 989e12 * devices * 4})
     bill = make_bill(found, GPU, pools(Pool(size, 1, share)), elapsed_s=36.0, per_device_hour=None)
-    assert bill["device_hours"] == pytest.approx(devices / 100)
-    assert bill["peak_frac"] == pytest.approx(0.4)
-    assert "price_per_million_rows" not in bill
+    assert bill.device_hours == pytest.approx(devices / 100)
+    assert bill.peak_frac == pytest.approx(0.4)
+    assert bill.price_per_million_rows is None
     assert "40% of the device's peak" in describe_bill(bill)
 
 
 def test_actors_without_chunks_do_not_change_the_rate() -> None:
     bill = make_bill(ledger(ONE | {"took": TOOK}), CPU, pools(Pool(8, 1)), 10.0, None)
-    assert bill["rows_per_s"] == pytest.approx(900 / 6)
-    assert bill["waited_s"]["score"] == pytest.approx(7 * 6)
+    assert bill.rows_per_s == pytest.approx(900 / 6)
+    assert bill.waited_s.score == pytest.approx(7 * 6)
 
 
 def test_an_unknown_peak_is_omitted() -> None:
     for types in ((), ("TPU-V9",), ("H100", "T4")):
         cluster = Cluster((Node(16, 2),), types)
         bill = make_bill(ledger(ONE | {"took": TOOK}), cluster, pools(Pool(2, 1, 1.0)), 1.0, None)
-        assert "peak_frac" not in bill
+        assert bill.peak_frac is None
 
 
 def test_a_job_that_had_nothing_to_do_costs_nothing() -> None:
     bill = make_bill(ledger(BEFORE), CPU, pools(Pool(2, 3.5)), 0.0, per_device_hour=3.0)
-    assert (bill["rows"], bill["rows_per_s"], bill["price_per_million_rows"]) == (0, 0.0, 0.0)
-    assert (bill["padding_frac"], bill["repeated_tokens_frac"]) == (0.0, 0.0)
+    assert (bill.rows, bill.rows_per_s, bill.price_per_million_rows) == (0, 0.0, 0.0)
+    assert (bill.padding_frac, bill.repeated_tokens_frac) == (0.0, 0.0)
     assert describe_bill(bill).startswith("0 rows/s")
 
 
@@ -116,4 +117,4 @@ def test_maximum_of_chunks_waiting_at_once() -> None:
         for since, until in waits
     )
     bill = make_bill(ledger(*chunks), CPU, pools(Pool(2, 3.5)), 18.0, None)
-    assert bill["most_waiting_chunks"] == 3
+    assert bill.most_waiting_chunks == 3

@@ -16,6 +16,7 @@ from pipeline.ingest.stream import Batch, batch_table
 from pipeline.rundir.manifest import InputFile, Manifest, Run, to_json, write_manifest
 from pipeline.score.steps import ChunkWork
 from pipeline.storage.location import locate
+from tests.runs import DETAILS
 
 LINES = 10
 CHUNKS = {0: 3, 1: 2}
@@ -61,4 +62,6 @@ def write_scores(folder: Path, run: Run = RUN) -> None:
             ledger.add(write_chunk(folder, file, number, run))
     (folder / "run.json").write_bytes(to_json(run.model_dump(mode="json")))
     counts = ledger.close()
-    write_manifest(locate(folder), Manifest.of(run, Config(), 0.0, outputs=ledger.outputs(), counts=counts))
+    write_manifest(
+        locate(folder), Manifest.of(run, Config(), 0.0, DETAILS, outputs=ledger.outputs(), counts=counts)
+    )
