@@ -13,7 +13,7 @@ import typer
 from jobs.cli import run, session
 
 if TYPE_CHECKING:
-    from pipeline.benchmarks.suite import Entries
+    from pipeline.benchmarks.options import Entries
 
 
 class Device(str, Enum):
@@ -72,7 +72,8 @@ def main(
 ) -> None:
     """Compare rayview with its alternatives."""
     with session("bench") as job:
-        from pipeline.benchmarks.suite import BENCHES, HAVE_CONTENDERS, Options, Output
+        from pipeline.benchmarks.options import Options, Output
+        from pipeline.benchmarks.suite import BENCHES, HAVE_CONTENDERS
         from pipeline.errors import SettingError
 
         for name in names:

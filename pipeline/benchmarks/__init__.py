@@ -1,4 +1,4 @@
-"""What `jobs.bench` measures; needs the extra `dev`.
+"""Benchmarks of `jobs.bench`; they need the extra `dev`.
 
-Add here: a measurement of a new capability, side by side with what it replaces.
+Add here: a measurement of a new capability, next to the alternative that it replaces.
 """

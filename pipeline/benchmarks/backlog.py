@@ -1,4 +1,4 @@
-"""A long job whose model is slower than all that is before it: what waits for it, and in how much memory."""
+"""A long job in which the model is the bottleneck: the chunks that wait for it, and the memory in use."""
 
 from __future__ import annotations
 
@@ -19,78 +19,78 @@ from pipeline.rundir.manifest import read_manifest
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
 
-_SHARED = Path("/dev/shm")
+_SHARED_MEMORY = Path("/dev/shm")
 _ACTORS = 2
-_EVERY_S = 1.0
+_SAMPLE_INTERVAL_S = 1.0
 
 
 @dataclass
-class Course:
-    """What a job took over its time."""
+class Usage:
+    """Resources that a job used over time."""
 
     seconds: float = 0.0
     chunks: int = 0
-    most_waiting: int = 0
-    """Chunks that were encoded, and not yet at the model."""
+    max_waiting_chunks: int = 0
+    """Maximum number of chunks that were encoded but not yet at the model."""
     store_bytes: int = 0
-    """Most that Ray's object store ever held, and whatever else shared memory meanwhile."""
+    """Maximum growth of shared memory: Ray's object store, and other programs."""
     spilled_bytes: int = 0
-    """Most that it wrote to the disk for want of memory."""
-    own_bytes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
-    """By kind of process: when it was looked at, and the memory of its own."""
+    """Maximum size of the files to which Ray spilled objects."""
+    private_bytes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    """By kind of process: time in seconds, and private memory, of each sample."""
 
     @property
     def peak_bytes(self) -> dict[str, tuple[int, int]]:
-        """By kind of process, the largest in the first quarter of the time, and in the last."""
-        found = {}
-        for kind, seen in self.own_bytes.items():
-            first = [size for when, size in seen if when <= self.seconds / 4]
-            last = [size for when, size in seen if when >= self.seconds * 3 / 4]
+        """By kind of process, the maximum in the first and in the last quarter of the job."""
+        peaks = {}
+        for kind, samples in self.private_bytes.items():
+            first = [size for time_s, size in samples if time_s <= self.seconds / 4]
+            last = [size for time_s, size in samples if time_s >= self.seconds * 3 / 4]
             if first and last:
-                found[kind] = max(first), max(last)
-        return found
+                peaks[kind] = max(first), max(last)
+        return peaks
 
 
-def run_slowly(work: Path, rows: int, minutes: int) -> Course:
-    """Score a dump in one gz file with actors that sleep, for about so many minutes; see scale.py.
+def run_bottleneck(work: Path, rows: int, minutes: int) -> Usage:
+    """Score a dump in one gz file with sleeping actors (see scale.py) in about `minutes` minutes.
 
     Args:
-        work: an empty folder for the dump, the output, and Ray's own files.
+        work: an empty directory for the dump, the output, and Ray's files.
     Raises:
         RayviewError: the job failed.
     """
     write_model(work / "model", DEFAULT_MODEL, max_length=128)
     write_dump(locate(work / "dump"), rows=rows, shards=1, seed=0)
-    about = {"dump": str(work / "dump"), "model": str(work / "model"), "output": str(work / "out")}
+    paths = {"dump": str(work / "dump"), "model": str(work / "model"), "output": str(work / "out")}
     pace = {"actors": _ACTORS, "rows_per_s": rows / (60 * minutes) / _ACTORS}
     target = "pipeline.benchmarks.scale:sleeping_actors"
-    command = [sys.executable, "-m", "pipeline.benchmarks.rounds", target, json.dumps(about | pace)]
-    course, start, before = Course(), time.monotonic(), _shared()
+    command = [sys.executable, "-m", "pipeline.benchmarks.rounds", target, json.dumps(paths | pace)]
+    usage, start, shared_before = Usage(), time.monotonic(), _shared_bytes()
 
-    def see(sample: Sample) -> None:
-        seen = course.own_bytes.setdefault(sample.kind, [])
-        seen.append((time.monotonic() - start, sample.own_bytes))
+    def record(sample: Sample) -> None:
+        samples = usage.private_bytes.setdefault(sample.kind, [])
+        samples.append((time.monotonic() - start, sample.private_bytes))
         if sample.kind == "driver":
-            course.spilled_bytes = max(course.spilled_bytes, _spilled(work))
-            course.store_bytes = max(course.store_bytes, _shared() - before)
+            usage.spilled_bytes = max(usage.spilled_bytes, _spilled_bytes(work))
+            usage.store_bytes = max(usage.store_bytes, _shared_bytes() - shared_before)
 
     env = os.environ | {"RAY_ADDRESS": "local", "RAY_TMPDIR": str(work)}
-    code = run_measured(command, env, see, _EVERY_S)
+    code = run_measured(command, env, record, _SAMPLE_INTERVAL_S)
     if code:
         raise RayviewError(f"the job of {rows:,} rows ended with exit code {code}")
-    course.seconds = time.monotonic() - start
+    usage.seconds = time.monotonic() - start
     manifest = read_manifest(locate(work / "out"), ScoreDetails)
-    course.chunks = sum("/" not in o.path for o in manifest.outputs)
-    course.most_waiting = manifest.details.bill.most_waiting_chunks
-    return course
+    usage.chunks = sum("/" not in o.path for o in manifest.outputs)
+    usage.max_waiting_chunks = manifest.details.bill.most_waiting_chunks
+    return usage
 
 
-def _shared() -> int:
-    """Bytes of the memory that this machine's processes share, where Linux has it as a filesystem."""
-    return shutil.disk_usage(_SHARED).used if _SHARED.exists() else 0
+def _shared_bytes() -> int:
+    """Shared memory in use on this machine; 0 if it is not mounted as a filesystem."""
+    return shutil.disk_usage(_SHARED_MEMORY).used if _SHARED_MEMORY.exists() else 0
 
 
-def _spilled(folder: Path) -> int:
-    """Bytes that Ray has written for want of memory."""
-    files = folder.glob("**/ray_spilled_objects*/*")
+def _spilled_bytes(directory: Path) -> int:
+    """Size of the files to which Ray spilled objects."""
+    files = directory.glob("**/ray_spilled_objects*/*")
     return sum(f.stat().st_size for f in files if f.exists())

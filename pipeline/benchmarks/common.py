@@ -1,4 +1,4 @@
-"""What contenders of several benchmarks have in common; needs no package, as Daft runs without ours."""
+"""Code shared by contenders; standard library only, because Daft runs in an environment of its own."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import os
 from pathlib import Path
 
 MAX_LENGTH = 128
-"""Tokens in a row, at most."""
+"""Maximum number of tokens of a row."""
 
-BEGAN = "RAYVIEW_BENCHBEGAN"
-"""Environment variable: the file whose time of writing is that of the first row at a model."""
-
-
-def mark_begin() -> None:
-    """Leave a mark, with the time of the first call in any process."""
-    mark = Path(os.environ[BEGAN])
-    if not mark.exists():
-        mark.touch()
+START_FILE = "RAYVIEW_BENCH_START_FILE"
+"""Environment variable: path of a file whose modification time is the start of the first forward pass."""
 
 
-def began() -> float:
-    """When the first row was at a model, in seconds since 1970."""
-    return Path(os.environ[BEGAN]).stat().st_mtime
+def record_start() -> None:
+    """Record the time of the first call in any process."""
+    file = Path(os.environ[START_FILE])
+    if not file.exists():
+        file.touch()
+
+
+def start_time() -> float:
+    """Time at which the first rows reached a model, in seconds since 1970."""
+    return Path(os.environ[START_FILE]).stat().st_mtime
 
 
 def join(summary: str | None, text: str | None) -> str:
-    """Summary and body as one text, as others would join them."""
+    """Summary and body as one text."""
     return f"{summary or ''} {text or ''}"
 
 
 def files_of(dump: str) -> list[str]:
-    """The files of a folder, by name."""
+    """Paths of the files of a directory, sorted."""
     return sorted(str(f) for f in Path(dump).iterdir())

@@ -1,4 +1,4 @@
-"""Encoding on one core: ours and the tokenizer library's fastest call, in turn, on the same texts."""
+"""Encoding on one core: rayview and the fastest call of the tokenizers library, on the same texts."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Encode = Callable[[pa.Array], object]
 
 
 def synthetic_texts(work: Path, rows: int) -> Chunks:
-    """The texts of a synthetic dump that is written to an empty folder."""
+    """Texts of a synthetic dump, which is written to an empty directory."""
     write_dump(locate(work), rows=rows, shards=1, seed=0)
     (file,) = work.iterdir()
     return read_texts(locate(file))
 
 
 def read_texts(file: Location) -> Chunks:
-    """The clean texts of a dump, chunk by chunk.
+    """Clean texts of a dump, one array per chunk.
 
     Raises:
-        InputError: it cannot be read, or is no dump.
+        InputError: the file cannot be read, or is not a dump.
     """
     config = Config()
     (source,) = detect_sources([file], config.input, need_stars=False)
@@ -63,20 +63,20 @@ def contenders(max_length: int) -> dict[str, Callable[[], Encode]]:
 
 
 def race(chunks: Chunks, rounds: int) -> dict[str, list[float]]:
-    """Rows per second, one value per round, by contender.
+    """Rows per second by contender, one value per round.
 
-    The contenders take turns on the same texts. Each round constructs new encoders, outside the clock.
+    The contenders take turns on the same texts. Each round constructs new encoders, which is not timed.
     """
     makers = contenders(Config().tokenize.max_length)
-    found: dict[str, list[float]] = {name: [] for name in makers}
+    rates: dict[str, list[float]] = {name: [] for name in makers}
     for _ in range(rounds):
         for name, make in makers.items():
-            found[name].append(_rows_per_s(make(), chunks))
-    return found
+            rates[name].append(_rows_per_s(make(), chunks))
+    return rates
 
 
 def _library(tokenizer_json: str, max_length: int) -> Encode:
-    """The bare call; a race does not even read its ids."""
+    """The call only; the race does not read its IDs."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from tokenizers import Tokenizer
 

@@ -1,4 +1,4 @@
-"""Whether memory grows with the input: a job on one small and on one large file."""
+"""Growth of memory with the input: jobs on a small and on a large file."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ JOBS = ("prepare", "score")
 
 @dataclass(frozen=True)
 class Growth:
-    """What one run took."""
+    """Duration and memory of one run."""
 
     job: str
     rows: int
     seconds: float
     peak_bytes: dict[str, int]
-    """Of the largest process of each kind."""
+    """Peak private memory of the largest process, by kind of process."""
 
 
 def measure_growth(work: Path, rows: tuple[int, ...]) -> list[Growth]:
-    """Prepare, and score, dumps of so many rows, each in one gz file.
+    """Run `prepare` and `score` on dumps with the given numbers of rows, each in one gz file.
 
-    In place of a model that would take hours, two actors that sleep: see scale.py.
+    Two sleeping actors (see scale.py) stand in for a model, which would take hours.
 
     Args:
-        work: an empty folder for dumps and outputs.
+        work: an empty directory for dumps and outputs.
     Returns:
-        By job, then by rows.
+        One entry per run, sorted by job, then in the order of `rows`.
     Raises:
         RayviewError: a job failed.
     """
@@ -54,16 +54,16 @@ def _measure(work: Path, job: str, rows: int) -> Growth:
     if job == "prepare":
         command = ["jobs.prepare", dump, "--output", output]
     else:
-        about = {"dump": dump, "model": str(work / "model"), "output": output, "actors": 2}
+        arguments = {"dump": dump, "model": str(work / "model"), "output": output, "actors": 2}
         target = "pipeline.benchmarks.scale:sleeping_actors"
-        command = ["pipeline.benchmarks.rounds", target, json.dumps(about)]
+        command = ["pipeline.benchmarks.rounds", target, json.dumps(arguments)]
     start = time.monotonic()
     peaks: dict[str, int] = {}
 
-    def see(sample: Sample) -> None:
-        peaks[sample.kind] = max(peaks.get(sample.kind, 0), sample.own_bytes)
+    def record(sample: Sample) -> None:
+        peaks[sample.kind] = max(peaks.get(sample.kind, 0), sample.private_bytes)
 
-    code = run_measured([sys.executable, "-m", *command], os.environ | {"RAY_ADDRESS": "local"}, see)
+    code = run_measured([sys.executable, "-m", *command], os.environ | {"RAY_ADDRESS": "local"}, record)
     if code:
         raise RayviewError(f"{job} of {rows:,} rows ended with exit code {code}")
     shutil.rmtree(output)

@@ -1,8 +1,8 @@
-"""gz dumps to token ids in Parquet: ours, Ray Data's stock pattern, and Hugging Face datasets.
+"""gz dumps to token IDs in Parquet: rayview, Ray Data's documented pattern, and Hugging Face datasets.
 
-Each function does the work once and returns the seconds that it took, without starting its process, Ray, or
-the actors that Ray Data keeps for its statistics; but with starting the workers that read and encode.
-All of them join summary and body, cut at `max_length`, and write `input_ids` and the stars.
+Each function does the work once and returns its duration in seconds. The start of its process, of Ray, and of
+Ray Data's statistics actors is excluded; the start of the workers that read and encode is included. All join
+summary and body, truncate at `max_length`, and write `input_ids` and the stars.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BATCH_ROWS = 1024
 
 
 def ours(dump: str, output: str, *, whole: bool) -> float:
-    """`jobs.prepare`; not `whole`: its first pass alone, which is what the others do."""
+    """`jobs.prepare`, or only its first pass if not `whole`, which is what the other contenders do."""
     from pipeline.prepare import stage
     from pipeline.rundir.claim import begin
     from pipeline.runtime.connect import connect
@@ -42,7 +42,7 @@ def ours(dump: str, output: str, *, whole: bool) -> float:
 
 
 def ray_stock(dump: str, output: str) -> float:
-    """Ray Data as its documentation shows it: read_json, a tokenizer in map_batches, write_parquet.
+    """Ray Data as in its documentation: read_json, a tokenizer in map_batches, write_parquet.
 
     Source: https://docs.ray.io/en/latest/data/working-with-text.html
     """
@@ -62,7 +62,7 @@ def ray_stock(dump: str, output: str) -> float:
     ray.init(address="local", log_to_driver=False)
     _start_ray_data()
     start = time.monotonic()
-    # Grows as the readers leave cores; fixed at all cores, actors and readers wait for each other.
+    # An autoscaling pool: a fixed pool with all cores would leave none for the readers, a deadlock.
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=os.cpu_count() or 1)
     rows = ray.data.read_json(files_of(dump), arrow_open_stream_args={"compression": "gzip"})
     rows = rows.map_batches(Tokenize, batch_size=_BATCH_ROWS, compute=pool)
@@ -104,7 +104,7 @@ def _start_ray_data() -> None:
 
 
 def model_path() -> str:
-    """Where the default model lies."""
+    """Local path of the default model."""
     from pipeline.model.hub import resolve_model
 
     return str(resolve_model(Config().model.name))

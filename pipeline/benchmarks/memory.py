@@ -1,4 +1,4 @@
-"""The memory of each process of a job, sampled while it runs."""
+"""Memory of each process of a job, sampled while the job runs."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ import psutil
 
 @dataclass(frozen=True)
 class Sample:
-    """One process at one moment."""
+    """Memory of one process at one time."""
 
     kind: str
-    own_bytes: int
-    """Its memory, without what it shares with others."""
+    private_bytes: int
+    """Resident memory without shared pages."""
 
 
 def run_measured(
-    command: list[str], env: dict[str, str], see: Callable[[Sample], None], every_s: float = 0.1
+    command: list[str], env: dict[str, str], record: Callable[[Sample], None], interval_s: float = 0.1
 ) -> int:
-    """Run a command to its end, and watch it and all its descendants.
+    """Run a command, and sample the memory of it and of all its descendants.
 
     Args:
-        see: is told of each process every so many seconds.
+        record: called with a sample of each process every `interval_s` seconds.
     Returns:
-        Its exit code.
+        The exit code of the command.
     """
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     stop = threading.Event()
 
     def watch() -> None:
         root = psutil.Process(process.pid)
-        while not stop.wait(every_s):
+        while not stop.wait(interval_s):
             for sample in _sample(root):
-                see(sample)
+                record(sample)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -59,7 +59,7 @@ def _sample(root: psutil.Process) -> Iterator[Sample]:
 
 
 def _kind(command: list[str]) -> str:
-    """`ray worker` for a process that runs tasks, whatever task it runs just now; else the program."""
+    """`worker` for a process that runs tasks or actors, else `Ray's own`."""
     name = (command or [""])[0]
     if name.startswith("ray::"):
         return "Ray's own" if re.match(r"ray::(_|Dashboard|RuntimeEnv|Idle?Spawn)", name) else "worker"

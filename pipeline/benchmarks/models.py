@@ -1,4 +1,4 @@
-"""A model to measure on: what it has learned makes no difference to its speed."""
+"""Models for benchmarks; they are not trained, because weights do not affect speed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 RANDOM_BASE = "bert-base-random"
-"""In place of a model's name: BERT-base of random weights, made from its config."""
+"""Model name for BERT-base with random weights, created from its config."""
 
 
 def write_model(directory: Path, name: str, max_length: int) -> None:
-    """A model directory as `jobs.train` leaves it, with a head for five stars that was not trained.
+    """Write a model directory like that of `jobs.train`, with an untrained head for five stars.
 
     Args:
-        name: of the model to start from, or RANDOM_BASE, with the tokenizer of the default model.
+        name: name of the base model; RANDOM_BASE uses the tokenizer of the default model.
+        max_length: maximum number of tokens of a row.
     """
     config = Config()
     scheme = label_scheme(config.labels.scheme)
@@ -51,5 +52,5 @@ def _classifier(base: Path, name: str, labels: list[str]) -> PreTrainedModel:
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(0)
-    # The defaults are those of BERT-base.
+    # The defaults of BertConfig are those of BERT-base.
     return BertForSequenceClassification(BertConfig(num_labels=len(labels)))

@@ -1,7 +1,7 @@
-"""Daft as its documentation shows batch inference: read_json, a class with a batch method, write_parquet.
+"""Daft's documented batch inference: read_json, a class with a batch method, write_parquet.
 
-The methods get batches of the size that Daft likes: with `batch_size` it took four times as long to tokenize
-(Daft 0.7.26). It runs in an environment of its own, `make daft`, as it excludes our pyarrow.
+Daft chooses the batch sizes: with `batch_size` set, tokenizing took four times as long (Daft 0.7.26). It runs
+in an environment of its own (`make daft`), because it excludes the pyarrow that rayview pins.
 
 Source: https://docs.daft.ai, custom code, "Stateful Class UDFs with @daft.cls".
 """
@@ -14,7 +14,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
+from pipeline.benchmarks.common import MAX_LENGTH, START_FILE, files_of, join, record_start, start_time
 
 if TYPE_CHECKING:
     import daft
@@ -26,51 +26,51 @@ class Column(Protocol):
     """A `daft.Series` of strings."""
 
     def to_pylist(self) -> list[str | None]:
-        """Its values."""
+        """The values of the column."""
         ...
 
 
 def score(dump: str, model: str, output: str, device: str) -> float:
-    """gz to labels and probabilities, in batches padded to their longest row, in float32; see score.py."""
+    """gz dumps to labels and probabilities, in float32, batches padded to their longest row; see score.py."""
     import daft
     import torch
     from daft import DataType
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    place = {"cpu": "cpu", "gpu": "cuda:0"}[device]
+    torch_device = {"cpu": "cpu", "gpu": "cuda:0"}[device]
 
     @daft.cls(gpus=1 if device == "gpu" else 0, max_concurrency=1)
     class Classifier:
         def __init__(self) -> None:
             torch.set_num_threads(os.cpu_count() or 1)
             self.tokenizer = AutoTokenizer.from_pretrained(model)
-            self.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(place)
+            self.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(torch_device)
 
         @daft.method.batch(return_dtype=DataType.list(DataType.float32()))  # type: ignore[untyped-decorator]
         def probabilities(self, summaries: Column, texts: Column) -> list[list[float]]:
-            mark_begin()
+            record_start()
             joined = [join(*pair) for pair in zip(summaries.to_pylist(), texts.to_pylist(), strict=True)]
-            found: list[list[float]] = []
+            probs: list[list[float]] = []
             for first in range(0, len(joined), _BATCH_ROWS):
                 batch = joined[first : first + _BATCH_ROWS]
                 inputs = self.tokenizer(
                     batch, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
                 )
                 with torch.inference_mode():
-                    found += self.model(**inputs.to(place)).logits.softmax(1).tolist()
-            return found
+                    probs += self.model(**inputs.to(torch_device)).logits.softmax(1).tolist()
+            return probs
 
     shutil.rmtree(output, ignore_errors=True)
     with tempfile.TemporaryDirectory() as work:
-        os.environ[BEGAN] = f"{work}/began"
+        os.environ[START_FILE] = f"{work}/start"
         rows = _read(dump)
         rows = rows.with_column("prob", Classifier().probabilities(rows["summary"], rows["reviewText"]))
         rows.select("asin", "prob").write_parquet(output)
-        return time.time() - began()
+        return time.time() - start_time()
 
 
 def ingest(dump: str, output: str, model: str) -> float:
-    """gz to token ids in Parquet, on all cores; see ingest.py."""
+    """gz dumps to token IDs in Parquet, on all cores; see ingest.py."""
     import daft
     from daft import DataType
     from transformers import AutoTokenizer
@@ -83,10 +83,9 @@ def ingest(dump: str, output: str, model: str) -> float:
         @daft.method.batch(return_dtype=DataType.list(DataType.int32()))  # type: ignore[untyped-decorator]
         def ids(self, summaries: Column, texts: Column) -> list[list[int]]:
             joined = [join(*pair) for pair in zip(summaries.to_pylist(), texts.to_pylist(), strict=True)]
-            found: list[list[int]] = self.tokenizer(joined, truncation=True, max_length=MAX_LENGTH)[
-                "input_ids"
-            ]
-            return found
+            encoded = self.tokenizer(joined, truncation=True, max_length=MAX_LENGTH)
+            input_ids: list[list[int]] = encoded["input_ids"]
+            return input_ids
 
     shutil.rmtree(output, ignore_errors=True)
     start = time.monotonic()
@@ -97,7 +96,7 @@ def ingest(dump: str, output: str, model: str) -> float:
 
 
 def _read(dump: str) -> daft.DataFrame:
-    """A dump, in which a field that no review has is there and empty."""
+    """A dump; fields that no review has are added as null columns."""
     import daft
 
     rows = daft.read_json(files_of(dump))

@@ -1,4 +1,4 @@
-"""Several contenders on the same data, in turn, so that what else the machine does falls on all of them."""
+"""Runs of several contenders in turn, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipeline.errors import RayviewError
 
 _ROOT = Path(__file__).parents[2]
 
-_OWN_ENVIRONMENTS = {"pipeline.benchmarks.peer_daft": "daft"}
-"""For a contender whose packages do not go with ours: `make NAME` makes the environment .venv-NAME."""
+_SEPARATE_ENVIRONMENTS = {"pipeline.benchmarks.peer_daft": "daft"}
+"""Contenders whose packages conflict with rayview's: `make NAME` creates the environment .venv-NAME."""
 
 _RESULT = "took_s="
-"""What the line of a contender's output begins with that has its result."""
+"""Prefix of the output line with a contender's result."""
 
 
 def run_rounds(
@@ -29,22 +29,26 @@ def run_rounds(
     say: Callable[[str], None],
     may_fail: Collection[str] = (),
 ) -> dict[str, list[float]]:
-    """Run each contender once a round, each time in a process of its own.
+    """Durations of all contenders, each run once per round in a process of its own.
 
     Args:
-        calls: by contender, `module:function` and its arguments (plain data). The function returns what it
-            took in seconds, without the start of its process or of Ray, unless that is what is measured.
-        may_fail: contenders that are left out when they fail, as on a real dump that they cannot read.
+        calls: by contender, `module:function` and its arguments (JSON-serializable). The function returns its
+            duration in seconds, without the start of its process and of Ray, unless that is measured.
+        rounds: number of rounds.
+        say: prints a progress message.
+        may_fail: contenders that are skipped if they fail.
+    Returns:
+        Seconds by contender, one value per round.
     Raises:
-        RayviewError: another contender failed; the last error that it names is shown.
+        RayviewError: another contender failed; the message has the last error of its output.
     """
     seconds: dict[str, list[float]] = {}
     for name, (target, _) in calls.items():
-        own = _own_environment(target)
-        if own is None or Path(_ROOT, f".venv-{own}", ".ready").exists():
+        environment = _separate_environment(target)
+        if environment is None or Path(_ROOT, f".venv-{environment}", ".ready").exists():
             seconds[name] = []
         else:
-            say(f"left out: {name}: make {own} installs it")
+            say(f"skipped: {name}: not installed; run make {environment}")
     for number in range(rounds):
         for name in list(seconds):
             try:
@@ -52,7 +56,7 @@ def run_rounds(
             except RayviewError as error:
                 if name not in may_fail:
                     raise
-                say(f"left out: {error}")
+                say(f"skipped: {error}")
                 del seconds[name]
                 continue
             say(f"round {number + 1} of {rounds}: {name} took {seconds[name][-1]:.1f} s")
@@ -67,21 +71,21 @@ def _run(name: str, target: str, arguments: dict[str, Any]) -> float:
         raise RayviewError(
             f"benchmark: {name} ended with exit code {done.returncode}: {_reason(done.stderr)}"
         )
-    # Ray may have its say at any time.
+    # Ray may print other lines at any time.
     return next(float(line[len(_RESULT) :]) for line in done.stdout.splitlines() if line.startswith(_RESULT))
 
 
-def _own_environment(target: str) -> str | None:
-    return _OWN_ENVIRONMENTS.get(target.partition(":")[0])
+def _separate_environment(target: str) -> str | None:
+    return _SEPARATE_ENVIRONMENTS.get(target.partition(":")[0])
 
 
 def _python(target: str) -> str:
-    own = _own_environment(target)
-    return str(_ROOT / f".venv-{own}" / "bin" / "python") if own else sys.executable
+    environment = _separate_environment(target)
+    return str(_ROOT / f".venv-{environment}" / "bin" / "python") if environment else sys.executable
 
 
 def _reason(stderr: str) -> str:
-    """The last error that a process names, but for what Ray wraps it in; else its last line."""
+    """The last error in the output of a process, without Ray's wrapper errors; else the last line."""
     errors = re.findall(r"^(?!ray\.)[\w.]*(?:Error|Exception)\b.*$", stderr, re.MULTILINE)
     return str([*(stderr.strip().splitlines()[-1:] or ["no message"]), *errors][-1])
 
@@ -90,10 +94,10 @@ def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) 
     """Entries for `jobs.bench --json`.
 
     Args:
-        rates: by contender, one a round; more is better, unless the unit is seconds.
-        ours: the contender that the others are compared with.
+        rates: by contender, one value per round; higher is better, unless the unit is seconds.
+        ours: the contender with which the others are compared.
     Returns:
-        Median, low and high of each, and the median of ours over its own, round by round.
+        Median, minimum and maximum of each contender, and the median over the rounds of ours / contender.
     """
     return [
         {
@@ -110,9 +114,9 @@ def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) 
 
 
 def table(entries: list[dict[str, Any]]) -> list[str]:
-    """The entries as lines of a Markdown table."""
+    """Lines of a Markdown table of the entries."""
     unit = entries[0]["unit"]
-    lines = [f"| {entries[0]['bench']} | {unit} | low – high | ours over it |", "|---|---|---|---|"]
+    lines = [f"| {entries[0]['bench']} | {unit} | low – high | ratio |", "|---|---|---|---|"]
     for e in entries:
         spread = f"{e['low']:,.0f} – {e['high']:,.0f}"
         lines.append(f"| {e['contender']} | {e['median']:,.0f} | {spread} | {_ratio(e['ratio'])} |")
@@ -127,5 +131,5 @@ if __name__ == "__main__":
     import importlib
 
     module, function = sys.argv[1].split(":")
-    took = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
-    sys.stdout.write(f"\n{_RESULT}{took}\n")
+    duration_s = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))
+    sys.stdout.write(f"\n{_RESULT}{duration_s}\n")

@@ -1,4 +1,4 @@
-"""How many GPUs one machine keeps busy: scoring with actors that sleep as long as a GPU would compute."""
+"""Number of GPUs that one machine can feed; actors sleep as long as a GPU would compute."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.benchmarks.common import BEGAN, began, mark_begin
+from pipeline.benchmarks.common import START_FILE, record_start, start_time
 from pipeline.ingest.stream import batch_table, to_batch
 from pipeline.progress import Reporter
 from pipeline.score.predictor import PredictorOptions, score_columns
 from pipeline.settings import load_config
 
 ROWS_PER_S = 40_000
-"""Of one actor: about an H100 with BERT-base, bfloat16, 40 tokens a review."""
+"""Rate of one actor, about that of an H100 with BERT-base in bfloat16 and 40 tokens per review."""
 
-PACE = "RAYVIEW_BENCHPACE"
-"""Environment variable: rows that an actor takes a second."""
+RATE = "RAYVIEW_BENCH_ROWS_PER_S"
+"""Environment variable: rows per second of an actor."""
 
-_CPUS_A_CORE = 3
-"""Logical CPUs for each core: actors reserve up to half of them, and take none while they sleep."""
+_LOGICAL_CPUS_PER_CORE = 3
+"""Actors reserve up to half of the logical CPUs, and use none while they sleep."""
 
 
 class Sleeper:
-    """In place of the model: takes the time of a GPU, and answers with the same for all."""
+    """Stand-in for Predictor: sleeps as long as a GPU would compute, and predicts a uniform distribution."""
 
     def __init__(self, options: PredictorOptions) -> None:
-        self._options, self._rows_per_s = options, float(os.environ[PACE])
-        # It has several chunks in hand, as one with a GPU, which computes one at a time.
+        self._options, self._rows_per_s = options, float(os.environ[RATE])
+        # Like an actor with a GPU, it has several chunks in flight, and processes one at a time.
         self._gpu = threading.Lock()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """See Predictor."""
-        mark_begin()
+        record_start()
         start = time.time()
         batch = to_batch(table)
         classes = len(self._options.card.labels)
-        even = np.full((batch.rows.num_rows, classes), 1 / classes, np.float32)
-        rows = score_columns(batch.rows.drop_columns(["input_ids"]), even, self._options.card)
+        uniform = np.full((batch.rows.num_rows, classes), 1 / classes, np.float32)
+        rows = score_columns(batch.rows.drop_columns(["input_ids"]), uniform, self._options.card)
         busy_s = batch.rows.num_rows / self._rows_per_s
         with self._gpu:
             time.sleep(busy_s)
@@ -52,10 +52,11 @@ class Sleeper:
 
 
 def sleeping_actors(dump: str, model: str, output: str, actors: int, rows_per_s: float = ROWS_PER_S) -> float:
-    """Score a dump with so many actors; see score.py for what is timed.
+    """Seconds to score a dump with sleeping actors, from the first rows at an actor; see score.py.
 
     Args:
-        rows_per_s: that an actor takes.
+        actors: number of actors.
+        rows_per_s: rate of one actor.
     """
     import ray
 
@@ -65,11 +66,11 @@ def sleeping_actors(dump: str, model: str, output: str, actors: int, rows_per_s:
     shutil.rmtree(output, ignore_errors=True)
     config = load_config(None, ["score.precision=bfloat16"])
     with tempfile.TemporaryDirectory() as work:
-        os.environ |= {BEGAN: f"{work}/began", PACE: str(rows_per_s)}
-        cpus = _CPUS_A_CORE * (os.cpu_count() or 1)
-        # In the plan of the job each actor has a GPU.
+        os.environ |= {START_FILE: f"{work}/start", RATE: str(rows_per_s)}
+        cpus = _LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
+        # The job plans one GPU per actor.
         ray.init(address="local", num_cpus=cpus, num_gpus=actors, log_to_driver=False)
         cluster = connect(config.cluster)
         job = stage.plan([dump], model, output, config)
         stage.score(job, cluster, Reporter(), predictor=Sleeper)
-        return time.time() - began()
+        return time.time() - start_time()

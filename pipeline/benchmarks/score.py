@@ -1,8 +1,8 @@
-"""gz dumps to labels and probabilities: ours, what others use, and the bare forward passes.
+"""gz dumps to labels and probabilities: rayview, other software, and the forward passes only.
 
-Each function scores the dump once and returns the seconds from the first row at the model to the end: the
-start of processes, imports and the load of the model are left out for all. All compute on the same device:
-`cpu`, with all its cores, or `gpu`, of which there is one.
+Each function scores the dump once and returns the seconds from the first rows at the model to the end. Start
+of processes, imports and loading of the model are excluded for all. All use the same device: `cpu` with all
+its cores, or one `gpu`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.benchmarks.common import BEGAN, MAX_LENGTH, began, files_of, join, mark_begin
+from pipeline.benchmarks.common import MAX_LENGTH, START_FILE, files_of, join, record_start, start_time
 from pipeline.config import Config
 from pipeline.model.card import fingerprint_model
 from pipeline.model.forward import read_forward
@@ -34,49 +34,48 @@ from pipeline.score.predictor import Predictor
 from pipeline.settings import load_config
 from pipeline.storage.location import locate
 
-_PLACES = {"cpu": "cpu", "gpu": "cuda:0"}
+_TORCH_DEVICES = {"cpu": "cpu", "gpu": "cuda:0"}
 _BATCH_ROWS = 64
 _SORTED_BATCH_ROWS = 32
 
 
 def _settings(device: str) -> Config:
-    # Also where the job is long enough to try others, so that the bare passes have the same batches.
+    # Fixed, because a long job would tune it, and the contenders without a job must use the same batches.
     return load_config(None, [f"score.batch_tokens={BATCH_TOKENS[device]}"])
 
 
 def ours(dump: str, model: str, output: str, device: str, num_actors: int | None = None) -> float:
-    """`jobs.score`, by default with one actor per core or GPU."""
+    """`jobs.score`; by default one actor per core or GPU."""
     from pipeline.runtime.connect import connect
     from pipeline.score import stage
 
     shutil.rmtree(output, ignore_errors=True)
     config = _settings(device).replace(score__num_actors=num_actors)
     with tempfile.TemporaryDirectory() as work:
-        os.environ[BEGAN] = f"{work}/began"
-        cluster = _only(device, connect(config.cluster))
+        os.environ[START_FILE] = f"{work}/start"
+        cluster = _with_device(connect(config.cluster), device)
         job = stage.plan([dump], model, output, config)
-        stage.score(job, cluster, Reporter(), predictor=MarkedPredictor)
-        return time.time() - began()
+        stage.score(job, cluster, Reporter(), predictor=TimedPredictor)
+        return time.time() - start_time()
 
 
-class MarkedPredictor(Predictor):
-    """One that leaves a mark when the first rows reach it."""
+class TimedPredictor(Predictor):
+    """A Predictor that records when the first rows reach it."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """See Predictor."""
-        mark_begin()
+        record_start()
         return super().__call__(table)
 
 
-def _only(device: str, cluster: Cluster) -> Cluster:
+def _with_device(cluster: Cluster, device: str) -> Cluster:
     from pipeline.runtime.pools import without_gpus
 
     return without_gpus(cluster) if device == "cpu" else cluster
 
 
 def bare(dump: str, model: str, output: str, device: str) -> float:
-    """The forward passes alone as transformers computes them: the batches of `jobs.score` if it padded them,
-    made beforehand, in its precision."""
+    """Forward passes of transformers only, on padded batches of `jobs.score`, in the same precision."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -88,28 +87,28 @@ def bare(dump: str, model: str, output: str, device: str) -> float:
         for ids in chunks
         for rows in token_budget_batches(ids.lengths, BATCH_TOKENS[device], MAX_LENGTH)
     ]
-    place = _PLACES[device]
+    on = _TORCH_DEVICES[device]
     classifier = AutoModelForSequenceClassification.from_pretrained(model, dtype=getattr(torch, precision))
-    classifier = classifier.eval().to(place)
+    classifier = classifier.eval().to(on)
     start = time.monotonic()
     with torch.inference_mode():
-        found = [
-            classifier(input_ids=ids.to(place), attention_mask=mask.to(place)).logits.float().softmax(1)
+        probs = [
+            classifier(input_ids=ids.to(on), attention_mask=mask.to(on)).logits.float().softmax(1)
             for ids, mask in batches
         ]
-    torch.cat(found).cpu()
+    torch.cat(probs).cpu()
     return time.monotonic() - start
 
 
-def forward_alone(dump: str, model: str, output: str, device: str) -> float:
-    """The forward passes of `jobs.score` and nothing else: no job can be faster. One process a scorer."""
+def forward_only(dump: str, model: str, output: str, device: str) -> float:
+    """Forward passes of `jobs.score` only, in one process per actor: an upper bound for the job."""
     del output
     chunks, precision, pool = _our_chunks(dump, model, device)
     options = ForwardOptions(model, fingerprint_model(locate(model)), MAX_LENGTH, precision)
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(pool.size)
     shares = [(chunks[i :: pool.size], options, BATCH_TOKENS[device]) for i in range(pool.size)]
-    with context.Pool(pool.size, _keep, (ready,)) as processes:
+    with context.Pool(pool.size, _set_barrier, (ready,)) as processes:
         spans = processes.map(_score_chunks, shares, chunksize=1)
     return max(end for _, end in spans) - min(start for start, _ in spans)
 
@@ -117,7 +116,7 @@ def forward_alone(dump: str, model: str, output: str, device: str) -> float:
 _ready: Barrier
 
 
-def _keep(ready: Barrier) -> None:
+def _set_barrier(ready: Barrier) -> None:
     global _ready
     _ready = ready
 
@@ -127,7 +126,7 @@ def _score_chunks(share: tuple[list[Ragged], ForwardOptions, int]) -> tuple[floa
     forward = read_forward(options)
     _ready.wait()
     start = time.time()
-    # As with `jobs.score` on a GPU, the next chunk is handed over before the last one has come back.
+    # As in `jobs.score` on a GPU, the next chunk is submitted before the previous one is copied back.
     scored = [forward(ids, batch_tokens) for ids in chunks]
     for chunk in scored:
         assert np.isfinite(chunk.probabilities).all()
@@ -135,8 +134,7 @@ def _score_chunks(share: tuple[list[Ragged], ForwardOptions, int]) -> tuple[floa
 
 
 def _our_chunks(dump: str, model: str, device: str) -> tuple[list[Ragged], str, Pool]:
-    """What goes through the model in a job on one node: its chunks without repeated texts; its precision; and
-    its scorers."""
+    """Input of the model in a job on one node: chunks without repeated texts, precision, and actors."""
     from pipeline.ingest.stream import ReadPlan, read_source
     from pipeline.runtime.connect import survey
     from pipeline.runtime.pools import plan_score
@@ -144,7 +142,7 @@ def _our_chunks(dump: str, model: str, device: str) -> tuple[list[Ragged], str, 
     from pipeline.score import stage
 
     config = _settings(device)
-    cluster = _only(device, survey(config.cluster))
+    cluster = _with_device(survey(config.cluster), device)
     job = stage.plan([dump], model, f"{dump}-unused", config)
     pools = plan_score(cluster, len(job.sources))
     work = stage.chunk_work(job)
@@ -158,13 +156,13 @@ def _our_chunks(dump: str, model: str, device: str) -> tuple[list[Ragged], str, 
 
 
 def ray_stock(dump: str, model: str, output: str, device: str) -> float:
-    """Ray Data as its documentation shows batch inference: read_json, a class in map_batches, write_parquet.
+    """Ray Data's documented batch inference: read_json, a class in map_batches, write_parquet.
 
     Source: https://docs.ray.io/en/latest/data/batch_inference.html
     """
     import ray
 
-    place = _PLACES[device]
+    on = _TORCH_DEVICES[device]
 
     class Classifier:
         def __init__(self) -> None:
@@ -172,13 +170,13 @@ def ray_stock(dump: str, model: str, output: str, device: str) -> float:
 
             _use_all_cores()
             self.tokenizer = AutoTokenizer.from_pretrained(model)
-            self.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(place)
+            self.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(on)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
             import torch
 
-            mark_begin()
-            # Where no row of a block has a field, the block has none.
+            record_start()
+            # A block in which no row has a field lacks the column.
             none = [None] * len(batch["overall"])
             fields = (batch.get(name, none) for name in ("summary", "reviewText"))
             texts = [join(summary, text) for summary, text in zip(*fields, strict=True)]
@@ -186,25 +184,25 @@ def ray_stock(dump: str, model: str, output: str, device: str) -> float:
                 texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
             )
             with torch.inference_mode():
-                probabilities = self.model(**inputs.to(place)).logits.softmax(1).cpu().numpy()
+                probabilities = self.model(**inputs.to(on)).logits.softmax(1).cpu().numpy()
             kept = {"asin": batch["asin"]} if "asin" in batch else {}
             return kept | {"label": probabilities.argmax(1), "prob": list(probabilities)}
 
     shutil.rmtree(output, ignore_errors=True)
     with tempfile.TemporaryDirectory() as work:
-        os.environ[BEGAN] = f"{work}/began"
+        os.environ[START_FILE] = f"{work}/start"
         ray.init(address="local", log_to_driver=False)
         rows = ray.data.read_json(files_of(dump), arrow_open_stream_args={"compression": "gzip"})
-        # One actor with all cores; as many as there are cores would wait for ever for a reader.
+        # One actor that uses all cores: one actor per core would leave no CPU for the readers, a deadlock.
         pool = ray.data.ActorPoolStrategy(size=1)
         gpus = {"num_gpus": 1} if device == "gpu" else {}
         rows = rows.map_batches(Classifier, batch_size=_BATCH_ROWS, compute=pool, **gpus)
         rows.write_parquet(output)
-        return time.time() - began()
+        return time.time() - start_time()
 
 
 def pipeline_64(dump: str, model: str, output: str, device: str) -> float:
-    """transformers' pipeline over all texts, in batches of 64, float32.
+    """transformers' pipeline on all texts, in batches of 64, float32.
 
     Source: https://huggingface.co/docs/transformers/main_classes/pipelines
     """
@@ -212,7 +210,7 @@ def pipeline_64(dump: str, model: str, output: str, device: str) -> float:
 
     del output
     _use_all_cores()
-    classify = pipeline("text-classification", model=model, device=_PLACES[device], top_k=None)
+    classify = pipeline("text-classification", model=model, device=_TORCH_DEVICES[device], top_k=None)
     start = time.monotonic()
     scores = list(
         classify(_texts(dump), batch_size=_BATCH_ROWS, truncation=True, max_length=MAX_LENGTH, padding=True)
@@ -232,20 +230,20 @@ def sorted_float32(dump: str, model: str, output: str, device: str) -> float:
     del output
     _use_all_cores()
     tokenizer = AutoTokenizer.from_pretrained(model)
-    place = _PLACES[device]
-    classifier = AutoModelForSequenceClassification.from_pretrained(model).eval().to(place)
+    on = _TORCH_DEVICES[device]
+    classifier = AutoModelForSequenceClassification.from_pretrained(model).eval().to(on)
     texts = list(_texts(dump))
     start = time.monotonic()
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-    found = []
+    probs = []
     with torch.inference_mode():
         for first in range(0, len(order), _SORTED_BATCH_ROWS):
             batch = [texts[i] for i in order[first : first + _SORTED_BATCH_ROWS]]
             inputs = tokenizer(
                 batch, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
             )
-            found.append(classifier(**inputs.to(place)).logits.softmax(1))
-    torch.cat(found).cpu()[torch.tensor(order).argsort()].numpy()
+            probs.append(classifier(**inputs.to(on)).logits.softmax(1))
+    torch.cat(probs).cpu()[torch.tensor(order).argsort()].numpy()
     return time.monotonic() - start
 
 
@@ -257,12 +255,12 @@ def _texts(dump: str) -> Iterator[str]:
 
 
 def count_lines(dump: str) -> int:
-    """Lines of a folder of gz files."""
+    """Number of lines of a directory of gz files."""
     return sum(len(_lines(file)) for file in files_of(dump))
 
 
 def write_part_of(dump: str, target: str, parts: int) -> int:
-    """Write the first of so many parts of each file of a folder to another folder; returns its lines."""
+    """Write the first 1/`parts` of each gz file of a directory to a new directory; returns its lines."""
     Path(target).mkdir()
     for file in files_of(dump):
         lines = _lines(file)

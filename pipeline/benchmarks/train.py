@@ -1,7 +1,7 @@
-"""Fine-tuning: `jobs.train`, and transformers' Trainer as its run_classification example uses it.
+"""Fine-tuning: `jobs.train`, and transformers' Trainer as in its run_classification example.
 
-Both take the same rows of the same prepared data in batches of 32, and are timed from one step to another,
-so the start of processes, the load of the model and validation are left out.
+Both train on the same rows of the same prepared data in batches of 32. Only steps are timed: start of
+processes, loading of the model and validation are excluded.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pipeline.settings import load_config
 
 MAX_LENGTH = 128
 BATCH_ROWS = 32
-WARM_STEPS = 10
-"""Steps before the clock starts."""
+WARMUP_STEPS = 10
+"""Steps before timing starts."""
 
 
 def ours(data: str, output: str, steps: int) -> float:
-    """Seconds for so many steps: a run with them and the warm ones, less one with the warm ones alone."""
-    return _ours(data, output, WARM_STEPS + steps) - _ours(data, output, WARM_STEPS)
+    """Seconds for `steps` steps: a run with WARMUP_STEPS more steps, minus a run with only those."""
+    return _ours(data, output, WARMUP_STEPS + steps) - _ours(data, output, WARMUP_STEPS)
 
 
 def _ours(data: str, output: str, steps: int) -> float:
@@ -38,7 +38,7 @@ def _ours(data: str, output: str, steps: int) -> float:
 
 
 def trainer(data: str, output: str, steps: int) -> float:
-    """transformers' Trainer, every row padded to max_length, float32.
+    """Seconds for `steps` steps of transformers' Trainer, float32, rows padded to max_length.
 
     Source: https://github.com/huggingface/transformers, examples/pytorch/text-classification
     """
@@ -69,7 +69,7 @@ def trainer(data: str, output: str, steps: int) -> float:
 
     arguments = TrainingArguments(
         output_dir=output,
-        max_steps=WARM_STEPS + steps,
+        max_steps=WARMUP_STEPS + steps,
         per_device_train_batch_size=BATCH_ROWS,
         use_cpu=True,
         report_to="none",
@@ -77,7 +77,7 @@ def trainer(data: str, output: str, steps: int) -> float:
         disable_tqdm=True,
     )
     Trainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), callbacks=[Clock()]).train()
-    return times[-1] - times[WARM_STEPS - 1]
+    return times[-1] - times[WARMUP_STEPS - 1]
 
 
 def _parts(data: str) -> list[str]:

@@ -1,13 +1,13 @@
-"""Contenders whose results follow from their arguments. `rounds` imports them in processes of their own."""
+"""Contenders with results given by their arguments; `rounds` runs them in processes of their own."""
 
 from __future__ import annotations
 
 
 def take(seconds: float) -> float:
-    """A contender that takes a given time, in seconds."""
+    """A contender with the given duration in seconds."""
     return seconds
 
 
 def fail(reason: str) -> float:
-    """A contender that cannot do the work."""
+    """A contender that fails."""
     raise ValueError(reason)

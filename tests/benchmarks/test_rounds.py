@@ -1,4 +1,4 @@
-"""Contenders take turns, each in a process of its own, and are compared round by round."""
+"""Contenders run in turn, each in a process of its own, and are compared round by round."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def taking(seconds: float) -> tuple[str, dict[str, Any]]:
 FAILING = (f"{CONTENDERS}:fail", {"reason": "no column is called text"})
 
 
-def test_a_contender_that_is_slower_by_construction_is_beaten_by_that_factor() -> None:
-    said: list[str] = []
+def test_ratio_of_contenders_with_known_durations() -> None:
+    messages: list[str] = []
     calls = {"ours": taking(2), "three times as slow": taking(6), "twice as fast": taking(1)}
-    seconds = run_rounds(calls, 2, said.append)
-    # In turn, so that a busy machine is a burden to all.
-    assert [line.partition(": ")[2].partition(" took")[0] for line in said] == [*calls, *calls]
+    seconds = run_rounds(calls, 2, messages.append)
+    # In turn, so that other load affects all contenders.
+    assert [line.partition(": ")[2].partition(" took")[0] for line in messages] == [*calls, *calls]
     rates = {name: [ROWS / s for s in values] for name, values in seconds.items()}
     entries = results("trial", "rows/s", rates, ours="ours")
     assert [e["contender"] for e in entries] == list(calls)
@@ -38,18 +38,18 @@ def test_a_contender_that_is_slower_by_construction_is_beaten_by_that_factor() -
     ]
 
 
-def test_a_round_in_which_the_machine_was_busy_does_not_change_the_ratio() -> None:
+def test_a_slow_round_does_not_change_the_ratio() -> None:
     rates = {"ours": [600.0, 60.0, 640.0], "theirs": [300.0, 30.0, 320.0]}
     ours, theirs = results("trial", "rows/s", rates, ours="ours")
     assert (theirs["low"], theirs["median"], theirs["high"]) == (30, 300, 320)
     assert (ours["ratio"], theirs["ratio"]) == (1, 2)
 
 
-def test_a_contender_that_fails_ends_the_benchmark_or_is_left_out() -> None:
-    said: list[str] = []
+def test_failed_contender_raises_or_is_skipped() -> None:
+    messages: list[str] = []
     calls = {"ours": taking(2), "theirs": FAILING}
     reason = r"theirs ended with exit code 1: ValueError: no column is called text"
     with pytest.raises(RayviewError, match=reason):
-        run_rounds(calls, 1, said.append)
-    assert run_rounds(calls, 1, said.append, may_fail=["theirs"]) == {"ours": [2]}
-    assert said[-1].startswith("left out: benchmark: theirs ended with exit code 1: ")
+        run_rounds(calls, 1, messages.append)
+    assert run_rounds(calls, 1, messages.append, may_fail=["theirs"]) == {"ours": [2]}
+    assert messages[-1].startswith("skipped: benchmark: theirs ended with exit code 1: ")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.benchmarks.options import Options
 from pipeline.benchmarks.scale import ROWS_PER_S
-from pipeline.benchmarks.suite import Options
 from pipeline.errors import SettingError
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
@@ -91,25 +91,25 @@ def test_quality_compares_what_was_evaluated_with_baselines_on_the_same_rows(
 def test_contenders_can_be_selected() -> None:
     calls: dict[str, Any] = {who: ("module:function", {}) for who in ("rayview", "Ray Data", "Daft: Ray")}
     for only, expected in ((None, list(calls)), ("Ray", list(calls)), ("Daft", ["rayview", "Daft: Ray"])):
-        assert list(Options("", None, 3, only=only).chosen(calls)) == expected
+        assert list(Options("", None, 3, only=only).select(calls)) == expected
     with pytest.raises(
-        SettingError, match=r"^--only Dfat: no contender has that in its name: Ray Data; Daft: Ray$"
+        SettingError, match=r"^--only Dfat: matches no contender; contenders: Ray Data; Daft: Ray$"
     ):
-        Options("", None, 3, only="Dfat").chosen(calls)
+        Options("", None, 3, only="Dfat").select(calls)
 
 
 CONTENDERS = {
     "score": [
         "rayview, whole job",
-        "its forward passes alone",
-        "transformers' forward passes alone",
+        "its forward passes only",
+        "transformers' forward passes only",
         "PyTorch loop",
         "transformers pipeline",
         "Ray Data",
-        "the same with one actor",
+        "rayview with one actor",
     ],
     "train": ["rayview", "transformers Trainer"],
-    "start": ["jobs.score", "Ray", "the model alone, in an actor", "the model alone, in transf"],
+    "start": ["jobs.score", "Ray", "the model only, in an actor", "the model only, in transf"],
     "scale": ["1 actor", "2 actors", "4 actors", "8 actors", "16 actors"],
 }
 
