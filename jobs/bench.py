@@ -27,7 +27,7 @@ def main(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="Benchmarks: quality, memory, backlog, encode, ingest, score, start, scale, train.",
         ),
     ],

@@ -8,7 +8,7 @@ import typer
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="Files, globs, directories or URIs (s3://, gs://, file://)."),
+    typer.Argument(metavar="INPUT", help="Files, globs, directories or URIs (s3://, gs://, file://)."),
 ]
 Output = Annotated[
     str,

@@ -343,6 +343,8 @@ def _git_commit() -> str | None:
 def _read(directory: Location, name: str) -> bytes:
     file = directory.child(name)
     if not file.exists():
+        if not directory.exists():
+            raise InputError(f"{directory.uri}: no such directory")
         raise InputError(f"{directory.uri}: no {name} there; it is not an output of rayview")
     return file.read_bytes()
 

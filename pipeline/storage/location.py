@@ -218,10 +218,12 @@ def locate(path_or_uri: str | os.PathLike[str]) -> Location:
     """Location of a local path or a URI (s3://, gs://, file:// …).
 
     Raises:
-        InputError: the scheme or an option is unknown, the URI contains a secret, or the store cannot be
-            opened.
+        InputError: the path is empty, the scheme or an option is unknown, the URI contains a secret, or the
+            store cannot be opened.
     """
     text = os.fspath(path_or_uri).removeprefix("file://")
+    if not text:
+        raise InputError("a path is empty; name a file, a directory or a URI")
     if "://" not in text:
         path = str(Path(text).expanduser().absolute())
         path = os.path.normpath(path)

@@ -111,6 +111,12 @@ def test_unwritable_output(run_job: RunJob, cluster: Any, dump: Path) -> None:
     assert line.startswith("error: /proc/rayview: cannot be written to")
 
 
+def test_empty_paths(run_job: RunJob, dump: Path) -> None:
+    for arguments in ((dump, "--output", ""), ("", "--output", "out")):
+        line = the_line(run_job("prepare", *arguments))
+        assert line == "error: a path is empty; name a file, a directory or a URI"
+
+
 def test_missing_arguments_are_explained(run_job: RunJob) -> None:
     code, _, stderr = run_job("train", "--output", "x")
     assert code == 2
@@ -123,6 +129,8 @@ def test_missing_data(run_job: RunJob, tmp_path: Path) -> None:
 
 
 def test_verifying_another_directory(run_job: RunJob, tmp_path: Path) -> None:
+    line = the_line(run_job("verify", tmp_path / "no"))
+    assert line == f"error: {tmp_path}/no: no such directory"
     line = the_line(run_job("verify", tmp_path))
     assert line == f"error: {tmp_path}: no run.json there; it is not an output of rayview"
 
