@@ -20,14 +20,14 @@ from pipeline.storage.location import Location, check_writable, locate
 from tests.commands import RunJob, the_line
 from tests.s3server import Fault, Rule, Store, environment, faulty, s3_error
 
-LONGEST_S = 30
+MAX_WAIT_S = 30
 
 
 def refused_line(run_job: RunJob, env: dict[str, str], job: str, *arguments: object) -> str:
     """The error line of a job, without its prefix."""
     start = time.monotonic()
     line = the_line(run_job(job, *arguments, env=env))
-    assert time.monotonic() - start < 2 * LONGEST_S
+    assert time.monotonic() - start < 2 * MAX_WAIT_S
     return line.removeprefix("error: ")
 
 
@@ -36,7 +36,7 @@ def limits() -> Iterator[None]:
     """Limits the duration of a test to what a user would wait."""
     start = time.monotonic()
     yield
-    assert time.monotonic() - start < LONGEST_S
+    assert time.monotonic() - start < MAX_WAIT_S
 
 
 @pytest.mark.usefixtures("limits")
