@@ -80,8 +80,8 @@ def test_batches_give_the_result_of_single_rows(classifier: Any, way: str, budge
         assert scored.padded_tokens == sum(-(-ids.lengths[b].sum() // 32) * 32 for b in batches)
         return
     # Widths are multiples of 8, up to MAX_LENGTH.
-    alone = sum(min(MAX_LENGTH, -(-n // 8) * 8) for n in ids.lengths)
-    assert scored.padded_tokens >= alone if budget > 1 else scored.padded_tokens == alone
+    minimum = sum(min(MAX_LENGTH, -(-n // 8) * 8) for n in ids.lengths)
+    assert scored.padded_tokens >= minimum if budget > 1 else scored.padded_tokens == minimum
 
 
 def test_rows_may_start_inside_the_array(classifier: Any, way: str) -> None:

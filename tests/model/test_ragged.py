@@ -39,12 +39,12 @@ def test_pad_agrees_with_a_loop(
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=20))
     ids, mask = Ragged.of(column(rows)).pad(np.array(chosen), pad_id, max_width)
     wanted = [rows[i] for i in chosen]
-    longest = max(map(len, wanted))
+    max_length = max(map(len, wanted))
     width = ids.shape[1]
     assert (ids.tolist(), mask.tolist()) == pad_plainly(wanted, pad_id, width)
     assert ids.dtype == mask.dtype == np.int64
-    assert max(1, longest) <= width < max(1, longest) + WIDTH_STEP
-    assert width <= max(1, longest, max_width)
+    assert max(1, max_length) <= width < max(1, max_length) + WIDTH_STEP
+    assert width <= max(1, max_length, max_width)
 
 
 @given(rows=rows_of_ids, data=st.data())
