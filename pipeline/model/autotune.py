@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.errors import ModelError
 from pipeline.model.forward import Forward, read_forward
-from pipeline.model.options import BATCH_TOKENS, AutotuneOptions, ForwardOptions
+from pipeline.model.options import BATCH_TOKENS, AutotuneOptions, ForwardOptions, TunedOptions
 from pipeline.model.packed import PackedModel
 from pipeline.model.ragged import Ragged
 
@@ -31,13 +31,11 @@ _MIN_SPEEDUP = 1.05
 _REPEATS = 3
 
 
-def autotune(options: AutotuneOptions, input_ids: pa.Array) -> dict[str, int | bool]:
+def autotune(options: AutotuneOptions, input_ids: pa.Array) -> TunedOptions:
     """The fastest settings on the device of this process.
 
     Args:
         input_ids: (N,) list<int32>, rows of the input.
-    Returns:
-        batch_tokens, compiled and kernels, as stored in run.json.
     """
     ids = Ragged.of(input_ids)
     compiled, kernels = bool(options.compiled), False
@@ -50,7 +48,7 @@ def autotune(options: AutotuneOptions, input_ids: pa.Array) -> dict[str, int | b
             kernels = _pays(forward, replace(options.forward, kernels=True), ids, budget)
         elif options.device == "gpu" and options.compiled is None:
             compiled = _pays(forward, replace(options.forward, compiled=True), ids, budget)
-    return {"batch_tokens": budget, "compiled": compiled, "kernels": kernels}
+    return TunedOptions(budget, compiled, kernels)
 
 
 def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:

@@ -39,3 +39,12 @@ class AutotuneOptions:
     """None: measure which is fastest."""
     compiled: bool | None
     """None: measure whether it pays."""
+
+
+@dataclass(frozen=True)
+class TunedOptions:
+    """Result of autotuning; run.json stores it under these names."""
+
+    batch_tokens: int
+    compiled: bool
+    kernels: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.config import Config, InputConfig
@@ -18,7 +18,7 @@ from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.stream import ReadPlan, read_dataset
 from pipeline.model.card import ModelCard, fingerprint_model, read_card
-from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, ForwardOptions
+from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, ForwardOptions, TunedOptions
 from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, check_output, finish
@@ -254,8 +254,8 @@ def _resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, predictor: type)
         return chosen
     forward = replace(_forward_options(job, chosen), compiled=False)
     options = AutotuneOptions(forward, device, config.batch_tokens, config.compile)
-    found = run_once(pools.scorers, _autotune, options, chunk_work(job), job.sources)
-    return chosen.model_copy(update=found)
+    tuned = run_once(pools.scorers, _autotune, options, chunk_work(job), job.sources)
+    return chosen.model_copy(update=asdict(tuned))
 
 
 def choose_chunks(job: ScoreJob, pools: ScorePlan) -> int:
@@ -269,7 +269,7 @@ def _device(pools: ScorePlan) -> str:
     return "gpu" if pools.scorers.gpus else "cpu"
 
 
-def _autotune(options: AutotuneOptions, work: ChunkWork, sources: list[Source]) -> dict[str, int | bool]:
+def _autotune(options: AutotuneOptions, work: ChunkWork, sources: list[Source]) -> TunedOptions:
     """Runs on a worker with the resources of an actor."""
     # Imports torch, which the driver does not need.
     from pipeline.model.autotune import autotune

@@ -16,7 +16,7 @@ from pipeline.model import autotune as module
 from pipeline.model.autotune import autotune
 from pipeline.model.forward import Forward
 from pipeline.model.load import load_classifier
-from pipeline.model.options import BATCH_TOKENS, AutotuneOptions, ForwardOptions
+from pipeline.model.options import BATCH_TOKENS, AutotuneOptions, ForwardOptions, TunedOptions
 from pipeline.model.packed import PackedModel
 from pipeline.model.padded import PaddedModel
 from pipeline.model.ragged import Ragged
@@ -51,15 +51,15 @@ def tuning(**other: Any) -> AutotuneOptions:
 
 def test_an_input_without_rows_gets_the_defaults(model: Any) -> None:
     found = autotune(tuning(), ids(0))
-    assert found == {"batch_tokens": BATCH_TOKENS["cpu"], "compiled": False, "kernels": False}
+    assert found == TunedOptions(BATCH_TOKENS["cpu"], compiled=False, kernels=False)
     assert not model
 
 
 def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
     found = autotune(tuning(), ids(100))
-    assert found["batch_tokens"] in (512, 1024, 2048, 4096)
-    assert not found["compiled"]
-    assert not found["kernels"]
+    assert found.batch_tokens in (512, 1024, 2048, 4096)
+    assert not found.compiled
+    assert not found.kernels
     assert model == [OPTIONS]
 
 
@@ -67,7 +67,7 @@ def test_explicit_settings_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Gpu(packed=False, gain=1.0)
     monkeypatch.setattr(module, "read_forward", cpu)
     found = autotune(tuning(batch_tokens=77, compiled=True), ids(20))
-    assert found == {"batch_tokens": 77, "compiled": True, "kernels": False}
+    assert found == TunedOptions(77, compiled=True, kernels=False)
     assert [o.compiled for o in cpu.asked] == [True]
 
 
@@ -120,14 +120,14 @@ def test_a_gpu_compiles_or_uses_kernels_only_if_that_pays(
     gpu = Gpu(gain, packed=packed)
     monkeypatch.setattr(module, "read_forward", gpu)
     found = autotune(tuning(device="gpu"), ids(100))
-    assert (found["compiled"], found["kernels"]) == (pays and not packed, pays and packed)
+    assert (found.compiled, found.kernels) == (pays and not packed, pays and packed)
     assert gpu.asked == [
         OPTIONS,
         replace(OPTIONS, kernels=True) if packed else replace(OPTIONS, compiled=True),
     ]
     # An explicit setting is not measured.
     gpu.asked.clear()
-    assert autotune(tuning(device="gpu", compiled=True), ids(100))["compiled"]
+    assert autotune(tuning(device="gpu", compiled=True), ids(100)).compiled
     assert gpu.asked == [replace(OPTIONS, compiled=True)]
 
 
@@ -140,7 +140,7 @@ def test_kernels_that_do_not_work_are_not_used(monkeypatch: pytest.MonkeyPatch) 
         return gpu(options)
 
     monkeypatch.setattr(module, "read_forward", broken)
-    assert not autotune(tuning(device="gpu"), ids(100))["kernels"]
+    assert not autotune(tuning(device="gpu"), ids(100)).kernels
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 5000])
