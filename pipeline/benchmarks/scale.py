@@ -47,8 +47,8 @@ class Sleeper:
         busy_s = batch.rows.num_rows / self._rows_per_s
         with self._gpu:
             time.sleep(busy_s)
-        took = batch.took | {"scored_from_s": start, "scored_to_s": time.time(), "score_s": busy_s}
-        return batch_table(replace(batch, rows=rows, took=took))
+        timings = batch.timings | {"scored_from_s": start, "scored_to_s": time.time(), "score_s": busy_s}
+        return batch_table(replace(batch, rows=rows, timings=timings))
 
 
 def sleeping_actors(dump: str, model: str, output: str, actors: int, rows_per_s: float = ROWS_PER_S) -> float:

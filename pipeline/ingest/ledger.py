@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from pipeline.errors import AccountingError, ErrorBudgetError
 from pipeline.humanize import counted, printable
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.rejects import count_errors
+from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Counts, FileCounts, OutputFile
@@ -36,51 +37,66 @@ _TOP_REASONS = 3
 class Entry:
     """What became of one chunk, known once its output is written."""
 
-    file: int
-    chunk: int
-    first_line: int
-    lines: int
-    last: bool
-    broken: str | None
-    bytes_read: int
+    header: ChunkHeader
     rows: int
     rejected: dict[str, int]
+    """Lines by reason."""
     examples: dict[str, str]
     """For each error that lines were rejected for, the first of them: source, line, detail, beginning."""
     outputs: list[OutputFile]
     counts: dict[str, Any]
     failed: int = 0
     """Rejected rows whose lines are restored at the end of the job; the part of the chunk lists them."""
-    took: dict[str, float] = field(default_factory=dict)
-    """See dataset.Batch; empty where it was not this job that did it."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """See stream.Batch; empty for chunks of earlier jobs."""
 
     @classmethod
     def of(cls, batch: Batch, outputs: list[OutputFile], *, failed: int = 0) -> Entry:
-        """The entry of a batch whose output files are these; what it took left out."""
+        """The entry of a batch whose output files are these, without its timings."""
         rejected, examples = _count(batch.rejects)
-        meta = {
-            n: getattr(batch, n)
-            for n in ("file", "chunk", "first_line", "lines", "last", "broken", "bytes_read")
-        }
-        return cls(
-            **meta,
-            rows=batch.rows.num_rows,
-            rejected=rejected,
-            examples=examples,
-            outputs=outputs,
-            counts=batch.counts,
-            failed=failed,
-        )
+        rows = batch.rows.num_rows
+        return cls(batch.header, rows, rejected, examples, outputs, batch.counts, failed)
 
     def to_json(self) -> str:
-        """As JSON, for a column of a dataset or the metadata of a part."""
-        return json.dumps(self.__dict__ | {"outputs": [o.model_dump() for o in self.outputs]})
+        """As JSON, for a column of a dataset."""
+        return json.dumps(self.as_dict())
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Entry:
+    def from_json(cls, text: str) -> Entry:
         """The entry that `to_json` wrote."""
-        data = json.loads(text)
-        return cls(**data | {"outputs": [OutputFile(**o) for o in data["outputs"]]})
+        return cls.of_dict(json.loads(text))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            **asdict(self.header),
+            "rows": self.rows,
+            "rejected": self.rejected,
+            "examples": self.examples,
+            "outputs": [o.model_dump() for o in self.outputs],
+            "counts": self.counts,
+            "failed": self.failed,
+            "took": self.timings,
+        }
+
+    @classmethod
+    def of_dict(cls, data: Mapping[str, Any]) -> Entry:
+        """The entry that `as_dict` gave.
+
+        Raises:
+            KeyError, TypeError: the data are something else.
+        """
+        return cls(
+            ChunkHeader(**{f.name: data[f.name] for f in fields(ChunkHeader)}),
+            data["rows"],
+            data["rejected"],
+            data["examples"],
+            [OutputFile(**o) for o in data["outputs"]],
+            data["counts"],
+            # Parts of earlier versions lack it.
+            data.get("failed", 0),
+            data["took"],
+        )
 
 
 def _count(rejects: pa.Table | None) -> tuple[dict[str, int], dict[str, str]]:
@@ -137,18 +153,19 @@ class Ledger:
             ErrorBudgetError: more lines were rejected than the whole input may have; or any, or a file
                 broke off, if strict.
         """
-        if (entry.file, entry.chunk) in self.entries:
+        header = entry.header
+        if (header.file, header.chunk) in self.entries:
             return
-        self.entries[entry.file, entry.chunk] = entry
-        self.lines += entry.lines
+        self.entries[header.file, header.chunk] = entry
+        self.lines += header.lines
         self.rows += entry.rows
         self.rejected.update(entry.rejected)
-        self._read[entry.file] = max(self._read.get(entry.file, 0), entry.bytes_read)
+        self._read[header.file] = max(self._read.get(header.file, 0), header.bytes_read)
         for reason, example in entry.examples.items():
             self.examples.setdefault(reason, example)
         if self.strict:
             self._check_strict(entry)
-        self._join(entry.file)
+        self._join(header.file)
         if self.lines >= _BUDGET_FROM_LINES:
             self.check_budget(max(self.lines, _BUDGET_MARGIN * self._expected_lines()))
 
@@ -190,8 +207,8 @@ class Ledger:
         joined = self._joined.setdefault(file, _Joined())
         while entry := self.entries.get((file, joined.chunks)):
             joined.chunks += 1
-            joined.lines += entry.lines
-            joined.bytes_read, joined.ended = entry.bytes_read, entry.last
+            joined.lines += entry.header.lines
+            joined.bytes_read, joined.ended = entry.header.bytes_read, entry.header.last
 
     def _expected_lines(self) -> float:
         """Lines of the whole input, if the rest is like what has been read.
@@ -210,9 +227,10 @@ class Ledger:
     def _check_strict(self, entry: Entry) -> None:
         for reason, example in entry.examples.items():
             raise ErrorBudgetError(f"{reason}: {example}; input.strict allows no rejected line")
-        if entry.broken:
-            uri = next(s.uri for s in self.sources if s.number == entry.file)
-            raise ErrorBudgetError(f"{uri}: {entry.broken}; input.strict allows no broken file")
+        if entry.header.broken:
+            raise ErrorBudgetError(
+                f"{entry.header.source}: {entry.header.broken}; input.strict allows no broken file"
+            )
 
     @property
     def done_frac(self) -> float:
@@ -223,8 +241,8 @@ class Ledger:
     @property
     def broken(self) -> list[str]:
         """One sentence for each file whose stream could not be read to its end."""
-        uris = {s.number: s.uri for s in self.sources}
-        return [f"{uris[e.file]}: {e.broken}" for e in self.ordered() if e.broken]
+        headers = [entry.header for entry in self.ordered()]
+        return [f"{header.source}: {header.broken}" for header in headers if header.broken]
 
     def ordered(self) -> list[Entry]:
         """All entries, by file and chunk."""
@@ -238,9 +256,9 @@ class Ledger:
         """The sum of a count over all chunks."""
         return sum(entry.counts.get(name, 0) for entry in self.entries.values())
 
-    def took(self, name: str) -> float:
-        """The sum, over the chunks that this job did, of what they took."""
-        return sum(entry.took.get(name, 0.0) for entry in self.entries.values())
+    def total_time(self, name: str) -> float:
+        """The sum of a timing over the chunks that this job did."""
+        return sum(entry.timings.get(name, 0.0) for entry in self.entries.values())
 
     def close(self, *, all_files: bool = True) -> Counts:
         """Check that everything is accounted for, and sum it up.
@@ -254,7 +272,7 @@ class Ledger:
         """
         chunks: dict[int, list[Entry]] = {}
         for entry in self.ordered():
-            chunks.setdefault(entry.file, []).append(entry)
+            chunks.setdefault(entry.header.file, []).append(entry)
         for source in self.sources:
             if all_files or source.number <= max(chunks, default=0):
                 _check_file(source.uri, chunks.get(source.number, []))
@@ -289,22 +307,23 @@ def check_finished(counts: Counts, broken: Iterable[str], max_rejected_frac: flo
 def _sum_up(entries: Iterable[Entry]) -> FileCounts:
     lines, rows, rejected = 0, 0, Counter[str]()
     for entry in entries:
-        lines, rows = lines + entry.lines, rows + entry.rows
+        lines, rows = lines + entry.header.lines, rows + entry.rows
         rejected.update(entry.rejected)
     return FileCounts(lines=lines, rows=rows, rejected=dict(rejected.most_common()))
 
 
-def _check_file(uri: str, chunks: Iterable[Entry]) -> None:
-    """The chunks of a file are there from the first to the one marked last, and their lines join up."""
+def _check_file(uri: str, entries: Iterable[Entry]) -> None:
+    """Raise AccountingError unless a file's chunks are contiguous from the first to the one marked last."""
     line, number, ended = 1, 0, False
-    for entry in chunks:
-        if entry.chunk != number or entry.first_line != line:
+    for entry in entries:
+        header = entry.header
+        if header.chunk != number or header.first_line != line:
             raise AccountingError(
-                f"{uri}: chunk {number} from line {line} is missing; found chunk {entry.chunk} from"
-                f" line {entry.first_line}"
+                f"{uri}: chunk {number} from line {line} is missing; found chunk {header.chunk} from"
+                f" line {header.first_line}"
             )
-        if entry.lines != entry.rows + sum(entry.rejected.values()):
-            raise AccountingError(f"{uri}: chunk {number}: {entry.lines} lines in, fewer or more out")
-        line, number, ended = line + entry.lines, number + 1, entry.last
+        if header.lines != entry.rows + sum(entry.rejected.values()):
+            raise AccountingError(f"{uri}: chunk {number}: {header.lines} lines in, fewer or more out")
+        line, number, ended = header.next_line, number + 1, header.last
     if not ended:
         raise AccountingError(f"{uri}: its end is missing; the last chunk that was written is {number - 1}")

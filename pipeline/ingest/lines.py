@@ -36,13 +36,13 @@ class LineFinder:
         tables = [REJECT_SCHEMA.empty_table()]
         while rows.num_rows:
             chunk = self._chunk_of(rows["line"][0].as_py())
-            count = int(np.searchsorted(rows["line"].to_numpy(), chunk.first_line + chunk.lines))
+            count = int(np.searchsorted(rows["line"].to_numpy(), chunk.header.next_line))
             tables.append(self._with_lines(rows.slice(0, count), chunk))
             rows = rows.slice(count)
         return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
     def _chunk_of(self, line: int) -> Chunk:
-        while self._chunk is None or line >= self._chunk.first_line + self._chunk.lines:
+        while self._chunk is None or line >= self._chunk.header.next_line:
             self._chunk = next(self._chunks, None)
             if self._chunk is None:
                 raise InputError(

@@ -21,7 +21,7 @@ from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.ipc import from_ipc, to_ipc
 from pipeline.ingest.parse.parquet import read_parquet_chunks
-from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Chunk, read_chunks
+from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Chunk, ChunkHeader, read_chunks
 from pipeline.runtime.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
 from pipeline.runtime.malloc import keep_freed_memory
 from pipeline.runtime.pools import Pool
@@ -44,30 +44,15 @@ class ReadPlan:
 
 @dataclass(frozen=True)
 class Batch:
-    """What travels from step to step in place of a chunk's text."""
+    """The rows and rejected lines of a chunk, between the steps that follow its parsing."""
 
-    file: int
-    source: str
-    chunk: int
-    first_line: int
-    lines: int
-    last: bool
-    broken: str | None
-    bytes_read: int
+    header: ChunkHeader
     rows: pa.Table
     rejects: pa.Table | None
     counts: dict[str, Any] = field(default_factory=dict)
     """Sums over the rows, by name; plain data."""
-    took: dict[str, float] = field(default_factory=dict)
-    """What it took, in seconds by step, or when: other at every attempt, so not for the output."""
-
-    @classmethod
-    def of(
-        cls, chunk: Chunk, rows: pa.Table, rejects: pa.Table | None, counts: dict[str, Any] | None = None
-    ) -> Batch:
-        """What became of a chunk so far."""
-        meta = {name: getattr(chunk, name) for name in _BATCH_META}
-        return cls(**meta, rows=rows, rejects=rejects, counts=counts or {})
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds by step, and times of day: they differ between attempts, so no output may depend on them."""
 
 
 def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
@@ -95,9 +80,9 @@ def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
         done = plan.done.get(source.number, ())
         for chunk in _watched(read_source(source, plan, left), source, plan.guard):
             if left is not None:
-                left -= chunk.lines
-            if chunk.chunk not in done:
-                yield _chunk_table(chunk)
+                left -= chunk.header.lines
+            if chunk.header.chunk not in done:
+                yield chunk_table(chunk)
 
 
 def _watched(chunks: Iterator[Chunk], source: Source, guard: CrashGuard) -> Iterator[Chunk]:
@@ -128,32 +113,40 @@ def read_encoded(file: Location, number: int) -> Iterator[Chunk]:
     with file.open_input() as stream:
         parquet = pq.ParquetFile(stream)
         groups = parquet.num_row_groups
-        line = 1
+        header = ChunkHeader.of_file(number, file.uri)
         for group in range(groups):
             rows = parquet.read_row_group(group)
             read = file.info().size * (group + 1) // groups
-            yield Chunk(
-                number, file.uri, group, line, 0, rows.num_rows, group == groups - 1, None, read, to_ipc(rows)
-            )
-            line += rows.num_rows
+            header = replace(header, lines=rows.num_rows, last=group == groups - 1, bytes_read=read)
+            yield Chunk(header, 0, to_ipc(rows))
+            header = header.next()
 
 
-def _chunk_table(chunk: Chunk) -> pa.Table:
-    columns = {name: [value] for name, value in asdict(chunk).items() if name != "raw"}
-    schema = _META_SCHEMA.append(pa.field("raw", pa.large_binary()))
-    return pa.table(columns | {"raw": _binary(chunk.raw)}, schema=schema)
+def chunk_table(chunk: Chunk) -> pa.Table:
+    """A chunk as a one-row table."""
+    return pa.table(
+        {
+            "header": [json.dumps(asdict(chunk.header))],
+            "byte_offset": pa.array([chunk.byte_offset], pa.int64()),
+            "skipped_bytes": [chunk.skipped_bytes],
+            "raw": _binary(chunk.raw),
+        }
+    )
 
 
 def to_chunk(table: pa.Table) -> Chunk:
     """The chunk of a one-row table."""
     assert table.num_rows == 1
-    return Chunk(**{name: table[name][0].as_py() for name in table.column_names})
+    header, offset, skipped, raw = (
+        table[name][0].as_py() for name in ("header", "byte_offset", "skipped_bytes", "raw")
+    )
+    return Chunk(ChunkHeader(**json.loads(header)), offset, raw, skipped)
 
 
 def batch_table(batch: Batch) -> pa.Table:
-    """A batch as a one-row table, to hand on."""
-    columns: dict[str, Any] = {name: [getattr(batch, name)] for name in _BATCH_META}
-    columns |= {name: [json.dumps(getattr(batch, name))] for name in ("counts", "took")}
+    """A batch as a one-row table."""
+    plain = {"header": asdict(batch.header), "counts": batch.counts, "timings": batch.timings}
+    columns: dict[str, Any] = {name: [json.dumps(value)] for name, value in plain.items()}
     columns["rows"] = _binary(to_ipc(batch.rows))
     columns["rejects"] = _binary(None if batch.rejects is None else to_ipc(batch.rejects))
     return pa.table(columns)
@@ -162,14 +155,14 @@ def batch_table(batch: Batch) -> pa.Table:
 def to_batch(table: pa.Table) -> Batch:
     """The batch of a one-row table; its tables share memory with it."""
     assert table.num_rows == 1
-    meta = {name: table[name][0].as_py() for name in _BATCH_META}
+    header, counts, timings = (json.loads(table[n][0].as_py()) for n in ("header", "counts", "timings"))
     rejects = table["rejects"][0]
     return Batch(
-        **meta,
-        counts=json.loads(table["counts"][0].as_py()),
-        took=json.loads(table["took"][0].as_py()),
-        rows=from_ipc(table["rows"][0].as_buffer()),
-        rejects=from_ipc(rejects.as_buffer()) if rejects.is_valid else None,
+        ChunkHeader(**header),
+        from_ipc(table["rows"][0].as_buffer()),
+        from_ipc(rejects.as_buffer()) if rejects.is_valid else None,
+        counts,
+        timings,
     )
 
 
@@ -180,20 +173,3 @@ def _binary(value: Any) -> pa.Array:
     data = pa.py_buffer(value)
     offsets = pa.array([0, data.size], pa.int64()).buffers()[1]
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, data])
-
-
-_META_SCHEMA = pa.schema(
-    [
-        ("file", pa.int32()),
-        ("source", pa.string()),
-        ("chunk", pa.int32()),
-        ("first_line", pa.int64()),
-        ("byte_offset", pa.int64()),
-        ("lines", pa.int64()),
-        ("last", pa.bool_()),
-        ("broken", pa.string()),
-        ("bytes_read", pa.int64()),
-        ("skipped_bytes", pa.int64()),
-    ]
-)
-_BATCH_META = [name for name in _META_SCHEMA.names if name not in ("byte_offset", "skipped_bytes")]

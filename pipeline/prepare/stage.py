@@ -229,10 +229,10 @@ def find_boundary(
             # One row more must follow: with none left over there is nothing to train on.
             if rows.num_rows > left:
                 return Boundary(
-                    source.number, rows["line"][left - 1].as_py() if left else chunk.first_line - 1
+                    source.number, rows["line"][left - 1].as_py() if left else chunk.header.first_line - 1
                 )
             left -= rows.num_rows
-            lines = None if lines is None else lines - chunk.lines
+            lines = None if lines is None else lines - chunk.header.lines
         if lines == 0:
             break
     raise InputError(

@@ -15,7 +15,7 @@ from pipeline.ingest.ledger import Entry
 from pipeline.ingest.parse.columns import repeated
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.rejects import reject_table
-from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch, to_chunk
 from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.prepare.buckets import BUCKET_SCHEMA
@@ -46,40 +46,43 @@ class ChunkEncoder:
     def encode_chunk(self, table: pa.Table) -> pa.Table:
         """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
         chunk = to_chunk(table)
-        kept = keep_lines(chunk, self.formats[chunk.file], self.recipe)
-        rows = self._encode(chunk, kept.rows)
-        rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
-        batch = Batch.of(chunk, rows, rejects, {KEYLESS: self._count_keyless(kept.rows)})
+        header = chunk.header
+        kept = keep_lines(chunk, self.formats[header.file], self.recipe)
+        rows = self._encode(header, kept.rows)
+        rejects = reject_table(header.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
+        batch = Batch(header, rows, rejects, {KEYLESS: self._count_keyless(kept.rows)})
         output = locate(self.output)
-        outputs = write_rejects(output, chunk.file, chunk.chunk, batch.rejects)
+        outputs = write_rejects(output, header.file, header.chunk, batch.rejects)
         if rows.num_rows:
-            name = f"{ENCODED}/{part_name(chunk.file, chunk.chunk)}"
+            name = f"{ENCODED}/{part_name(header.file, header.chunk)}"
             outputs.append(write_part(output, name, rows, temporary=True))
         return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
 
-    def _encode(self, chunk: Chunk, kept: pa.Table) -> pa.Table:
+    def _encode(self, header: ChunkHeader, kept: pa.Table) -> pa.Table:
         """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
         texts = kept["text"].combine_chunks()
         encoded = load_encoder(self.tokenizer, self.recipe.max_length)(texts)
         hashes = text_hash(texts)
         columns = {
-            "source": repeated(chunk.source, kept.num_rows),
+            "source": repeated(header.source, kept.num_rows),
             "line": kept["line"],
             "text_hash": hashes[:, 0],
             "text_hash_low": hashes[:, 1],
             **{name: kept[name] for name in ("stars", "label", "timestamp")},
             **{name: encoded[name] for name in encoded.column_names},
-            "split": self._assign(chunk, kept, hashes[:, 0]),
-            "file": np.full(kept.num_rows, chunk.file, np.int32),
+            "split": self._assign(header, kept, hashes[:, 0]),
+            "file": np.full(kept.num_rows, header.file, np.int32),
         }
         return pa.table({name: columns[name] for name in BUCKET_SCHEMA.names}, schema=BUCKET_SCHEMA)
 
     def _count_keyless(self, kept: pa.Table) -> int:
         return keys_of(kept, self.split.by).null_count if self.split.by in KEY_COLUMNS else 0
 
-    def _assign(self, chunk: Chunk, kept: pa.Table, hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+    def _assign(
+        self, header: ChunkHeader, kept: pa.Table, hashes: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int8]:
         if self.split.by == "time":
             return assign_by_time(kept["timestamp"].cast(pa.int64()).to_numpy(), self.split)
         if self.split.by in KEY_COLUMNS:
             hashes = key_hash(keys_of(kept, self.split.by), hashes)
-        return assign(hashes, kept["line"].to_numpy(), chunk.file, self.split, self.boundary)
+        return assign(hashes, kept["line"].to_numpy(), header.file, self.split, self.boundary)

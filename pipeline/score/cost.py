@@ -33,12 +33,12 @@ def make_bill(
         elapsed_s: from the start of the dataset to its end, processes starting included.
         per_device_hour: price of a GPU, or of a machine where none is used.
     """
-    done = [e for e in ledger.entries.values() if e.took]
+    done = [e for e in ledger.entries.values() if e.timings]
     rows = sum(e.rows for e in done)
     sums = {n: sum(e.counts.get(n, 0) for e in done) for n in _COUNTS}
-    begun, ended = (np.array([e.took[n] for e in done]) for n in ("scored_from_s", "scored_to_s"))
+    begun, ended = (np.array([e.timings[n] for e in done]) for n in ("scored_from_s", "scored_to_s"))
     scoring_s = float(ended.max() - begun.min()) if done else 0.0
-    busy = {n: ledger.took(f"{n}_s") for n in ("encode", "score", "write")}
+    busy = {n: ledger.total_time(f"{n}_s") for n in ("encode", "score", "write")}
     scorers = pools.scorers
     scoring = scorers.size * scorers.threads
     members = {"encode": pools.encoders.size, "score": scoring, "write": pools.writers.size}
@@ -59,8 +59,8 @@ def make_bill(
         repeated_tokens_frac=1 - _over(sums["scored_tokens"], sums["tokens"]) if done else 0.0,
         busy_s=StepSeconds(**busy),
         waited_s=StepSeconds(**{n: max(0.0, members[n] * scoring_s - busy[n]) for n in members}),
-        most_waiting_chunks=_most_waiting(np.array([e.took["encoded_s"] for e in done]), begun),
-        halvings=int(ledger.took("halvings")),
+        most_waiting_chunks=_most_waiting(np.array([e.timings["encoded_s"] for e in done]), begun),
+        halvings=int(ledger.total_time("halvings")),
         elapsed_s=elapsed_s,
         devices=devices,
         device_hours=device_hours,

@@ -159,12 +159,12 @@ def write_failed(
     failed: dict[int, list[Entry]] = {}
     for entry in entries:
         if entry.failed:
-            failed.setdefault(entry.file, []).append(entry)
+            failed.setdefault(entry.header.file, []).append(entry)
     rows = {file: sum(e.failed for e in of_file) for file, of_file in failed.items()}
     outputs = {file: _written_before(work, file, count) for file, count in rows.items()}
     done = {output.path: output for output in outputs.values() if output is not None}
     tasks = [
-        partial(work.write_file, source, [e.chunk for e in failed[source.number]])
+        partial(work.write_file, source, [e.header.chunk for e in failed[source.number]])
         for source in sources
         if source.number in failed and outputs[source.number] is None
     ]

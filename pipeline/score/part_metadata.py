@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from pipeline.ingest.ledger import Entry
@@ -18,14 +19,16 @@ class AccountError(ValueError):
     """A part is not what belongs under its name."""
 
 
-def account_metadata(entry: Entry, run: str, model: str, source: str) -> dict[bytes, bytes]:
+def account_metadata(entry: Entry, run: str, model: str) -> dict[bytes, bytes]:
     """What `read_account` reads.
 
     Args:
-        run: its key.
-        model: its fingerprint.
+        run: key of the run.
+        model: fingerprint of the model.
     """
-    texts = {ENTRY_KEY: entry.to_json(), RUN_KEY: run, MODEL_KEY: model, SOURCE_KEY: source}
+    data = entry.as_dict()
+    source = data.pop("source")
+    texts = {ENTRY_KEY: json.dumps(data), RUN_KEY: run, MODEL_KEY: model, SOURCE_KEY: source}
     return {key: text.encode() for key, text in texts.items()}
 
 
@@ -38,11 +41,12 @@ def read_account(name: str, metadata: Mapping[bytes, bytes], run: Run) -> Entry:
         AccountError: it is of another run, model or file, or of another chunk than its name says.
     """
     try:
-        entry = Entry.from_json(metadata[ENTRY_KEY])
         of_run, model, source = (metadata[key].decode() for key in (RUN_KEY, MODEL_KEY, SOURCE_KEY))
+        entry = Entry.of_dict(json.loads(metadata[ENTRY_KEY]) | {"source": source})
     except (KeyError, ValueError, TypeError):
         raise AccountError("does not say which chunk it is of") from None
-    own_name = part_name(entry.file, entry.chunk)
+    file = entry.header.file
+    own_name = part_name(file, entry.header.chunk)
     if name != own_name:
         raise AccountError(f"was written as {own_name}: renamed, or a copy")
     if model != run.model_fingerprint:
@@ -51,6 +55,6 @@ def read_account(name: str, metadata: Mapping[bytes, bytes], run: Run) -> Entry:
         )
     if of_run != run.key:
         raise AccountError("is of another run, with other settings")
-    if entry.file >= len(run.inputs) or source != run.inputs[entry.file].path:
+    if file >= len(run.inputs) or source != run.inputs[file].path:
         raise AccountError(f"is of {source}, which is not the file of the input with that number")
     return entry

@@ -63,18 +63,19 @@ class Predictor:
     def __call__(self, table: pa.Table) -> pa.Table:
         """A batch with label, score and probabilities instead of token IDs, and what it cost; see cost.py."""
         batch = to_batch(table)
-        with self._options.guard.attempt("score", batch.file, batch.chunk) as crashes:
+        header = batch.header
+        with self._options.guard.attempt("score", header.file, header.chunk) as crashes:
             if crashes >= MAX_CRASHES:
                 return batch_table(self._set_aside(batch, crash_message(crashes, "score")))
             try:
                 return batch_table(self._score(batch))
             except BrokenDeviceError as error:
                 # Ray restarts the actor in a new process and retries the chunk there.
-                logging.getLogger(__name__).error("chunk %d of %s: %s", batch.chunk, batch.source, error)
+                logging.getLogger(__name__).error("chunk %d of %s: %s", header.chunk, header.source, error)
                 os._exit(1)
 
     def _score(self, batch: Batch) -> Batch:
-        start = time.time()
+        start, header = time.time(), batch.header
         ids = Ragged.of(batch.rows["input_ids"])
         # Within the chunk only: the result of a chunk must not depend on other chunks.
         distinct, which = ids.distinct()
@@ -94,11 +95,11 @@ class Predictor:
             "flops": self._forward.model.flops(distinct.lengths),
         }
         # Not the first chunk if there is another: a new job should show its first rows early.
-        if batch.file == 0 and (batch.chunk == 1 or (batch.chunk == 0 and batch.last)):
+        if header.file == 0 and (header.chunk == 1 or (header.chunk == 0 and header.last)):
             counts |= self._threads.submit(self._compare, distinct, scored.probabilities).result()
         timings = {"scored_from_s": start, "scored_to_s": time.time()}
         timings |= {"score_s": scored.seconds, "halvings": scored.halvings}
-        return replace(batch, rows=rows, rejects=rejects, counts=counts, took=batch.took | timings)
+        return replace(batch, rows=rows, rejects=rejects, counts=counts, timings=batch.timings | timings)
 
     def _set_aside(self, batch: Batch, why: str) -> Batch:
         """The batch with all its rows rejected."""
@@ -107,7 +108,7 @@ class Predictor:
         none = np.empty((0, len(self._options.card.labels)), np.float32)
         rows = score_columns(batch.rows.slice(0, 0).drop_columns(["input_ids"]), none, self._options.card)
         timings = dict.fromkeys(("scored_from_s", "scored_to_s"), time.time())
-        return replace(batch, rows=rows, rejects=rejects, took=batch.took | timings)
+        return replace(batch, rows=rows, rejects=rejects, timings=batch.timings | timings)
 
     def _compare(self, ids: Ragged, found: FloatArray) -> dict[str, float]:
         """Differences of the first rows of a chunk from their probabilities in float32.
@@ -148,7 +149,7 @@ def add_rejects(rejects: pa.Table | None, batch: Batch, reason: str, details: Ma
     more = [
         RejectedLine(line, None, reason, why, None) for line, why in zip(lines, details.values(), strict=True)
     ]
-    table = reject_table(batch.source, None, more)
+    table = reject_table(batch.header.source, None, more)
     return table if rejects is None else pa.concat_tables([rejects, table]).sort_by("line")
 
 

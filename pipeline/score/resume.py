@@ -80,8 +80,8 @@ def _of_file(output: Location, run: Run, file: int, numbers: IntArray) -> Commit
     joined = int((numbers == np.arange(len(numbers))).sum())
     if not joined:
         return Committed(numbers, 0, ended=False, bytes_read=0)
-    last = _read_entry(output.child(part_name(file, joined - 1)), run)
-    return Committed(numbers, joined, last.last, last.bytes_read)
+    end = _read_entry(output.child(part_name(file, joined - 1)), run).header
+    return Committed(numbers, joined, end.last, end.bytes_read)
 
 
 def committed_entries(output: Location, run: Run, committed: dict[int, Committed]) -> Iterator[Entry]:

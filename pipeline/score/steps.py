@@ -58,38 +58,39 @@ class ChunkWork:
         """
         start = time.monotonic()
         chunk = to_chunk(table)
-        with self.guard.attempt("encode", chunk.file, chunk.chunk) as crashes:
-            if crashes >= MAX_CRASHES and self.formats[chunk.file] == ENCODED:
-                raise InputError(f"{chunk.source}: chunk {chunk.chunk}: {crash_message(crashes, 'encode')}")
-            if crashes >= MAX_CRASHES:
-                batch = self._set_aside(chunk, crash_message(crashes, "encode"))
-            else:
+        header = chunk.header
+        with self.guard.attempt("encode", header.file, header.chunk) as crashes:
+            if crashes < MAX_CRASHES:
                 batch = self.encode(chunk)
-        took = {"encode_s": time.monotonic() - start, "encoded_s": time.time()}
-        return batch_table(replace(batch, took=took))
+            elif self.formats[header.file] == ENCODED:
+                raise InputError(f"{header.source}: chunk {header.chunk}: {crash_message(crashes, 'encode')}")
+            else:
+                batch = self._set_aside(chunk, crash_message(crashes, "encode"))
+        timings = {"encode_s": time.monotonic() - start, "encoded_s": time.time()}
+        return batch_table(replace(batch, timings=timings))
 
     def encode(self, chunk: Chunk) -> Batch:
         """The rows of a chunk with their token ids, and what was rejected of it."""
-        fmt = self.formats[chunk.file]
+        header, fmt = chunk.header, self.formats[chunk.header.file]
         if fmt == ENCODED:
             rows, rejects = _carried_only(from_ipc(chunk.raw), self.card), None
         else:
             assert isinstance(fmt, Format)
             kept = keep_lines(chunk, fmt, self.recipe)
-            rows = _encode(kept.rows, chunk.source, self.tokenizer, self.recipe)
-            rejects = reject_table(chunk.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
-        return Batch.of(chunk, rows, rejects)
+            rows = _encode(kept.rows, header.source, self.tokenizer, self.recipe)
+            rejects = reject_table(header.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
+        return Batch(header, rows, rejects)
 
     def _set_aside(self, chunk: Chunk, why: str) -> Batch:
         """A chunk whose lines are all rejected."""
-        fmt = self.formats[chunk.file]
+        header, fmt = chunk.header, self.formats[chunk.header.file]
         assert isinstance(fmt, Format)
         locator = RecordLocator(chunk, fmt, self.recipe.parse_options())
-        lines = range(chunk.first_line, chunk.first_line + chunk.lines)
+        lines = range(header.first_line, header.next_line)
         found = ((line, *locator.locate(line)) for line in lines)
         rejected = [RejectedLine(line, offset, "worker_died", why, raw) for line, offset, raw in found]
-        rows = _encode(empty_rows(), chunk.source, self.tokenizer, self.recipe)
-        return Batch.of(chunk, rows, reject_table(chunk.source, chunk.byte_offset, rejected))
+        rows = _encode(empty_rows(), header.source, self.tokenizer, self.recipe)
+        return Batch(header, rows, reject_table(header.source, chunk.byte_offset, rejected))
 
     def first_rows(self, sources: Iterable[Source], most: int) -> pa.Array:
         """(N,) list<int32>: token ids of the first rows of the input; fewer where that has not so many, or
@@ -112,27 +113,28 @@ class ChunkWork:
             OutputError: it cannot be written, or workers crashed over it.
         """
         batch = to_batch(table)
-        with self.guard.attempt("write", batch.file, batch.chunk) as crashes:
+        header = batch.header
+        with self.guard.attempt("write", header.file, header.chunk) as crashes:
             if crashes >= MAX_CRASHES:
-                part = locate(self.output).child(part_name(batch.file, batch.chunk))
+                part = locate(self.output).child(part_name(header.file, header.chunk))
                 raise OutputError(f"{part.uri}: {crash_message(crashes, 'write')}")
             return self._write(batch)
 
     def _write(self, batch: Batch) -> pa.Table:
-        start = time.monotonic()
+        start, header = time.monotonic(), batch.header
         output = locate(self.output)
         rejects, failed = self._split_failed(batch)
-        outputs = write_rejects(output, batch.file, batch.chunk, rejects)
+        outputs = write_rejects(output, header.file, header.chunk, rejects)
         entry = Entry.of(batch, outputs, failed=failed.num_rows)
-        # How long it took is not kept: a second attempt writes the same bytes.
-        metadata = account_metadata(entry, self.run, self.model, batch.source) | failed_metadata(failed)
-        part = write_part(output, part_name(batch.file, batch.chunk), batch.rows, metadata)
-        took = batch.took | {"write_s": time.monotonic() - start}
-        return pa.table({"entry": [replace(entry, outputs=[*outputs, part], took=took).to_json()]})
+        # Without timings: a second attempt writes the same bytes.
+        metadata = account_metadata(entry, self.run, self.model) | failed_metadata(failed)
+        part = write_part(output, part_name(header.file, header.chunk), batch.rows, metadata)
+        timings = batch.timings | {"write_s": time.monotonic() - start}
+        return pa.table({"entry": [replace(entry, outputs=[*outputs, part], timings=timings).to_json()]})
 
     def _split_failed(self, batch: Batch) -> tuple[pa.Table | None, pa.Table]:
         """Rejects to write with the chunk, and rows of FAILED_SCHEMA, which follow at the end of the job."""
-        if self.formats.get(batch.file) == ENCODED:
+        if self.formats.get(batch.header.file) == ENCODED:
             # Rows that prepare encoded; their lines are not in this input.
             return batch.rejects, FAILED_SCHEMA.empty_table()
         return split_failed(batch.rejects)

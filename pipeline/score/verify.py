@@ -10,12 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from pipeline.details import ScoreDetails
 from pipeline.errors import InputError
+from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.rundir.lease import LEASE_FILE
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Record, Run, read_manifest, read_run
 from pipeline.rundir.parts import Part, check_part, part_name
@@ -70,13 +71,9 @@ class _Settings(Record):
 class _Claim:
     """What a scores part says of its chunk, as far as it is needed; there may be a million of them."""
 
-    chunk: int
-    first_line: int
-    lines: int
-    last: bool
+    header: ChunkHeader
     rows: int
     rejected: dict[str, int]
-    broken: str | None
     rejects: tuple[str, int, int] | None
     """Name, rows and bytes of the file with its rejected lines."""
     failed: pa.Table | None
@@ -105,14 +102,14 @@ def verify(directory: Location) -> Verdict:
             if isinstance(part, ValueError):
                 raise part
             if not name.startswith("rejects/"):
-                of, claim = _claim(name, part, run)
-                claims[of].append(claim)
+                claim = _claim(name, part, run)
+                claims[claim.header.file].append(claim)
             found[name] = (part.rows, part.bytes)
         except ValueError as fault:
             faults[name] = str(fault)
     files = []
     for number, file in enumerate(run.inputs):
-        of_file = sorted(claims[number], key=lambda claim: claim.chunk)
+        of_file = sorted(claims[number], key=lambda claim: claim.header.chunk)
         files.append(_sum_up(file.path, of_file))
         # Of files behind the first `input.max_rows` lines there is nothing.
         if not has_max_rows or any(claims[number:]):
@@ -157,16 +154,16 @@ def _read(directory: Location, name: str) -> Part | ValueError:
         return error
 
 
-def _claim(name: str, part: Part, run: Run) -> tuple[int, _Claim]:
-    """The number of the file that a scores part is of, and what it says.
+def _claim(name: str, part: Part, run: Run) -> _Claim:
+    """What a scores part says of its chunk.
 
     Raises:
         AccountError: that is not what belongs under this name.
     """
     entry = read_account(name, part.metadata, run)
-    rejected = sum(entry.rejected.values())
-    if entry.rows != part.rows or entry.lines != part.rows + rejected:
-        raise AccountError(f"{entry.lines} lines in, {part.rows} rows and {rejected} rejected lines out")
+    lines, rejected = entry.header.lines, sum(entry.rejected.values())
+    if entry.rows != part.rows or lines != part.rows + rejected:
+        raise AccountError(f"{lines} lines in, {part.rows} rows and {rejected} rejected lines out")
     rejects = next(((o.path, o.rows or 0, o.bytes) for o in entry.outputs), None)
     failed = read_failed(part.metadata) if entry.failed else None
     if (failed.num_rows if failed else 0) != entry.failed:
@@ -174,27 +171,19 @@ def _claim(name: str, part: Part, run: Run) -> tuple[int, _Claim]:
     kept = (rejects[1] if rejects else 0) + entry.failed
     if kept != rejected:
         raise AccountError(f"{rejected} lines were rejected, but {kept} are listed or in rejects/")
-    return entry.file, _Claim(
-        entry.chunk,
-        entry.first_line,
-        entry.lines,
-        entry.last,
-        entry.rows,
-        entry.rejected,
-        entry.broken,
-        rejects,
-        failed,
-    )
+    # One string per file instead of one per part.
+    header = replace(entry.header, source=run.inputs[entry.header.file].path)
+    return _Claim(header, entry.rows, entry.rejected, rejects, failed)
 
 
 def _sum_up(source: str, claims: list[_Claim]) -> FileAccount:
     account = FileAccount(source)
     for claim in claims:
         account.chunks += 1
-        account.lines += claim.lines
+        account.lines += claim.header.lines
         account.rows += claim.rows
         account.rejected.update(claim.rejected)
-        account.broken = account.broken or claim.broken
+        account.broken = account.broken or claim.header.broken
     return account
 
 
@@ -209,15 +198,15 @@ def _gaps(
     """
     number, line, ended = 0, 1, False
     for claim in claims:
-        name = part_name(file, claim.chunk)
-        missing = [part_name(file, n) for n in range(number, claim.chunk)]
+        name = part_name(file, claim.header.chunk)
+        missing = [part_name(file, n) for n in range(number, claim.header.chunk)]
         yield from _missing([n for n in missing if n not in faults], source)
-        if not missing and claim.first_line != line:
-            yield name, f"begins with line {claim.first_line} of {source}, but line {line} comes next"
+        if not missing and claim.header.first_line != line:
+            yield name, f"begins with line {claim.header.first_line} of {source}, but line {line} comes next"
         if ended:
             yield name, f"comes after the end of {source}"
-        ended = ended or claim.last
-        number, line = claim.chunk + 1, claim.first_line + claim.lines
+        ended = ended or claim.header.last
+        number, line = claim.header.chunk + 1, claim.header.next_line
     if not ended:
         yield part_name(file, number), f"missing, and with it the end of {source}"
 

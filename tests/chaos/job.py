@@ -28,7 +28,7 @@ class Traced(Predictor):
     def _score(self, batch: Batch) -> Batch:
         # One write of a few bytes to the end of a file is whole, whoever else writes.
         with Path(os.environ[TRACE]).open("a") as trace:
-            trace.write(f"{batch.file} {batch.chunk}\n")
+            trace.write(f"{batch.header.file} {batch.header.chunk}\n")
         time.sleep(float(os.environ.get(CHUNK_S, _CHUNK_S)))
         return super()._score(batch)
 

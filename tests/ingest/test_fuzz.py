@@ -152,14 +152,18 @@ def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
     whole = b"".join(all_pieces(location.read_bytes()))
     number, line_number, offset = 0, 1, fmt.dialect.start_bytes
     for chunk in read_chunks(location, 0, fmt.dialect.cutting(chunk_bytes, RECIPE.max_line_bytes)):
-        assert (chunk.chunk, chunk.first_line, chunk.byte_offset) == (number, line_number, offset)
+        assert (chunk.header.chunk, chunk.header.first_line, chunk.byte_offset) == (
+            number,
+            line_number,
+            offset,
+        )
         assert whole[offset:].startswith(chunk.raw)
         kept = keep_lines(chunk, fmt, RECIPE)
         numbers = sorted([*kept.rows["line"].to_pylist(), *(r.line for r in kept.rejected)])
-        assert numbers == list(range(chunk.first_line, chunk.first_line + chunk.lines))
+        assert numbers == list(range(chunk.header.first_line, chunk.header.first_line + chunk.header.lines))
         assert all(label >= 0 for label in kept.rows["label"].to_pylist())
         assert all(kept.rows["text"].to_pylist())
-        table = reject_table(chunk.source, chunk.byte_offset, kept.rejected)
+        table = reject_table(chunk.header.source, chunk.byte_offset, kept.rejected)
         for position, raw, reason in zip(
             *(table[n].to_pylist() for n in ("byte_offset", "raw", "reason")), strict=True
         ):
@@ -171,9 +175,9 @@ def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
             assert whole[offset + position :].startswith(raw)
         if fmt.dialect.syntax == "json":
             check_rows(kept, locator, fmt)
-        number, line_number = number + 1, line_number + chunk.lines
+        number, line_number = number + 1, line_number + chunk.header.lines
         offset += len(chunk.raw) + chunk.skipped_bytes
-    assert chunk.last
+    assert chunk.header.last
     assert offset == len(whole)
     return line_number - 1
 

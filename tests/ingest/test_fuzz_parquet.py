@@ -144,21 +144,21 @@ def read(file: Location, fmt: Format, chunk_bytes: int) -> tuple[dict[int, Row],
     outcome: dict[int, Row] = {}
     number, line = 0, 1
     for chunk in read_parquet_chunks(file, 0, fmt, chunk_bytes):
-        assert (chunk.chunk, chunk.first_line, chunk.byte_offset) == (number, line, None)
+        assert (chunk.header.chunk, chunk.header.first_line, chunk.byte_offset) == (number, line, None)
         kept = keep_lines(chunk, fmt, RECIPE)
         kept.rows.validate(full=True)
         assert kept.rows.select(ROW_SCHEMA.names).schema == ROW_SCHEMA
         numbers = [*kept.rows["line"].to_pylist(), *(r.line for r in kept.rejected)]
-        assert sorted(numbers) == list(range(line, line + chunk.lines))
+        assert sorted(numbers) == list(range(line, line + chunk.header.lines))
         assert all(kept.rows["text"].to_pylist())
-        reject_table(chunk.source, chunk.byte_offset, kept.rejected).validate(full=True)
+        reject_table(chunk.header.source, chunk.byte_offset, kept.rejected).validate(full=True)
         assert all(r.reason in ERRORS + FILTERS for r in kept.rejected)
         outcome |= {row["line"]: row for row in kept.rows.to_pylist()}
         outcome |= {r.line: f"{r.reason} {r.detail} {r.raw!r}" for r in kept.rejected}
-        number, line = number + 1, line + chunk.lines
-    assert chunk.last
-    assert 0 <= chunk.bytes_read <= file.info().size
-    return outcome, chunk.broken
+        number, line = number + 1, line + chunk.header.lines
+    assert chunk.header.last
+    assert 0 <= chunk.header.bytes_read <= file.info().size
+    return outcome, chunk.header.broken
 
 
 def is_short_line(message: str | None) -> bool:

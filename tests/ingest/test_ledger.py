@@ -15,6 +15,7 @@ from pipeline.errors import AccountingError, ErrorBudgetError
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry, Ledger, check_finished
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch
 from pipeline.rundir.manifest import Counts, OutputFile
 
@@ -22,18 +23,23 @@ SOURCES = [Source(0, "/in/a.gz", 100, "f"), Source(1, "/in/b.gz", 50, "f")]
 
 
 def entry(file: int, chunk: int, first_line: int, lines: int, **values: Any) -> Entry:
+    end = {"last": False, "broken": None, "bytes_read": 0}
+    end |= {name: values.pop(name) for name in end.keys() & values.keys()}
     rejected = values.pop("rejected", {})
     data: dict[str, Any] = {
-        "last": False,
-        "broken": None,
-        "bytes_read": 0,
         "rows": lines - sum(rejected.values()),
         "rejected": rejected,
         "examples": {},
         "outputs": [OutputFile(path=f"part-{file}-{chunk}", rows=lines, bytes=1)],
         "counts": {"tokens": 10 * lines},
     }
-    return Entry(file=file, chunk=chunk, first_line=first_line, lines=lines, **data | values)
+    header = ChunkHeader(file, SOURCES[file].uri, chunk, first_line, lines, **end)
+    return Entry(header, **data | values)
+
+
+def changed(item: Entry, **values: Any) -> Entry:
+    """An entry with other values in its header."""
+    return replace(item, header=replace(item.header, **values))
 
 
 def whole() -> list[Entry]:
@@ -90,7 +96,7 @@ def test_a_missing_chunk_is_named(missing: int, words: str) -> None:
 
 def test_line_ranges_must_join_up() -> None:
     entries = whole()
-    entries[1] = replace(entries[1], first_line=12)
+    entries[1] = changed(entries[1], first_line=12)
     with pytest.raises(AccountingError, match=r"chunk 1 from line 11 is missing; found chunk 1 from line 12"):
         ledger_of(entries).close()
 
@@ -129,7 +135,7 @@ def test_an_empty_file_is_one_empty_chunk() -> None:
 
 def test_broken_files_are_told_once_each() -> None:
     entries = whole()
-    entries[2] = replace(entries[2], broken="gzip data end in the middle of a stream, at byte 100")
+    entries[2] = changed(entries[2], broken="gzip data end in the middle of a stream, at byte 100")
     assert ledger_of(entries).broken == [
         "/in/a.gz: gzip data end in the middle of a stream, at byte 100",
     ]
@@ -139,7 +145,7 @@ def test_the_error_budget_names_counts_reasons_and_examples() -> None:
     rejected = {"bad_json": 2, "duplicate": 4, "empty_text": 1}
     examples = {"bad_json": "/in/a.gz, line 4: truncated: {", "empty_text": "/in/a.gz, line 5: nothing: {}"}
     bad = entry(0, 0, 1, 20, rejected=rejected, examples=examples)
-    ledger = ledger_of([replace(bad, last=True), *whole()[3:]], max_rejected_frac=0.1)
+    ledger = ledger_of([changed(bad, last=True), *whole()[3:]], max_rejected_frac=0.1)
     with pytest.raises(ErrorBudgetError) as raised:
         ledger.close()
     assert str(raised.value) == (
@@ -172,7 +178,7 @@ def cut_up(lines: int, broken: int, chunk_lines: int, size_bytes: int) -> list[E
         errors = min(count, max(0, broken + 1 - first))
         read = size_bytes * (first - 1 + count) // lines
         entries.append(entry(0, number, first, count, rejected={"bad_json": errors}, bytes_read=read))
-    return [*entries[:-1], replace(entries[-1], last=True)]
+    return [*entries[:-1], changed(entries[-1], last=True)]
 
 
 @pytest.mark.parametrize("chunk_lines", [500, 1000, 4000, 31_500])
@@ -232,7 +238,6 @@ def test_progress_is_the_share_of_stored_bytes_that_is_read() -> None:
 def test_an_entry_is_the_same_after_a_trip_through_json() -> None:
     for item in whole():
         assert Entry.from_json(item.to_json()) == item
-        assert Entry.from_json(item.to_json().encode()) == item
 
 
 def test_the_example_of_a_reason_is_its_first_line_and_filters_have_none() -> None:
@@ -242,9 +247,8 @@ def test_the_example_of_a_reason_is_its_first_line_and_filters_have_none() -> No
         RejectedLine(2, 10, "filtered_unverified", "verified is false", b"y"),
         RejectedLine(5, 40, "empty_text", "nothing", b"z"),
     ]
-    meta: dict[str, Any] = {"file": 0, "source": "/in/a", "chunk": 0, "first_line": 1, "lines": 10}
-    meta |= {"last": True, "broken": None, "bytes_read": 5}
-    batch = Batch(**meta, rows=pa.table({"line": [1] * 6}), rejects=reject_table("/in/a", 0, lines))
+    header = ChunkHeader(0, "/in/a", 0, 1, 10, last=True, broken=None, bytes_read=5)
+    batch = Batch(header, pa.table({"line": [1] * 6}), reject_table("/in/a", 0, lines))
     made = Entry.of(batch, [])
     assert made.examples == {
         "bad_json": "/in/a, line 7: early: { \ufffd" + "y" * 77,

@@ -48,7 +48,7 @@ def test_label_schemes_on_the_fashion_file(
     lines, found, rejected = 0, Counter[str](), Counter[str]()
     for chunk in read_source(source, ReadPlan(1 << 20)):
         kept = keep_lines(chunk, source.fmt, recipe)
-        lines += chunk.lines
+        lines += chunk.header.lines
         found.update(list(by_label)[label] for label in kept.rows["label"].to_pylist())
         rejected.update(line.reason for line in kept.rejected)
     assert lines == 15_000 == found.total() + rejected.total()

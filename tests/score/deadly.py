@@ -24,7 +24,7 @@ class DeadlyPredictor(Predictor):
     """Dies over one chunk."""
 
     def _score(self, batch: Batch) -> Batch:
-        if (batch.file, batch.chunk) == (0, BAD_CHUNK):
+        if (batch.header.file, batch.header.chunk) == (0, BAD_CHUNK):
             os._exit(1)
         return super()._score(batch)
 
@@ -34,7 +34,7 @@ class DeadlyWork(ChunkWork):
     """Dies over one chunk."""
 
     def encode(self, chunk: Chunk) -> Batch:
-        if (chunk.file, chunk.chunk) == (0, BAD_CHUNK):
+        if (chunk.header.file, chunk.header.chunk) == (0, BAD_CHUNK):
             os._exit(1)
         return super().encode(chunk)
 
@@ -44,7 +44,7 @@ class DeadlyWriting(ChunkWork):
     """Dies when it is to write one chunk."""
 
     def _write(self, batch: Batch) -> pa.Table:
-        if (batch.file, batch.chunk) == (0, BAD_CHUNK):
+        if (batch.header.file, batch.header.chunk) == (0, BAD_CHUNK):
             os._exit(1)
         return super()._write(batch)
 

@@ -29,7 +29,7 @@ def test_a_whole_directory(scores: Path) -> None:
     assert all((c.ended, c.joined) == (True, CHUNKS[f]) for f, c in found.items())
     assert all(c.bytes_read == 9 for c in found.values())
     entries = list(committed_entries(locate(scores), RUN, found))
-    assert [(e.file, e.chunk) for e in entries] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+    assert [(e.header.file, e.header.chunk) for e in entries] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     assert [o.path for e in entries[:2] for o in e.outputs] == [PART, f"rejects/{MIDDLE}", MIDDLE]
 
 

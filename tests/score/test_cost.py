@@ -9,6 +9,7 @@ import pytest
 from pipeline.details import StepSeconds
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry, Ledger
+from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.runtime.pools import Cluster, Node, Pool, ScorePlan
 from pipeline.score.cost import describe_bill, make_bill
 
@@ -23,31 +24,24 @@ def pools(scorers: Pool) -> ScorePlan:
 def ledger(*chunks: dict[str, Any]) -> Ledger:
     found = Ledger([Source(0, "/in/a", 1000, "f")], 1.0)
     for number, chunk in enumerate(chunks):
-        took = chunk.pop("took", {})
+        timings = chunk.pop("timings", {})
         counts = {n: chunk.get(n, 0) for n in ("tokens", "scored_tokens", "padded_tokens", "repeated_rows")}
         counts["flops"] = chunk.get("flops", 0.0)
         rows = chunk["rows"]
-        about = {
-            "last": False,
-            "broken": None,
-            "bytes_read": 10,
-            "rows": rows,
-            "counts": counts,
-            "took": took,
-        }
-        found.add(Entry(0, number, 1, rows, rejected={}, examples={}, outputs=[], **about))
+        header = ChunkHeader(0, "/in/a", number, 1, rows, last=False, broken=None, bytes_read=10)
+        found.add(Entry(header, rows, {}, {}, [], counts, timings=timings))
     return found
 
 
 ONE = {"rows": 900, "tokens": 30_000, "scored_tokens": 24_000, "padded_tokens": 32_000, "repeated_rows": 150}
 SHARED = {"encode_s": 1.0, "score_s": 6.0, "write_s": 0.5, "halvings": 1}
-TOOK = {"encoded_s": 90.0, "scored_from_s": 100.0, "scored_to_s": 106.0} | SHARED
+TIMINGS = {"encoded_s": 90.0, "scored_from_s": 100.0, "scored_to_s": 106.0} | SHARED
 LATER = {"encoded_s": 101.0, "scored_from_s": 102.0, "scored_to_s": 108.0} | SHARED
 BEFORE = {"rows": 5000, "tokens": 7, "scored_tokens": 7, "padded_tokens": 7}
 
 
 def test_sums_over_the_chunks_of_this_job_are_divided_once() -> None:
-    found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER}, BEFORE)
+    found = ledger(ONE | {"timings": TIMINGS}, ONE | {"timings": LATER}, BEFORE)
     bill = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=3.0)
     assert bill.rows == 1800
     # Two actors in 8 s, each busy for 6 s: one began later, and one ended earlier.
@@ -73,7 +67,7 @@ def test_sums_over_the_chunks_of_this_job_are_divided_once() -> None:
 
 
 def test_each_thread_of_an_actor_may_wait() -> None:
-    found = ledger(ONE | {"took": TOOK}, ONE | {"took": LATER})
+    found = ledger(ONE | {"timings": TIMINGS}, ONE | {"timings": LATER})
     one = make_bill(found, CPU, pools(Pool(1, 7.0, threads=2, calls=2)), elapsed_s=18.0, per_device_hour=None)
     two = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=None)
     assert one == two
@@ -81,8 +75,8 @@ def test_each_thread_of_an_actor_may_wait() -> None:
 
 @pytest.mark.parametrize(("size", "share", "devices"), [(2, 1.0, 2), (1, 1.0, 1), (4, 0.5, 2)])
 def test_gpus_are_counted_and_compared_with_their_peak(size: int, share: float, devices: int) -> None:
-    took = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}
-    found = ledger(ONE | {"took": took, "flops": 989e12 * devices * 4})
+    timings = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}
+    found = ledger(ONE | {"timings": timings, "flops": 989e12 * devices * 4})
     bill = make_bill(found, GPU, pools(Pool(size, 1, share)), elapsed_s=36.0, per_device_hour=None)
     assert bill.device_hours == pytest.approx(devices / 100)
     assert bill.peak_frac == pytest.approx(0.4)
@@ -91,7 +85,7 @@ def test_gpus_are_counted_and_compared_with_their_peak(size: int, share: float, 
 
 
 def test_actors_without_chunks_do_not_change_the_rate() -> None:
-    bill = make_bill(ledger(ONE | {"took": TOOK}), CPU, pools(Pool(8, 1)), 10.0, None)
+    bill = make_bill(ledger(ONE | {"timings": TIMINGS}), CPU, pools(Pool(8, 1)), 10.0, None)
     assert bill.rows_per_s == pytest.approx(900 / 6)
     assert bill.waited_s.score == pytest.approx(7 * 6)
 
@@ -99,7 +93,7 @@ def test_actors_without_chunks_do_not_change_the_rate() -> None:
 def test_an_unknown_peak_is_omitted() -> None:
     for types in ((), ("TPU-V9",), ("H100", "T4")):
         cluster = Cluster((Node(16, 2),), types)
-        bill = make_bill(ledger(ONE | {"took": TOOK}), cluster, pools(Pool(2, 1, 1.0)), 1.0, None)
+        bill = make_bill(ledger(ONE | {"timings": TIMINGS}), cluster, pools(Pool(2, 1, 1.0)), 1.0, None)
         assert bill.peak_frac is None
 
 
@@ -113,7 +107,7 @@ def test_a_job_that_had_nothing_to_do_costs_nothing() -> None:
 def test_maximum_of_chunks_waiting_at_once() -> None:
     waits = [(1.0, 5.0), (2.0, 6.0), (3.0, 3.5), (4.0, 9.0), (6.0, 7.0), (6.5, 8.0)]
     chunks = (
-        ONE | {"took": TOOK | {"encoded_s": since, "scored_from_s": until, "scored_to_s": 10.0}}
+        ONE | {"timings": TIMINGS | {"encoded_s": since, "scored_from_s": until, "scored_to_s": 10.0}}
         for since, until in waits
     )
     bill = make_bill(ledger(*chunks), CPU, pools(Pool(2, 3.5)), 18.0, None)

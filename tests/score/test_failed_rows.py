@@ -27,6 +27,7 @@ from pipeline.score.predictor import add_rejects
 from pipeline.score.steps import ChunkWork
 from pipeline.score.verify import verify
 from pipeline.storage.location import locate
+from tests.runs import DETAILS
 from tests.score.test_steps import CARD
 
 FAILED = "rejects/failed-00000.parquet"
@@ -74,7 +75,7 @@ def score(folder: Path, write: Writer, model: Path) -> tuple[FailedRows, Source,
     entries = []
     for chunk in read_source(source, ReadPlan(512)):
         batch = work.encode(chunk)
-        if chunk.chunk % 2:
+        if chunk.header.chunk % 2:
             rejects = add_rejects(batch.rejects, batch, "model_failed", {1: "why", 3: "why not"})
             rows = batch.rows.take([0, 2, *range(4, batch.rows.num_rows)])
             batch = replace(batch, rows=rows, rejects=rejects)
@@ -94,11 +95,12 @@ def finish(folder: Path, source: Source, entries: list[Entry], outputs: list[Out
     ledger.add_all(entries)
     (folder / "run.json").write_bytes(to_json(run.model_dump(mode="json")))
     outputs = [*ledger.outputs(), *outputs]
-    write_manifest(locate(folder), Manifest.of(run, Config(), 0.0, outputs=outputs, counts=ledger.close()))
+    manifest = Manifest.of(run, Config(), 0.0, DETAILS, outputs=outputs, counts=ledger.close())
+    write_manifest(locate(folder), manifest)
 
 
 def failed_chunks(entries: list[Entry]) -> list[int]:
-    return [entry.chunk for entry in entries if entry.failed]
+    return [entry.header.chunk for entry in entries if entry.failed]
 
 
 def write_failed_rows(work: FailedRows, source: Source, chunks: list[int]) -> list[OutputFile]:
@@ -114,7 +116,7 @@ def test_each_row_has_its_line_and_its_reason(tmp_path: Path, tiny_model: Path, 
     assert len(chunks) > 2
     assert [o.path for o in write_failed_rows(work, source, chunks)] == [FAILED]
     kept = pq.read_table(tmp_path / "out" / "rejects" / "failed-00000.parquet").to_pylist()
-    lines = [entries[c].first_line + row for c in chunks for row in (1, 3)]
+    lines = [entries[c].header.first_line + row for c in chunks for row in (1, 3)]
     assert [row["line"] for row in kept] == lines
     assert [row["detail"] for row in kept] == ["why", "why not"] * len(chunks)
     for row in kept:

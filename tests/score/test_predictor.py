@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.errors import BrokenDeviceError
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch, batch_table, to_batch
 from pipeline.model.card import ModelCard, fingerprint_model
 from pipeline.model.options import ForwardOptions
@@ -38,19 +39,8 @@ def chunk(rows: list[list[int]], file: int = 0, number: int = 0) -> Batch:
         "num_tokens": pa.array([len(r) for r in rows], pa.int32()),
         "truncated": pa.array([False] * len(rows), pa.bool_()),
     }
-    return Batch(
-        file,
-        "a",
-        number,
-        1,
-        len(rows),
-        last=True,
-        broken=None,
-        bytes_read=9,
-        rows=pa.table(table),
-        rejects=None,
-        took={"encode_s": 1.0},
-    )
+    header = ChunkHeader(file, "a", number, 1, len(rows), last=True, broken=None, bytes_read=9)
+    return Batch(header, pa.table(table), None, timings={"encode_s": 1.0})
 
 
 def some_rows(count: int) -> list[list[int]]:
@@ -81,9 +71,9 @@ def test_equal_texts_are_scored_once_and_share_the_result(model: tuple[str, Mode
 def test_timings_are_separate_from_counts(model: tuple[str, ModelCard]) -> None:
     actor = predictor(model)
     first, second = score(actor, chunk(some_rows(5))), score(actor, chunk(some_rows(5), number=1))
-    times = [chunk.took[n] for chunk in (first, second) for n in ("scored_from_s", "scored_to_s")]
+    times = [chunk.timings[n] for chunk in (first, second) for n in ("scored_from_s", "scored_to_s")]
     assert times == sorted(set(times))
-    assert first.took["encode_s"] == 1.0
+    assert first.timings["encode_s"] == 1.0
     # Counts are stored in the part, whose bytes must not depend on time.
     assert not {n for n in first.counts if n.endswith("_s")}
 
@@ -110,7 +100,9 @@ def test_some_rows_of_a_job_are_compared_with_float32(
     assert counts["largest_change"] == pytest.approx(change, abs=1e-4)
     assert score(actor, chunk(rows, number=1)).counts["compared_rows"] == compared
     # Not the first chunk, unless it is the only one.
-    for other in (replace(chunk(rows), last=False), chunk(rows, number=2), chunk(rows, file=1)):
+    first = chunk(rows)
+    of_more = replace(first, header=replace(first.header, last=False))
+    for other in (of_more, chunk(rows, number=2), chunk(rows, file=1)):
         assert "compared_rows" not in score(actor, other).counts
 
 
@@ -136,7 +128,7 @@ def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard])
     rows[20] = rows[4]
     actor._forward = Failing(actor._forward, 499)
     before = reject_table("a", 0, [RejectedLine(31, 5, "bad_json", "", b"{")])
-    found = score(actor, replace(chunk(rows), lines=31, rejects=before))
+    found = score(actor, replace(chunk(rows), rejects=before))
     good = [i for i in range(30) if i not in (4, 11, 20)]
     assert found.rows["line"].to_pylist() == [i + 1 for i in good]
     # Different batches differ in the last bits.
@@ -173,7 +165,7 @@ def test_a_chunk_that_crashed_workers_is_set_aside(model: tuple[str, ModelCard],
     assert found.rejects["reason"].to_pylist() == ["worker_died"] * count
     said = "3 workers crashed while trying to score this chunk"
     assert found.rejects["detail"].to_pylist() == [said] * count
-    assert found.took.keys() == {"encode_s", "scored_from_s", "scored_to_s"}
+    assert found.timings.keys() == {"encode_s", "scored_from_s", "scored_to_s"}
 
 
 def test_a_broken_gpu_ends_the_process(model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pipeline.config import InputConfig
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, detect_sources
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.stream import ReadPlan, _chunk_table, batch_table, read_source, to_batch
+from pipeline.ingest.stream import ReadPlan, batch_table, chunk_table, read_source, to_batch
 from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.model.card import ModelCard
 from pipeline.model.tokenizer import tokenizer_json
@@ -79,10 +79,10 @@ def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
     scored = replace(work.encode(chunk), counts={"tokens": 7})
     written = []
     for seconds in (1.0, 2.0):
-        account = work.write_chunk(batch_table(replace(scored, took={"encode_s": seconds})))
+        account = work.write_chunk(batch_table(replace(scored, timings={"encode_s": seconds})))
         entry = Entry.from_json(account["entry"][0].as_py())
-        assert (entry.took["encode_s"], entry.counts) == (seconds, {"tokens": 7})
-        assert entry.took["write_s"] > 0
+        assert (entry.timings["encode_s"], entry.counts) == (seconds, {"tokens": 7})
+        assert entry.timings["write_s"] > 0
         assert [o.path for o in entry.outputs] == [
             "rejects/part-00000-000000.parquet",
             "part-00000-000000.parquet",
@@ -91,8 +91,8 @@ def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
     assert written[0] == written[1]
     metadata = pq.read_metadata(tmp_path / "out" / "part-00000-000000.parquet").metadata
     assert metadata[RUN_KEY] == b"run 1"
-    kept = Entry.from_json(metadata[ENTRY_KEY])
-    assert (kept.rows, kept.rejected, kept.took) == (30, {"bad_json": 15}, {})
+    kept = Entry.of_dict(json.loads(metadata[ENTRY_KEY]) | {"source": "/in/a"})
+    assert (kept.rows, kept.rejected, kept.timings) == (30, {"bad_json": 15}, {})
     assert to_batch(batch_table(scored)).rows.num_rows == 30
 
 
@@ -107,7 +107,7 @@ def test_a_part_lists_the_rows_that_the_model_failed_on(
     written = work.write_chunk(batch_table(replace(batch, rows=rows, rejects=rejects)))
     entry = Entry.from_json(written["entry"][0].as_py())
     assert (entry.failed, entry.rejected) == (2, {"bad_json": 10, "model_failed": 2})
-    assert entry.lines == entry.rows + sum(entry.rejected.values())
+    assert entry.header.lines == entry.rows + sum(entry.rejected.values())
     name = "part-00001-000000.parquet"
     kept = pq.read_table(tmp_path / "out" / "rejects" / name)
     assert set(kept["reason"].to_pylist()) == {"bad_json"}
@@ -128,10 +128,10 @@ def test_a_chunk_over_which_workers_crashed_is_set_aside_whole(
     (chunk,) = read_source(sources[0], ReadPlan(1 << 20))
     whole = work.encode(chunk)
     work = replace(work, guard=guard_reporting(crashes))
-    batch = to_batch(work.encode_chunk(_chunk_table(chunk)))
+    batch = to_batch(work.encode_chunk(chunk_table(chunk)))
     assert (batch.rows.num_rows, batch.rows.schema) == (0, whole.rows.schema)
     assert batch.rejects is not None
     raw = (tmp_path / "0.json").read_bytes()
     assert b"".join(r + b"\n" for r in batch.rejects["raw"].to_pylist()) == raw
     assert set(batch.rejects["reason"].to_pylist()) == {"worker_died"}
-    assert batch.rejects.num_rows == chunk.lines
+    assert batch.rejects.num_rows == chunk.header.lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry, Ledger
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch, batch_table
 from pipeline.rundir.manifest import InputFile, Manifest, Run, to_json, write_manifest
 from pipeline.score.steps import ChunkWork
@@ -37,15 +38,9 @@ def write_chunk(folder: Path, file: int, number: int, run: Run = RUN, **other: A
     lines = pa.array(range(first, first + LINES - rejected), pa.int64())
     rejects = [RejectedLine(first + LINES - 1, 0, "empty_text", "", b"{}")] if rejected else []
     last = number == CHUNKS[file] - 1
+    header = ChunkHeader(file, source, number, first, LINES, last=last, broken=None, bytes_read=9)
     batch = Batch(
-        file,
-        source,
-        number,
-        first,
-        LINES,
-        last,
-        None,
-        9,
+        replace(header, **{name: other.pop(name) for name in other.keys() & asdict(header)}),
         pa.table({"line": lines, "score": pa.array([0.5] * len(lines), pa.float32())}),
         reject_table(source, 0, rejects) if rejects else None,
     )

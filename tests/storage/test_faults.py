@@ -147,8 +147,8 @@ def test_whole_file_is_read(store: Store, bucket: str, proxy: Proxy, codec: str)
     store.put(bucket, "a", CODECS[codec](text))
     chunks = list(read_chunks(locate(f"s3://{bucket}/a"), 0, Cutting(100_000)))
     assert b"".join(c.raw for c in chunks) == text
-    assert chunks[-1].last
-    assert chunks[-1].broken is None
+    assert chunks[-1].header.last
+    assert chunks[-1].header.broken is None
 
 
 READ_FAULTS = FAULTS | {"partial response": Fault(cut_after=1000)}

@@ -89,11 +89,11 @@ def test_readers_reject_each_kind_for_its_reason(tmp_path: Path) -> None:
     from pipeline.ingest.parse.formats import FORMATS as READ
     from pipeline.ingest.parse.formats import ParseOptions
     from pipeline.ingest.parse.parse import parse_chunk
-    from pipeline.ingest.read.chunks import Chunk
+    from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 
     dump = write_dump(locate(tmp_path), ROWS, broken_frac=0.2)
     raw = b"\n".join(lines_of(dump)) + b"\n"
-    chunk = Chunk(0, "/in/a", 0, 1, 0, ROWS, last=True, broken=None, bytes_read=0, raw=raw)
+    chunk = Chunk(ChunkHeader(0, "/in/a", 0, 1, ROWS, last=True, broken=None, bytes_read=0), 0, raw)
     table, rejected = parse_chunk(chunk, READ[0], ParseOptions())
     assert table.num_rows + len(rejected) == ROWS
     reasons = Counter(line.reason for line in rejected)

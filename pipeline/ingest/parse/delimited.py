@@ -38,7 +38,7 @@ def parse_delimited(
     rejected: list[RejectedLine] = []
     if np.diff(ends, prepend=0).max(initial=0) <= options.max_line_bytes:
         columns = _read_all(chunk.raw, fmt.dialect, fields, len(ends))
-    numbers: Any = np.arange(chunk.first_line, chunk.first_line + len(ends))
+    numbers: Any = np.arange(chunk.header.first_line, chunk.header.first_line + len(ends))
     if columns is None:
         columns, numbers, rejected = _read_each(
             chunk, fmt.dialect, fields, ends.tolist(), options.max_line_bytes
@@ -81,7 +81,7 @@ def _read_each(
     indices = {f: dialect.columns.index(f) for f in fields}
     used = list(indices.values())
     rows, numbers, rejected = [], [], []
-    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False), start=chunk.first_line):
+    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False), start=chunk.header.first_line):
         raw = chunk.raw[start:end].removesuffix(b"\n")
         try:
             row = _read_one(raw, dialect, used, max_line_bytes)

@@ -18,7 +18,7 @@ from pipeline.ingest.parse.columns import Value, join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.ipc import from_ipc, to_ipc
 from pipeline.ingest.parse.rejects import RejectedLine
-from pipeline.ingest.read.chunks import Chunk, with_last
+from pipeline.ingest.read.chunks import Chunk, ChunkHeader, with_last
 from pipeline.ingest.read.compression import WatchedFile
 from pipeline.storage.explain import explain
 from pipeline.storage.location import Location
@@ -58,18 +58,7 @@ def read_parquet_chunks(
         columns = [f for f in dict.fromkeys(fmt.fields()) if f in parquet.schema_arrow.names]
         total = parquet.metadata.num_rows
         batches = _batches(parquet, columns, _batch_rows(total, size, chunk_bytes), watched, file.uri)
-        empty = Chunk(
-            number,
-            file.uri,
-            0,
-            1,
-            None,
-            0,
-            last=False,
-            broken=None,
-            bytes_read=0,
-            raw=to_ipc(_no_rows(parquet, columns)),
-        )
+        empty = Chunk(ChunkHeader.of_file(number, file.uri), None, to_ipc(_no_rows(parquet, columns)))
         tables = _resize(_tables(batches, columns, total, max_lines), chunk_bytes)
         yield from with_last(_chunks(tables, empty, size, total))
 
@@ -158,20 +147,19 @@ def _tables(
 
 def _chunks(tables: Iterator[pa.Table], empty: Chunk, size: int, total: int) -> Iterator[Chunk]:
     """One chunk per table; damage sets `broken` of one more, empty chunk."""
-    chunk = empty
+    header = empty.header
     try:
         for table in tables:
-            rows = chunk.first_line - 1 + table.num_rows
-            read = min(size, size * rows // max(1, total))
-            chunk = replace(chunk, lines=table.num_rows, bytes_read=read, raw=to_ipc(table))
-            yield chunk
-            chunk = replace(chunk, chunk=chunk.chunk + 1, first_line=rows + 1)
+            header = replace(header, lines=table.num_rows)
+            header = replace(header, bytes_read=min(size, size * (header.next_line - 1) // max(1, total)))
+            yield replace(empty, header=header, raw=to_ipc(table))
+            header = header.next()
     except _DAMAGE as error:
-        broken = f"Parquet data damaged after {counted(chunk.first_line - 1, 'row')}: {_reason(error)}"
-        yield replace(chunk, lines=0, raw=empty.raw, broken=broken, bytes_read=size)
+        broken = f"Parquet data damaged after {counted(header.first_line - 1, 'row')}: {_reason(error)}"
+        yield replace(empty, header=replace(header, broken=broken, bytes_read=size))
     else:
-        if chunk.chunk == 0:
-            yield chunk
+        if header.chunk == 0:
+            yield empty
 
 
 def _batch_rows(total: int, size: int, chunk_bytes: int) -> int:
@@ -241,11 +229,15 @@ def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.
         them.
     """
     table = from_ipc(pa.py_buffer(chunk.raw))
-    lines = np.arange(chunk.first_line, chunk.first_line + table.num_rows)
+    lines = np.arange(chunk.header.first_line, chunk.header.first_line + table.num_rows)
     bad = _not_utf8(table)
     rejected = [
         RejectedLine(
-            chunk.first_line + i, None, "bad_encoding", f"{name} is not valid UTF-8", row_as_json(chunk, i)
+            chunk.header.first_line + i,
+            None,
+            "bad_encoding",
+            f"{name} is not valid UTF-8",
+            row_as_json(chunk, i),
         )
         for i, name in sorted(bad.items())
     ]

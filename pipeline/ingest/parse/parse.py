@@ -27,7 +27,7 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes
         detail = too_long_detail(size, options.max_line_bytes)
-        return empty_rows(), [RejectedLine(chunk.first_line, 0, "line_too_long", detail, chunk.raw)]
+        return empty_rows(), [RejectedLine(chunk.header.first_line, 0, "line_too_long", detail, chunk.raw)]
     if fmt.dialect.syntax == "parquet":
         return parse_parquet(chunk, fmt, options)
     if fmt.dialect.syntax == "csv":
@@ -62,7 +62,7 @@ class RecordLocator:
 
         Parquet rows have no offset; their content is the row as JSON.
         """
-        index = line - self._chunk.first_line
+        index = line - self._chunk.header.first_line
         if self._chunk.byte_offset is None:
             return None, row_as_json(self._chunk, index)
         start, end = int(self._starts[index]), int(self._starts[index + 1])

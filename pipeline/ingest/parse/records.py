@@ -91,8 +91,8 @@ def _decode(
         try:
             records = decoder.decode_lines(chunk.raw)
             # Every line has at least one object, so an equal number means exactly one per line.
-            if len(records) == chunk.lines:
-                return records, np.arange(chunk.first_line, chunk.first_line + chunk.lines), []
+            if len(records) == chunk.header.lines:
+                return records, np.arange(chunk.header.first_line, chunk.header.next_line), []
         except _JSON_ERRORS:
             pass
     return _decode_each(chunk, lambda line: _json_record(line, decoder), max_line_bytes)
@@ -117,7 +117,7 @@ def _decode_each(
     if not lines[-1]:
         lines.pop()
     offset = 0
-    for number, line in enumerate(lines, start=chunk.first_line):
+    for number, line in enumerate(lines, start=chunk.header.first_line):
         try:
             if len(line) > max_line_bytes:
                 raise BadRecordError("line_too_long", too_long_detail(len(line), max_line_bytes))

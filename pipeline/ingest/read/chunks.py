@@ -22,19 +22,21 @@ _MOST_RECORDS = 1 << 16
 """In a chunk, however small they are."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some whole records of one file; a record is a line, or in CSV what quotes make of it."""
+@dataclass(frozen=True, slots=True)
+class ChunkHeader:
+    """Which records of which file a chunk holds; a record is a line, or in CSV what quotes make of it.
+
+    It goes with the chunk from the reader to the metadata of the part that is written for it.
+    """
 
     file: int
     """Number of the file in the job's input, from 0."""
     source: str
+    """URI of the file."""
     chunk: int
     """Number of the chunk in its file, from 0."""
     first_line: int
     """Number of its first record in the file, from 1; a CSV header is not counted."""
-    byte_offset: int | None
-    """Where it begins in the decompressed file; None where records have no such place (Parquet)."""
     lines: int
     """Records in it."""
     last: bool
@@ -43,9 +45,32 @@ class Chunk:
     """On the last chunk: why the file could not be read to its end, if so."""
     bytes_read: int
     """Bytes of the stored file that were read up to its end, for progress."""
+
+    @classmethod
+    def of_file(cls, file: int, source: str) -> ChunkHeader:
+        """The header of the first chunk of a file, before its records are counted."""
+        return cls(file, source, 0, 1, 0, last=False, broken=None, bytes_read=0)
+
+    @property
+    def next_line(self) -> int:
+        """Number of the first record after it."""
+        return self.first_line + self.lines
+
+    def next(self) -> ChunkHeader:
+        """The header of the chunk after it, before its records are counted."""
+        return replace(self, chunk=self.chunk + 1, first_line=self.next_line, lines=0)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some whole records of one file."""
+
+    header: ChunkHeader
+    byte_offset: int | None
+    """Where it begins in the decompressed file; None where records have no such place (Parquet)."""
     raw: bytes
     skipped_bytes: int = 0
-    """Not 0: it is one record that is too long, `raw` its beginning, and so many more bytes were not held."""
+    """Above 0 if the chunk is one record that is too long: bytes that follow `raw` and were not kept."""
 
     @cached_property
     def line_ends(self) -> IntArray:
@@ -87,37 +112,33 @@ def read_chunks(
     """
     with FileReader(file) as stream:
         for chunk in with_last(_number(stream, file.uri, number, cutting, max_lines)):
-            if chunk.chunk not in skip:
+            if chunk.header.chunk not in skip:
                 yield chunk
 
 
 def _number(
     stream: FileReader, source: str, file: int, cutting: Cutting, max_lines: int | None
 ) -> Iterator[Chunk]:
-    start = cutting.start_bytes
-    chunk = Chunk(file, source, 0, 1, start, 0, last=False, broken=None, bytes_read=0, raw=b"")
-    pieces = _without_start(decompress(stream), start)
-    offset = start
+    header, offset = ChunkHeader.of_file(file, source), cutting.start_bytes
+    pieces = _without_start(decompress(stream), cutting.start_bytes)
     try:
         cuts = cut_records(pieces, cutting.chunk_bytes, cutting.rule, cutting.max_line_bytes)
         for raw, skipped, lines in _of_few_records(cuts, cutting.rule):
-            if max_lines is not None and lines > (left := max_lines - chunk.first_line + 1):
+            if max_lines is not None and lines > (left := max_lines - header.first_line + 1):
                 raw, lines = first_records(raw, left, cutting.rule), left
-            chunk = replace(chunk, raw=raw, lines=lines, bytes_read=stream.tell(), skipped_bytes=skipped)
-            yield chunk
+            header = replace(header, lines=lines, bytes_read=stream.tell())
+            yield Chunk(header, offset, raw, skipped)
             offset += len(raw) + skipped
-            chunk = replace(
-                chunk, chunk=chunk.chunk + 1, first_line=chunk.first_line + lines, byte_offset=offset
-            )
-            if max_lines is not None and chunk.first_line > max_lines:
+            header = header.next()
+            if max_lines is not None and header.first_line > max_lines:
                 return
     except BrokenStreamError as error:
-        before = counted(chunk.first_line - 1, "line")
+        before = counted(header.first_line - 1, "line")
         where = f"{error}, after {counted(offset, 'byte')} of text and {before}"
-        yield replace(chunk, raw=b"", lines=0, broken=where, bytes_read=stream.tell(), skipped_bytes=0)
+        yield Chunk(replace(header, broken=where, bytes_read=stream.tell()), offset, b"")
     else:
-        if chunk.chunk == 0:
-            yield chunk
+        if header.chunk == 0:
+            yield Chunk(header, offset, b"")
 
 
 def _of_few_records(cuts: Iterable[tuple[bytes, int]], rule: Rule) -> Iterator[tuple[bytes, int, int]]:
@@ -145,12 +166,13 @@ def with_last(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     """Mark the last chunk, which is known only when no other follows."""
     held: Chunk | None = None
     for chunk in chunks:
-        if held is not None and not chunk.lines and chunk.broken:
-            # The break is told by the last chunk that has lines.
-            held = replace(held, broken=chunk.broken, bytes_read=chunk.bytes_read)
+        if held is not None and not chunk.header.lines and chunk.header.broken:
+            # The last chunk that has lines reports the break.
+            end = replace(held.header, broken=chunk.header.broken, bytes_read=chunk.header.bytes_read)
+            held = replace(held, header=end)
             continue
         if held is not None:
             yield held
         held = chunk
     assert held is not None
-    yield replace(held, last=True)
+    yield replace(held, header=replace(held.header, last=True))

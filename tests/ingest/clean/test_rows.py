@@ -13,7 +13,7 @@ from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import CARRIED_COLUMNS, Recipe, keep_lines
 from pipeline.ingest.parse.formats import FORMATS
 from pipeline.ingest.parse.rejects import ERRORS, FILTERS, reject_table
-from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 from pipeline.ingest.read.cutting import LINES
 
 FORMAT = FORMATS[0]
@@ -28,16 +28,9 @@ def line(**fields: Any) -> bytes:
 def chunk_of(*lines: bytes, first_line: int = 1, byte_offset: int = 0, newline: bool = True) -> Chunk:
     raw = b"\n".join(lines) + (b"\n" if newline else b"")
     return Chunk(
-        0,
-        "/in/a",
-        0,
-        first_line,
+        ChunkHeader(0, "/in/a", 0, first_line, LINES.count(raw), last=True, broken=None, bytes_read=0),
         byte_offset,
-        LINES.count(raw),
-        last=True,
-        broken=None,
-        bytes_read=0,
-        raw=raw,
+        raw,
     )
 
 
@@ -90,7 +83,7 @@ def test_each_reason_with_its_line_offset_and_content(
         assert len(rejected[0].detail) <= 200
         assert rejected[0].byte_offset == sum(len(x) + 1 for x in lines[:index])
         assert rows["line"].to_pylist() == [100 + i for i in range(len(lines)) if i != index]
-        assert len(rows) + len(rejected) == chunk.lines
+        assert len(rows) + len(rejected) == chunk.header.lines
         # The offset in the file is that of the chunk plus that within the chunk.
         (offset,) = reject_table("/in/a", chunk.byte_offset, rejected)["byte_offset"].to_pylist()
         assert (b"#" * 5000 + chunk.raw)[offset : offset + len(bad)] == bad

@@ -43,9 +43,9 @@ def read(file: Any, fmt: Format, chunk_bytes: int = 64) -> tuple[list[dict[str, 
     rows, rejected, line = [], [], 1
     for chunk in read_chunks(file, 0, fmt.dialect.cutting(chunk_bytes)):
         table, rejected_lines = parse_chunk(chunk, fmt, OPTIONS)
-        assert chunk.first_line == line
-        assert table.num_rows + len(rejected_lines) == chunk.lines
-        line += chunk.lines
+        assert chunk.header.first_line == line
+        assert table.num_rows + len(rejected_lines) == chunk.header.lines
+        line += chunk.header.lines
         locator = RecordLocator(chunk, fmt, OPTIONS)
         for number in table["line"].to_pylist():
             offset, raw = locator.locate(number)
@@ -220,5 +220,5 @@ def test_truncated_gzip_is_read_up_to_the_break(tmp_path: Path) -> None:
     fmt = detect_format(file, CONFIG)
     assert fmt is not None
     chunks = list(read_chunks(file, 0, Cutting(4096, start_bytes=fmt.dialect.start_bytes)))
-    assert chunks[-1].broken
+    assert chunks[-1].header.broken
     assert plain[fmt.dialect.start_bytes :].startswith(b"".join(c.raw for c in chunks))

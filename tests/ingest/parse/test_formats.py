@@ -17,7 +17,7 @@ from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.columns import ROW_SCHEMA
 from pipeline.ingest.parse.formats import FORMATS, Dialect, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
-from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 from pipeline.storage.location import locate
 
 AMAZON = FORMATS[0]
@@ -37,7 +37,9 @@ REVIEW = {
 
 def parse(*lines: bytes | dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
     raw = b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines)
-    chunk = Chunk(0, "/in/a", 0, 11, 0, len(lines), last=True, broken=None, bytes_read=0, raw=raw + b"\n")
+    chunk = Chunk(
+        ChunkHeader(0, "/in/a", 0, 11, len(lines), last=True, broken=None, bytes_read=0), 0, raw + b"\n"
+    )
     rows, rejected = parse_chunk(chunk, AMAZON, ParseOptions(" | "))
     assert rows.schema == ROW_SCHEMA
     assert sorted([*rows["line"].to_pylist(), *(r.line for r in rejected)]) == list(
@@ -269,7 +271,7 @@ def test_windows_line_ends_are_not_part_of_a_record() -> None:
 def test_reject_detail_of_a_python_literal_is_deterministic() -> None:
     fmt = replace(AMAZON, dialect=Dialect("python"))
     raw = b"{'overall': 5.0, 'reviewText': name}\n"
-    chunk = Chunk(0, "/in/a", 0, 1, 0, 1, last=True, broken=None, bytes_read=0, raw=raw)
+    chunk = Chunk(ChunkHeader(0, "/in/a", 0, 1, 1, last=True, broken=None, bytes_read=0), 0, raw)
     details = {parse_chunk(chunk, fmt, ParseOptions())[1][0].detail for _ in range(3)}
     assert len(details) == 1
     assert "0x" not in details.pop()

@@ -114,15 +114,15 @@ def test_chunks_have_about_the_requested_size(tmp_path: Path) -> None:
     fmt = detect_format(file, config)
     assert isinstance(fmt, Format)
     chunks = list(read_parquet_chunks(file, 4, fmt, 16 << 10))
-    assert [c.chunk for c in chunks] == list(range(len(chunks)))
-    assert [c.last for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert [c.header.chunk for c in chunks] == list(range(len(chunks)))
+    assert [c.header.last for c in chunks] == [False] * (len(chunks) - 1) + [True]
     assert 4 < len(chunks) < 50
-    assert sum(c.lines for c in chunks) == 5000
+    assert sum(c.header.lines for c in chunks) == 5000
     assert [r["line"] for r in read(file, config, 16 << 10)] == list(range(1, 5001))
     assert chunks == list(read_parquet_chunks(file, 4, fmt, 16 << 10))
     few = list(read_parquet_chunks(file, 4, fmt, 16 << 10, max_lines=1001))
-    assert sum(c.lines for c in few) == 1001
-    assert few[-1].last
+    assert sum(c.header.lines for c in few) == 1001
+    assert few[-1].header.last
 
 
 def test_chunk_size_counts_bytes_in_memory_of_used_columns(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_chunk_size_counts_bytes_in_memory_of_used_columns(tmp_path: Path) -> No
         file = write(tmp_path, columns, **options)
         fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
         assert fmt is not None
-        sizes.append([c.lines for c in read_parquet_chunks(file, 0, fmt, 64 << 10)])
+        sizes.append([c.header.lines for c in read_parquet_chunks(file, 0, fmt, 64 << 10)])
     assert max(sizes[0]) <= 66
     assert sizes[1] == [3000]
 
@@ -147,7 +147,7 @@ def test_rejected_rows_have_no_offset_and_are_kept_as_json(tmp_path: Path) -> No
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
     kept = keep_lines(chunk, fmt, Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars")))
     assert kept.rows.num_rows == 0
-    table = reject_table(chunk.source, chunk.byte_offset, kept.rejected)
+    table = reject_table(chunk.header.source, chunk.byte_offset, kept.rejected)
     assert table["byte_offset"].to_pylist() == [None] * 3
     assert table["reason"].to_pylist() == ["stars_out_of_range", "empty_text", "missing_text"]
     assert table["raw"].to_pylist()[0] == b'{"body": "fine", "rank": 9}'
@@ -168,7 +168,7 @@ def test_empty_file_and_unknown_columns(tmp_path: Path) -> None:
     fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
     assert fmt is not None
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
-    assert (chunk.lines, chunk.last, chunk.broken) == (0, True, None)
+    assert (chunk.header.lines, chunk.header.last, chunk.header.broken) == (0, True, None)
     assert parse_chunk(chunk, fmt, ParseOptions())[0].num_rows == 0
     with pytest.raises(InputError, match="unknown review format; fields: body, rank"):
         detect_format(file, InputConfig())
@@ -185,9 +185,9 @@ def test_damage_in_mid_file_breaks_the_last_chunk(tmp_path: Path) -> None:
     fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
     assert fmt is not None
     chunks: list[Chunk] = list(read_parquet_chunks(file, 0, fmt, 4 << 10))
-    assert chunks[-1].last
-    assert "Parquet data damaged" in (chunks[-1].broken or "")
-    assert 0 < sum(c.lines for c in chunks) <= 2000
+    assert chunks[-1].header.last
+    assert "Parquet data damaged" in (chunks[-1].header.broken or "")
+    assert 0 < sum(c.header.lines for c in chunks) <= 2000
 
 
 BODY = InputConfig(text=("body",), stars="rank", asin="id", timestamp="when")
@@ -200,7 +200,7 @@ def parsed(file: Location, config: InputConfig = BODY) -> tuple[list[dict[str, A
     (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
     table, rejected = parse_chunk(chunk, fmt, ParseOptions())
     numbers = sorted([*table["line"].to_pylist(), *(r.line for r in rejected)])
-    assert numbers == list(range(1, chunk.lines + 1))
+    assert numbers == list(range(1, chunk.header.lines + 1))
     return table.to_pylist(), rejected
 
 
@@ -344,8 +344,8 @@ def test_footer_with_a_wrong_number_of_rows(tmp_path: Path) -> None:
         (tmp_path / "a.parquet").write_bytes(changed)
         assert pq.read_metadata(tmp_path / "a.parquet").num_rows == stated
         (chunk,) = read_parquet_chunks(file, 0, fmt, 1 << 20)
-        assert (chunk.lines, chunk.last) == (300, True)
-        assert chunk.broken == f"Parquet data damaged after 300 rows: the footer states {stated} rows"
+        assert (chunk.header.lines, chunk.header.last) == (300, True)
+        assert chunk.header.broken == f"Parquet data damaged after 300 rows: the footer states {stated} rows"
 
 
 def test_failed_read_is_not_reported_as_damage_and_truncates_no_chunk(

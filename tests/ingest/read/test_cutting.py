@@ -122,22 +122,22 @@ def test_a_line_of_100_mb_is_told_but_never_held(tmp_path: Path, chunk_bytes: in
     (long,) = [c for c in chunks if c.skipped_bytes]
     assert len(long.raw) + long.skipped_bytes == len(line + end)
     assert line.startswith(long.raw)
-    assert (long.first_line, long.byte_offset, long.lines) == (2, 3, 1)
+    assert (long.header.first_line, long.byte_offset, long.header.lines) == (2, 3, 1)
     assert max(len(c.raw) for c in chunks) < 2 * chunk_bytes + (1 << 20)
-    assert sum(c.lines for c in chunks) == 2 + bool(end)
+    assert sum(c.header.lines for c in chunks) == 2 + bool(end)
     if end:
         last = chunks[-1]
-        assert (last.first_line, last.byte_offset, last.raw) == (3, 3 + len(line) + 1, after)
+        assert (last.header.first_line, last.byte_offset, last.raw) == (3, 3 + len(line) + 1, after)
 
 
 def test_a_break_is_told_by_the_last_chunk_with_lines(tmp_path: Path) -> None:
     text = b"".join(b'{"overall": %d}\n' % i for i in range(5000))
     (tmp_path / "a.gz").write_bytes(gzip.compress(text)[:-9])
     chunks = list(read_chunks(locate(tmp_path / "a.gz"), 0, Cutting(1 << 14)))
-    assert [bool(c.broken) for c in chunks] == [False] * (len(chunks) - 1) + [True]
-    assert all(c.lines for c in chunks)
-    told = chunks[-1].broken or ""
-    lines = sum(c.lines for c in chunks)
+    assert [bool(c.header.broken) for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert all(c.header.lines for c in chunks)
+    told = chunks[-1].header.broken or ""
+    lines = sum(c.header.lines for c in chunks)
     assert told.endswith(f"after {sum(len(c.raw) for c in chunks):,} bytes of text and {lines:,} lines")
 
 
@@ -145,7 +145,7 @@ def test_one_line_before_a_break_is_told_in_the_singular(tmp_path: Path) -> None
     data = gzip.compress(b'{"overall": 5}\n')
     (tmp_path / "a.gz").write_bytes(data + b"\x1f\x8b\x08\x00" + b"\xff" * 300)
     chunks = list(read_chunks(locate(tmp_path / "a.gz"), 0, Cutting(1 << 14)))
-    assert (chunks[-1].broken or "").endswith("after 15 bytes of text and 1 line")
+    assert (chunks[-1].header.broken or "").endswith("after 15 bytes of text and 1 line")
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 8), st.booleans())
@@ -164,5 +164,5 @@ def test_a_stray_quote_costs_no_other_record_whatever_the_chunks(tmp_path: Path)
     for chunk_bytes in (1 << 10, 1 << 13, 1 << 16, 1 << 20):
         cutting = Cutting(chunk_bytes, 1 << 16, rule)
         chunks = list(read_chunks(locate(tmp_path / "a.csv"), 0, cutting))
-        assert sum(c.lines for c in chunks) == len(rows)
+        assert sum(c.header.lines for c in chunks) == len(rows)
         assert not any(c.skipped_bytes for c in chunks)
