@@ -64,7 +64,7 @@ def _add_option(given: dict[str, object], name: str, value: object) -> None:
     """Add the value of a job's own option; raise SettingError if `--set` gives another one."""
     if given.setdefault(name, value) != value:
         raise SettingError(
-            f"--set {name}={given[name]}: the job's own option gives {value}; leave one of them out"
+            f"--set {name}={given[name]}: conflicts with {value} of another option; leave one of them out"
         )
 
 

@@ -69,7 +69,9 @@ def test_an_option_and_a_set_must_agree() -> None:
     assert load_config(sets=["input.strict=true"], input__strict=True).input.strict is True
     with pytest.raises(SettingError) as raised:
         load_config(sets=["model.name=a"], model__name="b")
-    assert str(raised.value) == "--set model.name=a: the job's own option gives b; leave one of them out"
+    assert str(raised.value) == (
+        "--set model.name=a: conflicts with b of another option; leave one of them out"
+    )
 
 
 @pytest.mark.parametrize(
