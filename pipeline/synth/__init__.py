@@ -1,7 +1,9 @@
 """Synthetic review dumps for the demo, the tests and the benchmarks.
 
-Their statistics (star shares, lengths, duplicates, growth and head of the vocabulary, how well stars can be
-told from text) follow the first 15,000 rows of the 2018 fashion dump; their words are our own.
+Their statistics (star shares, lengths, duplicates, growth and head of the vocabulary, predictability of stars
+from text) follow the first 15,000 rows of the 2018 fashion dump. Their words were written for this project.
+
+Add here: a property of real dumps that a test or a benchmark depends on.
 """
 
 from pipeline.synth.broken import KINDS

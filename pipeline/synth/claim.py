@@ -1,4 +1,4 @@
-"""What dump a directory holds: fixed before its first file is written, so two dumps never mix in one."""
+"""Specification of the dump in a directory, stored before its first file, so that two dumps never mix."""
 
 from __future__ import annotations
 
@@ -16,56 +16,64 @@ from pipeline.storage.objectstore import TEMPORARY_MARK
 from pipeline.synth.shards import DumpSpec
 
 SPEC_FILE = ".synth.json"
-"""Hidden, so that a job that is given the directory does not take it for a dump."""
+"""Hidden, so that jobs whose input is the directory ignore it."""
+
+_SETTINGS = {"form": "format"}
+"""Keys of the file whose setting has another name."""
 
 
 def claim(output: Location, spec: DumpSpec) -> list[str]:
-    """See that a directory can take a dump, and fix which one it holds.
-
-    What a process that was killed left half-written is deleted.
+    """Reserve a directory for a dump, or resume the same dump; deletes temporary files of a killed process.
 
     Returns:
-        Names of the files that were deleted: a dump's of which is not known what it was.
+        Names of the deleted files of an earlier dump with unknown parameters.
     Raises:
-        OutputError: it holds something else or another dump, the differences named; or cannot be written to.
+        OutputError: the directory contains other files or another dump (the message lists the differences),
+            or cannot be written to.
     """
-    own = {spec.shard_name(k) for k in range(spec.shards)}
-    there = {f.name: f for f in output.list_files()}
-    others = sorted(there.keys() - own - {SPEC_FILE})
-    differences = _differences(there[SPEC_FILE], spec) if SPEC_FILE in there else []
+    shards = {spec.shard_name(k) for k in range(spec.shards)}
+    files = {f.name: f for f in output.list_files()}
+    foreign = sorted(files.keys() - shards - {SPEC_FILE})
+    differences = _differences(files[SPEC_FILE], spec) if SPEC_FILE in files else []
     if differences:
         raise OutputError(
-            f"{output.uri}: holds another dump ({'; '.join(differences)}); choose an empty or new --output"
+            f"{output.uri}: contains another dump ({'; '.join(differences)}); choose an empty or new --output"
         )
-    if others:
+    if foreign:
         raise OutputError(
-            f"{output.uri}: holds {others[0]}, which is not of this dump; choose an empty or new --output"
+            f"{output.uri}: contains {foreign[0]}, which is not part of this dump; choose an empty or new"
+            " --output"
         )
     check_writable(output)
-    unknown = [] if SPEC_FILE in there else sorted(there)
-    for name in (*unknown, *_half_written(output)):
+    unknown = [] if SPEC_FILE in files else sorted(files)
+    for name in (*unknown, *_temporary_files(output)):
         _delete(output.child(name))
     output.child(SPEC_FILE).write_bytes((json.dumps(_facts(spec)) + "\n").encode())
     return unknown
 
 
 def _facts(spec: DumpSpec) -> dict[str, Any]:
-    # Dumps of earlier versions have the key "form".
-    facts = {"form" if name == "fmt" else name: value for name, value in asdict(spec).items()}
+    facts = asdict(spec)
+    # The key of earlier versions, whose dumps can be resumed.
+    facts["form"] = facts.pop("fmt")
     return {"version": __version__, **facts}
 
 
 def _differences(file: Location, spec: DumpSpec) -> list[str]:
     try:
-        there = json.loads(file.read_bytes())
+        existing = json.loads(file.read_bytes())
     except ValueError:
-        there = None
-    if not isinstance(there, dict):
+        existing = None
+    if not isinstance(existing, dict):
         return [f"{SPEC_FILE} is damaged"]
-    return [f"{n}={there.get(n)} there, {v} now" for n, v in _facts(spec).items() if there.get(n) != v]
+    return [
+        f"{_SETTINGS.get(name, name)}: the existing dump has {existing.get(name)}, this one has {value}"
+        for name, value in _facts(spec).items()
+        if existing.get(name) != value
+    ]
 
 
-def _half_written(output: Location) -> list[str]:
+def _temporary_files(output: Location) -> list[str]:
     try:
         infos = output.filesystem.get_file_info(pafs.FileSelector(output.path, allow_not_found=True))
     except OSError as error:

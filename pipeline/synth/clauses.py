@@ -1,7 +1,8 @@
-"""Clauses of the synthetic reviews: written for this project, taken from no review.
+"""Clauses of the synthetic reviews, written for this project and not taken from any review.
 
-A clause is words and slots: `{item}` and `{part}` draw a word of the product's topic, `{thing}` one of the
-open vocabulary, any other a word of `SLOTS`. Of a list the first words are the most frequent (a Zipf law).
+A clause consists of words and slots: `{item}` and `{part}` draw a word of the product's topic, `{thing}` a
+word of the open vocabulary, any other slot a word of `SLOTS`. Words earlier in a list are more frequent
+(Zipf's law).
 """
 
 
@@ -10,7 +11,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 VOICES = ("awful", "poor", "mixed", "good", "great", "fact")
-"""Whose clause it is: the five tones of the five star ratings, and plain facts that tell no rating."""
+"""Voices of clauses: one for each star rating, and facts that do not depend on the rating."""
 
 TOPICS = {
     "dress gown skirt sundress romper tunic": "hem neckline lining zipper fabric waist bust slit strap lace",
@@ -29,10 +30,10 @@ TOPICS = {
     "bra nightgown corset shapewear robe": "cup hook underwire band lace strap padding seam boning elastic",
     "scarf tie belt umbrella keychain glove": "buckle fabric pattern knot hole edge handle stitching leather",
 }
-"""What a product is called → what its parts are called."""
+"""Names of a product → names of its parts."""
 
 PLURAL_TOPICS = (2, 5, 8, 11)
-"""Topics whose products come in pairs: shoes, earrings, legwear, glasses."""
+"""Indices of topics whose products come in pairs: shoes, earrings, legwear, glasses."""
 
 SLOTS = {
     "great": """great perfect beautiful awesome amazing excellent gorgeous fantastic wonderful fabulous
@@ -102,7 +103,7 @@ SLOTS = {
     "link": """and and which and so and also because if when as since then that - even_though while
         however overall although plus for unfortunately honestly -- still therefore besides anyway luckily""",
 }
-"""Slot → words, most frequent first; `_` stands for a space."""
+"""Slot → words, most frequent first; `_` is replaced by a space."""
 
 CLAUSES = {
     "great": """{great} | love | perfect! | excellent | beautiful! | awesome | amazing | fabulous
@@ -271,7 +272,7 @@ CLAUSES = {
         the {item} and the {thing} came in one bag | you could also use it as a {thing}
         the {part} looks like a {thing}""",
 }
-"""Voice → clauses: apart at `|` or a line end, the common ones of a length first."""
+"""Voice → clauses, separated by `|` or a line end; for each length, the most frequent first."""
 
 ENDINGS = {
     "great": {".": 77, "!": 16, "!!": 2, "!!!": 2, "...": 2, " :)": 1},
@@ -281,7 +282,7 @@ ENDINGS = {
     "awful": {".": 79, "!": 12, "!!": 3, "!!!": 2, "!!!!": 1, "?!": 1, "...": 2},
     "fact": {".": 95, ",": 3, "!": 1, "...": 1},
 }
-"""Voice → what may close a clause, in hundredths."""
+"""Voice → punctuation at the end of a clause → percentage."""
 
 DECORATIONS = _listed("😊 ❤️ 👍 😍 🎉 😂 ♥ ☺ ★★★ (café) naïve jalapeño — 👎 😡 🙏🏽 👌 🥰 <3")
 

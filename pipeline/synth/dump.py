@@ -1,4 +1,4 @@
-"""Write a synthetic dump, a file at a time or several processes at once."""
+"""Writing of a synthetic dump, in this process or in several processes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pipeline.synth.workers import write_in_processes
 
 @dataclass(frozen=True)
 class WrittenDump:
-    """What `write_dump` wrote."""
+    """Result of `write_dump`."""
 
     files: list[Location]
     rows: int
-    """Lines in all, broken ones included."""
+    """Number of lines, including broken ones."""
     broken: dict[str, int]
-    """Name in `broken.KINDS` → lines; those of which there are none are left out."""
+    """Name in `broken.KINDS` → number of lines, without kinds that do not occur."""
 
     @property
     def broken_rows(self) -> int:
-        """Broken lines of all kinds."""
+        """Number of broken lines of all kinds."""
         return sum(self.broken.values())
 
 
@@ -38,17 +38,18 @@ def write_dump(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> WrittenDump:
-    """Write `shards` gzip files of JSON lines into a directory.
+    """Write `shards` gzip files of JSON lines to a directory.
 
-    Memory holds one block of rows a process, whatever the number of rows. The same arguments give the same
-    bytes; how many processes write does not matter.
+    Each process keeps one block of rows in memory. The same arguments result in the same bytes, for any
+    number of workers.
 
     Args:
+        output: directory to write to.
         rows, shards, seed, fmt, broken_frac: see `DumpSpec`.
-        workers: processes; no more than shards are started, and with one, this process writes.
-        progress: called as rows are written.
+        workers: number of processes, at most one per shard; with 1, this process writes.
+        progress: called when rows have been written.
     Raises:
-        SettingError: see `DumpSpec`; or workers < 1.
+        SettingError: see `DumpSpec`, or workers < 1.
         OutputError: a file cannot be written.
     """
     if workers < 1:

@@ -1,7 +1,7 @@
-"""A synthetic review as a line of the 2014, 2018 and 2023 Amazon dumps holds it.
+"""Fields of synthetic reviews in the formats of the 2014, 2018 and 2023 Amazon dumps.
 
-Each generation has its own names, and its own way with what people type: the old dumps lost what is not
-ASCII, 2014 wrote quotes as entities, 2018 kept links to products, 2023 writes line ends as `<br />`.
+Each generation has its own field names and its own treatment of text: 2014 and 2018 lack non-ASCII
+characters, 2014 has quotes as HTML entities, 2018 has links to products, 2023 has line ends as `<br />`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pipeline.synth.reviews import Review
 Fields = dict[str, Any]
 
 _DAY_S = 86_400
-# Days since 1970, first and one past the last.
+# Days since 1970: first, and end (exclusive).
 _DAYS_2014 = (10_957, 16_274)  # 2000 to July 2014
 _DAYS_2018 = (12_418, 17_806)  # 2004 to autumn 2018
 _DAYS_2023 = (12_784, 19_614)  # 2005 to September 2023
-# Rows, by `Review.oddity`, which is uniform in [0, 1).
+# Fractions of the rows, selected by `Review.oddity`, which is uniform in [0, 1).
 _NO_NAME_FRAC_2014 = 0.002
 _LINK_FRAC_2018 = 0.0015
 _VIDEO_FRAC_2023 = 0.003
@@ -30,7 +30,7 @@ _IMAGE_URL = "https://images-na.ssl-images-amazon.com/images/I/"
 
 
 def fields_2014(review: Review) -> Fields:
-    """`helpful` is [votes for, votes in all]; a text that is missing is ""; a name may be absent."""
+    """Fields of a 2014 line: `helpful` is [positive votes, all votes], a missing text is an empty string."""
     second = _second(review, _DAYS_2014) // _DAY_S * _DAY_S
     fields = {
         "reviewerID": review.user_id,
@@ -49,7 +49,7 @@ def fields_2014(review: Review) -> Fields:
 
 
 def fields_2018(review: Review) -> Fields:
-    """Keys are absent where there is nothing, never null; votes are strings ("1,234") of two or more."""
+    """Fields of a 2018 line: keys without a value are missing, never null; votes are strings as "1,234"."""
     second = _second(review, _DAYS_2018) // _DAY_S * _DAY_S
     fields = {
         "overall": float(review.stars),
@@ -69,7 +69,7 @@ def fields_2018(review: Review) -> Fields:
 
 
 def fields_2023(review: Review) -> Fields:
-    """Every key is there: "" for no text or title, [] for no images, 0 for no votes; time is in ms."""
+    """Fields of a 2023 line: all keys exist ("" without text or title, [] without images); time is in ms."""
     images = [
         {
             "small_image_url": f"{_IMAGE_URL}{name}._SL256_.jpg",
@@ -98,14 +98,15 @@ FORMATS: dict[str, Callable[[Review], Fields]] = {
     "2018": fields_2018,
     "2023": fields_2023,
 }
-"""Generation of the dumps → a review as its line holds it."""
+"""Generation of the dumps → function from a review to its fields."""
 
 TEXT_FIELDS = {
     "2014": ("reviewText", "summary"),
     "2018": ("reviewText", "summary"),
     "2023": ("text", "title"),
 }
-"""Generation → the fields that hold text, the review's own first."""
+"""Generation → names of the text and the summary field."""
+
 STARS_FIELD = {"2014": "overall", "2018": "overall", "2023": "rating"}
 
 
@@ -137,14 +138,14 @@ def _text_2023(review: Review) -> str:
 
 
 def _ascii(text: str) -> str:
-    """Without what the old dumps lost; typographic apostrophes became plain ones."""
+    """Text without non-ASCII characters, as in the old dumps; typographic apostrophes are replaced."""
     return text.replace("\u2019", "'").encode("ascii", "ignore").decode("ascii").rstrip(" ")
 
 
 def _second(review: Review, days: tuple[int, int]) -> int:
-    """Seconds since 1970; the square root crowds them towards the end, as reviews are."""
+    """Seconds since 1970; the square root makes later times more frequent, as in real dumps."""
     first, stop = days
-    return int((first + review.when**0.5 * (stop - first)) * _DAY_S)
+    return int((first + review.time_frac**0.5 * (stop - first)) * _DAY_S)
 
 
 def _us_date(second: int) -> str:
@@ -157,6 +158,6 @@ def _image_names(review: Review) -> list[str]:
 
 
 def _letters(text: str, length: int) -> str:
-    """Capital letters and digits (length at most 51) that look random and follow from the text."""
+    """Pseudorandom capital letters and digits, determined by the text; length at most 51."""
     digest = hashlib.blake2b(text.encode(), digest_size=32).digest()
     return base64.b32encode(digest)[:length].decode("ascii")

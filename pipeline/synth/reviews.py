@@ -1,7 +1,7 @@
-"""Synthetic reviews, in the words of no dump format.
+"""Synthetic reviews, independent of the dump format.
 
-Row i depends on the seed and on i alone: rows are drawn in blocks of `BLOCK_ROWS`, each from its own random
-stream, so shards can be written anywhere in any number and hold the same rows.
+Row i depends only on the seed and on i: each block of `BLOCK_ROWS` rows has its own random stream, so any
+number of shards, written by any process, contains the same rows.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.synth.texts import draw_texts, heavy_ranks
 BLOCK_ROWS = 2048
 
 STAR_SHARES = (805 / 15_000, 725 / 15_000, 1236 / 15_000, 2788 / 15_000, 9446 / 15_000)
-"""Of 1 to 5 stars, as in AMAZON_FASHION.json.gz (2018), first 15,000 rows."""
+"""Fractions of 1 to 5 stars in the first 15,000 rows of AMAZON_FASHION.json.gz (2018)."""
 
 _STREAM = int.from_bytes(b"synth", "big")
 _MOODS = np.array(
-    [  # Of 1..5 stars: the rating that the text sounds like. People differ in what four stars mean.
+    [  # Rows: 1 to 5 stars. Columns: probability of the rating that the text expresses.
         [0.80, 0.13, 0.04, 0.01, 0.02],
         [0.20, 0.54, 0.21, 0.04, 0.01],
         [0.02, 0.11, 0.66, 0.18, 0.03],
@@ -31,50 +31,51 @@ _MOODS = np.array(
         [0.001, 0.002, 0.007, 0.08, 0.91],
     ]
 )
-# Words of a text: quantiles over all rows, and how much longer the rows of 1..5 stars are.
+# Words per text: quantiles over all rows, and a factor for rows of 1 to 5 stars.
 _LENGTH_AT = np.array([0.0, 0.02, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 0.999, 1.0])
 _LENGTH_WORDS = np.array([0.6, 0.9, 1.6, 2.2, 5.0, 15.9, 32.5, 58.0, 82.0, 145.0, 270.0, 800.0])
 _LENGTH_FACTOR = np.array([1.35, 1.5, 1.35, 1.15, 0.9])
 _COPIED_FRAC = 0.086
-"""Rows that repeat a row just before them under another product: the shop shows a review at every variant."""
+"""Fraction of rows that repeat a recent row for another product: real dumps list a review for every
+variant."""
 _COPY_REACH_ROWS = 50
 _NO_TEXT_FRAC = 0.0012
 _IMAGE_CHANCES = (0.967, 0.987, 0.995)
-"""Of no, at most one, at most two images."""
+"""Probability of at most 0, 1 and 2 images."""
 
 
 class Review(NamedTuple):
-    """One review; None where the dump has nothing."""
+    """One review; None for a field that is missing in the dump."""
 
     stars: int
     text: str | None
-    """As typed: any characters, line ends included."""
+    """Text as typed, with any characters and line ends."""
     summary: str | None
     asin: str
     parent_asin: str
-    """What variants of a product have in common."""
+    """ID that variants of a product share."""
     user_id: str
     user_name: str | None
-    when: float
-    """In [0, 1): when it was written, over the years of a dump."""
+    time_frac: float
+    """In [0, 1): time of writing, relative to the years of a dump."""
     verified: bool
     votes: int
     downvotes: int
     style: dict[str, str] | None
     images: int
-    """How many."""
+    """Number of images."""
     oddity: float
-    """In [0, 1): decides what only some formats have."""
+    """In [0, 1): selects rare features of some formats."""
 
 
 def iter_reviews(seed: int, start: int, stop: int) -> Iterator[Review]:
-    """Rows `start` to `stop` (left out) of the endless dump of this seed."""
+    """Rows `start` to `stop` (exclusive) of the infinite dump of a seed."""
     for block in range(start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)):
         first = block * BLOCK_ROWS
         yield from _draw_block(seed, block)[max(0, start - first) : stop - first]
 
 
-# Shards shorter than a block would draw the same block again and again.
+# Cached: several shards can be within one block.
 @lru_cache(maxsize=1)
 def _draw_block(seed: int, block: int) -> list[Review]:
     rng = np.random.default_rng((seed, _STREAM, block))
@@ -82,7 +83,7 @@ def _draw_block(seed: int, block: int) -> list[Review]:
     moods = _pick(rng, _MOODS[stars])
     quantile = np.exp(np.interp(rng.random(BLOCK_ROWS), _LENGTH_AT, np.log(_LENGTH_WORDS)))
     lengths = np.maximum(1, np.rint(quantile * _LENGTH_FACTOR[stars])).astype(np.int64)
-    # In order of product within a block, as the dumps are in order of product.
+    # Sorted by product within a block, as dumps are sorted by product.
     products = np.sort(heavy_ranks(rng.random(BLOCK_ROWS), 2_000.0, 0.7))
     texts = draw_texts(rng, moods, products % len(clauses.TOPICS), lengths)
     reviews = list(
@@ -108,14 +109,14 @@ def _draw_block(seed: int, block: int) -> list[Review]:
 
 
 def _pick(rng: np.random.Generator, chances: Float64Array) -> IntArray:
-    """One column a row, with that row's chances: (N, C) → (N,)."""
+    """(N,) column drawn for each row of (N, C) probabilities."""
     cumulative = chances.cumsum(axis=1)[:, :-1]
     picked: IntArray = (rng.random((len(chances), 1)) > cumulative).sum(axis=1)
     return picked
 
 
 def _drop_some_texts(rng: np.random.Generator, block: int, reviews: list[Review]) -> None:
-    """Leave out texts, equally many in all dumps of a length: so the share is right in short ones too."""
+    """Remove a fixed number of texts per dump length, so that the fraction is exact in short dumps too."""
     count = int((block + 1) * BLOCK_ROWS * _NO_TEXT_FRAC) - int(block * BLOCK_ROWS * _NO_TEXT_FRAC)
     for at in rng.choice(BLOCK_ROWS, count, replace=False).tolist():
         reviews[at] = reviews[at]._replace(text=None if rng.random() < 0.8 else "")
@@ -124,7 +125,7 @@ def _drop_some_texts(rng: np.random.Generator, block: int, reviews: list[Review]
 def _draw_summaries(
     rng: np.random.Generator, stars: IntArray, moods: IntArray, products: IntArray
 ) -> list[str | None]:
-    """Four in ten are the shop's own "Five Stars", the rest a few words of the customer's."""
+    """Summaries: 40% are the default, such as "Five Stars", the others a few words of the customer."""
     lengths = 1 + heavy_ranks(rng.random(len(stars)), 6.0, 2.5)
     texts = draw_texts(rng, moods, products % len(clauses.TOPICS), np.minimum(lengths, 12))
     chance = rng.random(len(stars)).tolist()
@@ -135,7 +136,7 @@ def _draw_summaries(
 
 
 def _codes(ranks: IntArray, prefix: str, length: int) -> list[str]:
-    """Fixed-length ids that look random: a rank has one code, whatever the seed."""
+    """Pseudorandom IDs of fixed length, determined by the rank and independent of the seed."""
     mixed = (ranks.astype(np.uint64) + np.uint64(len(prefix) + length)) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed ^= mixed >> np.uint64(29)
@@ -146,7 +147,7 @@ def _codes(ranks: IntArray, prefix: str, length: int) -> list[str]:
 
 
 def _draw_users(rng: np.random.Generator) -> tuple[list[str], list[str | None]]:
-    """Ids and names; most customers write once, and one who writes again has the same name."""
+    """IDs and names of users; most users occur once, and a user always has the same name."""
     ranks = heavy_ranks(rng.random(BLOCK_ROWS), 300_000.0, 0.6)
     codes = _codes(ranks, "A", 12)
     return codes, [_user_name(rank, code) for rank, code in zip(ranks.tolist(), codes, strict=True)]
@@ -165,7 +166,7 @@ def _user_name(rank: int, code: str) -> str | None:
 
 
 def _draw_votes(rng: np.random.Generator) -> tuple[list[int], list[int]]:
-    """Votes for and against: about nine rows in a hundred have two or more for, one in 10,000 a thousand."""
+    """Positive and negative votes; 9% of the rows have 2 or more positive votes, 0.01% have 1,000."""
     chance = rng.random(BLOCK_ROWS)
     many = np.minimum(2 + heavy_ranks(rng.random(BLOCK_ROWS), 3.0, 1.1), 9_999)
     votes = np.where(chance < 0.09, many, np.where(chance < 0.17, 1, 0))
@@ -188,6 +189,6 @@ def _repeat_some(rng: np.random.Generator, reviews: list[Review]) -> None:
     copies = np.flatnonzero(rng.random(BLOCK_ROWS) < _COPIED_FRAC)
     back = 1 + rng.integers(0, _COPY_REACH_ROWS, len(copies))
     for at, source in zip(copies.tolist(), np.maximum(copies - back, 0).tolist(), strict=True):
-        # Front to back: a copy of a copy is a third one of the same.
-        own = reviews[at]
-        reviews[at] = reviews[source]._replace(asin=own.asin, parent_asin=own.parent_asin, style=own.style)
+        # In ascending order, so that a copy can be copied again.
+        row = reviews[at]
+        reviews[at] = reviews[source]._replace(asin=row.asin, parent_asin=row.parent_asin, style=row.style)

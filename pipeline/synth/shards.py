@@ -1,4 +1,4 @@
-"""One file of a synthetic dump: gzipped JSON lines."""
+"""Writing of one file of a synthetic dump: gzipped JSON lines."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class DumpSpec:
-    """What to write.
+    """Parameters of a dump.
 
     Raises:
-        SettingError: rows < 1, shards < 1, shards > rows, seed < 0, a format that does not exist, or a
-            broken_frac outside [0, 1] (the values shown).
+        SettingError: rows < 1, shards < 1, shards > rows, seed < 0, an unknown format, or a broken_frac
+            outside [0, 1]; the message shows the values.
     """
 
     rows: int
-    """Lines in all, broken ones included."""
+    """Number of lines, including broken ones."""
     shards: int = 1
     seed: int = 0
     fmt: str = "2018"
     """A name in `FORMATS`."""
     broken_frac: float = 0.0
-    """The chance of a line to be broken, in the mix of `broken.KINDS`."""
+    """Probability that a line is broken, with the kinds of `broken.KINDS`."""
 
     def __post_init__(self) -> None:
         given = f"rows={self.rows}, shards={self.shards}"
         if self.rows < 1 or self.shards < 1:
             raise SettingError(f"{given}: both must be at least 1")
         if self.shards > self.rows:
-            raise SettingError(f"{given}: a shard holds at least one row; ask for at most {self.rows} shards")
+            raise SettingError(f"{given}: more shards than rows; use at most {self.rows} shards")
         if self.seed < 0:
             raise SettingError(f"seed={self.seed}: must be 0 or more")
         if self.fmt not in FORMATS:
             raise SettingError(f"format={self.fmt}: unknown; choose one of {', '.join(FORMATS)}")
         if not 0.0 <= self.broken_frac <= 1.0:
-            raise SettingError(f"broken_frac={self.broken_frac}: must be from 0 to 1")
+            raise SettingError(f"broken_frac={self.broken_frac}: must be between 0 and 1")
 
     def shard_name(self, shard: int) -> str:
-        """The file name of a shard, counted from 0."""
+        """File name of a shard, counted from 0."""
         return f"reviews-{shard:05d}-of-{self.shards:05d}.json.gz"
 
     def shard_rows(self, shard: int) -> range:
-        """The rows of a shard; shards differ by one row at most."""
+        """Rows of a shard; the sizes of shards differ by at most one row."""
         return range(shard * self.rows // self.shards, (shard + 1) * self.rows // self.shards)
 
 
@@ -75,11 +75,11 @@ def write_shard(
     """Write one file.
 
     Args:
-        progress: called a block of rows at a time; what it raises ends the writing, and no file is left.
+        progress: called after each block of rows; an exception that it raises aborts the file.
     Returns:
-        Its broken lines by kind.
+        Number of broken lines by kind.
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     broken: Counter[str] = Counter()
     # A gzip header without name and time.
@@ -96,7 +96,7 @@ def write_shard(
 
 @contextmanager
 def _writing(file: Location) -> Iterator[Any]:
-    """A stream to a file that is there whole or not at all; `write_bytes` would need it in memory."""
+    """Output stream of a file that appears when complete; unlike `write_bytes`, it needs little memory."""
     try:
         with upload(file.filesystem, file.path) as stream:
             yield stream
@@ -105,7 +105,7 @@ def _writing(file: Location) -> Iterator[Any]:
 
 
 def _batches(spec: DumpSpec, rows: range) -> Iterator[_Batch]:
-    """The lines of some rows, a block at a time."""
+    """Lines of some rows, one block at a time."""
     for block in range(rows.start // BLOCK_ROWS, -(-rows.stop // BLOCK_ROWS)):
         first = block * BLOCK_ROWS
         yield _encode_rows(spec, block, range(max(rows.start, first), min(rows.stop, first + BLOCK_ROWS)))
@@ -116,7 +116,7 @@ def _encode_rows(spec: DumpSpec, block: int, rows: range) -> _Batch:
     records = [fields_of(review) for review in iter_reviews(spec.seed, rows.start, rows.stop)]
     if not spec.broken_frac:
         return _Batch(("\n".join(map(encode, records)) + "\n").encode("ascii"), len(rows), Counter())
-    kinds, drawn = draw_kinds(spec.seed, block, spec.broken_frac)
+    kinds, draws = draw_kinds(spec.seed, block, spec.broken_frac)
     lines: list[bytes] = []
     broken: Counter[str] = Counter()
     for at, fields in enumerate(records, start=rows.start - block * BLOCK_ROWS):
@@ -124,6 +124,6 @@ def _encode_rows(spec: DumpSpec, block: int, rows: range) -> _Batch:
         if kind is None:
             lines.append(encode(fields).encode("ascii"))
         else:
-            lines.append(break_line(fields, spec.fmt, kind, float(drawn[at])))
+            lines.append(break_line(fields, spec.fmt, kind, float(draws[at])))
             broken[kind] += 1
     return _Batch(b"\n".join(lines) + b"\n", len(rows), broken)

@@ -1,9 +1,10 @@
-"""Words that stand in the place of the clauses' own: plurals, and words of like use."""
+"""Replacements of words of the clauses: plurals, and words with a similar function."""
 
 from __future__ import annotations
 
 PLURAL_ITEMS = {"earring_set": "earrings", "pair_of_sunglasses": "sunglasses", "frame": "glasses"}
-"""Plurals that are not formed by rule."""
+"""Irregular plurals."""
+
 PLURALS = {
     "is": "are",
     "was": "were",
@@ -17,7 +18,7 @@ PLURALS = {
     "doesn't": "don't",
     "wasn't": "weren't",
 }
-"""Word → what it is where the product is called by its plural; "it" is "they" in front, else "them"."""
+"""Word → its form if the product is plural. "it" becomes "they" at the start of a clause, else "them"."""
 
 SWAPS = {
     "the": (0.28, "my the_other your their some our any his all_the these other her its both every each"),
@@ -71,4 +72,4 @@ SWAPS = {
     "money": (0.4, "time pain effort price support trouble"),
     "material": (0.4, "product size fit support shape sole"),
 }
-"""Word → how often another word of like use stands in its place, and those; as many ways as people write."""
+"""Word → probability of a replacement, and the replacements, most frequent first."""

@@ -1,4 +1,4 @@
-"""The words, slots and clauses of the synthetic texts as arrays, built once a process."""
+"""Words, slots and clauses of the synthetic texts as arrays, built once per process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from pipeline.synth import clauses, swaps
 from pipeline.synth.vocabulary import open_word, plural
 
 SHORT_WORDS = 3
-"""Texts up to this many words are one clause of just this length."""
-READY_RANKS = 1 << 15
-"""Words of the open vocabulary kept ready; rarer ones are formed when drawn."""
+"""Texts of up to this number of words are one clause of that length."""
 
-# How often a slot takes a word of the open vocabulary instead; numbers and connectors never do.
+PRECOMPUTED_RANKS = 1 << 15
+"""Number of precomputed words of the open vocabulary; rarer words are computed when drawn."""
+
+# Probability that a slot is filled from the open vocabulary; 0 for numbers and connectors.
 _OPEN_FRAC = dict.fromkeys(("but", "link", "num", "tall", "lbs", "price"), 0.0)
 _OPEN_FRAC |= dict.fromkeys(("does", "great", "when", "broke"), 0.08)
 _OPEN_FRAC |= {"thing": 1.0, "item": 0.1, "items": 0.1, "very": 0.02}
@@ -41,37 +42,42 @@ _CONTRACTIONS = {
 
 @dataclass(frozen=True)
 class Tables:
-    """V words, S slots, and the clauses. A clause token is a word's id, or -1 - slot."""
+    """V words, S slots, and K clauses. A token of a clause is a word ID, or -1 - slot."""
 
     words: NDArray[Any]
-    """(V,) str: id 0 is "", the last READY_RANKS are the open vocabulary."""
+    """(V,) str: word 0 is "", the last PRECOMPUTED_RANKS words are the open vocabulary."""
     capitals: NDArray[Any]
-    """(V,) str: the same with a capital letter."""
+    """(V,) str: capitalized words."""
     first_id: IntArray
-    """(S,) of the slot's words, which follow each other."""
+    """(S,) ID of the first word of each slot; IDs of a slot's words are contiguous."""
     cumulative: list[Float64Array]
-    """S arrays: a slot's chances, summed up."""
+    """Cumulative probabilities of the words of each of S slots."""
     per_topic: IntArray
-    """(S,) words of each topic; 0 where the topic does not matter."""
+    """(S,) number of words per topic; 0 for slots that do not depend on the topic."""
     open_frac: Float64Array
-    """(S,) how often a word of the open vocabulary stands in the slot."""
+    """(S,) probability that the slot is filled from the open vocabulary."""
     tokens: IntArray
-    """All clauses, end to end."""
+    """Concatenated tokens of all clauses."""
     clause_start: IntArray
+    """(K,) start of each clause in `tokens`."""
     clause_words: IntArray
+    """(K,) number of tokens of each clause."""
     group_start: IntArray
-    """(voices, 4): the first clause of 1, 2, 3 and more words."""
+    """(voices, 4) first clause with 1, 2, 3, and more words."""
     group_size: IntArray
+    """(voices, 4) number of clauses of each group."""
     endings: NDArray[Any]
-    """(voices, 100) str, each as often as it is likely."""
+    """(voices, 100) str: endings, repeated according to their frequency."""
     slot: dict[str, int]
+    """Index of each slot by name."""
     plural_id: IntArray
-    """(V,) the word to use where the product is called by its plural; most often the same."""
+    """(V,) ID of the plural form of each word; the word itself if it does not change."""
     swap_frac: Float64Array
-    """(V,) how often another word of like use stands in a word's place."""
+    """(V,) probability that a word is replaced."""
     swap_id: IntArray
-    """(V,) the first of those words."""
+    """(V,) ID of the first replacement of each word."""
     swap_count: IntArray
+    """(V,) number of replacements of each word."""
     it: int
     they: int
     them: int
@@ -79,7 +85,7 @@ class Tables:
 
 @cache
 def tables() -> Tables:
-    """The arrays; built at the first call."""
+    """The tables, built by the first call."""
     slots = _slots()
     slot = {name: at for at, name in enumerate(slots)}
     vocabulary: dict[str, int] = {"": 0}
@@ -88,17 +94,14 @@ def tables() -> Tables:
         vocabulary.setdefault(word, len(vocabulary))
     listing = list(vocabulary)
     first_id = _append(listing, slots)
-    swapped = {word: others.split() for word, (_, others) in swaps.SWAPS.items()}
-    swap_start = _append(listing, swapped)
-    listing += [open_word(rank) for rank in range(READY_RANKS)]
+    replacements = {word: text.split() for word, (_, text) in swaps.SWAPS.items()}
+    swap_start = _append(listing, replacements)
+    listing += [open_word(rank) for rank in range(PRECOMPUTED_RANKS)]
     per_topic = [len(slots[n]) // len(clauses.TOPICS) if n in ("item", "items", "part") else 0 for n in slots]
     plural_id = np.arange(len(listing))
-    for one, many in swaps.PLURALS.items():
-        plural_id[vocabulary[one]] = vocabulary[many]
-    swap_frac, swap_id, swap_count = (np.zeros(len(listing), dtype) for dtype in (float, np.int64, np.int64))
-    for (word, (frac, _)), start in zip(swaps.SWAPS.items(), swap_start, strict=True):
-        at = vocabulary[word]
-        swap_frac[at], swap_id[at], swap_count[at] = frac, start, len(swapped[word])
+    for singular, plural_form in swaps.PLURALS.items():
+        plural_id[vocabulary[singular]] = vocabulary[plural_form]
+    swap_frac, swap_id, swap_count = _swap_arrays(vocabulary, swap_start, len(listing))
     lengths = [len(c) for c in compiled]
     voices = clauses.VOICES
     return Tables(
@@ -125,6 +128,17 @@ def tables() -> Tables:
     )
 
 
+def _swap_arrays(
+    vocabulary: dict[str, int], starts: list[int], size: int
+) -> tuple[Float64Array, IntArray, IntArray]:
+    """swap_frac, swap_id and swap_count of `size` words; replacements of swap i begin at `starts[i]`."""
+    frac, first, count = np.zeros(size), np.zeros(size, np.int64), np.zeros(size, np.int64)
+    for (word, (probability, text)), start in zip(swaps.SWAPS.items(), starts, strict=True):
+        at = vocabulary[word]
+        frac[at], first[at], count[at] = probability, start, len(text.split())
+    return frac, first, count
+
+
 def _slots() -> dict[str, list[str]]:
     slots = {name: text.split() for name, text in clauses.SLOTS.items()}
     slots["but"] = ["but"]
@@ -136,7 +150,7 @@ def _slots() -> dict[str, list[str]]:
 
 
 def _append(listing: list[str], lists: dict[str, list[str]]) -> list[int]:
-    """Add the words of all lists; returns where each list starts."""
+    """Append the words of all lists to the listing; returns the start of each list."""
     starts = []
     for entries in lists.values():
         starts.append(len(listing))
@@ -145,7 +159,7 @@ def _append(listing: list[str], lists: dict[str, list[str]]) -> list[int]:
 
 
 def _compile_clauses(slot: dict[str, int], vocabulary: dict[str, int]) -> tuple[list[list[int]], list[int]]:
-    """Clauses as tokens, and the sizes of their groups by voice and length; adds words to `vocabulary`."""
+    """Tokens of all clauses, and the sizes of the groups by voice and length; adds words to `vocabulary`."""
     compiled: list[list[int]] = []
     groups: list[int] = []
     for voice in clauses.VOICES:
@@ -173,7 +187,7 @@ def _token(piece: str, slot: dict[str, int], vocabulary: dict[str, int]) -> int:
 
 
 def _padded(text: str, size: int = 10) -> list[str]:
-    """Repeated up to one size for all topics, so that a topic is a multiple of it away."""
+    """Words repeated to a fixed number, so that all topics have the same number of words."""
     return (text.split() * size)[:size]
 
 

@@ -1,7 +1,7 @@
-"""Synthetic review texts: clauses of `clauses`, put together a block of rows at a time.
+"""Synthetic review texts, composed of clauses, one block of rows at a time.
 
-The vocabulary is open. An open slot draws a rank from a law with an endless tail (Zipf-Mandelbrot), and a
-rank is a word form, so that new words keep coming with every row, as they do in real reviews.
+The vocabulary is open: an open slot draws a rank from a heavy-tailed distribution (Zipf-Mandelbrot), and each
+rank is a word. As in real reviews, new words keep appearing however many rows are drawn.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.arrays import Float64Array, IntArray
+from pipeline.arrays import BoolArray, Float64Array, IntArray
 from pipeline.synth import clauses
-from pipeline.synth.tables import READY_RANKS, SHORT_WORDS, Tables, tables
+from pipeline.synth.tables import PRECOMPUTED_RANKS, SHORT_WORDS, Tables, tables
 from pipeline.synth.vocabulary import mistype, open_word
 
 _FACT = clauses.VOICES.index("fact")
 _CLAUSE_VOICES = np.array(
-    [  # Of a row that speaks as 1..5 stars: the shares of its clauses' voices, the last one plain facts.
+    [  # Rows: text that expresses 1 to 5 stars. Columns: probability of each voice; the last is facts.
         [0.50, 0.13, 0.03, 0.01, 0.01, 0.32],
         [0.10, 0.44, 0.11, 0.03, 0.01, 0.31],
         [0.02, 0.10, 0.46, 0.09, 0.02, 0.31],
@@ -28,7 +28,7 @@ _CLAUSE_VOICES = np.array(
     ]
 )
 _SHORT_VOICES = np.array(
-    [  # The same where one, two or three words are all there is.
+    [  # The same for texts of one to three words.
         [0.62, 0.22, 0.08, 0.04, 0.03, 0.01],
         [0.20, 0.50, 0.20, 0.06, 0.03, 0.01],
         [0.04, 0.14, 0.56, 0.20, 0.05, 0.01],
@@ -39,41 +39,43 @@ _SHORT_VOICES = np.array(
 _OPEN_SCALE, _OPEN_EXPONENT = 2300.0, 1.2
 _MAX_RANK = 1 << 40
 _ANY_OPEN_FRAC = 0.042
-"""Of the words outside slots: people write of anything."""
+"""Fraction of the words outside slots that are replaced by a word of the open vocabulary."""
 _PLURAL_FRAC = (0.95, 0.3)
-"""Rows that call the product by its plural: of topics whose products come in pairs, and of the others."""
+"""Fraction of rows with a plural product: for topics whose products come in pairs, and for the others."""
 _COMMA_FRAC = 0.015
 _OTHER_MARKS, _OTHER_MARKS_FRAC = ("?", ";", ":", "...", "!"), 0.0015
-"""What stands after words within a sentence."""
+"""Punctuation after words within a clause, and its probability."""
 
 
 class _Draft(NamedTuple):
     """T tokens of the texts of a block, in order."""
 
     ids: IntArray
-    """(T,) of words, or -1 - slot; 0 where there is none."""
+    """(T,) word IDs, or -1 - slot; 0 for no word."""
     row: IntArray
-    leads: NDArray[np.bool_]
-    """(T,) the first word of a clause."""
-    starts_sentence: NDArray[np.bool_]
+    """(T,) row of each token."""
+    leads: BoolArray
+    """(T,) whether the token is the first word of a clause."""
+    starts_sentence: BoolArray
+    """(T,) whether the token is the first word of a sentence."""
     suffix: NDArray[Any]
-    """(T,) str: what is attached to the word."""
+    """(T,) str: punctuation after the word."""
 
 
 def heavy_ranks(uniform: Float64Array, scale: float, exponent: float) -> IntArray:
-    """Ranks from 0 with P(rank > k) = (scale / (scale + k)) ** exponent: the distinct ones never run out."""
+    """(N,) ranks from (N,) uniform draws, with P(rank > k) = (scale / (scale + k)) ** exponent."""
     ranks = scale * ((1.0 - uniform) ** (-1.0 / exponent) - 1.0)
     return np.minimum(ranks, _MAX_RANK).astype(np.int64)
 
 
 def draw_texts(rng: np.random.Generator, moods: IntArray, topics: IntArray, lengths: IntArray) -> list[str]:
-    """Write one text a row.
+    """N texts.
 
     Args:
-        rng: every draw comes from it, in an order that depends on the other arguments alone.
-        moods: (N,) in [0, 5): the star rating, less one, that the text sounds like.
+        rng: source of all draws; their order depends only on the other arguments.
+        moods: (N,) in [0, 5): the star rating that the text expresses, minus one.
         topics: (N,) in [0, number of `TOPICS`).
-        lengths: (N,) words wanted, at least 1; met to about half a clause.
+        lengths: (N,) requested number of words, at least 1; met to about half a clause.
     """
     parts = tables()
     draft = _lay_out(rng, parts, *_draw_clauses(rng, parts, moods, lengths))
@@ -83,29 +85,29 @@ def draw_texts(rng: np.random.Generator, moods: IntArray, topics: IntArray, leng
     _swap_words(rng, parts, draft.ids, lengths[draft.row] > SHORT_WORDS)
     _fill_slots(rng, parts, draft.ids, topics[draft.row])
     pieces = _spell(rng, parts, draft)
-    marked = np.flatnonzero(draft.suffix != "")
-    pieces[marked] = pieces[marked] + draft.suffix[marked]
-    shown = draft.ids != 0
-    return _join(rng, pieces[shown].tolist(), np.bincount(draft.row[shown], minlength=len(moods)))
+    with_suffix = np.flatnonzero(draft.suffix != "")
+    pieces[with_suffix] = pieces[with_suffix] + draft.suffix[with_suffix]
+    is_word = draft.ids != 0
+    return _join(rng, pieces[is_word].tolist(), np.bincount(draft.row[is_word], minlength=len(moods)))
 
 
 def _draw_clauses(
     rng: np.random.Generator, parts: Tables, moods: IntArray, lengths: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """The row, the clause and the voice of every clause, in the order of the text."""
+    """Row, clause index and voice of every clause, in order."""
     short = lengths <= SHORT_WORDS
-    # No clause of a long text is under two words: this many are enough, and those past the length are cut.
+    # Clauses of long texts have at least two words, so this number suffices; the surplus is dropped below.
     row = np.repeat(np.arange(len(moods)), np.where(short, 1, lengths // 3 + 1))
     short = short[row]
     chances = np.where(short[:, None], _SHORT_VOICES[moods[row]], _CLAUSE_VOICES[moods[row]])
     voice = (rng.random((len(row), 1)) > chances.cumsum(axis=1)[:, :-1]).sum(axis=1)
-    # Clauses of two or three words: many in a text that has little room, some in any.
+    # Clauses of two or three words are common in short texts, and rare in long ones.
     chance = rng.random(len(row)) / np.where(lengths[row] < 7, 0.9, 0.15)
     kind = np.where(chance < 0.4, 1, np.where(chance < 1.0, 2, 3))
     kind = np.where(short, lengths[row] - 1, kind)
-    # The power makes the first clauses of a list the common ones.
-    place = (rng.random(len(row)) ** 1.3 * parts.group_size[voice, kind]).astype(np.int64)
-    clause = parts.group_start[voice, kind] + place
+    # The power makes the first clauses of a group more frequent.
+    index = (rng.random(len(row)) ** 1.3 * parts.group_size[voice, kind]).astype(np.int64)
+    clause = parts.group_start[voice, kind] + index
     count = parts.clause_words[clause]
     before = count.cumsum() - count
     before -= before[np.searchsorted(row, row)]
@@ -116,7 +118,7 @@ def _draw_clauses(
 def _lay_out(
     rng: np.random.Generator, parts: Tables, row: IntArray, clause: IntArray, voice: IntArray
 ) -> _Draft:
-    """Tokens of all clauses, each led by a connector or by id 0."""
+    """Tokens of all clauses, each preceded by a connector or by ID 0."""
     continues = np.append(False, row[1:] == row[:-1])
     joined = continues & (rng.random(len(row)) < 0.42)
     count = parts.clause_words[clause] + 1
@@ -128,14 +130,14 @@ def _lay_out(
     ids[first[joined & turns]] = -1 - parts.slot["but"]
 
     ending = parts.endings[voice, rng.integers(0, parts.endings.shape[1], len(row))]
-    goes_on = np.append(joined[1:], False)
-    ending[goes_on] = np.where(rng.random(goes_on.sum()) < 0.4, ",", "")
+    next_is_joined = np.append(joined[1:], False)
+    ending[next_is_joined] = np.where(rng.random(next_is_joined.sum()) < 0.4, ",", "")
     text_ends = np.append(~continues[1:], True)
     ending[text_ends & (rng.random(len(row)) < 0.27)] = ""
     chance = rng.random(len(ids))
     suffix = np.where(chance < _COMMA_FRAC, ",", "").astype(object)
-    others = np.flatnonzero(chance > 1.0 - _OTHER_MARKS_FRAC)
-    suffix[others] = np.array(_OTHER_MARKS, dtype=object)[rng.integers(0, len(_OTHER_MARKS), len(others))]
+    marked = np.flatnonzero(chance > 1.0 - _OTHER_MARKS_FRAC)
+    suffix[marked] = np.array(_OTHER_MARKS, dtype=object)[rng.integers(0, len(_OTHER_MARKS), len(marked))]
     suffix[first] = ""
     suffix[first + count - 1] = ending
     leads = np.zeros(len(ids), dtype=bool)
@@ -144,8 +146,8 @@ def _lay_out(
     return _Draft(ids, np.repeat(row, count), leads, starts_sentence, suffix)
 
 
-def _make_plural(parts: Tables, draft: _Draft, plural: NDArray[np.bool_]) -> None:
-    """Call the product by its plural where (T,) `plural` says so: they are, these shoes, I like them."""
+def _make_plural(parts: Tables, draft: _Draft, plural: BoolArray) -> None:
+    """Change tokens to the plural where the (T,) mask is set: they are, these shoes, I like them."""
     ids = draft.ids
     it = plural & (ids == parts.it)
     ids[it] = np.where(draft.leads[it], parts.they, parts.them)
@@ -154,45 +156,46 @@ def _make_plural(parts: Tables, draft: _Draft, plural: NDArray[np.bool_]) -> Non
     ids[words] = parts.plural_id[ids[words]]
 
 
-def _swap_words(rng: np.random.Generator, parts: Tables, ids: IntArray, long: NDArray[np.bool_]) -> None:
-    """Put words of like use or, in long texts, any word at all in the place of some of the clauses' own."""
+def _swap_words(rng: np.random.Generator, parts: Tables, ids: IntArray, long: BoolArray) -> None:
+    """In long texts, replace some words by similar ones, or by any word of the open vocabulary."""
     known = np.maximum(ids, 0)
     chance = rng.random(len(ids))
     frac = parts.swap_frac[known]
-    anything = (chance > 1.0 - _ANY_OPEN_FRAC) & (ids > 0) & long
+    opened = (chance > 1.0 - _ANY_OPEN_FRAC) & (ids > 0) & long
     at = np.flatnonzero((chance < frac) & long)
-    place = (chance[at] / frac[at]) ** 1.5  # The first ones of a list are the common ones.
-    ids[at] = parts.swap_id[known[at]] + (place * parts.swap_count[known[at]]).astype(np.int64)
-    ids[anything] = -1 - parts.slot["thing"]
+    # The power makes the first replacements of a list more frequent.
+    position = (chance[at] / frac[at]) ** 1.5
+    ids[at] = parts.swap_id[known[at]] + (position * parts.swap_count[known[at]]).astype(np.int64)
+    ids[opened] = -1 - parts.slot["thing"]
 
 
 def _fill_slots(rng: np.random.Generator, parts: Tables, ids: IntArray, topics: IntArray) -> None:
-    """Put words in the place of the slots."""
-    where = np.flatnonzero(ids < 0)
-    slots = -1 - ids[where]
-    uniform = rng.random(len(where))
+    """Replace slots by words."""
+    positions = np.flatnonzero(ids < 0)
+    slots = -1 - ids[positions]
+    uniform = rng.random(len(positions))
     for slot, cumulative in enumerate(parts.cumulative):
-        mine = slots == slot
-        at = where[mine]
-        drawn = np.searchsorted(cumulative, uniform[mine], side="right")
-        ids[at] = parts.first_id[slot] + drawn + topics[at] * parts.per_topic[slot]
-    opened = where[rng.random(len(where)) < parts.open_frac[slots]]
+        is_slot = slots == slot
+        at = positions[is_slot]
+        word = np.searchsorted(cumulative, uniform[is_slot], side="right")
+        ids[at] = parts.first_id[slot] + word + topics[at] * parts.per_topic[slot]
+    opened = positions[rng.random(len(positions)) < parts.open_frac[slots]]
     ranks = heavy_ranks(rng.random(len(opened)), _OPEN_SCALE, _OPEN_EXPONENT)
-    ids[opened] = len(parts.words) - READY_RANKS + ranks
+    ids[opened] = len(parts.words) - PRECOMPUTED_RANKS + ranks
 
 
-# Words in marks and run together: new pieces of known words.
+# Quoted, bracketed and joined words.
 _MARKED_FORMS = ('"{}"', "({})", "({})", "({}", "{})", "*{}*", "{}/{}", "{}-{}", "{}.{}")
 _MARKED_FRAC = 0.009
 
 
 def _spell(rng: np.random.Generator, parts: Tables, draft: _Draft) -> NDArray[Any]:
-    """The words as they are typed: capitals, emphasis, typos."""
+    """Words as typed, with capitals, emphasis and typos."""
     ids, starts_sentence = draft.ids, draft.starts_sentence
     known = np.minimum(ids, len(parts.words) - 1)
     pieces = parts.words[known]
     pieces[starts_sentence] = parts.capitals[known[starts_sentence]]
-    first_open = len(parts.words) - READY_RANKS
+    first_open = len(parts.words) - PRECOMPUTED_RANKS
     for at in np.flatnonzero(ids >= len(parts.words)).tolist():
         word = open_word(int(ids[at]) - first_open)
         pieces[at] = word.capitalize() if starts_sentence[at] else word
@@ -214,7 +217,7 @@ def _break_lines(mark: str) -> Callable[[str], str]:
     return lambda text: text.replace(". ", f".{mark}").replace("! ", f"!{mark}")
 
 
-# How a row is typed, and how often: a text of one sentence has no gap to widen.
+# Probability and function of each typing style; a text of one sentence has no gap to widen.
 _STYLES: tuple[tuple[float, Callable[[str], str]], ...] = (
     (0.36, _break_lines("  ")),
     (0.09, lambda text: text.lower()),

@@ -1,4 +1,4 @@
-"""The open vocabulary of the synthetic reviews: ordinary words first, then forms that never run out."""
+"""Open vocabulary of the synthetic reviews: ordinary words, then an unlimited number of generated ones."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ ORDINARY = _listed(
     instruction insurance interest interior interview investment iris item jar jewel jewelry joke journey
     judge juice jungle junior"""
 )
-"""The ordinary words, most frequent first; those formed of the parts below follow."""
+"""Ordinary words, most frequent first; words generated from the parts below follow."""
 
 SUFFIXES = _listed("s ed ing er ly y s ed ing less able ness ish like s wear proof ful ers ings 's est")
 ONSETS = _listed("b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh st t tr v w y z th sp bl")
@@ -100,7 +100,7 @@ _MASK = 2**64 - 1
 
 
 def open_word(rank: int) -> str:
-    """The word form of a rank (0 or more): ordinary words, derived ones, then names, compounds, numbers."""
+    """Word of a rank (0 or more): ordinary words, then inflected ones, then names, compounds and numbers."""
     if rank < len(ORDINARY):
         return ORDINARY[rank]
     rank -= len(ORDINARY)
@@ -122,25 +122,25 @@ def open_word(rank: int) -> str:
     return name.capitalize() if kind < 13 else name
 
 
-def mistype(word: str, drawn: int) -> str:
-    """Leave out, double, swap or change a letter of a word of four or more; where, the drawn number says."""
+def mistype(word: str, draw: int) -> str:
+    """Word of 4 or more letters with one letter omitted, doubled, swapped or replaced, selected by `draw`."""
     if len(word) < 4:
         return word
-    at, kind = divmod(drawn % (4 * (len(word) - 2)), 4)
+    at, kind = divmod(draw % (4 * (len(word) - 2)), 4)
     a, b = word[at + 1], word[at + 2 : at + 3]
-    other = "etaoinsrhl"[(drawn >> 8) % 10]
+    other = "etaoinsrhl"[(draw >> 8) % 10]
     return word[: at + 1] + ("", a + a, b + a, other)[kind] + (b if kind != 2 else "") + word[at + 3 :]
 
 
 def plural(word: str) -> str:
-    """More than one of a thing: watch → watches, skirt → skirts."""
+    """Plural of a noun: watch → watches, skirt → skirts."""
     if word.endswith("s") and not word.endswith("ss"):
         return word
     return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def _mix(rank: int) -> int:
-    # A multiplicative hash: neighbours in rank are no neighbours in form.
+    # A multiplicative hash, so that adjacent ranks are unrelated words.
     mixed = (rank * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & _MASK
     mixed ^= mixed >> 29
     mixed = (mixed * 0xBF58476D1CE4E5B9) & _MASK

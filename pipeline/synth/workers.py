@@ -1,4 +1,4 @@
-"""Several processes that write shards, none of which outlives the one that started it."""
+"""Worker processes that write shards and do not outlive their parent process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from multiprocessing.connection import Connection
 from pipeline.storage.location import Location
 from pipeline.synth.shards import DumpSpec, Progress, write_shard
 
-_ended = threading.Event()
-"""In a worker: the shards are no longer wanted."""
-_busy = threading.Lock()
+_cancelled = threading.Event()
+"""In a worker: set when the parent has failed or exited."""
+
+_writing = threading.Lock()
 """In a worker: held while it writes a shard."""
 
 
-class _EndedError(Exception):
-    """Writing was broken off, for the shards are no longer wanted."""
+class _CancelledError(Exception):
+    """Writing was aborted, because the parent has failed or exited."""
 
 
 def write_in_processes(
@@ -29,25 +30,25 @@ def write_in_processes(
 ) -> Counter[str]:
     """Write all shards of a dump.
 
-    An interrupt, or an error in one of the processes, ends the others within a block of rows; so does the
-    end of this process, even by a SIGKILL.
+    An interrupt, or an error in one of the workers, stops the others within a block of rows. So does the
+    death of this process, even by SIGKILL.
 
     Args:
-        progress: called as shards are done.
+        progress: called when a shard is finished.
     Returns:
-        Broken lines by kind.
+        Number of broken lines by kind.
     Raises:
         OutputError: a file cannot be written.
     """
     broken: Counter[str] = Counter()
-    # Not forked: a child of a process with threads can wait for a lock for ever.
+    # Spawn: a forked child of a multithreaded process can deadlock.
     context = multiprocessing.get_context("spawn")
-    # Only this process has the end that could be written to, so the other reads as ended when it dies.
-    life, ours = context.Pipe(duplex=False)
+    # Only this process has the write end, so the read end signals EOF in the workers when this process dies.
+    read_end, write_end = context.Pipe(duplex=False)
     with (
-        life,
-        ours,
-        ProcessPoolExecutor(workers, context, initializer=_watch, initargs=(life,)) as pool,
+        read_end,
+        write_end,
+        ProcessPoolExecutor(workers, context, initializer=_watch_parent, initargs=(read_end,)) as pool,
     ):
         shards = {pool.submit(_write, output, spec, shard): shard for shard in range(spec.shards)}
         try:
@@ -56,40 +57,40 @@ def write_in_processes(
                 if progress:
                     progress(len(spec.shard_rows(shards[done])))
         except BaseException:
-            ours.close()
+            write_end.close()
             pool.shutdown(cancel_futures=True)
             raise
     return broken
 
 
-def _watch(life: Connection) -> None:
-    """Set a worker up to end with its parent."""
-    # Ctrl-C goes to all processes of a terminal; the parent tells its workers.
+def _watch_parent(read_end: Connection) -> None:
+    """Initialize a worker so that it exits with its parent."""
+    # A terminal sends SIGINT to all processes; the parent handles it and stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    threading.Thread(target=_end_with_parent, args=(life,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(read_end,), daemon=True).start()
 
 
-def _end_with_parent(life: Connection) -> None:
-    life.poll(None)
-    _ended.set()
+def _exit_with_parent(read_end: Connection) -> None:
+    read_end.poll(None)
+    _cancelled.set()
     parent = multiprocessing.parent_process()
     assert parent is not None
-    # A parent that lives lets its workers go by itself.
+    # A parent that is still alive shuts down the pool itself.
     parent.join()
-    with _busy:
+    with _writing:
         os._exit(1)
 
 
 def _write(output: Location, spec: DumpSpec, shard: int) -> Counter[str]:
     try:
-        with _busy:
-            return write_shard(output, spec, shard, _go_on)
+        with _writing:
+            return write_shard(output, spec, shard, _check_cancelled)
     except SystemExit:
-        # By SIGTERM: the pool would take it for the outcome of this shard, and give out the next.
+        # After SIGTERM: the pool would treat it as the result of this shard, and submit the next one.
         os._exit(1)
 
 
-def _go_on(_: int) -> None:
-    if _ended.is_set():
-        raise _EndedError
+def _check_cancelled(_: int) -> None:
+    if _cancelled.is_set():
+        raise _CancelledError

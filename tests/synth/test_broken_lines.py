@@ -1,3 +1,5 @@
+"""Synthetic lines with defects: their number, kinds and reject reasons."""
+
 from __future__ import annotations
 
 import gzip
@@ -23,7 +25,7 @@ def lines_of(dump: WrittenDump) -> list[bytes]:
 
 
 def kind_of(line: bytes, fmt: str) -> str | None:
-    """What is wrong with a line, found out by reading it alone."""
+    """Kind of defect of a line, determined from its content."""
     if not line.strip():
         return "empty_line"
     try:
@@ -41,37 +43,37 @@ def kind_of(line: bytes, fmt: str) -> str | None:
 
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("frac", [0.0, 0.02, 0.5, 1.0])
-def test_as_many_lines_are_broken_as_is_told(tmp_path: Path, fmt: str, frac: float) -> None:
+def test_number_of_broken_lines_is_reported(tmp_path: Path, fmt: str, frac: float) -> None:
     dump = write_dump(locate(tmp_path), ROWS, shards=3, fmt=fmt, broken_frac=frac)
     lines = lines_of(dump)
     assert len(lines) == dump.rows == ROWS
-    found = Counter(kind for line in lines if (kind := kind_of(line, fmt)))
-    assert found == dump.broken
-    assert dump.broken_rows == sum(found.values()) == pytest.approx(frac * ROWS, abs=4 * ROWS**0.5 / 2)
+    kinds = Counter(kind for line in lines if (kind := kind_of(line, fmt)))
+    assert kinds == dump.broken
+    assert dump.broken_rows == sum(kinds.values()) == pytest.approx(frac * ROWS, abs=4 * ROWS**0.5 / 2)
     if frac == 1.0:
         assert dump.broken_rows == ROWS
 
 
-def test_kinds_are_mixed_as_documented(tmp_path: Path) -> None:
+def test_kinds_have_the_documented_fractions(tmp_path: Path) -> None:
     dump = write_dump(locate(tmp_path), ROWS, broken_frac=1.0)
     assert sum(KINDS.values()) == pytest.approx(1.0)
     assert {kind: count / ROWS for kind, count in dump.broken.items()} == pytest.approx(KINDS, abs=0.03)
 
 
-def test_whole_lines_are_those_of_the_dump_without_broken_ones(tmp_path: Path) -> None:
-    whole = lines_of(write_dump(locate(tmp_path / "whole"), ROWS))
-    some = lines_of(write_dump(locate(tmp_path / "some"), ROWS, shards=2, broken_frac=0.3))
-    differ = [at for at, (a, b) in enumerate(zip(whole, some, strict=True)) if a != b]
-    assert [at for at, line in enumerate(some) if kind_of(line, "2018")] == differ
+def test_intact_lines_do_not_depend_on_broken_frac(tmp_path: Path) -> None:
+    intact = lines_of(write_dump(locate(tmp_path / "intact"), ROWS))
+    broken = lines_of(write_dump(locate(tmp_path / "broken"), ROWS, shards=2, broken_frac=0.3))
+    differ = [at for at, (a, b) in enumerate(zip(intact, broken, strict=True)) if a != b]
+    assert [at for at, line in enumerate(broken) if kind_of(line, "2018")] == differ
 
 
-def test_shards_do_not_change_what_is_broken(tmp_path: Path) -> None:
+def test_broken_lines_do_not_depend_on_the_number_of_shards(tmp_path: Path) -> None:
     one, many = (write_dump(locate(tmp_path / str(n)), ROWS, n, broken_frac=0.1) for n in (1, 7))
     assert lines_of(one) == lines_of(many)
     assert one.broken == many.broken
 
 
-def test_lines_are_broken_in_many_ways(tmp_path: Path) -> None:
+def test_each_kind_has_several_variants(tmp_path: Path) -> None:
     lines = lines_of(write_dump(locate(tmp_path), ROWS, broken_frac=1.0))
     by_kind: dict[str | None, list[bytes]] = {}
     for line in lines:
@@ -85,7 +87,7 @@ def test_lines_are_broken_in_many_ways(tmp_path: Path) -> None:
     assert np.percentile(cuts, 99) > 300
 
 
-def test_readers_reject_each_kind_for_its_reason(tmp_path: Path) -> None:
+def test_reject_reasons_of_each_kind(tmp_path: Path) -> None:
     from pipeline.ingest.parse.formats import FORMATS as READ
     from pipeline.ingest.parse.formats import ParseOptions
     from pipeline.ingest.parse.parse import parse_chunk

@@ -1,3 +1,5 @@
+"""Synthetic reviews in the formats of the 2014, 2018 and 2023 dumps: fields, types and frequencies."""
+
 from __future__ import annotations
 
 import datetime
@@ -59,7 +61,7 @@ OPTIONAL = {
     "2023": set(),
 }
 YEARS = {"2014": (2000, 2014), "2018": (2004, 2018), "2023": (2005, 2023)}
-# Rows with a field, where that is not nearly all: as counted in the 2018 fashion dump.
+# Fractions of the rows that have an optional field, counted in the 2018 fashion dump.
 SHARES_2018 = {"vote": 0.09, "style": 0.345, "image": 0.033}
 
 
@@ -74,7 +76,7 @@ def rows(reviews: list[Review]) -> Rows:
 
 
 @pytest.mark.parametrize("fmt", FIELDS)
-def test_fields_have_the_names_types_and_order_of_the_dumps(rows: Rows, fmt: str) -> None:
+def test_names_types_and_order_of_fields(rows: Rows, fmt: str) -> None:
     expected = FIELDS[fmt]
     counts: Counter[str] = Counter()
     for row in rows[fmt]:
@@ -85,7 +87,7 @@ def test_fields_have_the_names_types_and_order_of_the_dumps(rows: Rows, fmt: str
     assert all(counts[name] > 0 for name in expected)
 
 
-def test_optional_fields_are_as_frequent_as_in_the_dumps(rows: Rows) -> None:
+def test_frequency_of_optional_fields(rows: Rows) -> None:
     counts = Counter(name for row in rows["2018"] for name in row)
     assert {n: counts[n] / ROWS for n in SHARES_2018} == pytest.approx(SHARES_2018, rel=0.2)
     names = sum("reviewerName" not in row for row in rows["2014"]) / ROWS
@@ -93,7 +95,7 @@ def test_optional_fields_are_as_frequent_as_in_the_dumps(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("fmt", FIELDS)
-def test_ids_and_stars_are_written_as_in_the_dumps(rows: Rows, fmt: str) -> None:
+def test_format_of_ids_and_stars(rows: Rows, fmt: str) -> None:
     user, stars = ("user_id", "rating") if fmt == "2023" else ("reviewerID", "overall")
     length = 27 if fmt == "2023" else 12
     for row in rows[fmt][:4_000]:
@@ -103,7 +105,7 @@ def test_ids_and_stars_are_written_as_in_the_dumps(rows: Rows, fmt: str) -> None
 
 
 @pytest.mark.parametrize("fmt", FIELDS)
-def test_times_lie_in_the_years_of_the_dump(rows: Rows, fmt: str) -> None:
+def test_times_are_in_the_years_of_the_dump(rows: Rows, fmt: str) -> None:
     name, unit = ("timestamp", 1000) if fmt == "2023" else ("unixReviewTime", 1)
     times = [row[name] for row in rows[fmt]]
     years = [
@@ -113,7 +115,7 @@ def test_times_lie_in_the_years_of_the_dump(rows: Rows, fmt: str) -> None:
     assert tuple(years) == YEARS[fmt]
 
 
-def test_dates_agree_and_are_written_as_the_dumps_write_them(rows: Rows) -> None:
+def test_date_strings_agree_with_the_times(rows: Rows) -> None:
     for fmt in ("2014", "2018"):
         days = np.array([row["unixReviewTime"] for row in rows[fmt][:2_000]], dtype="datetime64[s]")
         for row, day in zip(rows[fmt], days.astype("datetime64[D]").astype(object), strict=False):
@@ -121,12 +123,12 @@ def test_dates_agree_and_are_written_as_the_dumps_write_them(rows: Rows) -> None
             assert row["reviewTime"] == f"{day.month:02d} {day.day}, {day.year}"
 
 
-def test_times_of_2023_have_milliseconds(rows: Rows) -> None:
+def test_2023_times_have_milliseconds(rows: Rows) -> None:
     assert np.mean([row["timestamp"] % 1000 != 0 for row in rows["2023"]]) > 0.99
     assert np.mean([row["timestamp"] % 86_400_000 != 0 for row in rows["2023"]]) > 0.99
 
 
-def test_votes_are_written_as_in_the_dumps(rows: Rows) -> None:
+def test_format_of_votes(rows: Rows) -> None:
     votes = [row["vote"] for row in rows["2018"] if "vote" in row]
     assert all(re.fullmatch(r"\d{1,3}(,\d{3})*", vote) for vote in votes)
     assert any("," in vote for vote in votes)
@@ -136,7 +138,7 @@ def test_votes_are_written_as_in_the_dumps(rows: Rows) -> None:
     assert {0, 1, 2} < {row["helpful_vote"] for row in rows["2023"]}
 
 
-def test_images_are_lists_of_links(rows: Rows) -> None:
+def test_images_are_lists_of_urls(rows: Rows) -> None:
     links = [link for row in rows["2018"] for link in row.get("image", [])]
     assert all(re.fullmatch(r"https://\S+/images/I/\w{11}\._SY88\.jpg", link) for link in links)
     shown = [row["images"] for row in rows["2023"] if row["images"]]
@@ -144,31 +146,29 @@ def test_images_are_lists_of_links(rows: Rows) -> None:
     assert set(shown[0][0]) == {"small_image_url", "medium_image_url", "large_image_url", "attachment_type"}
 
 
-def test_styles_have_names_that_end_in_a_colon(rows: Rows) -> None:
+def test_style_names_end_with_a_colon(rows: Rows) -> None:
     styles = [row["style"] for row in rows["2018"] if "style" in row]
     assert {name for style in styles for name in style} == {"Size:", "Color:"}
     assert all(value.startswith(" ") for style in styles for value in style.values())
 
 
-def test_variants_have_a_parent_in_common(rows: Rows) -> None:
+def test_variants_share_a_parent(rows: Rows) -> None:
     parents: dict[str, set[str]] = {}
     for row in rows["2023"]:
         parents.setdefault(row["asin"], set()).add(row["parent_asin"])
-    assert {len(found) for found in parents.values()} == {1}
+    assert {len(asins) for asins in parents.values()} == {1}
     assert len({row["parent_asin"] for row in rows["2023"]}) < len(parents)
 
 
-def test_one_customer_has_one_name(rows: Rows) -> None:
+def test_each_user_has_one_name(rows: Rows) -> None:
     names: dict[str, set[str | None]] = {}
     for row in rows["2018"]:
         names.setdefault(row["reviewerID"], set()).add(row.get("reviewerName"))
     assert len(names) < ROWS
-    assert {len(of_one) for of_one in names.values()} == {1}
+    assert {len(of_user) for of_user in names.values()} == {1}
 
 
-def test_a_text_that_is_missing_is_absent_or_empty_as_the_dump_has_it(
-    reviews: list[Review], rows: Rows
-) -> None:
+def test_missing_texts_are_missing_or_empty(reviews: list[Review], rows: Rows) -> None:
     missing = [at for at, review in enumerate(reviews) if review.text is None]
     assert missing
     for at in missing:
@@ -181,7 +181,7 @@ def share(rows: list[dict[str, Any]], field: str, pattern: str) -> float:
     return sum(bool(re.search(pattern, row.get(field, ""))) for row in rows) / len(rows)
 
 
-def test_the_old_dumps_have_lost_what_is_not_ascii(rows: Rows) -> None:
+def test_old_dumps_are_ascii(rows: Rows) -> None:
     for fmt, fields in (("2014", ("reviewText", "summary")), ("2018", ("reviewText", "summary"))):
         for field in fields:
             assert share(rows[fmt], field, r"[^\x00-\x7f]") == 0
@@ -189,7 +189,7 @@ def test_the_old_dumps_have_lost_what_is_not_ascii(rows: Rows) -> None:
     assert share(rows["2023"], "text", "[\U0001f300-\U0001faff]") > 0.005
 
 
-def test_markup_is_that_of_the_dump(rows: Rows) -> None:
+def test_markup_of_each_dump(rows: Rows) -> None:
     assert share(rows["2014"], "reviewText", '[\n"]') == 0
     assert 0.02 < share(rows["2014"], "reviewText", r"&(#34|quot|amp);") < 0.15
     assert 0.02 < share(rows["2018"], "reviewText", "\n") < 0.1

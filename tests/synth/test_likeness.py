@@ -1,4 +1,4 @@
-"""The synthetic dump beside the first 15,000 rows of the 2018 fashion dump, and beyond them."""
+"""Comparison of synthetic dumps with the first 15,000 rows of the 2018 fashion dump."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ REAL = {
     "tokens at 95%": 120.0,
     "tokens at 99%": 221.0,
     "mean tokens": 36.14,
-    "tokens a word": 1.236,
+    "tokens per word": 1.236,
     "distinct pieces of 1000 rows": 4682.0,
     "distinct pieces of 2000 rows": 8369.0,
     "distinct pieces of 4000 rows": 13674,
@@ -97,8 +97,8 @@ REAL = {
     "words that occur once": 0.4069,
     "gzip ratio": 2.917,
 }
-"""Figures of AMAZON_FASHION_first15000.json.gz. Pieces stand between white space, as they are typed; words
-are runs of letters and apostrophes, in lower case; tokens are WordPiece tokens of the packaged model."""
+"""Statistics of AMAZON_FASHION_first15000.json.gz. Pieces are separated by white space; words are runs of
+letters and apostrophes in lower case; tokens are WordPiece tokens of the packaged model."""
 
 Row = dict[str, Any]
 
@@ -120,36 +120,36 @@ def tokenizer() -> Tokenizer:
 
 
 def slope(counts: np.ndarray[Any, Any], first: int, last: int) -> float:
-    """Of the straight line through log frequency over log rank: the exponent of Zipf's law, from 1."""
+    """Exponent of Zipf's law, from a linear fit of log frequency over log rank in [first, last]."""
     ranks = np.unique(np.geomspace(first, last, 60).astype(int))
     return float(-np.polyfit(np.log(ranks), np.log(counts[ranks - 1]), 1)[0])
 
 
-def figures(rows: list[Row]) -> dict[str, float]:
+def statistics_of(rows: list[Row]) -> dict[str, float]:
     texts = [row.get("reviewText") or "" for row in rows]
     stars = Counter(int(row["overall"]) for row in rows)
-    found = {f"share of {s} stars": stars[s] / len(rows) for s in range(1, 6)}
-    found["repeated texts"] = 1 - len(set(texts)) / len(texts)
+    statistics = {f"share of {s} stars": stars[s] / len(rows) for s in range(1, 6)}
+    statistics["repeated texts"] = 1 - len(set(texts)) / len(texts)
     long = [text for text in texts if len(text.split()) > 15]
-    found["repeated long texts"] = 1 - len(set(long)) / len(long)
-    found["rows without text"] = sum(not text.strip() for text in texts)
-    found |= lengths(texts)
+    statistics["repeated long texts"] = 1 - len(set(long)) / len(long)
+    statistics["rows without text"] = sum(not text.strip() for text in texts)
+    statistics |= lengths(texts)
     for name, split in (("pieces", pieces_of), ("words", words_of)):
         counts: Counter[str] = Counter()
         for row, text in enumerate(texts, start=1):
             counts.update(split(text))
             if row in GROWTH_ROWS:
-                found[f"distinct {name} of {row} rows"] = len(counts)
+                statistics[f"distinct {name} of {row} rows"] = len(counts)
         ordered = np.array(sorted(counts.values(), reverse=True))
-        found |= {f"share of the first {n} {name}": ordered[:n].sum() / ordered.sum() for n in HEADS}
-        found |= {
+        statistics |= {f"share of the first {n} {name}": ordered[:n].sum() / ordered.sum() for n in HEADS}
+        statistics |= {
             f"Zipf slope of {name} {a}-{b}": slope(ordered, a, b)
             for a, b in ((1, 100), (10, 1000), (1000, 5000))
         }
-        found[f"{name} that occur once"] = float(np.mean(ordered == 1))
-    packed = "\n".join(map(json.dumps, texts)).encode()
-    found["gzip ratio"] = len(packed) / len(gzip.compress(packed, 6))
-    return found
+        statistics[f"{name} that occur once"] = float(np.mean(ordered == 1))
+    data = "\n".join(map(json.dumps, texts)).encode()
+    statistics["gzip ratio"] = len(data) / len(gzip.compress(data, 6))
+    return statistics
 
 
 def lengths(texts: list[str]) -> dict[str, float]:
@@ -158,12 +158,12 @@ def lengths(texts: list[str]) -> dict[str, float]:
         "words": [len(text.split()) for text in texts],
         "tokens": [len(each.ids) - 2 for each in tokenizer().encode_batch(texts)],
     }
-    found: dict[str, float] = {}
+    statistics: dict[str, float] = {}
     for name, values in counts.items():
-        found |= {f"{name} at {q}%": float(np.percentile(values, q)) for q in LENGTHS[name]}
-        found[f"mean {name}"] = float(np.mean(values))
-    found["tokens a word"] = sum(counts["tokens"]) / sum(counts["words"])
-    return found
+        statistics |= {f"{name} at {q}%": float(np.percentile(values, q)) for q in LENGTHS[name]}
+        statistics[f"mean {name}"] = float(np.mean(values))
+    statistics["tokens per word"] = sum(counts["tokens"]) / sum(counts["words"])
+    return statistics
 
 
 def read_rows(files: Iterable[Path]) -> list[Row]:
@@ -178,28 +178,28 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def found(rows: list[Row]) -> dict[str, float]:
-    return figures(rows)
+def statistics(rows: list[Row]) -> dict[str, float]:
+    return statistics_of(rows)
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_figure_is_near_the_real_one(found: dict[str, float], name: str) -> None:
-    assert found[name] == pytest.approx(REAL[name], rel=TOLERANCE)
+def test_statistics_are_close_to_those_of_the_real_file(statistics: dict[str, float], name: str) -> None:
+    assert statistics[name] == pytest.approx(REAL[name], rel=TOLERANCE)
 
 
-def test_the_figures_are_those_of_the_real_file(shared_data: Path, found: dict[str, float]) -> None:
-    real = figures(read_rows([shared_data / "AMAZON_FASHION_first15000.json.gz"]))
+def test_recorded_statistics_of_the_real_file(shared_data: Path, statistics: dict[str, float]) -> None:
+    real = statistics_of(read_rows([shared_data / "AMAZON_FASHION_first15000.json.gz"]))
     assert real == pytest.approx(REAL, rel=1e-3)
-    assert found == pytest.approx(real, rel=TOLERANCE)
+    assert statistics == pytest.approx(real, rel=TOLERANCE)
 
 
-def test_other_seeds_are_as_near() -> None:
+def test_statistics_of_another_seed() -> None:
     rows = [fields_2018(review) for review in iter_reviews(seed=11, start=0, stop=ROWS)]
-    assert figures(rows) == pytest.approx(REAL, rel=TOLERANCE)
+    assert statistics_of(rows) == pytest.approx(REAL, rel=TOLERANCE)
 
 
 def growth(stop: int, at: int) -> tuple[float, float]:
-    """The exponents of Heaps' law, for pieces and for words, from `at` rows to `stop` rows."""
+    """Exponents of Heaps' law, for pieces and for words, from `at` rows to `stop` rows."""
     seen: tuple[set[str], set[str]] = (set(), set())
     before = (0, 0)
     for row, review in enumerate(iter_reviews(0, 0, stop), start=1):
@@ -211,29 +211,29 @@ def growth(stop: int, at: int) -> tuple[float, float]:
     return float(pieces), float(words)
 
 
-# The real rows in random order, second half: pieces 0.55 to 0.60, words 0.42 to 0.47.
-def test_the_vocabulary_grows_on_as_it_does_in_real_text() -> None:
+# Second half of the real rows in random order: pieces 0.55 to 0.60, words 0.42 to 0.47.
+def test_vocabulary_grows_as_in_real_text() -> None:
     pieces, words = growth(4 * ROWS, at=ROWS)
     assert 0.55 < pieces < 0.66
     assert 0.42 < words < 0.53
 
 
 @pytest.mark.slow
-def test_the_vocabulary_still_grows_at_a_million_rows() -> None:
+def test_vocabulary_grows_up_to_a_million_rows() -> None:
     pieces, words = growth(1_000_000, at=250_000)
     assert 0.5 < pieces < 0.66
     assert 0.38 < words < 0.53
 
 
-def test_stars_can_be_learned_from_texts_but_not_easily(rows: list[Row]) -> None:
+def test_stars_are_as_predictable_as_in_real_text(rows: list[Row]) -> None:
     by_text = {row["reviewText"]: int(row["overall"]) for row in rows if row.get("reviewText")}
     texts, stars = np.array(list(by_text), dtype=object), np.array(list(by_text.values()))
     order = np.random.default_rng(0).permutation(len(texts))
     train, test = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
     tfidf = TfidfVectorizer(sublinear_tf=True, min_df=2)
     model = LogisticRegression(C=3, max_iter=300).fit(tfidf.fit_transform(texts[train]), stars[train])
-    chances = model.predict_proba(tfidf.transform(texts[test]))
-    # The same on the real file's distinct texts: AUC 0.836, accuracy 0.660 where five stars are 0.614.
-    assert 0.80 < roc_auc_score(stars[test], chances, multi_class="ovr") < 0.90
-    accuracy = np.mean(chances.argmax(axis=1) + 1 == stars[test])
+    probs = model.predict_proba(tfidf.transform(texts[test]))
+    # On the distinct texts of the real file: AUC 0.836, accuracy 0.660 with a majority class of 0.614.
+    assert 0.80 < roc_auc_score(stars[test], probs, multi_class="ovr") < 0.90
+    accuracy = np.mean(probs.argmax(axis=1) + 1 == stars[test])
     assert np.mean(stars[test] == 5) + 0.03 < accuracy < 0.75

@@ -1,3 +1,5 @@
+"""Files of synthetic dumps: reproducibility, shards, worker processes, interrupts, and jobs.synth."""
+
 from __future__ import annotations
 
 import gzip
@@ -28,20 +30,20 @@ def lines_of(files: list[Any]) -> list[str]:
     return [line for f in files for line in gzip.decompress(f.read_bytes()).decode().splitlines()]
 
 
-def test_same_arguments_same_bytes(tmp_path: Path) -> None:
+def test_same_arguments_result_in_the_same_bytes(tmp_path: Path) -> None:
     first, again = (write_dump(locate(tmp_path / n), rows=500, shards=2, seed=3).files for n in "ab")
     assert [f.name for f in first] == ["reviews-00000-of-00002.json.gz", "reviews-00001-of-00002.json.gz"]
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in again]
-    assert first[0].read_bytes()[4:8] == bytes(4), "the gzip header holds a time"
+    assert first[0].read_bytes()[4:8] == bytes(4), "the gzip header has a time"
 
 
-def test_another_seed_another_dump() -> None:
+def test_seeds_result_in_different_rows() -> None:
     one, other = (list(iter_reviews(seed, 0, 200)) for seed in (0, 1))
     assert sum(a == b for a, b in zip(one, other, strict=True)) == 0
 
 
 @pytest.mark.parametrize("shards", [2, 3, 7])
-def test_rows_do_not_depend_on_the_shards(tmp_path: Path, shards: int) -> None:
+def test_rows_do_not_depend_on_the_number_of_shards(tmp_path: Path, shards: int) -> None:
     rows = BLOCK_ROWS + 801  # Shards end inside blocks, and a block ends inside a shard.
     whole = lines_of(write_dump(locate(tmp_path / "one"), rows, 1, seed=5).files)
     files = write_dump(locate(tmp_path / "many"), rows, shards, seed=5).files
@@ -65,13 +67,13 @@ def test_row_counts_are_exact(tmp_path: Path, rows: int, shards: int) -> None:
 
 
 @pytest.mark.parametrize(("rows", "shards", "shown"), [(0, 1, "0"), (5, 0, "0"), (5, 6, "6"), (-1, 2, "-1")])
-def test_numbers_that_do_not_fit_are_refused(tmp_path: Path, rows: int, shards: int, shown: str) -> None:
+def test_invalid_numbers_are_refused(tmp_path: Path, rows: int, shards: int, shown: str) -> None:
     with pytest.raises(SettingError, match=rf"rows={rows}, shards={shards}"):
         write_dump(locate(tmp_path), rows, shards)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_negative_seed_is_refused() -> None:
+def test_negative_seed_is_refused() -> None:
     with pytest.raises(SettingError, match="seed=-1"):
         DumpSpec(rows=1, seed=-1)
 
@@ -85,30 +87,30 @@ def test_a_negative_seed_is_refused() -> None:
         ({"workers": 0}, "workers=0"),
     ],
 )
-def test_settings_that_do_not_exist_are_refused(tmp_path: Path, setting: dict[str, Any], shown: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, setting: dict[str, Any], shown: str) -> None:
     with pytest.raises(SettingError, match=shown):
         write_dump(locate(tmp_path), rows=5, **setting)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_the_number_of_processes_changes_no_byte(tmp_path: Path, fmt: str) -> None:
+def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, fmt: str) -> None:
     arguments: dict[str, Any] = {"rows": 2_500, "shards": 3, "fmt": fmt, "broken_frac": 0.05}
-    told: list[int] = []
-    one = write_dump(locate(tmp_path / "one"), **arguments, progress=told.append)
+    progress: list[int] = []
+    one = write_dump(locate(tmp_path / "one"), **arguments, progress=progress.append)
     two = write_dump(locate(tmp_path / "two"), **arguments, workers=2)
     assert [f.read_bytes() for f in one.files] == [f.read_bytes() for f in two.files]
     assert one.broken == two.broken
-    assert sum(told) == 2_500
+    assert sum(progress) == 2_500
 
 
-def test_progress_is_told_by_processes_too(tmp_path: Path) -> None:
-    told: list[int] = []
-    write_dump(locate(tmp_path), rows=10, shards=4, workers=4, progress=told.append)
-    assert sorted(told) == [2, 2, 3, 3]
+def test_progress_of_worker_processes(tmp_path: Path) -> None:
+    progress: list[int] = []
+    write_dump(locate(tmp_path), rows=10, shards=4, workers=4, progress=progress.append)
+    assert sorted(progress) == [2, 2, 3, 3]
 
 
-def test_a_shard_that_cannot_be_written_leaves_nothing_and_is_named(tmp_path: Path) -> None:
+def test_failed_shard_leaves_no_file(tmp_path: Path) -> None:
     blocked = tmp_path / "reviews-00000-of-00001.json.gz"
     blocked.mkdir()
     with pytest.raises(OutputError, match=r"reviews-00000-of-00001\.json\.gz: cannot be written"):
@@ -116,7 +118,7 @@ def test_a_shard_that_cannot_be_written_leaves_nothing_and_is_named(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [blocked]
 
 
-def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
+def test_interrupt_keeps_the_old_file(tmp_path: Path) -> None:
     old = write_dump(locate(tmp_path), rows=10, seed=1).files[0].read_bytes()
 
     def stop(rows: int) -> None:
@@ -127,7 +129,7 @@ def test_an_interrupt_leaves_the_old_file(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [old]
 
 
-def test_an_object_store_holds_whole_files_or_none(tmp_path: Path) -> None:
+def test_object_store_contains_complete_files_only(tmp_path: Path) -> None:
     store = Location(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "dump", "store://dump")
     written = write_dump(store, rows=10, shards=2, seed=1).files
     local = write_dump(locate(tmp_path / "local"), rows=10, shards=2, seed=1).files
@@ -151,7 +153,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
     # Lines of 40,000 more rows are 17 MB.
     def peak_mib(rows: int) -> int:
         command = [sys.executable, "-c", MEMORY, str(tmp_path), str(rows)]
@@ -166,7 +168,7 @@ def job(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_the_job_says_what_it_wrote(tmp_path: Path) -> None:
+def test_summary_of_the_job(tmp_path: Path) -> None:
     sizes = ("--rows", 3_000, "--shards", 2, "--seed", 4)
     done = job("--output", tmp_path, *sizes, "--format", "2023", "--broken-frac", 0.1)
     assert done.returncode == 0, done.stderr
@@ -181,11 +183,11 @@ def test_the_job_says_what_it_wrote(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "shown"),
     [
-        (("--seed", 2), "seed=1 there, 2 now"),
-        (("--seed", 1, "--format", "2014"), "form=2018 there, 2014 now"),
-        (("--seed", 1, "--rows", 21), "rows=20 there, 21 now"),
-        (("--seed", 1, "--broken-frac", 0.5), "broken_frac=0.0 there, 0.5 now"),
-        (("--seed", 1, "--shards", 3), "shards=2 there, 3 now"),
+        (("--seed", 2), "seed: the existing dump has 1, this one has 2"),
+        (("--seed", 1, "--format", "2014"), "format: the existing dump has 2018, this one has 2014"),
+        (("--seed", 1, "--rows", 21), "rows: the existing dump has 20, this one has 21"),
+        (("--seed", 1, "--broken-frac", 0.5), "broken_frac: the existing dump has 0.0, this one has 0.5"),
+        (("--seed", 1, "--shards", 3), "shards: the existing dump has 2, this one has 3"),
     ],
 )
 def test_another_dump_in_the_same_directory_is_refused(
@@ -196,26 +198,26 @@ def test_another_dump_in_the_same_directory_is_refused(
     done = job("--output", tmp_path, "--rows", 20, "--shards", 2, *other)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: {tmp_path}: holds another dump ({shown}); choose an empty or new --output\n"
+        f"error: {tmp_path}: contains another dump ({shown}); choose an empty or new --output\n"
     )
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
     assert job("--output", tmp_path, "--rows", 20, "--shards", 2, "--seed", 1).returncode == 0
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
 
 
-def test_what_a_killed_run_left_is_deleted_and_an_unknown_dump_before_the_new_one(tmp_path: Path) -> None:
+def test_temporary_files_and_an_unknown_dump_are_deleted(tmp_path: Path) -> None:
     write_dump(locate(tmp_path), rows=20, shards=2, seed=1)
     (tmp_path / ".rayview-tmp-1f-reviews-00000-of-00002.json.gz").write_bytes(b"half")
     done = job("--output", tmp_path, "--rows", 20, "--shards", 2, "--seed", 2)
     assert "synth: deleted 2 files of an earlier dump with unknown parameters\n" in done.stderr
     names = [f"reviews-0000{k}-of-00002.json.gz" for k in range(2)]
     assert sorted(f.name for f in tmp_path.iterdir()) == [SPEC_FILE, *names]
-    # Of a job that is given the directory, the file beside the dump is no input.
+    # Jobs whose input is the directory ignore the specification file.
     assert [f.name for f in expand_inputs([str(tmp_path)])] == names
 
 
-def begin_large_dump(output: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    """A job whose two workers, of these numbers, are writing shards that take them long."""
+def start_large_dump(output: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A job that writes large shards in two workers, and the process IDs of the workers."""
     sizes = ("--rows", "4000000", "--shards", "4", "--workers", "2")
     command = [sys.executable, "-m", "jobs.synth", "--output", str(output), *sizes]
     parent = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -231,12 +233,12 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
 
 
 def children(parent: int) -> list[int]:
-    found = []
+    pids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(stat.parent.name))
-    return found
+                pids.append(int(stat.parent.name))
+    return pids
 
 
 def is_alive(process: int) -> bool:
@@ -247,18 +249,18 @@ def is_alive(process: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_workers_end_soon_after_their_parent_and_leave_nothing(tmp_path: Path, sent: signal.Signals) -> None:
-    parent, workers = begin_large_dump(tmp_path)
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_workers_exit_with_their_parent_and_leave_no_files(tmp_path: Path, signum: signal.Signals) -> None:
+    parent, workers = start_large_dump(tmp_path)
     try:
         assert len(workers) >= 2
-        begun = time.monotonic()
-        parent.send_signal(sent)
-        _, said = parent.communicate(timeout=10)
-        if sent != signal.SIGKILL:
+        start = time.monotonic()
+        parent.send_signal(signum)
+        _, stderr = parent.communicate(timeout=10)
+        if signum != signal.SIGKILL:
             assert parent.returncode == 1
-            assert said.endswith("synth: interrupted; rerun the same command to resume\n")
-            assert time.monotonic() - begun < 5
+            assert stderr.endswith("synth: interrupted; rerun the same command to resume\n")
+            assert time.monotonic() - start < 5
         wait_until(lambda: not any(map(is_alive, workers)), timeout_s=10)
     finally:
         parent.kill()
@@ -267,7 +269,7 @@ def test_workers_end_soon_after_their_parent_and_leave_nothing(tmp_path: Path, s
     assert [f.name for f in tmp_path.iterdir()] == [SPEC_FILE]
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+def test_message_for_a_full_disk(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
@@ -282,12 +284,14 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     ("arguments", "shown"),
     [
         (("--format", "2019"), "format=2019: unknown; choose one of 2014, 2018, 2023"),
-        (("--broken-frac", "-0.1"), "broken_frac=-0.1: must be from 0 to 1"),
-        (("--rows", "3", "--shards", "4"), "ask for at most 3 shards"),
+        (("--broken-frac", "-0.1"), "broken_frac=-0.1: must be between 0 and 1"),
+        (("--rows", "3", "--shards", "4"), "more shards than rows; use at most 3 shards"),
         (("--workers", "0"), "workers=0: must be at least 1"),
     ],
 )
-def test_the_job_refuses_in_one_line(tmp_path: Path, arguments: tuple[str, ...], shown: str) -> None:
+def test_job_prints_one_line_for_invalid_settings(
+    tmp_path: Path, arguments: tuple[str, ...], shown: str
+) -> None:
     done = job("--output", tmp_path / "dump", *arguments)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
