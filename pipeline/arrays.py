@@ -13,3 +13,5 @@ TokenArray = Int32Array
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+ObjectArray = npt.NDArray[np.object_]
+"""Python objects, such as strings."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrays import BoolArray, Int32Array, IntArray
 from pipeline.config import DedupConfig
 from pipeline.prepare.restore_rejects import REMOVED_SCHEMA
 
@@ -114,23 +115,21 @@ def _in_order(rows: pa.Table) -> pa.Table:
     return rows.set_column(0, rows.schema.field(0), sources)
 
 
-def _differ(values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _differ(values: npt.NDArray[Any], starts: IntArray) -> BoolArray:
     """For each group, whether its values differ."""
     if not len(values):
         return np.zeros(0, np.bool_)
     return np.asarray(np.minimum.reduceat(values, starts) != np.maximum.reduceat(values, starts))
 
 
-def _first_of_commonest(labels: npt.NDArray[np.int32]) -> int:
+def _first_of_commonest(labels: Int32Array) -> int:
     """Where the commonest label first stands; of several equally common ones, the first that came."""
     found, first, times = np.unique(labels, return_index=True, return_counts=True)
     commonest = first[times == times.max()]
     return int(commonest.min()) if len(found) else 0
 
 
-def _removed(
-    rows: pa.Table, kept: npt.NDArray[np.bool_], keeper: npt.NDArray[np.int64]
-) -> tuple[pa.Table, dict[int, dict[str, int]]]:
+def _removed(rows: pa.Table, kept: BoolArray, keeper: IntArray) -> tuple[pa.Table, dict[int, dict[str, int]]]:
     gone = np.flatnonzero(~kept)
     gone = gone[np.lexsort([rows[n].to_numpy()[gone] for n in ("line", "file")])]
     lines, files = rows["line"].to_numpy(), rows["file"].to_numpy()[gone]

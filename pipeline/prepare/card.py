@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline import plotstyle
+from pipeline.arrays import Float64Array, IntArray
 from pipeline.config import Config
 from pipeline.details import PrepareDetails
 from pipeline.humanize import agree, counted
@@ -256,7 +256,7 @@ def draw_lengths(card: PrepareDetails) -> bytes:
     return plotstyle.to_png(figure)
 
 
-def _edges(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _edges(lengths: IntArray) -> Float64Array:
     """Bounds of bars that look equally wide on a logarithmic axis, between whole numbers."""
     low, high = (int(lengths.min()), int(lengths.max())) if len(lengths) else (1, 2)
     edges = np.geomspace(max(1, low), high + 1, _BARS)

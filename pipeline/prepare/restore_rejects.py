@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.arrays import IntArray
 from pipeline.errors import AccountingError
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.lines import LineFinder
@@ -66,7 +66,7 @@ class Ranges:
         """The first place of each range but the first; at least one, as Ray would else sample them."""
         return list(range(self.width, max(self.firsts[-1], self.width + 1), self.width))
 
-    def places(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+    def places(self, rows: pa.Table) -> IntArray:
         """(N,) how many lines of the input stand before each row of a table of REMOVED_SCHEMA."""
         firsts = np.array(self.firsts, np.int64)
         return np.asarray(firsts[rows["file"].to_numpy()] + rows["line"].to_numpy() - 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float64Array, IntArray
 from pipeline.config import SplitConfig
 
 SPLITS = ("train", "val", "test")
@@ -20,7 +21,7 @@ class Boundary:
     line: int
 
 
-def uniform(hashes: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
+def uniform(hashes: IntArray, seed: int) -> Float64Array:
     """Numbers in [0, 1) that depend on each hash and the seed alone.
 
     So a text never moves to another split when more data come, and equal texts stay together.
@@ -38,8 +39,8 @@ def uniform(hashes: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]
 
 
 def assign(
-    hashes: npt.NDArray[np.int64],
-    lines: npt.NDArray[np.int64],
+    hashes: IntArray,
+    lines: IntArray,
     file: int,
     config: SplitConfig,
     boundary: Boundary | None,
@@ -63,7 +64,7 @@ def assign(
     return np.where(in_head, 2, u >= train_share).astype(np.int8)
 
 
-def assign_by_time(times_ms: npt.NDArray[np.int64], config: SplitConfig) -> npt.NDArray[np.int8]:
+def assign_by_time(times_ms: IntArray, config: SplitConfig) -> npt.NDArray[np.int8]:
     """The split of each row by its day, as an index into SPLITS.
 
     Args:

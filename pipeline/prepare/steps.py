@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.arrays import IntArray
 from pipeline.config import SplitConfig
 from pipeline.ingest.clean.rows import Recipe, keep_lines
 from pipeline.ingest.clean.text import key_hash, text_hash
@@ -78,9 +79,7 @@ class ChunkEncoder:
     def _count_keyless(self, kept: pa.Table) -> int:
         return keys_of(kept, self.split.by).null_count if self.split.by in KEY_COLUMNS else 0
 
-    def _assign(
-        self, header: ChunkHeader, kept: pa.Table, hashes: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int8]:
+    def _assign(self, header: ChunkHeader, kept: pa.Table, hashes: IntArray) -> npt.NDArray[np.int8]:
         if self.split.by == "time":
             return assign_by_time(kept["timestamp"].cast(pa.int64()).to_numpy(), self.split)
         if self.split.by in KEY_COLUMNS:

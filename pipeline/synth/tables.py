@@ -6,12 +6,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.arrays import Float64Array, IntArray
+from pipeline.arrays import Float64Array, IntArray, ObjectArray
 from pipeline.synth import clauses, swaps
 from pipeline.synth.vocabulary import open_word, plural
 
@@ -44,9 +42,9 @@ _CONTRACTIONS = {
 class Tables:
     """V words, S slots, and K clauses. A token of a clause is a word ID, or -1 - slot."""
 
-    words: NDArray[Any]
+    words: ObjectArray
     """(V,) str: word 0 is "", the last PRECOMPUTED_RANKS words are the open vocabulary."""
-    capitals: NDArray[Any]
+    capitals: ObjectArray
     """(V,) str: capitalized words."""
     first_id: IntArray
     """(S,) ID of the first word of each slot; IDs of a slot's words are contiguous."""
@@ -66,7 +64,7 @@ class Tables:
     """(voices, 4) first clause with 1, 2, 3, and more words."""
     group_size: IntArray
     """(voices, 4) number of clauses of each group."""
-    endings: NDArray[Any]
+    endings: ObjectArray
     """(voices, 100) str: endings, repeated according to their frequency."""
     slot: dict[str, int]
     """Index of each slot by name."""

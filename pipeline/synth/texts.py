@@ -7,12 +7,11 @@ rank is a word. As in real reviews, new words keep appearing however many rows a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.arrays import BoolArray, Float64Array, IntArray
+from pipeline.arrays import BoolArray, Float64Array, IntArray, ObjectArray
 from pipeline.synth import clauses
 from pipeline.synth.tables import PRECOMPUTED_RANKS, SHORT_WORDS, Tables, tables
 from pipeline.synth.vocabulary import mistype, open_word
@@ -58,7 +57,7 @@ class _Draft(NamedTuple):
     """(T,) whether the token is the first word of a clause."""
     starts_sentence: BoolArray
     """(T,) whether the token is the first word of a sentence."""
-    suffix: NDArray[Any]
+    suffix: ObjectArray
     """(T,) str: punctuation after the word."""
 
 
@@ -189,7 +188,7 @@ _MARKED_FORMS = ('"{}"', "({})", "({})", "({}", "{})", "*{}*", "{}/{}", "{}-{}",
 _MARKED_FRAC = 0.009
 
 
-def _spell(rng: np.random.Generator, parts: Tables, draft: _Draft) -> NDArray[Any]:
+def _spell(rng: np.random.Generator, parts: Tables, draft: _Draft) -> ObjectArray:
     """Words as typed, with capitals, emphasis and typos."""
     ids, starts_sentence = draft.ids, draft.starts_sentence
     known = np.minimum(ids, len(parts.words) - 1)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -31,7 +30,7 @@ class Rows:
     """Encoded reviews and their classes."""
 
     ids: Ragged
-    labels: npt.NDArray[np.int64]
+    labels: IntArray
     """(N,) int64."""
 
     def __len__(self) -> int:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from pipeline.arrays import FloatArray, IntArray
 from pipeline.metrics import tally as module
 from pipeline.metrics.tally import ScoreCounts, Tally, compute_metrics
 
-Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Rows = tuple[FloatArray, IntArray]
 
 
 def draw(rows: int, classes: int, seed: int, *, decimals: int | None = None, used: int | None = None) -> Rows:

@@ -9,17 +9,17 @@ import pickle
 from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.metrics import tally
 from pipeline.metrics import tally as module
 from pipeline.metrics.tally import ScoreCounts, Tally, compute_metrics
 
-Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Rows = tuple[FloatArray, IntArray]
 
 
 def make(rows: int, classes: int, seed: int, *, spread: float = 1.0) -> Rows:
@@ -131,7 +131,7 @@ def test_counts_of_a_billion_rows_do_not_overflow() -> None:
     assert int(twice.positives.sum() + twice.negatives.sum()) == 2 * 10**10
 
 
-def make_binary(rows: int, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def make_binary(rows: int, seed: int) -> tuple[FloatArray, BoolArray]:
     probs, labels = make(rows, 2, seed)
     return probs[:, 1], labels == 1
 

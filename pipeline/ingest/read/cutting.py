@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.arrays import IntArray
+from pipeline.arrays import ByteArray, IntArray
 from pipeline.ingest.read.compression import BrokenStreamError
 
 RAW_BYTES = 4096
@@ -156,7 +155,7 @@ def _find(text: bytes, character: bytes) -> IntArray:
     return np.flatnonzero(np.frombuffer(text, np.uint8) == ord(character))
 
 
-def _among(values: npt.NDArray[np.uint8], allowed: bytes) -> bool:
+def _among(values: ByteArray, allowed: bytes) -> bool:
     return bool(np.isin(values, np.frombuffer(allowed, np.uint8)).all())
 
 

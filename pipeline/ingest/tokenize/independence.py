@@ -130,7 +130,7 @@ class _AddedTokens:
             for t, pattern in zip(tokens, patterns, strict=True)
         ]
         normalized = any(s and t["normalized"] for s, t in zip(spans_pieces, tokens, strict=True))
-        # The tokenizer normalizes the text beside an added token separately, so its normalized form cannot
+        # The tokenizer normalizes the text next to an added token separately, so its normalized form cannot
         # be derived from the whole piece. If normalized forms matter, any piece with an added token is
         # uncertain.
         cores = [_core(pattern, edges) for pattern in patterns]

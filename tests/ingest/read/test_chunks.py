@@ -1,4 +1,4 @@
-"""Chunks: whole lines, every byte once, however the file is compressed, cut short or read."""
+"""Chunks: complete lines and every byte once, for any compression, truncation and read size."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def chunks_of(folder: Path, data: bytes, chunk_bytes: int, **options: object) ->
 
 
 def check_ledger(chunks: list[Chunk]) -> bytes:
-    """Numbers, lines and offsets join up, one is the last; returns the text."""
+    """Text of all chunks; checks that numbers, lines and offsets join and that only the last is marked."""
     line, offset = 1, 0
     for number, chunk in enumerate(chunks):
         header = chunk.header
@@ -60,7 +60,7 @@ def check_ledger(chunks: list[Chunk]) -> bytes:
 @pytest.mark.parametrize(
     "text", [TEXT, TEXT[:-1], b"", b"one line", b"\n"], ids=["whole", "cut", "empty", "one", "blank"]
 )
-def test_every_byte_comes_out_once_in_whole_lines(name: str, text: bytes, tmp_path: Path) -> None:
+def test_every_byte_is_in_one_chunk_of_complete_lines(name: str, text: bytes, tmp_path: Path) -> None:
     chunks = chunks_of(tmp_path, COMPRESSIONS[name](text), 1024)
     assert check_ledger(chunks) == text
     assert all(c.raw.endswith(b"\n") for c in chunks[:-1])
@@ -68,7 +68,7 @@ def test_every_byte_comes_out_once_in_whole_lines(name: str, text: bytes, tmp_pa
     assert len(chunks) > 10 or len(text) < 1024
 
 
-def test_a_line_longer_than_many_chunks_makes_one_long_chunk(tmp_path: Path) -> None:
+def test_line_longer_than_chunk_bytes_results_in_a_long_chunk(tmp_path: Path) -> None:
     text = b"short\n" + b"x" * 50_000 + b"\nshort\n"
     chunks = chunks_of(tmp_path, text, 1024)
     assert check_ledger(chunks) == text
@@ -80,7 +80,9 @@ def test_a_line_longer_than_many_chunks_makes_one_long_chunk(tmp_path: Path) -> 
     cuts=st.lists(st.integers(1, 50), min_size=1, max_size=30),
     chunk_bytes=st.integers(1, 64),
 )
-def test_chunks_do_not_depend_on_how_the_stream_comes(text: bytes, cuts: list[int], chunk_bytes: int) -> None:
+def test_chunks_do_not_depend_on_the_pieces_of_the_stream(
+    text: bytes, cuts: list[int], chunk_bytes: int
+) -> None:
     pieces, start = [], 0
     while start < len(text):
         size = cuts[len(pieces) % len(cuts)]
@@ -91,7 +93,7 @@ def test_chunks_do_not_depend_on_how_the_stream_comes(text: bytes, cuts: list[in
     assert b"".join(raw for raw, _ in whole) == text
 
 
-def test_a_gzip_cut_at_every_byte_gives_all_that_precedes_the_cut(tmp_path: Path) -> None:
+def test_gzip_truncated_at_every_byte_keeps_all_text_before(tmp_path: Path) -> None:
     data = gzip.compress(TEXT)
     for size in range(3, len(data)):
         expected = zlib.decompressobj(31).decompress(data[:size])
@@ -100,7 +102,7 @@ def test_a_gzip_cut_at_every_byte_gives_all_that_precedes_the_cut(tmp_path: Path
         assert f"at byte {size}" in (chunks[-1].header.broken or "")
 
 
-def test_a_damaged_gzip_ends_in_a_broken_chunk(tmp_path: Path) -> None:
+def test_damaged_gzip_breaks_the_last_chunk(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(TEXT * 200, compresslevel=1))
     data[len(data) // 2] ^= 0xFF
     chunks = chunks_of(tmp_path, bytes(data), 1 << 16)
@@ -110,25 +112,25 @@ def test_a_damaged_gzip_ends_in_a_broken_chunk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bzip2", "zstd"])
-def test_other_streams_that_are_cut_say_so(name: str, tmp_path: Path) -> None:
+def test_other_truncated_streams_break_the_last_chunk(name: str, tmp_path: Path) -> None:
     data = COMPRESSIONS[name](TEXT * 50)
     chunks = chunks_of(tmp_path, data[: len(data) // 2], 1 << 14)
     assert (TEXT * 50).startswith(check_ledger(chunks))
     assert chunks[-1].header.broken
 
 
-@pytest.mark.parametrize("most", [1, 7, 399, 400, 401])
-def test_max_lines_is_exact(most: int, tmp_path: Path) -> None:
-    chunks = chunks_of(tmp_path, TEXT, 1024, max_lines=most)
+@pytest.mark.parametrize("max_lines", [1, 7, 399, 400, 401])
+def test_max_lines_is_exact(max_lines: int, tmp_path: Path) -> None:
+    chunks = chunks_of(tmp_path, TEXT, 1024, max_lines=max_lines)
     text = check_ledger(chunks)
-    assert LINES.count(text) == min(most, 400)
+    assert LINES.count(text) == min(max_lines, 400)
     assert TEXT.startswith(text)
 
 
 def test_skipped_chunks_do_not_change_the_others(tmp_path: Path) -> None:
-    every = chunks_of(tmp_path, TEXT, 1024)
-    some = chunks_of(tmp_path, TEXT, 1024, skip={0, 3, every[-1].header.chunk})
-    assert some == [c for c in every if c.header.chunk not in {0, 3, every[-1].header.chunk}]
+    all_chunks = chunks_of(tmp_path, TEXT, 1024)
+    skip = {0, 3, all_chunks[-1].header.chunk}
+    assert chunks_of(tmp_path, TEXT, 1024, skip=skip) == [c for c in all_chunks if c.header.chunk not in skip]
 
 
 def test_first_records() -> None:
@@ -137,7 +139,7 @@ def test_first_records() -> None:
     assert first_records(b"a\nb\nc\n", 9, LINES) == b"a\nb\nc\n"
 
 
-def test_a_break_comes_after_the_text_before_it() -> None:
+def test_broken_stream_raises_after_the_text_before_the_break() -> None:
     stream = io.BytesIO(gzip.compress(TEXT)[:-10])
     pieces = decompress(stream)
     assert TEXT.startswith(next(pieces))
@@ -146,7 +148,7 @@ def test_a_break_comes_after_the_text_before_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["gzip", "bzip2", "zstd"])
-def test_members_follow_each_other(name: str, tmp_path: Path) -> None:
+def test_concatenated_members(name: str, tmp_path: Path) -> None:
     pack = COMPRESSIONS[name]
     data = pack(b"") + pack(TEXT[:777]) + pack(b"") + pack(TEXT[777:]) + pack(b"")
     chunks = chunks_of(tmp_path, data, 1024)
@@ -155,7 +157,7 @@ def test_members_follow_each_other(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gzip", "bzip2"])
-def test_zeros_may_follow_but_nothing_else(name: str, tmp_path: Path) -> None:
+def test_trailing_zeros_are_ignored_and_other_bytes_are_not(name: str, tmp_path: Path) -> None:
     data = COMPRESSIONS[name](TEXT)
     chunks = chunks_of(tmp_path, data + b"\0" * 3000, 1024)
     assert check_ledger(chunks) == TEXT
@@ -166,7 +168,7 @@ def test_zeros_may_follow_but_nothing_else(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bzip2", "zstd"])
-def test_a_small_stream_cut_anywhere_is_never_an_exception(name: str, tmp_path: Path) -> None:
+def test_stream_truncated_at_every_byte_does_not_raise(name: str, tmp_path: Path) -> None:
     data = COMPRESSIONS[name](TEXT[:2000])
     for size in range(6, len(data)):
         chunks = chunks_of(tmp_path, data[:size], 512)
@@ -174,14 +176,14 @@ def test_a_small_stream_cut_anywhere_is_never_an_exception(name: str, tmp_path: 
         assert chunks[-1].header.broken, size
 
 
-def test_what_compresses_well_comes_in_pieces() -> None:
+def test_size_of_pieces_is_bounded() -> None:
     pieces = [len(p) for p in decompress(io.BytesIO(gzip.compress(b"\n" * (1 << 23))))]
     assert sum(pieces) == 1 << 23
     assert max(pieces) <= 1 << 20
 
 
 class FailingStorage(io.BytesIO):
-    """A file of which the second half cannot be read just now."""
+    """A file whose second half cannot be read."""
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell() >= len(self.getbuffer()) // 2:
@@ -190,8 +192,8 @@ class FailingStorage(io.BytesIO):
 
 
 @pytest.mark.parametrize("name", ["plain", "gzip", "bzip2", "zstd"])
-def test_storage_that_fails_is_no_broken_stream(name: str) -> None:
-    # A broken stream is the file's end; a failed read must be tried again.
+def test_failed_read_is_not_a_broken_stream(name: str) -> None:
+    # A broken stream ends the file; a failed read must be retried.
     rng = random.Random(0)
     text = b"".join(b"%d\n" % rng.getrandbits(60) for _ in range(5000))
     stream = FailingStorage(COMPRESSIONS[name](text))
@@ -199,11 +201,11 @@ def test_storage_that_fails_is_no_broken_stream(name: str) -> None:
         list(decompress(stream))
 
 
-@given(chunk_bytes=st.integers(1, 3000), most=st.one_of(st.none(), st.integers(1, 450)))
-def test_reading_again_cuts_the_same_chunks(chunk_bytes: int, most: int | None) -> None:
+@given(chunk_bytes=st.integers(1, 3000), max_lines=st.one_of(st.none(), st.integers(1, 450)))
+def test_chunks_do_not_depend_on_the_compression(chunk_bytes: int, max_lines: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, two = (
-            chunks_of(Path(folder), gzip.compress(TEXT, level), chunk_bytes, max_lines=most)
+            chunks_of(Path(folder), gzip.compress(TEXT, level), chunk_bytes, max_lines=max_lines)
             for level in (0, 9)
         )
     without = [[replace(c, header=replace(c.header, bytes_read=0)) for c in chunks] for chunks in (one, two)]
@@ -219,7 +221,7 @@ def test_progress_ends_at_the_size_of_the_file(tmp_path: Path) -> None:
         assert [c.header.bytes_read for c in chunks] == sorted(c.header.bytes_read for c in chunks)
 
 
-def test_very_short_lines_are_cut_into_several_chunks(tmp_path: Path) -> None:
+def test_number_of_lines_of_a_chunk_is_bounded(tmp_path: Path) -> None:
     text = b"a\n" * 10 + b"\n" * 150_000
     chunks = chunks_of(tmp_path, text, 1 << 20)
     assert check_ledger(chunks) == text

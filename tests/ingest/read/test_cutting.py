@@ -1,4 +1,4 @@
-"""Where records end: as the standard library's CSV reader has it, in pieces of any size."""
+"""Record ends: equal to those of the standard library's CSV reader, for pieces of any size."""
 
 from __future__ import annotations
 
@@ -34,42 +34,42 @@ def records_of(text: bytes, rule: QuotedRecords = RULE) -> list[bytes]:
     return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def as_the_library_reads(text: bytes) -> list[bytes]:
-    """Records as csv.reader takes lines for each."""
+def records_of_csv_reader(text: bytes) -> list[bytes]:
+    """Records of csv.reader, from the lines that it consumes for each."""
     lines = text.decode().splitlines(keepends=True)
-    taken: list[list[str]] = []
-    reader = csv.reader(line for line in lines if taken.append([line]) or True)  # type: ignore[func-returns-value]
-    out, done = [], 0
+    consumed: list[list[str]] = []
+    reader = csv.reader(line for line in lines if consumed.append([line]) or True)  # type: ignore[func-returns-value]
+    records, done = [], 0
     for _ in reader:
-        out.append("".join(part for (part,) in taken[done:]).encode())
-        done = len(taken)
-    return out
+        records.append("".join(part for (part,) in consumed[done:]).encode())
+        done = len(consumed)
+    return records
 
 
 @given(table=tables, line_end=st.sampled_from(["\n", "\r\n"]))
-def test_what_a_csv_writer_wrote_falls_into_its_rows(table: list[list[str]], line_end: str) -> None:
+def test_records_of_a_csv_writer(table: list[list[str]], line_end: str) -> None:
     text = written(table, line_end)
-    found = records_of(text)
-    assert b"".join(found) == text
-    assert found == [written([row], line_end) for row in table]
+    records = records_of(text)
+    assert b"".join(records) == text
+    assert records == [written([row], line_end) for row in table]
 
 
 @given(text=soup)
-def test_records_are_those_of_the_standard_library(text: bytes) -> None:
+def test_records_equal_those_of_csv_reader(text: bytes) -> None:
     whole = text + b"\nend\n"
-    expected = as_the_library_reads(whole)
-    # Else a quote is never closed: the library reads to the end, and we do not.
+    expected = records_of_csv_reader(whole)
+    # With an unclosed quote, csv.reader reads to the end of the file, and QuotedRecords does not.
     if expected[-1] == b"end\n":
         assert records_of(whole) == expected
 
 
 @given(text=soup, limit=st.integers(1, 12), more=st.booleans())
-def test_the_quick_way_and_the_slow_way_find_the_same_fields(text: bytes, limit: int, more: bool) -> None:
+def test_fast_and_slow_path_find_the_same_fields(text: bytes, limit: int, more: bool) -> None:
     rule = QuotedRecords(b",", limit)
     quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == ord('"'))
-    quick = rule._paired(text, quotes, more=more) if len(quotes) else None
-    if quick is not None:
-        assert quick.tolist() == rule._one_by_one(text, more=more).tolist()
+    fast = rule._paired(text, quotes, more=more) if len(quotes) else None
+    if fast is not None:
+        assert fast.tolist() == rule._one_by_one(text, more=more).tolist()
 
 
 @given(
@@ -78,7 +78,7 @@ def test_the_quick_way_and_the_slow_way_find_the_same_fields(text: bytes, limit:
     chunk_bytes=st.integers(1, 16),
     limit=st.integers(4, 30),
 )
-def test_records_do_not_depend_on_how_the_stream_comes_nor_on_the_chunk(
+def test_records_do_not_depend_on_pieces_and_chunks(
     text: bytes, cuts: list[int], chunk_bytes: int, limit: int
 ) -> None:
     rule = QuotedRecords(b",", limit)
@@ -89,15 +89,15 @@ def test_records_do_not_depend_on_how_the_stream_comes_nor_on_the_chunk(
         start += size
     chunks = list(cut_records(pieces, chunk_bytes, rule, max_line_bytes=1 << 20))
     assert b"".join(raw for raw, _ in chunks) == text
-    # What a later task finds in the chunks by themselves is what is in the whole.
+    # A task that sees a single chunk finds the same records.
     assert [r for raw, _ in chunks for r in records_of(raw, rule)] == records_of(text, rule)
 
 
-def test_a_stray_quote_costs_its_record_and_not_the_rest() -> None:
+def test_stray_quote_affects_only_its_record() -> None:
     good = b'"fine, really",5\n'
     text = good + b'"never closed,1\n' + b"plain,2\n" * 50 + b"last,3\n"
-    found = records_of(text, QuotedRecords(b",", 100))
-    assert found == [good, b'"never closed,1\n', *[b"plain,2\n"] * 50, b"last,3\n"]
+    records = records_of(text, QuotedRecords(b",", 100))
+    assert records == [good, b'"never closed,1\n', *[b"plain,2\n"] * 50, b"last,3\n"]
     assert records_of(b'5" wide,1\nx,2\n') == [b'5" wide,1\n', b"x,2\n"]
 
 
@@ -111,7 +111,9 @@ def test_first_records(rule: QuotedRecords) -> None:
 
 @pytest.mark.parametrize("chunk_bytes", [1 << 10, 1 << 16, 1 << 23])
 @pytest.mark.parametrize("end", [b"\n", b""])
-def test_a_line_of_100_mb_is_told_but_never_held(tmp_path: Path, chunk_bytes: int, end: bytes) -> None:
+def test_line_of_100_mib_is_reported_and_not_kept_in_memory(
+    tmp_path: Path, chunk_bytes: int, end: bytes
+) -> None:
     if chunk_bytes == 1 << 10 and not end:
         return
     size = 100 << 20 if chunk_bytes > 1 << 10 else 3 << 20
@@ -130,18 +132,18 @@ def test_a_line_of_100_mb_is_told_but_never_held(tmp_path: Path, chunk_bytes: in
         assert (last.header.first_line, last.byte_offset, last.raw) == (3, 3 + len(line) + 1, after)
 
 
-def test_a_break_is_told_by_the_last_chunk_with_lines(tmp_path: Path) -> None:
+def test_last_chunk_with_lines_reports_the_break(tmp_path: Path) -> None:
     text = b"".join(b'{"overall": %d}\n' % i for i in range(5000))
     (tmp_path / "a.gz").write_bytes(gzip.compress(text)[:-9])
     chunks = list(read_chunks(locate(tmp_path / "a.gz"), 0, Cutting(1 << 14)))
     assert [bool(c.header.broken) for c in chunks] == [False] * (len(chunks) - 1) + [True]
     assert all(c.header.lines for c in chunks)
-    told = chunks[-1].header.broken or ""
+    broken = chunks[-1].header.broken or ""
     lines = sum(c.header.lines for c in chunks)
-    assert told.endswith(f"after {sum(len(c.raw) for c in chunks):,} bytes of text and {lines:,} lines")
+    assert broken.endswith(f"after {sum(len(c.raw) for c in chunks):,} bytes of text and {lines:,} lines")
 
 
-def test_one_line_before_a_break_is_told_in_the_singular(tmp_path: Path) -> None:
+def test_message_for_one_line_before_a_break(tmp_path: Path) -> None:
     data = gzip.compress(b'{"overall": 5}\n')
     (tmp_path / "a.gz").write_bytes(data + b"\x1f\x8b\x08\x00" + b"\xff" * 300)
     chunks = list(read_chunks(locate(tmp_path / "a.gz"), 0, Cutting(1 << 14)))
@@ -149,14 +151,14 @@ def test_one_line_before_a_break_is_told_in_the_singular(tmp_path: Path) -> None
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 8), st.booleans())
-def test_a_line_that_is_too_long_is_noticed(sizes: list[int], longest: int, ended: bool) -> None:
+def test_any_exceeds(sizes: list[int], limit: int, ended: bool) -> None:
     text = b"\n".join(b"x" * size for size in sizes) + b"\n" * ended
-    assert LINES.any_exceeds(text, longest) == any(len(line) > longest for line in text.split(b"\n"))
+    assert LINES.any_exceeds(text, limit) == any(len(line) > limit for line in text.split(b"\n"))
 
 
-def test_a_stray_quote_costs_no_other_record_whatever_the_chunks(tmp_path: Path) -> None:
+def test_stray_quote_affects_only_its_record_for_any_chunk_size(tmp_path: Path) -> None:
     rows = [b"%d,%d,text %d" % (i, i % 5 + 1, i) for i in range(20_000)]
-    # Farther apart than a field may be long; each near the end of some chunk.
+    # Farther apart than the maximum length of a field; each near the end of some chunk.
     for at in (1069, 8000, 15_000):
         rows[at] = b'%d,1,%s,"stray' % (at, b"y" * 2000)
     (tmp_path / "a.csv").write_bytes(b"\n".join(rows) + b"\n")

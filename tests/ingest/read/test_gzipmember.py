@@ -1,4 +1,4 @@
-"""gzip members: every header, text before a wrong checksum, and the break."""
+"""gzip members: all headers, text before a wrong checksum, damaged and truncated data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHOLE = gzip.compress(TEXT)
 
 
 def member(flags: int, text: bytes) -> bytes:
-    """A gzip member with the optional header fields of these flags (RFC 1952)."""
+    """A gzip member with the optional header fields of the given flags (RFC 1952)."""
     head = b"\x1f\x8b\x08" + bytes([flags]) + b"\0\0\0\0\0\xff"
     head += struct.pack("<H", 5) + b"extra" if flags & 4 else b""
     head += b"name.json\0" if flags & 8 else b""
@@ -28,7 +28,7 @@ def member(flags: int, text: bytes) -> bytes:
 
 
 class OneByOne(io.BytesIO):
-    """A file that gives at most so many bytes at a time."""
+    """A file that returns one byte per large read."""
 
     def read(self, size: int | None = -1) -> bytes:
         return super().read(1 if size is None or size > 100 else size)
@@ -49,19 +49,19 @@ def flipped(data: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("flags", range(0, 32, 2))
-def test_optional_fields_of_the_header(flags: int) -> None:
+def test_optional_header_fields(flags: int) -> None:
     data = member(flags, TEXT[:2000]) + member(flags, b"") + member(0, TEXT[2000:3000])
     assert read(data) == (TEXT[:3000], None)
     assert b"".join(decompress(OneByOne(data))) == TEXT[:3000]
 
 
 @pytest.mark.parametrize(("at", "what"), [(-6, "the checksum is wrong"), (-1, "the length is wrong")])
-def test_all_text_is_kept_where_the_trailer_is_wrong(at: int, what: str) -> None:
+def test_text_is_kept_if_the_trailer_is_wrong(at: int, what: str) -> None:
     text, broken = read(flipped(WHOLE, len(WHOLE) + at))
     assert text == TEXT
     assert broken is not None
     assert what in broken
-    # In the first of two members too.
+    # Also in the first of two members.
     text, broken = read(flipped(WHOLE, len(WHOLE) + at) + WHOLE)
     assert text == TEXT
     assert broken is not None
@@ -69,34 +69,34 @@ def test_all_text_is_kept_where_the_trailer_is_wrong(at: int, what: str) -> None
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
-def test_all_text_is_kept_where_the_trailer_is_cut(cut: int) -> None:
+def test_text_is_kept_if_the_trailer_is_truncated(cut: int) -> None:
     text, broken = read(WHOLE[:-cut])
     assert text == TEXT
     assert broken is not None
     assert "end in the middle" in broken
 
 
-def test_what_follows_and_is_no_gzip_is_told() -> None:
+def test_trailing_garbage_is_reported() -> None:
     text, broken = read(WHOLE + b"and more")
     assert text == TEXT
     assert broken is not None
     assert "no gzip data" in broken
 
 
-def test_a_header_without_end_is_not_held_for_ever() -> None:
+def test_length_of_the_header_is_bounded() -> None:
     text, broken = read(b"\x1f\x8b\x08\x08\0\0\0\0\0\xff" + b"x" * (3 << 20))
     assert text == b""
     assert broken is not None
     assert "its header has no end" in broken
 
 
-def test_nothing_is_lost_before_damaged_data() -> None:
+def test_text_before_damaged_data_is_kept() -> None:
     rng = random.Random(0)
     for _ in range(200):
         at = rng.randrange(20, len(WHOLE) - 8)
         text, broken = read(WHOLE + flipped(WHOLE, at))
         assert broken is not None
-        # What zlib makes of the data before the byte that is wrong; it may hold back the last character.
+        # zlib's output for the data before the wrong byte; it may buffer the last character.
         before = zlib.decompressobj(31).decompress(WHOLE[:at])
         assert text.startswith(TEXT + before[:-1])
 
