@@ -15,6 +15,7 @@ from pipeline.errors import InputError
 from pipeline.ingest.clean.rows import Recipe, keep_lines
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.stream import ReadPlan, read_source
 from pipeline.metrics.schema import Figures
 from pipeline.metrics.tally import Tally, compute_metrics
@@ -64,7 +65,7 @@ def _texts(uri: str, config: Config) -> Iterator[tuple[int, str]]:
     """Line number and text of every row of a dump."""
     (source,) = detect_sources([locate(uri)], config.input)
     recipe = replace(Recipe.from_config(config, scheme=None), verified_only=False)
-    for chunk in read_source(source, ReadPlan(_CHUNK_BYTES, max_line_bytes=config.input.max_line_bytes)):
+    for chunk in read_source(source, ReadPlan(_CHUNK_BYTES, limits=ReadLimits.of(config.input))):
         assert isinstance(source.fmt, Format)
         rows = keep_lines(chunk, source.fmt, recipe).rows
         yield from zip(rows["line"].to_pylist(), rows["text"].to_pylist(), strict=True)

@@ -21,12 +21,16 @@ from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.ipc import from_ipc, to_ipc
 from pipeline.ingest.parse.parquet import read_parquet_chunks
-from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Chunk, ChunkHeader, read_chunks
+from pipeline.ingest.read.chunks import Chunk, ChunkHeader, read_chunks
+from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.runtime.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
 from pipeline.runtime.malloc import keep_freed_memory
 from pipeline.runtime.pools import Pool
 from pipeline.runtime.ray_data import task_dataset
 from pipeline.storage.location import Location, locate
+
+SMALL_CHUNK_BYTES = 1 << 18
+"""Text in a chunk where only some records of a file are needed."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class ReadPlan:
 
     chunk_bytes: int
     max_rows: int | None = None
-    max_line_bytes: int = MAX_LINE_BYTES
+    limits: ReadLimits = DEFAULT_LIMITS
     done: Mapping[int, Container[int]] = field(default_factory=dict)
     """Chunks that need not be handed on, by file number."""
     guard: CrashGuard = UNGUARDED
@@ -97,15 +101,15 @@ def _watched(chunks: Iterator[Chunk], source: Source, guard: CrashGuard) -> Iter
         yield chunk
 
 
-def read_source(source: Source, plan: ReadPlan, most: int | None = None) -> Iterator[Chunk]:
+def read_source(source: Source, plan: ReadPlan, max_rows: int | None = None) -> Iterator[Chunk]:
     """All chunks of a file, or those of its first records."""
     file, fmt = locate(source.uri), source.fmt
     if not isinstance(fmt, Format):
         return read_encoded(file, source.number)
     if fmt.dialect.syntax == "parquet":
-        return read_parquet_chunks(file, source.number, fmt, plan.chunk_bytes, most)
-    cutting = fmt.dialect.cutting(plan.chunk_bytes, plan.max_line_bytes)
-    return read_chunks(file, source.number, cutting, max_lines=most)
+        return read_parquet_chunks(file, source.number, fmt, plan.chunk_bytes, max_rows, plan.limits)
+    cutting = fmt.dialect.cutting(plan.chunk_bytes, plan.limits)
+    return read_chunks(file, source.number, cutting, max_lines=max_rows)
 
 
 def read_encoded(file: Location, number: int) -> Iterator[Chunk]:

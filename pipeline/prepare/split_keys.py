@@ -15,13 +15,12 @@ from pipeline.errors import InputError
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
-from pipeline.ingest.stream import ReadPlan, read_source
+from pipeline.ingest.stream import SMALL_CHUNK_BYTES, ReadPlan, read_source
 from pipeline.storage.location import CONCURRENT_FILES
 
 KEY_COLUMNS = {"user": "user_id", "product": "asin"}
 """`split.by` → the column of columns.ROW_SCHEMA that the split goes by."""
 
-_CHUNK_BYTES = 1 << 18
 _CHUNKS = 16
 """So many are looked into for a line that can be read."""
 
@@ -89,6 +88,6 @@ def _has_keys(source: Source, by: str, options: ParseOptions) -> bool | None:
 
 def _first_rows(source: Source, options: ParseOptions) -> Iterator[pa.Table]:
     assert isinstance(source.fmt, Format)
-    plan = ReadPlan(_CHUNK_BYTES, max_line_bytes=options.max_line_bytes)
+    plan = ReadPlan(SMALL_CHUNK_BYTES, limits=options.limits)
     for _, chunk in zip(range(_CHUNKS), read_source(source, plan), strict=False):
         yield parse_chunk(chunk, source.fmt, options)[0]

@@ -20,6 +20,7 @@ from pipeline.ingest.clean.rows import Recipe, keep_lines
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, detect_sources
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.stream import ReadPlan, read_dataset, read_source
 from pipeline.model.hub import model_max_length, resolve_model
 from pipeline.model.tokenizer import tokenizer_json
@@ -180,7 +181,7 @@ def _restore(
 
 def _read_plan(job: PrepareJob) -> ReadPlan:
     config = job.config.input
-    return ReadPlan(job.chunk_bytes, config.max_rows, config.max_line_bytes)
+    return ReadPlan(job.chunk_bytes, config.max_rows, ReadLimits.of(config))
 
 
 def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]) -> Counts:

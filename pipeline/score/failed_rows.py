@@ -22,7 +22,7 @@ from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.lines import LineFinder
 from pipeline.ingest.parse.formats import ParseOptions
-from pipeline.ingest.stream import ReadPlan
+from pipeline.ingest.stream import SMALL_CHUNK_BYTES, ReadPlan
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import OutputFile
 from pipeline.rundir.parts import check_part, part_name, write_part
@@ -38,8 +38,6 @@ FAILED_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("deta
 
 FAILED_NAME = re.compile(r"rejects/failed-(\d{5,})(?:-\d{5,})?\.parquet")
 """Names of the files that hold such rows; the group is the number of the input file."""
-
-_READ_BYTES = 1 << 18
 
 MAX_ROWS = 1 << 17
 """Rows of one output file; each has up to 4 KiB of its line in memory."""
@@ -115,7 +113,7 @@ class FailedRows:
             InputError: the file cannot be read or has changed.
         """
         output = locate(self.output)
-        read = ReadPlan(_READ_BYTES, max_line_bytes=self.options.max_line_bytes)
+        read = ReadPlan(SMALL_CHUNK_BYTES, limits=self.options.limits)
         finder = LineFinder(source, read, self.options)
         for number, failed in enumerate(_batches(self._failed(output, source.number, chunks), self.max_rows)):
             table = finder.rejects(failed)

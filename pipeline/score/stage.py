@@ -16,6 +16,7 @@ from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, detect_sources, encoded_sources
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
+from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.stream import ReadPlan, read_dataset
 from pipeline.model.card import ModelCard, fingerprint_model, read_card
 from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, ForwardOptions, TunedOptions
@@ -124,7 +125,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         verified_only=input_config.verified_only,
         scheme=None,
         unescape_html=card.unescape_html,
-        max_line_bytes=input_config.max_line_bytes,
+        limits=ReadLimits.of(input_config),
         word_labels=card.scheme == WORDS,
     )
     return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, input_config.max_rows)
@@ -325,7 +326,7 @@ def _pipeline(
 ) -> Any:
     """read → encode → score → write, as a Ray dataset of the chunks' accounts."""
     done = {file: c.done for file, c in committed.items()}
-    read = ReadPlan(resolved.chunk_bytes, job.max_rows, job.recipe.max_line_bytes, done, guard)
+    read = ReadPlan(resolved.chunk_bytes, job.max_rows, job.recipe.limits, done, guard)
     work = replace(chunk_work(job), guard=guard)
     forward = _forward_options(job, resolved)
     options = PredictorOptions(forward, job.card, resolved.batch_tokens, pools.scorers.threads, guard)

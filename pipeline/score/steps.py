@@ -20,7 +20,15 @@ from pipeline.ingest.parse.ipc import from_ipc
 from pipeline.ingest.parse.parse import RecordLocator, empty_rows
 from pipeline.ingest.parse.rejects import RejectedLine, reject_table
 from pipeline.ingest.read.chunks import Chunk
-from pipeline.ingest.stream import Batch, ReadPlan, batch_table, read_source, to_batch, to_chunk
+from pipeline.ingest.stream import (
+    SMALL_CHUNK_BYTES,
+    Batch,
+    ReadPlan,
+    batch_table,
+    read_source,
+    to_batch,
+    to_chunk,
+)
 from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.model.card import ModelCard
 from pipeline.rundir.parts import part_name, write_part, write_rejects
@@ -29,7 +37,6 @@ from pipeline.score.failed_rows import FAILED_SCHEMA, failed_metadata, split_fai
 from pipeline.score.part_metadata import account_metadata
 from pipeline.storage.location import locate
 
-_SAMPLE_CHUNK_BYTES = 1 << 18
 _SAMPLE_CHUNKS = 32
 
 
@@ -96,7 +103,7 @@ class ChunkWork:
         """(N,) list<int32>: token ids of the first rows of the input; fewer where that has not so many, or
         begins with long stretches of lines that are none."""
         found: list[pa.Array] = []
-        read = ReadPlan(_SAMPLE_CHUNK_BYTES, max_line_bytes=self.recipe.max_line_bytes)
+        read = ReadPlan(SMALL_CHUNK_BYTES, limits=self.recipe.limits)
         chunks = (chunk for source in sources for chunk in read_source(source, read))
         for chunk in islice(chunks, _SAMPLE_CHUNKS):
             found.append(self.encode(chunk).rows["input_ids"].combine_chunks())

@@ -32,13 +32,19 @@ from pipeline.ingest.parse.parse import RecordLocator
 from pipeline.ingest.parse.rejects import ERRORS, FILTERS, reject_table
 from pipeline.ingest.read.chunks import read_chunks
 from pipeline.ingest.read.compression import BrokenStreamError, decompress
+from pipeline.ingest.read.limits import ReadLimits
 from pipeline.storage.location import locate
 from tests.ingest.detect.test_detect import KNOWN
 
 CASES = [150, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 REAL_CASES = [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 RECIPE = Recipe(
-    " ", 32, verified_only=False, scheme=label_scheme("stars"), unescape_html=True, max_line_bytes=1 << 16
+    " ",
+    32,
+    verified_only=False,
+    scheme=label_scheme("stars"),
+    unescape_html=True,
+    limits=ReadLimits(max_line_bytes=1 << 16),
 )
 REAL_FILES = (
     "AMAZON_FASHION_first15000.json.gz",
@@ -151,7 +157,7 @@ def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
         return 0
     whole = b"".join(all_pieces(location.read_bytes()))
     number, line_number, offset = 0, 1, fmt.dialect.start_bytes
-    for chunk in read_chunks(location, 0, fmt.dialect.cutting(chunk_bytes, RECIPE.max_line_bytes)):
+    for chunk in read_chunks(location, 0, fmt.dialect.cutting(chunk_bytes, RECIPE.limits)):
         assert (chunk.header.chunk, chunk.header.first_line, chunk.byte_offset) == (
             number,
             line_number,

@@ -16,7 +16,8 @@ from pipeline.ingest.clean.text import clean
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import RejectedLine
-from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Chunk
+from pipeline.ingest.read.chunks import Chunk
+from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 
 _MAX_SHOWN_CHARS = 100
 """Of a value in the detail of a reject."""
@@ -43,7 +44,7 @@ class Recipe:
     """Whether rows without a timestamp are rejected."""
     unescape_html: bool = False
     """Whether HTML entities and `<br />` are replaced by the characters that they stand for."""
-    max_line_bytes: int = MAX_LINE_BYTES
+    limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""
 
@@ -57,13 +58,13 @@ class Recipe:
             scheme=scheme,
             needs_timestamp=scheme is not None and config.split.by == "time",
             unescape_html=config.input.unescape_html,
-            max_line_bytes=config.input.max_line_bytes,
+            limits=ReadLimits.of(config.input),
             word_labels=scheme is not None and scheme.is_words,
         )
 
     def parse_options(self) -> ParseOptions:
         """The settings of parsing."""
-        return ParseOptions(self.text_separator, self.max_line_bytes, self.word_labels)
+        return ParseOptions(self.text_separator, self.limits, self.word_labels)
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ def parse_delimited(
     fields = list(dict.fromkeys(f for f in fmt.fields() if f in fmt.dialect.columns))
     columns: _Columns | None = None
     rejected: list[RejectedLine] = []
-    if np.diff(ends, prepend=0).max(initial=0) <= options.max_line_bytes:
+    if np.diff(ends, prepend=0).max(initial=0) <= options.limits.max_line_bytes:
         columns = _read_all(chunk.raw, fmt.dialect, fields, len(ends))
     numbers: Any = np.arange(chunk.header.first_line, chunk.header.first_line + len(ends))
     if columns is None:
         columns, numbers, rejected = _read_each(
-            chunk, fmt.dialect, fields, ends.tolist(), options.max_line_bytes
+            chunk, fmt.dialect, fields, ends.tolist(), options.limits.max_line_bytes
         )
     missing = [""] * len(numbers)
     strings = {n: columns.get(getattr(fmt, n) or "", missing) for n in (*CARRIED_FIELDS, "stars")}

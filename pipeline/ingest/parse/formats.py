@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.ingest.read.chunks import MAX_LINE_BYTES, Cutting
+from pipeline.ingest.read.chunks import Cutting
 from pipeline.ingest.read.cutting import LINES, QuotedRecords
+from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 
 ENCODED = "encoded"
 """Name of the format of data/{train,val,test}: rows encoded by `prepare`."""
@@ -32,11 +33,11 @@ class Dialect:
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
 
-    def cutting(self, chunk_bytes: int, max_line_bytes: int = MAX_LINE_BYTES) -> Cutting:
+    def cutting(self, chunk_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> Cutting:
         """How to cut a file in this dialect into chunks."""
         quoted = self.syntax == "csv" and self.quoted
-        rule = QuotedRecords(self.delimiter.encode(), max_line_bytes) if quoted else LINES
-        return Cutting(chunk_bytes, max_line_bytes, rule, self.start_bytes)
+        rule = QuotedRecords(self.delimiter.encode(), limits.max_line_bytes) if quoted else LINES
+        return Cutting(chunk_bytes, limits, rule, self.start_bytes)
 
     def __str__(self) -> str:
         if self.syntax != "csv":
@@ -50,8 +51,7 @@ class ParseOptions:
 
     separator: str = " "
     """Joins the text fields of a record."""
-    max_line_bytes: int = MAX_LINE_BYTES
-    """Longer records are rejected."""
+    limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""
 

@@ -20,11 +20,11 @@ from pipeline.ingest.parse.ipc import from_ipc, to_ipc
 from pipeline.ingest.parse.rejects import RejectedLine
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader, with_last
 from pipeline.ingest.read.compression import WatchedFile
+from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.storage.explain import explain
 from pipeline.storage.location import Location
 
 _MAGIC = b"PAR1"
-_MAX_ROWS = 1 << 16
 _DECOMPRESSION_RATIO = 4
 """Estimated bytes in memory per stored byte."""
 _MAX_REASON_CHARS = 200
@@ -40,7 +40,12 @@ _TEXTS = {
 
 
 def read_parquet_chunks(
-    file: Location, number: int, fmt: Format, chunk_bytes: int, max_lines: int | None = None
+    file: Location,
+    number: int,
+    fmt: Format,
+    chunk_bytes: int,
+    max_lines: int | None = None,
+    limits: ReadLimits = DEFAULT_LIMITS,
 ) -> Iterator[Chunk]:
     """Chunks of a Parquet file whose `raw` is Arrow IPC, with the columns of the format.
 
@@ -57,9 +62,10 @@ def read_parquet_chunks(
     with _open(file) as (parquet, watched):
         columns = [f for f in dict.fromkeys(fmt.fields()) if f in parquet.schema_arrow.names]
         total = parquet.metadata.num_rows
-        batches = _batches(parquet, columns, _batch_rows(total, size, chunk_bytes), watched, file.uri)
+        batch_rows = _batch_rows(total, size, chunk_bytes, limits.max_records)
+        batches = _batches(parquet, columns, batch_rows, watched, file.uri)
         empty = Chunk(ChunkHeader.of_file(number, file.uri), None, to_ipc(_no_rows(parquet, columns)))
-        tables = _resize(_tables(batches, columns, total, max_lines), chunk_bytes)
+        tables = _resize(_tables(batches, columns, total, max_lines), chunk_bytes, limits.max_records)
         yield from with_last(_chunks(tables, empty, size, total))
 
 
@@ -162,20 +168,20 @@ def _chunks(tables: Iterator[pa.Table], empty: Chunk, size: int, total: int) -> 
             yield empty
 
 
-def _batch_rows(total: int, size: int, chunk_bytes: int) -> int:
+def _batch_rows(total: int, size: int, chunk_bytes: int, max_rows: int) -> int:
     """Rows to decode at a time, from a file of `total` rows in `size` bytes."""
     # Estimated: pyarrow 26 aborts the process if the column sizes in the footer are damaged.
     memory_bytes = size * _DECOMPRESSION_RATIO
-    return max(1, min(_MAX_ROWS, chunk_bytes * total // max(1, memory_bytes)))
+    return max(1, min(max_rows, chunk_bytes * total // max(1, memory_bytes)))
 
 
-def _resize(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
+def _resize(tables: Iterator[pa.Table], chunk_bytes: int, max_rows: int) -> Iterator[pa.Table]:
     """The same rows in tables of at most `chunk_bytes`, or of one row; yields all rows before any damage."""
     pending: list[pa.Table] = []
     rows = size = 0
     try:
         for part in _parts(tables, chunk_bytes):
-            if pending and (size + part.nbytes > chunk_bytes or rows + part.num_rows > _MAX_ROWS):
+            if pending and (size + part.nbytes > chunk_bytes or rows + part.num_rows > max_rows):
                 yield pa.concat_tables(pending)
                 pending, rows, size = [], 0, 0
             pending.append(part)

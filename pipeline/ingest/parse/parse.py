@@ -26,7 +26,7 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     """
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes
-        detail = too_long_detail(size, options.max_line_bytes)
+        detail = too_long_detail(size, options.limits.max_line_bytes)
         return empty_rows(), [RejectedLine(chunk.header.first_line, 0, "line_too_long", detail, chunk.raw)]
     if fmt.dialect.syntax == "parquet":
         return parse_parquet(chunk, fmt, options)
@@ -41,7 +41,7 @@ def empty_rows() -> pa.Table:
 
 
 def _rule(fmt: Format, options: ParseOptions) -> Rule:
-    return fmt.dialect.cutting(1, options.max_line_bytes).rule
+    return fmt.dialect.cutting(1, options.limits).rule
 
 
 class RecordLocator:

@@ -73,7 +73,7 @@ def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
         A table with the schema columns.ROW_SCHEMA, and the rejected lines. Every line is in exactly one of
         them.
     """
-    records, numbers, rejected = _decode(chunk, fmt, options.max_line_bytes)
+    records, numbers, rejected = _decode(chunk, fmt, options.limits.max_line_bytes)
     values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
     parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
     text = join_texts(parts, options.separator)

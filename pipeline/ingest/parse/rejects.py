@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipeline.ingest.parse.columns import repeated
-from pipeline.ingest.read.cutting import RAW_BYTES
+from pipeline.ingest.read.limits import MAX_RAW_BYTES
 
 ERRORS = (
     "bad_json",
@@ -82,7 +82,7 @@ def reject_table(source: str, chunk_offset: int | None, lines: Iterable[Rejected
             "byte_offset": pa.array(offsets, pa.int64()),
             "reason": pa.array([r.reason for r in ordered], pa.string()).dictionary_encode(),
             "detail": [r.detail for r in ordered],
-            "raw": pa.array([r.raw and r.raw[:RAW_BYTES] for r in ordered], pa.binary()),
+            "raw": pa.array([r.raw and r.raw[:MAX_RAW_BYTES] for r in ordered], pa.binary()),
         },
         schema=REJECT_SCHEMA,
     )

@@ -14,12 +14,9 @@ from pipeline.arrays import IntArray
 from pipeline.humanize import counted
 from pipeline.ingest.read.compression import BrokenStreamError, decompress
 from pipeline.ingest.read.cutting import LINES, Rule, cut_records, first_records
+from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.storage.location import Location
 from pipeline.storage.readahead import FileReader
-
-MAX_LINE_BYTES = 1 << 20
-_MOST_RECORDS = 1 << 16
-"""In a chunk, however small they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +81,7 @@ class Cutting:
 
     chunk_bytes: int
     """Text in a chunk; a longer record makes a longer chunk."""
-    max_line_bytes: int = MAX_LINE_BYTES
-    """A longer record is not held in memory."""
+    limits: ReadLimits = DEFAULT_LIMITS
     rule: Rule = LINES
     start_bytes: int = 0
     """Text before the first record: a byte order mark, a header."""
@@ -122,8 +118,8 @@ def _number(
     header, offset = ChunkHeader.of_file(file, source), cutting.start_bytes
     pieces = _without_start(decompress(stream), cutting.start_bytes)
     try:
-        cuts = cut_records(pieces, cutting.chunk_bytes, cutting.rule, cutting.max_line_bytes)
-        for raw, skipped, lines in _of_few_records(cuts, cutting.rule):
+        cuts = cut_records(pieces, cutting.chunk_bytes, cutting.rule, cutting.limits.max_line_bytes)
+        for raw, skipped, lines in _of_few_records(cuts, cutting.rule, cutting.limits.max_records):
             if max_lines is not None and lines > (left := max_lines - header.first_line + 1):
                 raw, lines = first_records(raw, left, cutting.rule), left
             header = replace(header, lines=lines, bytes_read=stream.tell())
@@ -141,18 +137,20 @@ def _number(
             yield Chunk(header, offset, b"")
 
 
-def _of_few_records(cuts: Iterable[tuple[bytes, int]], rule: Rule) -> Iterator[tuple[bytes, int, int]]:
-    """Cut on where very short records, such as blank lines, would take many times their size in memory.
+def _of_few_records(
+    cuts: Iterable[tuple[bytes, int]], rule: Rule, max_records: int
+) -> Iterator[tuple[bytes, int, int]]:
+    """Cut text with more records again.
 
     Yields:
         What `cut_records` does, and how many records that is.
     """
     for raw, skipped in cuts:
         lines = 1 if skipped else rule.count(raw)
-        while lines > _MOST_RECORDS:
-            first = first_records(raw, _MOST_RECORDS, rule)
-            yield first, 0, _MOST_RECORDS
-            raw, lines = raw[len(first) :], lines - _MOST_RECORDS
+        while lines > max_records:
+            first = first_records(raw, max_records, rule)
+            yield first, 0, max_records
+            raw, lines = raw[len(first) :], lines - max_records
         yield raw, skipped, lines
 
 

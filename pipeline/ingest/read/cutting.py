@@ -10,9 +10,7 @@ import numpy as np
 
 from pipeline.arrays import ByteArray, IntArray
 from pipeline.ingest.read.compression import BrokenStreamError
-
-RAW_BYTES = 4096
-"""A rejected line is kept up to this length."""
+from pipeline.ingest.read.limits import MAX_RAW_BYTES
 
 
 class Rule(Protocol):
@@ -27,8 +25,8 @@ class Rule(Protocol):
     def count(self, text: bytes) -> int:
         """How many records there are, an unfinished one at the end included."""
 
-    def most_pending(self, max_line_bytes: int) -> int:
-        """How long text may be in which no record surely ends, before it is one record that is too long."""
+    def max_pending_bytes(self, max_line_bytes: int) -> int:
+        """Bytes of text without a certain record end, above which it is one record that is too long."""
 
 
 class Lines:
@@ -46,16 +44,16 @@ class Lines:
         """See Rule."""
         return text.count(b"\n") + (bool(text) and not text.endswith(b"\n"))
 
-    def most_pending(self, max_line_bytes: int) -> int:
+    def max_pending_bytes(self, max_line_bytes: int) -> int:
         """See Rule."""
         return max_line_bytes
 
-    def any_exceeds(self, text: bytes, longest: int) -> bool:
-        """Whether some line has more bytes than `longest`, its line end not counted."""
+    def any_exceeds(self, text: bytes, max_bytes: int) -> bool:
+        """Whether some line is longer than `max_bytes`, its line end not counted."""
         start = 0
-        while len(text) - start > longest:
+        while len(text) - start > max_bytes:
             # All lines that end within the next bytes are short enough.
-            end = text.rfind(b"\n", start, start + longest + 1)
+            end = text.rfind(b"\n", start, start + max_bytes + 1)
             if end < 0:
                 return True
             start = end + 1
@@ -70,11 +68,11 @@ class QuotedRecords:
     """A record of CSV, in which a quoted field may hold line ends and doubled quotes (RFC 4180).
 
     A quote elsewhere than at the start of a field is a character like any other. So is one that opens a
-    field which does not end within `limit` bytes: else one stray quote would swallow the rest of a file.
+    field which does not end within `max_field_bytes`: else one stray quote would swallow the rest of a file.
     """
 
     delimiter: bytes
-    limit: int
+    max_field_bytes: int
 
     def last_end(self, text: bytes) -> int:
         """See Rule."""
@@ -89,9 +87,9 @@ class QuotedRecords:
         """See Rule."""
         return len(self.ends(text))
 
-    def most_pending(self, max_line_bytes: int) -> int:
-        """See Rule. Up to `limit` bytes after a quote it may still be a stray one, and lines end there."""
-        return max_line_bytes + self.limit
+    def max_pending_bytes(self, max_line_bytes: int) -> int:
+        """See Rule. A quote may be a stray one up to `max_field_bytes` after it."""
+        return max_line_bytes + self.max_field_bytes
 
     def _ends(self, text: bytes, *, more: bool) -> IntArray:
         newlines, quotes = _find(text, b"\n"), _find(text, b'"')
@@ -123,7 +121,7 @@ class QuotedRecords:
             return None
         first = np.append(True, opening[1:] != closing[:-1] + 1)
         fields = np.stack([opening[first], closing[np.append(first[1:], True)]], axis=1)
-        return fields if np.all(fields[:, 1] - fields[:, 0] <= self.limit) else None
+        return fields if np.all(fields[:, 1] - fields[:, 0] <= self.max_field_bytes) else None
 
     def _one_by_one(self, text: bytes, *, more: bool) -> IntArray:
         """As `_paired`, for any text."""
@@ -133,10 +131,10 @@ class QuotedRecords:
                 at = text.find(b'"', at + 1)
                 continue
             end = _closing(text, at)
-            if end is None and more and len(text) - at <= self.limit:
+            if end is None and more and len(text) - at <= self.max_field_bytes:
                 fields.append((at, len(text)))
                 break
-            if end is None or end - at > self.limit:
+            if end is None or end - at > self.max_field_bytes:
                 end = at
             else:
                 fields.append((at, end))
@@ -163,9 +161,9 @@ def _with_end(ends: IntArray, text: bytes) -> IntArray:
     return ends if not text or (len(ends) and ends[-1] == len(text)) else np.append(ends, len(text))
 
 
-def first_records(text: bytes, most: int, rule: Rule) -> bytes:
-    """The first records of some text, at most so many."""
-    return text if rule.count(text) <= most else text[: int(rule.ends(text)[most - 1])]
+def first_records(text: bytes, max_records: int, rule: Rule) -> bytes:
+    """The first records of a text, at most `max_records`."""
+    return text if rule.count(text) <= max_records else text[: int(rule.ends(text)[max_records - 1])]
 
 
 def cut_records(
@@ -202,9 +200,9 @@ def cut_records(
         if cut:
             yield tail[:cut], 0
             tail = tail[cut:]
-        if len(tail) > rule.most_pending(max_line_bytes):
-            dropped = len(tail) - RAW_BYTES
-            tail = tail[:RAW_BYTES]
+        if len(tail) > rule.max_pending_bytes(max_line_bytes):
+            dropped = len(tail) - MAX_RAW_BYTES
+            tail = tail[:MAX_RAW_BYTES]
     if tail:
         yield tail, dropped or 0
     if broken:

@@ -14,7 +14,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
 _FIXED_BYTES = 10
-_LONGEST_HEADER_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 20
 _TRAILER_BYTES = 8
 _READ_BYTES = 1 << 16
 _STEP_BYTES = 1 << 12
@@ -111,7 +111,7 @@ def _header_bytes(head: bytes) -> int | None:
     """
     if not GZIP_MAGIC.startswith(head[:2]) or (len(head) > 2 and head[2] != 8):
         raise ValueError("what follows is no gzip data")
-    if len(head) > _LONGEST_HEADER_BYTES:
+    if len(head) > _MAX_HEADER_BYTES:
         raise ValueError("its header has no end")
     if len(head) < _FIXED_BYTES:
         return None

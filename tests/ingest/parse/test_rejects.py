@@ -11,12 +11,12 @@ from pipeline.ingest.parse.rejects import (
     count_reasons,
     reject_table,
 )
-from pipeline.ingest.read.cutting import RAW_BYTES
+from pipeline.ingest.read.limits import MAX_RAW_BYTES
 
 LINES = [
     RejectedLine(12, 90, "bad_json", "late", b"{"),
     RejectedLine(3, 20, "empty_text", "early", b"\xff\x00"),
-    RejectedLine(7, 50, "bad_json", "middle", b"x" * (RAW_BYTES + 1)),
+    RejectedLine(7, 50, "bad_json", "middle", b"x" * (MAX_RAW_BYTES + 1)),
 ]
 
 
@@ -32,7 +32,7 @@ def test_rows_go_by_line_with_offsets_in_the_file() -> None:
 
 def test_raw_lines_are_kept_as_bytes_up_to_a_limit() -> None:
     raw = reject_table("a", 0, LINES)["raw"].to_pylist()
-    assert raw == [b"\xff\x00", b"x" * RAW_BYTES, b"{"]
+    assert raw == [b"\xff\x00", b"x" * MAX_RAW_BYTES, b"{"]
 
 
 def test_no_lines_make_an_empty_table_of_the_same_schema() -> None:

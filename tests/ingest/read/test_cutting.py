@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.ingest.read.chunks import Cutting, read_chunks
 from pipeline.ingest.read.cutting import LINES, QuotedRecords, cut_records, first_records
+from pipeline.ingest.read.limits import ReadLimits
 from pipeline.storage.location import locate
 
 RULE = QuotedRecords(b",", 1 << 20)
@@ -164,7 +165,7 @@ def test_stray_quote_affects_only_its_record_for_any_chunk_size(tmp_path: Path) 
     (tmp_path / "a.csv").write_bytes(b"\n".join(rows) + b"\n")
     rule = QuotedRecords(b",", 1 << 16)
     for chunk_bytes in (1 << 10, 1 << 13, 1 << 16, 1 << 20):
-        cutting = Cutting(chunk_bytes, 1 << 16, rule)
+        cutting = Cutting(chunk_bytes, ReadLimits(1 << 16), rule)
         chunks = list(read_chunks(locate(tmp_path / "a.csv"), 0, cutting))
         assert sum(c.header.lines for c in chunks) == len(rows)
         assert not any(c.skipped_bytes for c in chunks)
