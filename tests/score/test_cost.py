@@ -63,7 +63,7 @@ def test_sums_over_the_chunks_of_this_job_are_divided_once() -> None:
         "225 rows/s, 7,500 tokens/s, padding 25.0%, repeated texts 20.0%, the model waited 25.0% of its time,"
         " 2 batches halved for lack of memory, 0.01 device-hours, "
     )
-    assert text.endswith(" a million rows")
+    assert text.endswith(" per million rows")
 
 
 def test_each_thread_of_an_actor_may_wait() -> None:
