@@ -59,11 +59,11 @@ class FullDiskWork(ChunkWork):
         """See ChunkWork."""
         write, tries = location._write_once, Counter[Path]()
 
-        def fail(path: Path, data: bytes, durable: bool) -> None:
+        def fail(path: Path, data: bytes, *, durable: bool) -> None:
             tries[path] += 1
             full = any(path.parent.glob("part-*")) if self.for_good else tries[path] <= 2
             if not full:
-                return write(path, data, durable)
+                return write(path, data, durable=durable)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with mock.patch.multiple(location, _write_once=fail, _RETRY_DELAYS_S=(0.05, 0.1, 0.2)):
