@@ -17,7 +17,7 @@ from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.stream import ReadPlan, read_source
-from pipeline.metrics.schema import Figures
+from pipeline.metrics.schema import PointMetrics
 from pipeline.metrics.tally import Tally, compute_metrics
 from pipeline.rundir.manifest import read_manifest
 from pipeline.storage.location import Location, locate
@@ -116,8 +116,8 @@ def compare(run_dir: str) -> dict[str, dict[str, float]]:
     }
 
 
-def _summary(metrics: Figures, *, auc: float | None) -> dict[str, float]:
-    """Selected metrics; NaN for one that is not defined."""
+def _summary(metrics: PointMetrics, *, auc: float | None) -> dict[str, float]:
+    """Selected metrics; NaN if undefined."""
     selected = {
         "accuracy": metrics["accuracy"],
         "weighted_f1": metrics["weighted_f1"],

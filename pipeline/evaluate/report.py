@@ -6,9 +6,9 @@ import base64
 from pathlib import Path
 
 from pipeline.humanize import counted
-from pipeline.metrics.schema import Figure, Metrics, MetricsFile
+from pipeline.metrics.schema import Metrics, MetricsFile, PointMetric
 
-_ROWS: tuple[tuple[str, Figure], ...] = (
+_ROWS: tuple[tuple[str, PointMetric], ...] = (
     ("Accuracy", "accuracy"),
     ("Balanced accuracy", "balanced_accuracy"),
     ("Macro F1", "macro_f1"),

@@ -98,8 +98,8 @@ def evaluate(
             f"{job.scores.uri}: none of the {seen:,} rows has a known label in {_label_column(job.scheme)};"
             " score a dump that has labels"
         )
-    figures = compute_metrics(tally, list(job.scheme.labels), ordered=not job.scheme.is_words)
-    metrics: MetricsFile = {**figures, "rows_without_label": seen - tally.rows}
+    computed = compute_metrics(tally, list(job.scheme.labels), ordered=not job.scheme.is_words)
+    metrics: MetricsFile = {**computed, "rows_without_label": seen - tally.rows}
     outputs = _write_report(job, tally, metrics)
     manifest = Manifest.of(job.run, job.config, start, EvaluateDetails(metrics=metrics), outputs=outputs)
     finish(job.output, manifest)

@@ -1,4 +1,4 @@
-"""metrics.json as typed dictionaries. Fields are written in the order in which they are listed here."""
+"""Types of the content of metrics.json, with the fields in the order in which they are written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 # Pydantic requires this TypedDict for Python before 3.12.
 from typing_extensions import TypedDict
 
-Figure = Literal[
+PointMetric = Literal[
     "accuracy",
     "balanced_accuracy",
     "macro_f1",
@@ -18,11 +18,11 @@ Figure = Literal[
     "weighted_recall",
     "mae",
 ]
-"""A key of `Figures`."""
+"""A key of `PointMetrics`."""
 
 
-class Figures(TypedDict):
-    """Figures of the predicted classes, without probabilities; each in [0, 1] except `mae`."""
+class PointMetrics(TypedDict):
+    """Metrics of the predicted classes; they do not depend on probabilities. In [0, 1], except `mae`."""
 
     accuracy: float
     balanced_accuracy: float
@@ -33,35 +33,35 @@ class Figures(TypedDict):
     weighted_precision: float
     weighted_recall: float
     mae: float | None
-    """Mean distance between predicted and true class; None where classes have no order."""
+    """Mean |predicted class - true class|; None if the classes are not ordinal."""
 
 
-class ClassFigures(TypedDict):
-    """Figures of one class against all others."""
+class ClassMetrics(TypedDict):
+    """Metrics of one class against all others."""
 
     precision: float
     recall: float
     f1: float
     support: int
-    """Rows of the class."""
+    """Number of rows of the class."""
 
 
 class RocAuc(TypedDict):
-    """Areas under ROC curves; None where a class has no rows, or has all of them."""
+    """Areas under ROC curves; None if a class has no rows, or all of them."""
 
     macro: float | None
     micro: float | None
     per_class: dict[str, float | None]
     bound: float
-    """Maximum error of each of them."""
+    """Maximum error of each area, from snapped scores."""
 
 
 class _Label(TypedDict):
     label: str
 
 
-class Majority(_Label, Figures):
-    """Figures of always answering the most frequent class, `label`."""
+class Majority(_Label, PointMetrics):
+    """Metrics of the baseline that always predicts the most frequent class, `label`."""
 
 
 class _Rows(TypedDict):
@@ -69,20 +69,20 @@ class _Rows(TypedDict):
     labels: list[str]
 
 
-class Metrics(_Rows, Figures):
-    """Figures of a tally."""
+class Metrics(_Rows, PointMetrics):
+    """Metrics of a tally."""
 
     log_loss: float
     brier: float
     roc_auc: RocAuc
-    per_class: dict[str, ClassFigures]
+    per_class: dict[str, ClassMetrics]
     confusion: list[list[int]]
-    """Rows true, columns predicted."""
+    """(C, C) counts: rows are true classes, columns predicted classes."""
     majority: Majority
 
 
 class MetricsFile(Metrics):
-    """metrics.json."""
+    """Content of metrics.json."""
 
     rows_without_label: int
-    """Scored rows that could not be evaluated."""
+    """Number of scored rows without a known label."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from pipeline.metrics.confusion import confusion_matrix, mean_absolute_error, per_class_metrics, point_metrics
-from pipeline.metrics.schema import ClassFigures, Figures, Majority, Metrics, RocAuc
+from pipeline.metrics.schema import ClassMetrics, Majority, Metrics, PointMetrics, RocAuc
 
 MAX_DISTINCT = 1 << 20
 """Distinct scores of a class that are counted exactly; with more, scores are snapped to the grid below."""
@@ -238,15 +238,16 @@ def compute_metrics(tally: Tally, label_names: list[str], *, ordered: bool) -> M
         "log_loss": tally.log_loss_sum / tally.rows,
         "brier": tally.brier_sum / tally.rows,
         "roc_auc": _auc(tally, label_names),
-        "per_class": dict(zip(label_names, _class_figures(tally.confusion), strict=True)),
+        "per_class": dict(zip(label_names, _class_metrics(tally.confusion), strict=True)),
         "confusion": tally.confusion.tolist(),
         "majority": _majority(tally.confusion, label_names, ordered=ordered),
     }
 
 
-def _class_figures(confusion: IntArray) -> Iterator[ClassFigures]:
-    each = per_class_metrics(confusion)
-    for precision, recall, f1, support in zip(*(column.tolist() for column in each), strict=True):
+def _class_metrics(confusion: IntArray) -> Iterator[ClassMetrics]:
+    """Metrics of each class, in order."""
+    per_class = per_class_metrics(confusion)
+    for precision, recall, f1, support in zip(*(column.tolist() for column in per_class), strict=True):
         yield {"precision": precision, "recall": recall, "f1": f1, "support": support}
 
 
@@ -271,6 +272,6 @@ def _majority(confusion: IntArray, label_names: list[str], *, ordered: bool) -> 
     return {"label": label_names[majority], **_confusion_metrics(baseline, ordered=ordered)}
 
 
-def _confusion_metrics(confusion: IntArray, *, ordered: bool) -> Figures:
+def _confusion_metrics(confusion: IntArray, *, ordered: bool) -> PointMetrics:
     mae = mean_absolute_error(confusion) if ordered else None
-    return cast(Figures, {**point_metrics(confusion), "mae": mae})
+    return cast(PointMetrics, {**point_metrics(confusion), "mae": mae})

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
-import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from pyarrow import fs as pafs
 from pipeline.errors import InputError, OutputError
 from pipeline.storage import objectstore
 from pipeline.storage.explain import explain, with_message
+from pipeline.storage.localwrite import write_file
 from pipeline.storage.objectstore import upload
 
 CONCURRENT_FILES = 16
@@ -28,9 +27,6 @@ CONCURRENT_FILES = 16
 
 _SAMPLE_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 24
-
-_RETRY_DELAYS_S = (0.5, 1, 2, 4, 8, 16, 30)
-"""Delays between attempts to write a file to a local disk; one minute in total."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,7 @@ class Location:
         """
         try:
             if self.is_local:
-                _write_local(Path(self.path), data, _RETRY_DELAYS_S if retry else (), durable=durable)
+                write_file(Path(self.path), data, durable=durable, retry=retry)
             else:
                 with upload(self.filesystem, self.path) as file:
                     file.write(data)
@@ -280,30 +276,3 @@ def check_writable(directory: Location) -> None:
         raise OutputError(
             f"{directory.uri}: cannot be written to: {explain(error)}; choose another --output"
         ) from None
-
-
-def _write_local(path: Path, data: bytes | memoryview, delays_s: Iterable[float], *, durable: bool) -> None:
-    for delay_s in delays_s:
-        try:
-            _write_once(path, data, durable=durable)
-        except OSError:
-            # Jitter: writers that failed at the same time must not retry at the same time.
-            time.sleep(delay_s * random.uniform(0.5, 1.5))
-        else:
-            return
-    _write_once(path, data, durable=durable)
-
-
-def _write_once(path: Path, data: bytes | memoryview, *, durable: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{objectstore.TEMPORARY_MARK}{uuid.uuid4().hex}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

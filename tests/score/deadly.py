@@ -15,7 +15,7 @@ from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.stream import Batch
 from pipeline.score.predictor import Predictor
 from pipeline.score.steps import ChunkWork
-from pipeline.storage import location
+from pipeline.storage import localwrite
 
 BAD_CHUNK = 1
 
@@ -57,7 +57,7 @@ class FullDiskWork(ChunkWork):
 
     def write_chunk(self, table: pa.Table) -> pa.Table:
         """See ChunkWork."""
-        write, tries = location._write_once, Counter[Path]()
+        write, tries = localwrite.write_once, Counter[Path]()
 
         def fail(path: Path, data: bytes, *, durable: bool) -> None:
             tries[path] += 1
@@ -66,5 +66,5 @@ class FullDiskWork(ChunkWork):
                 return write(path, data, durable=durable)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        with mock.patch.multiple(location, _write_once=fail, _RETRY_DELAYS_S=(0.05, 0.1, 0.2)):
+        with mock.patch.multiple(localwrite, write_once=fail, RETRY_DELAYS_S=(0.05, 0.1, 0.2)):
             return super().write_chunk(table)

@@ -11,9 +11,9 @@ import pytest
 from pyarrow import fs as pafs
 
 from pipeline.errors import InputError, OutputError
-from pipeline.storage import location
 from pipeline.storage.cache import local_copy
 from pipeline.storage.expand import expand_inputs
+from pipeline.storage.localwrite import RETRY_DELAYS_S
 from pipeline.storage.location import Location, check_writable, fingerprint, locate
 from pipeline.storage.objectstore import TEMPORARY_MARK
 from tests.s3server import Store
@@ -269,7 +269,7 @@ def test_write_with_retry_retries_for_a_minute(
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([b"content"] if written else [])
     # Exponential backoff with a jitter of 50%.
     assert len(delays) == min(failures, 7)
-    jitters = [delay / base for delay, base in zip(delays, location._RETRY_DELAYS_S, strict=False)]
+    jitters = [delay / base for delay, base in zip(delays, RETRY_DELAYS_S, strict=False)]
     assert all(0.5 <= jitter <= 1.5 for jitter in jitters)
     assert len(set(jitters)) == len(jitters)
 

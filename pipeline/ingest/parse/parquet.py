@@ -1,23 +1,20 @@
-"""Reading and parsing of Parquet dumps; rows are typed and have line numbers but no byte offsets."""
+"""Reading of Parquet dumps: chunks whose content is Arrow IPC, and the first rows of a file."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.humanize import counted, printable
-from pipeline.ingest.parse.columns import Value, join_texts, row_table
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
-from pipeline.ingest.parse.ipc import from_ipc, to_ipc
-from pipeline.ingest.parse.rejects import RejectedLine
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.parse.ipc import to_ipc
+from pipeline.ingest.parse.parquet_rows import normalize, normalize_batch, row_values
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader, with_last
 from pipeline.ingest.read.compression import WatchedFile
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
@@ -31,12 +28,6 @@ _MAX_REASON_CHARS = 200
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, MemoryError)
 """Raised by pyarrow for damaged data."""
-
-_TEXTS = {
-    *(pa.string(), pa.large_string(), pa.string_view()),
-    *(pa.binary(), pa.large_binary(), pa.binary_view()),
-}
-"""Types of text columns. Writers declare bytes as strings or strings as bytes, and pyarrow checks neither."""
 
 
 def read_parquet_chunks(
@@ -87,8 +78,8 @@ def read_parquet_head(
         names = parquet.schema_arrow.names
         columns = [n for n in names if n in wanted and names.count(n) == 1]
         batch = next(parquet.iter_batches(max_rows, columns=columns), None) if columns else None
-        table = None if batch is None else _normalize_batch(batch, columns)
-    return names, [] if table is None else [_row(table, i) for i in range(table.num_rows)]
+        table = None if batch is None else normalize_batch(batch, columns)
+    return names, [] if table is None else [row_values(table, i) for i in range(table.num_rows)]
 
 
 @contextmanager
@@ -141,7 +132,7 @@ def _tables(
     """Batches as tables of normalized columns, up to a number of rows; raises one of `_DAMAGE` for damage."""
     rows = 0
     for batch in batches:
-        table = _normalize_batch(batch.slice(0, None if max_rows is None else max_rows - rows), columns)
+        table = normalize_batch(batch.slice(0, None if max_rows is None else max_rows - rows), columns)
         rows += table.num_rows
         if table.num_rows:
             yield table
@@ -203,114 +194,4 @@ def _parts(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
 
 def _no_rows(parquet: pq.ParquetFile, columns: list[str]) -> pa.Table:
     empty = pa.schema([parquet.schema_arrow.field(c) for c in columns]).empty_table()
-    return pa.table({c: _normalize(empty[c].combine_chunks()) for c in columns})
-
-
-def _normalize_batch(batch: pa.RecordBatch, columns: list[str]) -> pa.Table:
-    return pa.table({c: _normalize(batch[c]) for c in columns})
-
-
-def _normalize(column: pa.Array) -> pa.Array:
-    """The column as bytes, numbers, booleans or times: strings become bytes, nested values become nulls."""
-    kind = column.type
-    if isinstance(kind, pa.UuidType):
-        return pa.array([v and str(v).encode() for v in column.to_pylist()], pa.binary())
-    if isinstance(kind, pa.BaseExtensionType):
-        return _normalize(column.storage)
-    if pa.types.is_dictionary(kind):
-        # Unlike a cast, `take` checks the bounds of the indices.
-        return _normalize(column.dictionary).take(column.indices)
-    if pa.types.is_decimal(kind):
-        return column.cast(pa.string()).cast(pa.binary()) if kind.scale == 0 else column.cast(pa.float64())
-    if pa.types.is_nested(kind) or pa.types.is_duration(kind):
-        return pa.nulls(len(column))
-    return column.cast(pa.binary()) if kind in _TEXTS or pa.types.is_fixed_size_binary(kind) else column
-
-
-def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
-    """Parsed rows of a chunk of Parquet rows, and the rows with invalid UTF-8.
-
-    Returns:
-        A table with the schema columns.ROW_SCHEMA, and the rejected rows. Every row is in exactly one of
-        them.
-    """
-    table = from_ipc(pa.py_buffer(chunk.raw))
-    lines = np.arange(chunk.header.first_line, chunk.header.first_line + table.num_rows)
-    bad = _not_utf8(table)
-    rejected = [
-        RejectedLine(
-            chunk.header.first_line + i,
-            None,
-            "bad_encoding",
-            f"{name} is not valid UTF-8",
-            row_as_json(chunk, i),
-        )
-        for i, name in sorted(bad.items())
-    ]
-    if bad:
-        valid = ~np.isin(np.arange(table.num_rows), list(bad))
-        table, lines = table.filter(pa.array(valid)), lines[valid]
-    columns = {name: table[name].combine_chunks() for name in table.column_names}
-    nulls = pa.nulls(table.num_rows)
-    texts = [_to_strings(columns[f]) for f in fmt.text if f in columns] or [_to_strings(nulls)]
-    values = {n: _values(n, columns.get(getattr(fmt, n), nulls)) for n in (*CARRIED_FIELDS, "stars")}
-    text = join_texts(texts, options.separator)
-    return row_table(lines, text, word_labels=options.word_labels, **values), rejected
-
-
-def _not_utf8(table: pa.Table) -> dict[int, str]:
-    """Indices of the rows with a value that is not valid UTF-8, and the first such column of each."""
-    rows: dict[int, str] = {}
-    for name in table.column_names:
-        if pa.types.is_binary(table[name].type):
-            try:
-                table[name].cast(pa.string())
-            except pa.ArrowInvalid:
-                for i in np.flatnonzero([not _is_utf8(v) for v in table[name].to_pylist()]):
-                    rows.setdefault(int(i), name)
-    return rows
-
-
-def _is_utf8(value: bytes | None) -> bool:
-    try:
-        (value or b"").decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _to_strings(column: pa.Array) -> pa.StringArray:
-    """A normalized column, all of it valid UTF-8, as strings."""
-    if pa.types.is_timestamp(column.type):
-        # Casting with a time zone fails if Arrow does not know the zone.
-        column = column.cast(pa.timestamp(column.type.unit))
-    return column.cast(pa.string())
-
-
-def _values(name: str, column: pa.Array) -> pa.Array | list[Value]:
-    """Values of a normalized column for columns.row_table: numbers, strings, or times (timestamp only)."""
-    kind = column.type
-    if name == "timestamp" and pa.types.is_temporal(kind):
-        return column
-    is_flag = name == "verified" and pa.types.is_boolean(kind)
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    return (column if is_flag or is_number else _to_strings(column)).to_pylist()
-
-
-def row_as_json(chunk: Chunk, index: int) -> bytes:
-    """Row of a chunk of Parquet rows as JSON, for people to read."""
-    row = _row(from_ipc(pa.py_buffer(chunk.raw)), index)
-    return json.dumps(row, ensure_ascii=False).encode()
-
-
-def _row(table: pa.Table, index: int) -> dict[str, Value]:
-    """Row of a normalized table as strings, numbers and booleans."""
-    row = table.slice(index, 1)
-    return {name: _value(row[name].combine_chunks()) for name in row.column_names}
-
-
-def _value(column: pa.Array) -> Value:
-    if pa.types.is_temporal(column.type):
-        column = _to_strings(column)
-    value: Value | bytes = column[0].as_py()
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    return pa.table({c: normalize(empty[c].combine_chunks()) for c in columns})

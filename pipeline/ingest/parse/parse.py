@@ -11,7 +11,7 @@ from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import row_table
 from pipeline.ingest.parse.delimited import parse_delimited
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
-from pipeline.ingest.parse.parquet import parse_parquet, row_as_json
+from pipeline.ingest.parse.parquet_rows import parse_parquet, row_as_json
 from pipeline.ingest.parse.records import parse_lines, too_long_detail
 from pipeline.ingest.parse.rejects import RejectedLine
 from pipeline.ingest.read.chunks import Chunk
