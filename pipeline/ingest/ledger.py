@@ -44,7 +44,7 @@ class Entry:
     examples: dict[str, str]
     """For each error that lines were rejected for, the first of them: source, line, detail, beginning."""
     outputs: list[OutputFile]
-    counts: dict[str, Any]
+    counts: dict[str, float]
     failed: int = 0
     """Rejected rows whose lines are restored at the end of the job; the part of the chunk lists them."""
     timings: dict[str, float] = field(default_factory=dict)
@@ -252,7 +252,7 @@ class Ledger:
         """All files written, by file and chunk of the input."""
         return [output for entry in self.ordered() for output in entry.outputs]
 
-    def total(self, name: str) -> Any:
+    def total(self, name: str) -> float:
         """The sum of a count over all chunks."""
         return sum(entry.counts.get(name, 0) for entry in self.entries.values())
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,9 @@ from pipeline.runtime.malloc import keep_freed_memory
 from pipeline.runtime.pools import Pool
 from pipeline.runtime.ray_data import task_dataset
 from pipeline.storage.location import Location, locate
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 SMALL_CHUNK_BYTES = 1 << 18
 """Text in a chunk where only some records of a file are needed."""
@@ -53,13 +56,13 @@ class Batch:
     header: ChunkHeader
     rows: pa.Table
     rejects: pa.Table | None
-    counts: dict[str, Any] = field(default_factory=dict)
-    """Sums over the rows, by name; plain data."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """Sums over the rows, by name."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds by step, and times of day: they differ between attempts, so no output may depend on them."""
 
 
-def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Any:
+def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Dataset:
     """A Ray dataset of chunks, one a row; read with `to_chunk`.
 
     With `max_rows` the files are read one after the other by one task, which counts as it goes;
@@ -170,7 +173,7 @@ def to_batch(table: pa.Table) -> Batch:
     )
 
 
-def _binary(value: Any) -> pa.Array:
+def _binary(value: bytes | pa.Buffer | None) -> pa.Array:
     """One value of bytes or a buffer as a column, without a copy of it; None makes a null."""
     if value is None:
         return pa.nulls(1, pa.large_binary())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from pipeline.prepare.shuffle import Filled
 from pipeline.prepare.split import SPLITS
 from pipeline.rundir.manifest import Counts, OutputFile
 from pipeline.storage.location import Location
+
+Key = TypeVar("Key", bound=Hashable)
 
 CARD_FILE = "card.md"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -86,8 +89,8 @@ def make_card(
     )
 
 
-def _add(counts: Any) -> Counter[Any]:
-    total: Counter[Any] = Counter()
+def _add(counts: Iterable[Mapping[Key, int]]) -> Counter[Key]:
+    total: Counter[Key] = Counter()
     for part in counts:
         total.update(part)
     return total

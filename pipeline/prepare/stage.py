@@ -260,7 +260,9 @@ def _finish(
     scheme = job.recipe.scheme
     assert scheme is not None
     formats = {s.uri: s.format_name for s in job.sources}
-    card = make_card(counts, filled, scheme.labels, job.config, formats, ledger.broken, ledger.total(KEYLESS))
+    card = make_card(
+        counts, filled, scheme.labels, job.config, formats, ledger.broken, int(ledger.total(KEYLESS))
+    )
     splits = {split: sum(card.rows_by_label[split].values()) for split in SPLITS}
     for split in ("train", "val"):
         if not splits[split]:

@@ -105,7 +105,7 @@ def check_part(file: Location) -> Part:
     return Part(metadata, footer.num_rows, len(data))
 
 
-def _seal_place(data: Any, seal: bytes) -> slice:
+def _seal_place(data: bytearray | memoryview, seal: bytes) -> slice:
     """Where a seal stands in a file: behind its key, in the footer."""
     footer_at = len(data) - _PARQUET_END - int.from_bytes(data[-_PARQUET_END:-4], "little")
     footer = bytes(data[footer_at:])
@@ -113,7 +113,7 @@ def _seal_place(data: Any, seal: bytes) -> slice:
     return slice(start, start + len(seal))
 
 
-def _checksum(data: Any) -> bytes:
+def _checksum(data: bytearray | memoryview) -> bytes:
     return xxhash.xxh3_128_hexdigest(data).encode()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.config import Config, InputConfig
 from pipeline.details import Bill, PrecisionChange, PrepareDetails, ScoreDetails
@@ -48,6 +48,9 @@ from pipeline.score.steps import ChunkWork
 from pipeline.storage.cache import local_copy
 from pipeline.storage.expand import expand_inputs
 from pipeline.storage.location import Location, locate
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 
@@ -323,7 +326,7 @@ def _pipeline(
     committed: Mapping[int, Committed],
     predictor: type,
     guard: CrashGuard,
-) -> Any:
+) -> Dataset:
     """read → encode → score → write, as a Ray dataset of the chunks' accounts."""
     done = {file: c.done for file, c in committed.items()}
     read = ReadPlan(resolved.chunk_bytes, job.max_rows, job.recipe.limits, done, guard)
@@ -356,7 +359,7 @@ def _manifest(
         **resolved.model_dump(),
         labels=job.card.labels,
         scheme=job.card.scheme,
-        tokens=ledger.total("tokens"),
+        tokens=int(ledger.total("tokens")),
         bill=bill,
         formats={s.uri: s.format_name for s in job.sources},
         broken=ledger.broken,
@@ -367,7 +370,7 @@ def _manifest(
 
 def _against_float32(ledger: Ledger, precision: str) -> PrecisionChange | None:
     """What the precision changes; None where nothing was compared."""
-    rows = ledger.total("compared_rows")
+    rows = int(ledger.total("compared_rows"))
     if precision == "float32" or not rows:
         return None
     return PrecisionChange(
