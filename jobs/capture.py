@@ -15,19 +15,21 @@ from pipeline.errors import OutputError
 
 
 def new_log(name: str) -> Path:
-    """Path of a new log file for a job, in RAYVIEW_LOG_DIR or in the temporary directory.
+    """Create an empty log file for a job, in RAYVIEW_LOG_DIR or in the temporary directory.
 
     Raises:
-        OutputError: the directory cannot be created.
+        OutputError: it cannot be created.
     """
     folder = Path(os.environ.get("RAYVIEW_LOG_DIR") or Path(tempfile.gettempdir()) / f"rayview-{os.getuid()}")
+    log = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        log.touch(mode=0o600)
     except OSError as error:
         raise OutputError(
-            f"log directory {folder}: cannot be created ({error.strerror}); name another with RAYVIEW_LOG_DIR"
+            f"{folder}: no log can be written ({error.strerror}); set RAYVIEW_LOG_DIR to another directory"
         ) from None
-    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}.log"
+    return log
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def captured_output(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     stdout, stderr = (os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace") for fd in saved)
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    target = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(target, 1)
     os.dup2(target, 2)
     try:

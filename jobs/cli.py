@@ -51,7 +51,7 @@ class Session:
 def session(name: str) -> Iterator[Session]:
     """Run a job's body: errors become one line and an exit code, Ray is left as it was found.
 
-    Everything that libraries and Ray print goes to a log file, which is named when something unknown fails.
+    Everything that libraries and Ray print goes to a log file, which is named after an unexpected error.
 
     Raises:
         SystemExit: the job failed; its code is one of those in jobs/README.md.

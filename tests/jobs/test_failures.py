@@ -80,11 +80,11 @@ def test_what_libraries_print_is_logged_and_an_empty_log_is_deleted(
     assert capfd.readouterr() == ("a result\n", "")
 
 
-def test_a_log_directory_that_cannot_be_created_is_a_user_error(
+def test_a_log_that_cannot_be_written_is_a_user_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAYVIEW_LOG_DIR", "/proc/rayview")
     with pytest.raises(SystemExit) as end, session("trial"):
         raise AssertionError("the job must not run")
     assert end.value.code == 2
-    assert capfd.readouterr().err.startswith("error: log directory /proc/rayview: cannot be created (")
+    assert capfd.readouterr().err.startswith("error: /proc/rayview: no log can be written (")
