@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator
-from pipeline.ingest.parse.rejects import REJECT_SCHEMA, RejectedLine, reject_table
+from pipeline.ingest.parse.rejects import REJECT_SCHEMA, Reason, RejectedLine, reject_table
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.stream import ReadPlan, read_source
 
@@ -57,5 +57,5 @@ class LineFinder:
         rejects = []
         for line, reason, detail in zip(*columns, strict=True):
             offset, raw = locator.locate(line)
-            rejects.append(RejectedLine(line, offset, reason, detail, raw))
+            rejects.append(RejectedLine(line, offset, Reason(reason), detail, raw))
         return reject_table(self._source.uri, chunk.byte_offset, rejects)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray, Int32Array, IntArray
 from pipeline.config import DedupConfig
+from pipeline.ingest.parse.rejects import Reason
 from pipeline.prepare.restore_rejects import REMOVED_SCHEMA
 
 ENCODED_SCHEMA = pa.schema(
@@ -46,7 +47,7 @@ BUCKET_SCHEMA = pa.schema(
 """A row on its way to its bucket."""
 
 _HASHES = 2**64
-_REASONS = ("duplicate", "conflicting_stars")
+_REASONS = (Reason.DUPLICATE, Reason.CONFLICTING_STARS)
 """Of a row that is not kept: another of its text is, or none."""
 
 
@@ -134,7 +135,7 @@ def _removed(rows: pa.Table, kept: BoolArray, keeper: IntArray) -> tuple[pa.Tabl
     gone = gone[np.lexsort([rows[n].to_numpy()[gone] for n in ("line", "file")])]
     lines, files = rows["line"].to_numpy(), rows["file"].to_numpy()[gone]
     conflicting = keeper[gone] < 0
-    reasons = pa.array(_REASONS, pa.string()).take(pa.array(conflicting.astype(np.int8)))
+    reasons = pa.array([reason.value for reason in _REASONS]).take(pa.array(conflicting.astype(np.int8)))
     # By the column: one text may come so often that its rows fill the bucket.
     found = pa.array(keeper[gone], mask=conflicting)
     sources, places = (rows[n].take(found).cast(pa.string()).combine_chunks() for n in ("source", "line"))
@@ -142,7 +143,7 @@ def _removed(rows: pa.Table, kept: BoolArray, keeper: IntArray) -> tuple[pa.Tabl
     rejected: dict[int, dict[str, int]] = {}
     for number, reason in enumerate(_REASONS):
         for file, times in zip(*np.unique(files[conflicting == number], return_counts=True), strict=True):
-            rejected.setdefault(int(file), {})[reason] = int(times)
+            rejected.setdefault(int(file), {})[reason.value] = int(times)
     table = pa.table(
         {
             "file": files,

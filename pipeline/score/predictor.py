@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.arrays import FloatArray
 from pipeline.errors import BrokenDeviceError
-from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.parse.rejects import Reason, RejectedLine, reject_table
 from pipeline.ingest.stream import Batch, batch_table, to_batch
 from pipeline.model.card import ModelCard
 from pipeline.model.options import ForwardOptions
@@ -85,7 +85,7 @@ class Predictor:
         rejects = batch.rejects
         if scored.failures:
             failed = {row: scored.failures[i] for row, i in enumerate(which.tolist()) if i in scored.failures}
-            rejects = add_rejects(rejects, batch, "model_failed", failed)
+            rejects = add_rejects(rejects, batch, Reason.MODEL_FAILED, failed)
             rows = rows.take(pa.array([row for row in range(rows.num_rows) if row not in failed], pa.int64()))
         counts = batch.counts | {
             "tokens": int(ids.lengths.sum()),
@@ -104,7 +104,7 @@ class Predictor:
     def _set_aside(self, batch: Batch, why: str) -> Batch:
         """The batch with all its rows rejected."""
         details = dict.fromkeys(range(batch.rows.num_rows), why)
-        rejects = add_rejects(batch.rejects, batch, "worker_died", details)
+        rejects = add_rejects(batch.rejects, batch, Reason.WORKER_DIED, details)
         none = np.empty((0, len(self._options.card.labels)), np.float32)
         rows = score_columns(batch.rows.slice(0, 0).drop_columns(["input_ids"]), none, self._options.card)
         timings = dict.fromkeys(("scored_from_s", "scored_to_s"), time.time())
@@ -139,7 +139,9 @@ def _read_forward(options: ForwardOptions) -> Forward:
     return read_forward(options)
 
 
-def add_rejects(rejects: pa.Table | None, batch: Batch, reason: str, details: Mapping[int, str]) -> pa.Table:
+def add_rejects(
+    rejects: pa.Table | None, batch: Batch, reason: Reason, details: Mapping[int, str]
+) -> pa.Table:
     """Rejected lines of a batch, and some of its rows; their offsets and contents are looked up later.
 
     Args:

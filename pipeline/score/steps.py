@@ -18,7 +18,7 @@ from pipeline.ingest.parse.columns import repeated
 from pipeline.ingest.parse.formats import ENCODED, Format
 from pipeline.ingest.parse.ipc import from_ipc
 from pipeline.ingest.parse.parse import RecordLocator, empty_rows
-from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.parse.rejects import Reason, RejectedLine, reject_table
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.stream import (
     SMALL_CHUNK_BYTES,
@@ -95,7 +95,7 @@ class ChunkWork:
         locator = RecordLocator(chunk, fmt, self.recipe.parse_options())
         lines = range(header.first_line, header.next_line)
         found = ((line, *locator.locate(line)) for line in lines)
-        rejected = [RejectedLine(line, offset, "worker_died", why, raw) for line, offset, raw in found]
+        rejected = [RejectedLine(line, offset, Reason.WORKER_DIED, why, raw) for line, offset, raw in found]
         rows = _encode(empty_rows(), header.source, self.tokenizer, self.recipe)
         return Batch(header, rows, reject_table(header.source, chunk.byte_offset, rejected))
 

@@ -29,7 +29,7 @@ from pipeline.ingest.clean.text import clean
 from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.parse import RecordLocator
-from pipeline.ingest.parse.rejects import ERRORS, FILTERS, reject_table
+from pipeline.ingest.parse.rejects import Reason, reject_table
 from pipeline.ingest.read.chunks import read_chunks
 from pipeline.ingest.read.compression import BrokenStreamError, decompress
 from pipeline.ingest.read.limits import ReadLimits
@@ -158,22 +158,20 @@ def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
     whole = b"".join(all_pieces(location.read_bytes()))
     number, line_number, offset = 0, 1, fmt.dialect.start_bytes
     for chunk in read_chunks(location, 0, fmt.dialect.cutting(chunk_bytes, RECIPE.limits)):
-        assert (chunk.header.chunk, chunk.header.first_line, chunk.byte_offset) == (
-            number,
-            line_number,
-            offset,
-        )
+        header = chunk.header
+        assert (header.chunk, header.first_line, chunk.byte_offset) == (number, line_number, offset)
         assert whole[offset:].startswith(chunk.raw)
         kept = keep_lines(chunk, fmt, RECIPE)
         numbers = sorted([*kept.rows["line"].to_pylist(), *(r.line for r in kept.rejected)])
-        assert numbers == list(range(chunk.header.first_line, chunk.header.first_line + chunk.header.lines))
+        assert numbers == list(range(header.first_line, header.next_line))
         assert all(label >= 0 for label in kept.rows["label"].to_pylist())
         assert all(kept.rows["text"].to_pylist())
+        reasons = {reason.value for reason in Reason}
         table = reject_table(chunk.header.source, chunk.byte_offset, kept.rejected)
         for position, raw, reason in zip(
             *(table[n].to_pylist() for n in ("byte_offset", "raw", "reason")), strict=True
         ):
-            assert reason in ERRORS + FILTERS
+            assert reason in reasons
             assert whole[position:].startswith(raw)
         locator = RecordLocator(chunk, fmt, RECIPE.parse_options())
         for line in kept.rows["line"].to_pylist():
@@ -181,7 +179,7 @@ def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
             assert whole[offset + position :].startswith(raw)
         if fmt.dialect.syntax == "json":
             check_rows(kept, locator, fmt)
-        number, line_number = number + 1, line_number + chunk.header.lines
+        number, line_number = number + 1, header.next_line
         offset += len(chunk.raw) + chunk.skipped_bytes
     assert chunk.header.last
     assert offset == len(whole)

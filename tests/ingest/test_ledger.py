@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import AccountingError, ErrorBudgetError
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry, Ledger, check_finished
-from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.parse.rejects import Reason, RejectedLine, reject_table
 from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch
 from pipeline.rundir.manifest import Counts, OutputFile
@@ -242,10 +242,10 @@ def test_an_entry_is_the_same_after_a_trip_through_json() -> None:
 
 def test_the_example_of_a_reason_is_its_first_line_and_filters_have_none() -> None:
     lines = [
-        RejectedLine(9, 80, "bad_json", "late", b"x"),
-        RejectedLine(7, 60, "bad_json", "early", b"{\x07\xff" + b"y" * 200),
-        RejectedLine(2, 10, "filtered_unverified", "verified is false", b"y"),
-        RejectedLine(5, 40, "empty_text", "nothing", b"z"),
+        RejectedLine(9, 80, Reason.BAD_JSON, "late", b"x"),
+        RejectedLine(7, 60, Reason.BAD_JSON, "early", b"{\x07\xff" + b"y" * 200),
+        RejectedLine(2, 10, Reason.FILTERED_UNVERIFIED, "verified is false", b"y"),
+        RejectedLine(5, 40, Reason.EMPTY_TEXT, "nothing", b"z"),
     ]
     header = ChunkHeader(0, "/in/a", 0, 1, 10, last=True, broken=None, bytes_read=5)
     batch = Batch(header, pa.table({"line": [1] * 6}), reject_table("/in/a", 0, lines))

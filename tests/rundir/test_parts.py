@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.parse.rejects import Reason, RejectedLine, reject_table
 from pipeline.rundir.parts import ENTRY_KEY, part_name, write_part, write_rejects
 from pipeline.storage.location import locate
 
@@ -50,7 +50,7 @@ def test_rejects_are_written_only_if_there_are_any(tmp_path: Path) -> None:
     assert write_rejects(here, 0, 0, None) == []
     assert write_rejects(here, 0, 0, reject_table("a", 0, [])) == []
     assert list(tmp_path.iterdir()) == []
-    table = reject_table("a", 100, [RejectedLine(3, 7, "bad_json", "why", b"\xff{")])
+    table = reject_table("a", 100, [RejectedLine(3, 7, Reason.BAD_JSON, "why", b"\xff{")])
     (written,) = write_rejects(here, 2, 5, table)
     assert written.path == "rejects/part-00002-000005.parquet"
     assert pq.read_table(tmp_path / written.path).to_pylist() == [

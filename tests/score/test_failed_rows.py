@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, detect_sources
 from pipeline.ingest.ledger import Entry, Ledger
+from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.stream import ReadPlan, batch_table, read_source
 from pipeline.model.tokenizer import tokenizer_json
 from pipeline.rundir.manifest import InputFile, Manifest, OutputFile, Run, to_json, write_manifest
@@ -76,7 +77,7 @@ def score(folder: Path, write: Writer, model: Path) -> tuple[FailedRows, Source,
     for chunk in read_source(source, ReadPlan(512)):
         batch = work.encode(chunk)
         if chunk.header.chunk % 2:
-            rejects = add_rejects(batch.rejects, batch, "model_failed", {1: "why", 3: "why not"})
+            rejects = add_rejects(batch.rejects, batch, Reason.MODEL_FAILED, {1: "why", 3: "why not"})
             rows = batch.rows.take([0, 2, *range(4, batch.rows.num_rows)])
             batch = replace(batch, rows=rows, rejects=rejects)
         entries.append(Entry.from_json(work.write_chunk(batch_table(batch))["entry"][0].as_py()))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import BrokenDeviceError
-from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.parse.rejects import Reason, RejectedLine, reject_table
 from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch, batch_table, to_batch
 from pipeline.model.card import ModelCard, fingerprint_model
@@ -127,7 +127,7 @@ def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard])
     # Equal texts fail together.
     rows[20] = rows[4]
     actor._forward = Failing(actor._forward, 499)
-    before = reject_table("a", 0, [RejectedLine(31, 5, "bad_json", "", b"{")])
+    before = reject_table("a", 0, [RejectedLine(31, 5, Reason.BAD_JSON, "", b"{")])
     found = score(actor, replace(chunk(rows), rejects=before))
     good = [i for i in range(30) if i not in (4, 11, 20)]
     assert found.rows["line"].to_pylist() == [i + 1 for i in good]

@@ -14,6 +14,7 @@ from pipeline.config import InputConfig
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, detect_sources
 from pipeline.ingest.ledger import Entry
+from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.stream import ReadPlan, batch_table, chunk_table, read_source, to_batch
 from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.model.card import ModelCard
@@ -103,7 +104,7 @@ def test_a_part_lists_the_rows_that_the_model_failed_on(
     batch = work.encode(chunk)
     lines = batch.rows["line"].to_pylist()
     rows = batch.rows.take([0, 1, 2, *range(5, batch.rows.num_rows)])
-    rejects = add_rejects(batch.rejects, batch, "model_failed", {3: "why", 4: "why not"})
+    rejects = add_rejects(batch.rejects, batch, Reason.MODEL_FAILED, {3: "why", 4: "why not"})
     written = work.write_chunk(batch_table(replace(batch, rows=rows, rejects=rejects)))
     entry = Entry.from_json(written["entry"][0].as_py())
     assert (entry.failed, entry.rejected) == (2, {"bad_json": 10, "model_failed": 2})

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Entry, Ledger
-from pipeline.ingest.parse.rejects import RejectedLine, reject_table
+from pipeline.ingest.parse.rejects import Reason, RejectedLine, reject_table
 from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch, batch_table
 from pipeline.rundir.manifest import InputFile, Manifest, Run, to_json, write_manifest
@@ -36,7 +36,7 @@ def write_chunk(folder: Path, file: int, number: int, run: Run = RUN, **other: A
     source = run.inputs[file].path
     first = number * LINES + 1
     lines = pa.array(range(first, first + LINES - rejected), pa.int64())
-    rejects = [RejectedLine(first + LINES - 1, 0, "empty_text", "", b"{}")] if rejected else []
+    rejects = [RejectedLine(first + LINES - 1, 0, Reason.EMPTY_TEXT, "", b"{}")] if rejected else []
     last = number == CHUNKS[file] - 1
     header = ChunkHeader(file, source, number, first, LINES, last=last, broken=None, bytes_read=9)
     batch = Batch(

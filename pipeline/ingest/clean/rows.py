@@ -15,7 +15,7 @@ from pipeline.ingest.clean.labels import UNLABELED, LabelScheme, is_valid_stars
 from pipeline.ingest.clean.text import clean
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
-from pipeline.ingest.parse.rejects import RejectedLine
+from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 
@@ -92,10 +92,10 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
         row_filter.require_stars(fmt)
     if recipe.needs_timestamp:
         missing = _mask(pc.is_null(rows["timestamp"]))
-        row_filter.reject("missing_timestamp", missing, lambda _: f"no {fmt.timestamp or 'time'}")
+        row_filter.reject(Reason.MISSING_TIMESTAMP, missing, lambda _: f"no {fmt.timestamp or 'time'}")
     if recipe.verified_only:
         unverified = _mask(pc.invert(rows["verified"]))
-        row_filter.reject("filtered_unverified", unverified, lambda _: f"{fmt.verified} is false")
+        row_filter.reject(Reason.FILTERED_UNVERIFIED, unverified, lambda _: f"{fmt.verified} is false")
     if scheme is not None:
         rows = rows.append_column("label", pa.array(row_filter.encode_labels(scheme), pa.int32()))
     kept = row_filter.kept
@@ -109,7 +109,7 @@ class _RowFilter:
         self.rows, self.locator, self.rejected = rows, locator, rejected
         self.kept = np.ones(rows.num_rows, np.bool_)
 
-    def reject(self, reason: str, mask: BoolArray, detail: Callable[[int], str]) -> None:
+    def reject(self, reason: Reason, mask: BoolArray, detail: Callable[[int], str]) -> None:
         """Reject rows for a reason.
 
         Args:
@@ -126,8 +126,8 @@ class _RowFilter:
         """Reject rows without text."""
         texts = self.rows["text"]
         fields = ", ".join(fmt.text)
-        self.reject("missing_text", _mask(pc.is_null(texts)), lambda _: f"none of {fields}")
-        self.reject("empty_text", _mask(pc.equal(texts, "")), lambda _: "only white space")
+        self.reject(Reason.MISSING_TEXT, _mask(pc.is_null(texts)), lambda _: f"none of {fields}")
+        self.reject(Reason.EMPTY_TEXT, _mask(pc.equal(texts, "")), lambda _: "only white space")
 
     def require_stars(self, fmt: Format) -> None:
         """Reject rows without a rating, or with a rating other than 1 to 5."""
@@ -137,8 +137,8 @@ class _RowFilter:
             value = repr(words[i].as_py()) if np.isnan(stars[i]) else str(stars[i]).removesuffix(".0")
             return f"{fmt.stars} is {value[:_MAX_SHOWN_CHARS]}, not 1 to 5"
 
-        self.reject("missing_stars", _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
-        self.reject("stars_out_of_range", ~is_valid_stars(stars), detail)
+        self.reject(Reason.MISSING_STARS, _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
+        self.reject(Reason.STARS_OUT_OF_RANGE, ~is_valid_stars(stars), detail)
 
     def require_known_words(self, fmt: Format, scheme: LabelScheme) -> None:
         """Reject rows without a label, or with a label that is not a class of the scheme."""
@@ -148,8 +148,8 @@ class _RowFilter:
         def detail(i: int) -> str:
             return f"{fmt.stars} is {words[i].as_py()!r}, not {names}"[:_MAX_DETAIL_CHARS]
 
-        self.reject("missing_label", _mask(pc.is_null(words)), lambda _: f"no {fmt.stars}")
-        self.reject("unknown_label", scheme.encode_words(words) == UNLABELED, detail)
+        self.reject(Reason.MISSING_LABEL, _mask(pc.is_null(words)), lambda _: f"no {fmt.stars}")
+        self.reject(Reason.UNKNOWN_LABEL, scheme.encode_words(words) == UNLABELED, detail)
 
     def encode_labels(self, scheme: LabelScheme) -> Int32Array:
         """(N,) classes; rejects rows whose rating the scheme drops."""
@@ -161,7 +161,7 @@ class _RowFilter:
         def detail(i: int) -> str:
             return f"{stars[i]:g} stars have no class in {scheme.name}"
 
-        self.reject("neutral_dropped", labels == UNLABELED, detail)
+        self.reject(Reason.NEUTRAL_DROPPED, labels == UNLABELED, detail)
         return labels
 
     def _star_values(self) -> FloatArray:

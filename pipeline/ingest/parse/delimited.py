@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 from pipeline.ingest.parse.columns import row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Dialect, Format, ParseOptions
 from pipeline.ingest.parse.records import BadRecordError, too_long_detail
-from pipeline.ingest.parse.rejects import RejectedLine
+from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import Rule
 
@@ -95,19 +95,19 @@ def _read_each(
 
 def _read_one(raw: bytes, dialect: Dialect, used: list[int], max_line_bytes: int) -> list[str]:
     if len(raw) > max_line_bytes:
-        raise BadRecordError("line_too_long", too_long_detail(len(raw), max_line_bytes))
+        raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(raw), max_line_bytes))
     if not raw.strip(b"\r"):
-        raise BadRecordError("empty_line", "")
+        raise BadRecordError(Reason.EMPTY_LINE, "")
     # Unused fields may be invalid UTF-8, as in _read_all.
     text = raw.decode(errors="surrogateescape").removesuffix("\r")
     row = _split(text, dialect)
     if len(row) != len(dialect.columns):
-        raise BadRecordError("bad_csv", f"{len(row)} fields, the header has {len(dialect.columns)}")
+        raise BadRecordError(Reason.BAD_CSV, f"{len(row)} fields, the header has {len(dialect.columns)}")
     try:
         for index in used:
             row[index].encode()
     except UnicodeEncodeError:
-        raise BadRecordError("bad_encoding", f"{dialect.columns[index]} is not valid UTF-8") from None
+        raise BadRecordError(Reason.BAD_ENCODING, f"{dialect.columns[index]} is not valid UTF-8") from None
     return row
 
 
@@ -118,5 +118,5 @@ def _split(text: str, dialect: Dialect) -> list[str]:
         # One string per record, line ends included: csv treats a misplaced quote as an ordinary character.
         rows = list(csv.reader([text], delimiter=dialect.delimiter))
     except csv.Error as error:
-        raise BadRecordError("bad_csv", str(error)) from None
+        raise BadRecordError(Reason.BAD_CSV, str(error)) from None
     return [field for row in rows for field in row]

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.ingest.parse.columns import Value, join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.ipc import from_ipc
-from pipeline.ingest.parse.rejects import RejectedLine
+from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 
 _TEXTS = {
@@ -56,7 +56,7 @@ def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.
         RejectedLine(
             chunk.header.first_line + i,
             None,
-            "bad_encoding",
+            Reason.BAD_ENCODING,
             f"{name} is not valid UTF-8",
             row_as_json(chunk, i),
         )

@@ -13,7 +13,7 @@ from pipeline.ingest.parse.delimited import parse_delimited
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.parquet_rows import parse_parquet, row_as_json
 from pipeline.ingest.parse.records import parse_lines, too_long_detail
-from pipeline.ingest.parse.rejects import RejectedLine
+from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES, Rule
 
@@ -27,7 +27,9 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes
         detail = too_long_detail(size, options.limits.max_line_bytes)
-        return empty_rows(), [RejectedLine(chunk.header.first_line, 0, "line_too_long", detail, chunk.raw)]
+        return empty_rows(), [
+            RejectedLine(chunk.header.first_line, 0, Reason.LINE_TOO_LONG, detail, chunk.raw)
+        ]
     if fmt.dialect.syntax == "parquet":
         return parse_parquet(chunk, fmt, options)
     if fmt.dialect.syntax == "csv":

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import as_text, join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
-from pipeline.ingest.parse.rejects import RejectedLine
+from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES
 
@@ -38,7 +38,7 @@ RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
 class BadRecordError(Exception):
     """A record that cannot be parsed; `reason` is a reject reason."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason, self.detail = reason, detail
 
@@ -120,13 +120,13 @@ def _decode_each(
     for number, line in enumerate(lines, start=chunk.header.first_line):
         try:
             if len(line) > max_line_bytes:
-                raise BadRecordError("line_too_long", too_long_detail(len(line), max_line_bytes))
+                raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(line), max_line_bytes))
             records.append(decode(line))
             numbers.append(number)
         except BadRecordError as error:
             rejected.append(RejectedLine(number, offset, error.reason, error.detail, line))
         except UnicodeDecodeError as error:
-            rejected.append(RejectedLine(number, offset, "bad_encoding", str(error), line))
+            rejected.append(RejectedLine(number, offset, Reason.BAD_ENCODING, str(error), line))
         offset += len(line) + 1
     return records, numbers, rejected
 
@@ -147,8 +147,8 @@ def _json_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
         raise
     except (msgspec.DecodeError, RecursionError) as error:
         if not line.strip():
-            raise BadRecordError("empty_line", "") from None
-        raise BadRecordError("bad_json", str(error)) from None
+            raise BadRecordError(Reason.EMPTY_LINE, "") from None
+        raise BadRecordError(Reason.BAD_JSON, str(error)) from None
     return _loose_record(value, decoder, "JSON")
 
 
@@ -158,14 +158,14 @@ def _python_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
     except UnicodeDecodeError:
         raise
     except ValueError as error:
-        raise BadRecordError("bad_python" if line.strip() else "empty_line", str(error)) from None
+        raise BadRecordError(Reason.BAD_PYTHON if line.strip() else Reason.EMPTY_LINE, str(error)) from None
     return _loose_record(value, decoder, "Python")
 
 
 def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec.Struct:
     """Record of an object whose values can have any type."""
     if not isinstance(value, dict):
-        raise BadRecordError("not_an_object", f"a {syntax} {type(value).__name__}, not an object")
+        raise BadRecordError(Reason.NOT_AN_OBJECT, f"a {syntax} {type(value).__name__}, not an object")
     fields = {}
     for field in msgspec.structs.fields(decoder.type):
         raw = value.get(field.encode_name)

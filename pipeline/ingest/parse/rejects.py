@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -11,33 +11,48 @@ import pyarrow as pa
 from pipeline.ingest.parse.columns import repeated
 from pipeline.ingest.read.limits import MAX_RAW_BYTES
 
-ERRORS = (
-    "bad_json",
-    "bad_python",
-    "bad_csv",
-    "line_too_long",
-    "not_an_object",
-    "bad_encoding",
-    "empty_line",
-    "missing_text",
-    "empty_text",
-    "missing_stars",
-    "stars_out_of_range",
-    "missing_label",
-    "unknown_label",
-    "model_failed",
-    "worker_died",
-)
-"""Something is wrong with the line; counts towards `input.max_rejected_frac`."""
 
-FILTERS = (
-    "filtered_unverified",
-    "neutral_dropped",
-    "missing_timestamp",
-    "duplicate",
-    "conflicting_stars",
-)
-"""The line is fine, and the settings leave it out."""
+class Reason(str, Enum):
+    """Why a line is not kept; the value is what the tables in rejects/ hold.
+
+    pipeline/ingest/README.md describes each.
+    """
+
+    BAD_JSON = "bad_json"
+    BAD_PYTHON = "bad_python"
+    BAD_CSV = "bad_csv"
+    LINE_TOO_LONG = "line_too_long"
+    NOT_AN_OBJECT = "not_an_object"
+    BAD_ENCODING = "bad_encoding"
+    EMPTY_LINE = "empty_line"
+    MISSING_TEXT = "missing_text"
+    EMPTY_TEXT = "empty_text"
+    MISSING_STARS = "missing_stars"
+    STARS_OUT_OF_RANGE = "stars_out_of_range"
+    MISSING_LABEL = "missing_label"
+    UNKNOWN_LABEL = "unknown_label"
+    MODEL_FAILED = "model_failed"
+    WORKER_DIED = "worker_died"
+    FILTERED_UNVERIFIED = "filtered_unverified"
+    NEUTRAL_DROPPED = "neutral_dropped"
+    MISSING_TIMESTAMP = "missing_timestamp"
+    DUPLICATE = "duplicate"
+    CONFLICTING_STARS = "conflicting_stars"
+
+    @property
+    def is_filter(self) -> bool:
+        """Whether the line is valid and the settings leave it out.
+
+        Otherwise something is wrong with it, which counts toward `input.max_rejected_frac`.
+        """
+        return self in (
+            Reason.FILTERED_UNVERIFIED,
+            Reason.NEUTRAL_DROPPED,
+            Reason.MISSING_TIMESTAMP,
+            Reason.DUPLICATE,
+            Reason.CONFLICTING_STARS,
+        )
+
 
 REJECT_SCHEMA = pa.schema(
     [
@@ -58,7 +73,7 @@ class RejectedLine(NamedTuple):
     """Number in its file, from 1."""
     byte_offset: int | None
     """Of its first byte, within the chunk that it was found in; None where rows have no such place."""
-    reason: str
+    reason: Reason
     detail: str
     raw: bytes | None
     """None where the line is not at hand."""
@@ -80,7 +95,7 @@ def reject_table(source: str, chunk_offset: int | None, lines: Iterable[Rejected
             "source": repeated(source, len(ordered)),
             "line": [r.line for r in ordered],
             "byte_offset": pa.array(offsets, pa.int64()),
-            "reason": pa.array([r.reason for r in ordered], pa.string()).dictionary_encode(),
+            "reason": pa.array([r.reason.value for r in ordered], pa.string()).dictionary_encode(),
             "detail": [r.detail for r in ordered],
             "raw": pa.array([r.raw and r.raw[:MAX_RAW_BYTES] for r in ordered], pa.binary()),
         },
@@ -88,11 +103,7 @@ def reject_table(source: str, chunk_offset: int | None, lines: Iterable[Rejected
     )
 
 
-def count_reasons(lines: Iterable[RejectedLine]) -> dict[str, int]:
-    """How many lines left for each reason, by falling number."""
-    return dict(Counter(r.reason for r in lines).most_common())
-
-
-def count_errors(rejected: dict[str, int]) -> int:
-    """How many of the counted rejects are errors, and not filters."""
-    return sum(n for reason, n in rejected.items() if reason not in FILTERS)
+def count_errors(rejected: Mapping[str, int]) -> int:
+    """Number of rejected lines that are errors and not filtered, from their counts by reason."""
+    filters = {reason.value for reason in Reason if reason.is_filter}
+    return sum(n for reason, n in rejected.items() if reason not in filters)
