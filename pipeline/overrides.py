@@ -29,6 +29,7 @@ _QUOTED = r""""(?:[^"\\]|\\.)*"|'[^']*'"""
 _ELEMENT = re.compile(
     rf"(?:^|,)(?P<element>(?P<name>{_NAME})?(?:(?P<quoted>[\s\[]*(?:{_QUOTED})[\s\]]*(?=,|\Z))|[^,]*))"
 )
+"""The text up to the next comma outside quotes: an item, or a further element of the value before it."""
 _OPENS_QUOTES = re.compile(rf"""(?:{_NAME})?[\s\[]*["']""")
 
 
@@ -47,7 +48,7 @@ def parse_item(item: str) -> tuple[str, object]:
     """The name and the value of an item.
 
     Raises:
-        SettingError: there is no `=` or no value, or its quotes are not those of a TOML value.
+        SettingError: there is no `=` or no value, or the value has quotes but is not valid TOML.
     """
     name, equals, text = (part.strip() for part in item.partition("="))
     if not equals:
@@ -65,7 +66,7 @@ def parse_item(item: str) -> tuple[str, object]:
 
 
 def _toml_value(text: str) -> object:
-    """The value that a text is in TOML; None if it is none."""
+    """The value of a text as TOML; None if it is not valid TOML."""
     try:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
