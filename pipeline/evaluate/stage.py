@@ -59,9 +59,9 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
         InputError: the directory is not a finished output of jobs.score.
         OutputError: the scores are inside the output directory.
     """
-    where, to = locate(scores), locate(output)
-    manifest = read_manifest(where, ScoreDetails)
-    check_apart(to, [where])
+    source, target = locate(scores), locate(output)
+    manifest = read_manifest(source, ScoreDetails)
+    check_apart(target, [source])
     fingerprint = digest([o.model_dump() for o in manifest.outputs] + [manifest.model_fingerprint])
     run = Run(
         stage="evaluate",
@@ -70,7 +70,7 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
         settings={"scores": fingerprint},
     )
     scheme = label_scheme(manifest.details.scheme, manifest.details.labels)
-    return EvaluateJob(to, where, manifest, scheme, run, config)
+    return EvaluateJob(target, source, manifest, scheme, run, config)
 
 
 def evaluate(

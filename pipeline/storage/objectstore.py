@@ -59,8 +59,8 @@ def split_uri(uri: str) -> tuple[str, str, str]:
         InputError: the URI contains a secret.
     """
     scheme, _, rest = uri.partition("://")
-    found = _QUERY.search(rest)
-    query = found.group() if found else ""
+    match = _QUERY.search(rest)
+    query = match.group() if match else ""
     location = rest.removesuffix(query)
     authority, slash, path = location.partition("/")
     _refuse_secrets(scheme, rest, query)
@@ -71,13 +71,13 @@ def _refuse_secrets(scheme: str, rest: str, query: str) -> None:
     """Raise InputError for a secret: URIs are stored in run.json, manifests, rows, logs and process lists."""
     secrets = [name for name, value in parse_qsl(query[1:]) if _SECRET_NAME.search(name) or "@" in value]
     if _PASSWORD.match(rest):
-        where, what = f"{scheme}://***@{rest.rpartition('@')[2]}", "a password"
+        shown, secret = f"{scheme}://***@{rest.rpartition('@')[2]}", "a password"
     elif secrets:
-        where, what = f"{scheme}://{rest.removesuffix(query)}?{secrets[0]}=***", secrets[0]
+        shown, secret = f"{scheme}://{rest.removesuffix(query)}?{secrets[0]}=***", secrets[0]
     else:
         return
     raise InputError(
-        f"{where}: {what} in a URI would be written to manifests and logs; remove it and set credentials in"
+        f"{shown}: {secret} in a URI would be written to manifests and logs; remove it and set credentials in"
         " the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
     )
 
