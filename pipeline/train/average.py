@@ -1,10 +1,11 @@
-"""A running average of the weights, which often generalizes better than the last ones."""
+"""A moving average of the weights, which often generalizes better than the last ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+import torch
 
 
 class WeightAverage:
@@ -14,27 +15,25 @@ class WeightAverage:
     ExponentialMovingAverage.
     """
 
-    def __init__(self, model: Any, decay: float) -> None:
+    def __init__(self, model: torch.nn.Module, decay: float) -> None:
         self._parameters = dict(model.named_parameters())
         self._decay = decay
         self.average = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     def update(self, step: int) -> None:
-        """Take in the weights after optimizer step `step`, counted from 0."""
-        import torch
-
+        """Add the weights after optimizer step `step`, counted from 0, to the average."""
         decay = min(self._decay, (1 + step) / (10 + step))
         now = [p.detach() for p in self._parameters.values()]
         torch._foreach_lerp_(list(self.average.values()), now, 1 - decay)
 
-    def restore(self, average: dict[str, Any]) -> None:
-        """Go on from an average that was saved."""
+    def restore(self, average: dict[str, torch.Tensor]) -> None:
+        """Continue from a saved average."""
         for name, value in average.items():
             self.average[name].copy_(value)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """The model has the average weights as long as the block runs."""
+        """Give the model the average weights while the block runs."""
         self._swap()
         try:
             yield

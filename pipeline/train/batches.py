@@ -113,8 +113,3 @@ def my_part(batch: IntArray, rank: int, world: int) -> IntArray:
         (B / world,) of them, rounded up or down.
     """
     return batch[rank::world]
-
-
-def count_steps(rows: int, batch_rows: int) -> int:
-    """Batches in an epoch."""
-    return -(-rows // batch_rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import threading
@@ -23,7 +22,7 @@ from pipeline.rundir.manifest import Manifest, OutputFile, Run, read_manifest
 from pipeline.runtime.pools import Cluster, Pool, plan_train, without_gpus
 from pipeline.runtime.precision import choose_precision
 from pipeline.storage.location import Location, locate
-from pipeline.train.loop import BEST_DIRECTORY, TrainState, TrainTask, train_worker
+from pipeline.train.task import BEST_DIRECTORY, TrainState, TrainTask
 
 CHECKPOINTS = "checkpoints"
 """Folder in the output while training runs; deleted at the end."""
@@ -133,7 +132,7 @@ def train(
     )
     checkpoint = _fit(job, task, pool, reporter)
     with checkpoint.as_directory() as directory:
-        state = TrainState(**json.loads((Path(directory) / "state.json").read_text(encoding="utf-8")))
+        state = TrainState.read(Path(directory))
         outputs = _write_model(job, Path(directory) / BEST_DIRECTORY)
     manifest = _manifest(job, task, pool, state, outputs, start)
     finish(job.output, manifest)
@@ -149,10 +148,12 @@ def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Any:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    board = ray.remote(num_cpus=0)(Board).remote()
+    from pipeline.train.worker import WorkerOptions, train_worker
+
+    progress = ray.remote(num_cpus=0)(ProgressActor).remote()
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"task": task, "board": board},
+        train_loop_config=WorkerOptions(task=task, progress=progress),
         scaling_config=ScalingConfig(
             num_workers=pool.size,
             use_gpu=bool(pool.gpus),
@@ -183,7 +184,7 @@ def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Any:
     thread.start()
     with reporter.meter("train") as meter:
         while thread.is_alive():
-            state = ray.get(board.get.remote())
+            state = ray.get(progress.get.remote())
             done = state.get("step", 0)
             rows = min(done * task.config.global_batch_rows, task.train_rows * task.config.epochs)
             meter.update(rows, done / task.total_steps, _note(state))
@@ -196,18 +197,18 @@ def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Any:
     return outcome["result"].checkpoint
 
 
-class Board:
-    """Where the first worker leaves word of how far it is."""
+class ProgressActor:
+    """Actor through which rank 0 reports progress."""
 
     def __init__(self) -> None:
         self._state: dict[str, Any] = {}
 
     def put(self, state: dict[str, Any]) -> None:
-        """Leave word."""
+        """Replace the state."""
         self._state = state
 
     def get(self) -> dict[str, Any]:
-        """The last word left."""
+        """The last state; empty before the first."""
         return self._state
 
 

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from pipeline.config import TrainConfig
 from pipeline.train.batches import epoch_batches
-from pipeline.train.loop import TrainTask, Worker
+from pipeline.train.parallel import Workers
+from pipeline.train.task import TrainTask
+from pipeline.train.trainer import Trainer
 
 LABELS = ["low", "mid", "high"]
 VOCABULARY, MAX_LENGTH = 50, 12
@@ -87,17 +89,16 @@ def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
         threads=1,
     )
     try:
-        worker = Worker(task, 0, 1, None, device=torch.device("cpu"), wrap=lambda model: model)
+        workers = Workers(rank=0, world=1, device=torch.device("cpu"))
+        trainer = Trainer(task, workers, save=lambda _: None, report_progress=lambda _: None)
         assert task.total_steps == STEPS
         losses = []
         for epoch in range(CONFIG.epochs):
             for rows, batch in epoch_batches(task.train_parts, CONFIG.global_batch_rows, CONFIG.seed, epoch):
-                worker.model.train()
-                losses.append(worker.step(rows.ids, rows.labels, batch))
-                worker.state.step += 1
-        assert worker.average is not None
-        with worker.average.swapped_in():
-            figures = worker.evaluate()
+                losses.append(trainer.step(rows, batch))
+        assert trainer.average is not None
+        with trainer.average.swapped_in():
+            figures = trainer.evaluate()
         return losses, figures
     finally:
         torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.train.batches import count_steps, epoch_batches, my_part, read_rows, to_rows
+from pipeline.train.batches import epoch_batches, my_part, read_rows, to_rows
 
 Parts = Callable[[list[int]], list[str]]
 
@@ -71,7 +71,7 @@ def test_each_row_is_in_one_batch_whatever_the_window(
 ) -> None:
     batches = epoch(parts_of(sizes), batch_rows, seed, window_rows=window_rows)
     assert sorted(k for batch in batches for k in batch) == list(range(sum(sizes)))
-    assert len(batches) == count_steps(sum(sizes), batch_rows)
+    assert len(batches) == -(-sum(sizes) // batch_rows)
     assert all(len(batch) == batch_rows for batch in batches[:-1])
 
 
@@ -105,11 +105,6 @@ def test_the_parts_of_the_workers_make_the_batch(rows: int, world: int) -> None:
     assert sorted(np.concatenate(parts).tolist()) == batch.tolist()
     assert len(parts[0]) > 0
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@pytest.mark.parametrize(("rows", "batch_rows", "steps"), [(0, 8, 0), (1, 8, 1), (8, 8, 1), (9, 8, 2)])
-def test_count_steps(rows: int, batch_rows: int, steps: int) -> None:
-    assert count_steps(rows, batch_rows) == steps
 
 
 def test_no_parts_give_no_batches() -> None:

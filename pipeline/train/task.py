@@ -1,0 +1,105 @@
+"""What a training worker receives, and the state of a run; plain data, without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline.config import TrainConfig
+
+BEST_DIRECTORY = "best"
+"""Folder of the best weights in a checkpoint."""
+
+STATE_FILE = "state.json"
+"""File of the `TrainState` in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """What a worker needs."""
+
+    model: str
+    """Name or directory of the model to start from."""
+    labels: list[str]
+    max_length: int
+    """Maximum tokens in a row."""
+    train_parts: list[str]
+    """URIs of the Parquet parts of the split."""
+    val_parts: list[str]
+    train_rows: int
+    config: TrainConfig
+    precision: str
+    """float32 or bfloat16."""
+    threads: int
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return -(-self.train_rows // self.config.global_batch_rows)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in the whole run unless it stops early."""
+        steps = self.epoch_steps * self.config.epochs
+        return min(steps, self.config.max_steps or steps)
+
+    def saves_within_epoch(self, step: int) -> bool:
+        """Whether a checkpoint follows optimizer step `step`, counted from 1, before the epoch ends."""
+        every = self.config.checkpoint_every_steps
+        return every is not None and step % every == 0 and step % self.epoch_steps != 0
+
+
+@dataclass
+class TrainState:
+    """Progress of a run; part of every checkpoint."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Optimizer steps done, over all epochs."""
+    epoch_loss: float = 0.0
+    """Sum of the losses of this epoch's rows, over all workers, up to the last checkpoint."""
+    best_epoch: int = -1
+    best_worth: float = float("-inf")
+    """`selection_score` of the best epoch."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One entry per epoch: epoch, step, train_loss, val_loss, val_accuracy …, seconds."""
+
+    def is_finished(self, task: TrainTask) -> bool:
+        """Whether all steps are done, or the last `early_stopping_epochs` epochs were not the best."""
+        stale = self.epoch - 1 - self.best_epoch
+        patience = task.config.early_stopping_epochs
+        return self.step >= task.total_steps or (self.best_epoch >= 0 and stale >= patience)
+
+    def close_epoch(self, entry: dict[str, float], best_by: str) -> bool:
+        """Record an epoch and move to the next; returns whether it is the best so far."""
+        score = selection_score(entry, best_by)
+        is_best = score > self.best_worth
+        if is_best:
+            self.best_epoch, self.best_worth = self.epoch, score
+        self.history.append(entry)
+        self.epoch += 1
+        self.epoch_loss = 0.0
+        return is_best
+
+    def write(self, directory: Path) -> None:
+        """Write the state to a checkpoint's directory."""
+        (directory / STATE_FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, directory: Path) -> TrainState:
+        """The state in a checkpoint's directory."""
+        return cls(**json.loads((directory / STATE_FILE).read_text(encoding="utf-8")))
+
+
+def selection_score(entry: dict[str, float], best_by: str) -> float:
+    """Score of an epoch by the chosen metric; higher is better.
+
+    Args:
+        entry: of `TrainState.history`.
+        best_by: see `TrainConfig.best_by`.
+    """
+    if best_by == "last":
+        return entry["epoch"]
+    return -entry["val_loss"] if best_by == "loss" else entry[f"val_{best_by}"]

@@ -1,0 +1,119 @@
+"""The training loop: plain PyTorch, the same on every worker."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import numpy as np
+import torch
+
+from pipeline.arrays import IntArray
+from pipeline.model.hub import resolve_model
+from pipeline.model.load import load_classifier, pad_token_id
+from pipeline.train.average import WeightAverage
+from pipeline.train.batches import Rows, epoch_batches, my_part
+from pipeline.train.evaluation import validate
+from pipeline.train.forward import PaddedForward
+from pipeline.train.objective import row_losses
+from pipeline.train.optimizer import learning_rate, make_optimizer, set_learning_rate
+from pipeline.train.parallel import Workers
+from pipeline.train.seeds import derive_seed
+from pipeline.train.task import TrainState, TrainTask
+
+
+class Trainer:
+    """One worker's model, optimizer and state of the run."""
+
+    def __init__(
+        self,
+        task: TrainTask,
+        workers: Workers,
+        *,
+        save: Callable[[Trainer], None],
+        report_progress: Callable[[TrainState], None],
+    ) -> None:
+        """Load the model: the same weights on every worker.
+
+        Args:
+            save: writes a checkpoint; all workers call it after the same step.
+            report_progress: called after every step and every epoch.
+        """
+        self.task, self.workers = task, workers
+        self._save, self._report_progress = save, report_progress
+        seed = derive_seed(task.config.seed, "head") % 2**32
+        self.model = load_classifier(resolve_model(task.model), task.labels, seed=seed)
+        """Not wrapped; holds the weights."""
+        self._wrapped = workers.wrap(self.model)
+        self._forward = PaddedForward(
+            pad_token_id(self.model), task.max_length, task.precision, workers.device
+        )
+        self.optimizer = make_optimizer(self.model, task.config)
+        decay = task.config.average_decay
+        self.average = WeightAverage(self.model, decay) if decay else None
+        self.state = TrainState()
+        self.best: dict[str, torch.Tensor] = {}
+        """Weights of the best epoch, on the CPU of rank 0; empty on other ranks and before the first."""
+
+    def run(self) -> None:
+        """Train to the end, with a checkpoint after every epoch."""
+        while not self.state.is_finished(self.task):
+            start = time.monotonic()
+            train_loss = self.train_epoch()
+            with self.average.swapped_in() if self.average else contextlib.nullcontext():
+                self._close_epoch(train_loss, start)
+            self._save(self)
+
+    def train_epoch(self) -> float:
+        """Take the remaining steps of the current epoch; returns the mean loss of its rows."""
+        task, state = self.task, self.state
+        self._wrapped.train()
+        batch_rows, before = task.config.global_batch_rows, state.epoch * task.epoch_steps
+        last = min(task.epoch_steps, task.total_steps - before)
+        # Of this worker, since the last checkpoint.
+        loss = 0.0
+        batches = epoch_batches(task.train_parts, batch_rows, task.config.seed, state.epoch)
+        for rows, batch in islice(batches, state.step - before, last):
+            loss += self.step(rows, batch)
+            self._report_progress(state)
+            if task.saves_within_epoch(state.step):
+                self._add_loss(loss)
+                loss = 0.0
+                self._save(self)
+        self._add_loss(loss)
+        return state.epoch_loss / min(last * batch_rows, task.train_rows)
+
+    def step(self, rows: Rows, batch: IntArray) -> float:
+        """Take one optimizer step on a global batch; returns the sum of the losses of this worker's rows."""
+        config, state = self.task.config, self.state
+        # Seeded at every step, so that a resumed run draws the same dropout masks.
+        torch.manual_seed(derive_seed(config.seed, "dropout", state.step, self.workers.rank) % 2**32)
+        mine = my_part(batch, self.workers.rank, self.workers.world)
+        # The other workers wait for this one's gradients: without a row it computes one of weight 0.
+        weight, mine = (1.0, mine) if len(mine) else (0.0, batch[:1])
+        set_learning_rate(self.optimizer, learning_rate(state.step, self.task.total_steps, config))
+        loss = row_losses(*self._forward(self._wrapped, rows, mine)).sum() * weight
+        self.workers.backward(loss, len(batch))
+        self.workers.clip_gradients(self.model, config.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update(state.step)
+        state.step += 1
+        return float(loss.detach())
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics of the current weights on the validation split; see `validate`."""
+        return validate(self.model, self._forward, self.task.val_parts, len(self.task.labels), self.workers)
+
+    def _close_epoch(self, train_loss: float, start: float) -> None:
+        state = self.state
+        entry = {"epoch": state.epoch, "step": state.step, "train_loss": train_loss, **self.evaluate()}
+        if state.close_epoch(entry | {"seconds": time.monotonic() - start}, self.task.config.best_by):
+            self.best = self.workers.full_state(self.model)
+        self._report_progress(state)
+
+    def _add_loss(self, loss: float) -> None:
+        self.state.epoch_loss += float(self.workers.sum(np.array(loss)))
