@@ -6,9 +6,10 @@ import os
 import tempfile
 import threading
 import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.config import Config, digest
 from pipeline.details import EpochRecord, PrepareDetails, TrainDetails
@@ -23,6 +24,11 @@ from pipeline.runtime.pools import Cluster, Pool, plan_train, without_gpus
 from pipeline.runtime.precision import choose_precision
 from pipeline.storage.location import Location, locate
 from pipeline.train.task import BEST_DIRECTORY, TrainState, TrainTask
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+    from ray.train import Checkpoint, Result
+    from ray.train.torch import TorchTrainer
 
 CHECKPOINTS = "checkpoints"
 """Folder in the output while training runs; deleted at the end."""
@@ -140,18 +146,47 @@ def train(
     return manifest
 
 
-def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Any:
+def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Checkpoint:
     """Run Ray Train to its end and return the last checkpoint."""
-    # Ray looks for a report every 2 s, and a worker that has one more to make waits until it has looked.
+    # By default Ray polls the workers every 2 s, and the last report of a worker waits for that.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_S))
     import ray
+
+    progress = ray.remote(num_cpus=0)(ProgressActor).remote()
+    trainer = _torch_trainer(job, task, pool, progress)
+    result: Future[Result] = Future()
+
+    def fit() -> None:
+        try:
+            result.set_result(trainer.fit())
+        except Exception as error:  # noqa: BLE001  Raised in the thread that waits.
+            result.set_exception(error)
+
+    # In a thread: this one shows progress and can be interrupted.
+    threading.Thread(target=fit, daemon=True).start()
+    with reporter.meter("train") as meter:
+        while not result.done():
+            phase, state = ray.get(progress.get.remote())
+            rows = min(state.step * task.config.global_batch_rows, task.train_rows * task.config.epochs)
+            meter.update(rows, state.step / task.total_steps, phase or state.describe())
+            reporter.refresh()
+            wait([result], _POLL_S)
+    error = result.exception()
+    if error is not None:
+        raise _cause(error)
+    checkpoint = result.result().checkpoint
+    if checkpoint is None:
+        raise RayviewError("training ended without a checkpoint")
+    return checkpoint
+
+
+def _torch_trainer(job: TrainJob, task: TrainTask, pool: Pool, progress: ActorHandle) -> TorchTrainer:
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     from pipeline.train.worker import WorkerOptions, train_worker
 
-    progress = ray.remote(num_cpus=0)(ProgressActor).remote()
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_worker,
         train_loop_config=WorkerOptions(task=task, progress=progress),
         scaling_config=ScalingConfig(
@@ -163,64 +198,37 @@ def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Any:
             name=CHECKPOINTS,
             storage_path=job.output.path,
             storage_filesystem=None if job.output.is_local else job.output.filesystem,
-            # The best weights are in every checkpoint, so the last one is enough.
+            # Every checkpoint holds the best weights, so the last one is enough.
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            # Ray would otherwise try for ever to start workers that cannot start.
+            # By default Ray retries forever to start workers that cannot start.
             failure_config=FailureConfig(
                 max_failures=task.config.max_failures, controller_failure_limit=_CONTROLLER_FAILURES
             ),
         ),
     )
-    outcome: dict[str, Any] = {}
-
-    def fit() -> None:
-        try:
-            outcome["result"] = trainer.fit()
-        except Exception as error:  # noqa: BLE001  Handed to the thread that waits.
-            outcome["error"] = error
-
-    # In a thread of its own: this one shows progress and can be interrupted.
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    with reporter.meter("train") as meter:
-        while thread.is_alive():
-            state = ray.get(progress.get.remote())
-            done = state.get("step", 0)
-            rows = min(done * task.config.global_batch_rows, task.train_rows * task.config.epochs)
-            meter.update(rows, done / task.total_steps, _note(state))
-            reporter.refresh()
-            thread.join(_POLL_S)
-    if "error" in outcome:
-        raise _cause(outcome["error"])
-    if outcome["result"].checkpoint is None:
-        raise RayviewError("training ended without a checkpoint")
-    return outcome["result"].checkpoint
 
 
 class ProgressActor:
     """Actor through which rank 0 reports progress."""
 
     def __init__(self) -> None:
-        self._state: dict[str, Any] = {}
+        self._phase, self._state = "starting training workers", TrainState()
 
-    def put(self, state: dict[str, Any]) -> None:
-        """Replace the state."""
-        self._state = state
+    def put(self, phase: str, state: TrainState | None) -> None:
+        """Replace the phase, and the state if there is one.
 
-    def get(self) -> dict[str, Any]:
-        """The last state; empty before the first."""
-        return self._state
+        Args:
+            phase: what rank 0 does; empty while it trains.
+        """
+        self._phase, self._state = phase, state or self._state
 
-
-def _note(state: dict[str, Any]) -> str:
-    if not state.get("history"):
-        return ""
-    last = state["history"][-1]
-    return f"epoch {state['epoch']}: val loss {last['val_loss']:.4f}, val accuracy {last['val_accuracy']:.3f}"
+    def get(self) -> tuple[str, TrainState]:
+        """The last phase and state."""
+        return self._phase, self._state
 
 
-def _cause(error: Exception) -> Exception:
-    """The error of a worker if that says more than the wrapper around it."""
+def _cause(error: BaseException) -> BaseException:
+    """The worker's error if a Ray Train error wraps one that is shown to the user."""
     for failure in getattr(error, "worker_failures", {}).values():
         if isinstance(failure, RayviewError):
             return failure

@@ -83,6 +83,13 @@ class TrainState:
         self.epoch_loss = 0.0
         return is_best
 
+    def describe(self) -> str:
+        """The last epoch's metrics in a few words; empty before the first."""
+        if not self.history:
+            return ""
+        loss, accuracy = (self.history[-1][name] for name in ("val_loss", "val_accuracy"))
+        return f"epoch {self.epoch}: val loss {loss:.4f}, val accuracy {accuracy:.3f}"
+
     def write(self, directory: Path) -> None:
         """Write the state to a checkpoint's directory."""
         (directory / STATE_FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")

@@ -33,13 +33,13 @@ class Trainer:
         workers: Workers,
         *,
         save: Callable[[Trainer], None],
-        report_progress: Callable[[TrainState], None],
+        report_progress: Callable[[str, TrainState], None],
     ) -> None:
         """Load the model: the same weights on every worker.
 
         Args:
             save: writes a checkpoint; all workers call it after the same step.
-            report_progress: called after every step and every epoch.
+            report_progress: called with the phase (empty while training) and the state.
         """
         self.task, self.workers = task, workers
         self._save, self._report_progress = save, report_progress
@@ -55,7 +55,7 @@ class Trainer:
         self.average = WeightAverage(self.model, decay) if decay else None
         self.state = TrainState()
         self.best: dict[str, torch.Tensor] = {}
-        """Weights of the best epoch, on the CPU of rank 0; empty on other ranks and before the first."""
+        """Weights of the best epoch so far, on the CPU of rank 0; empty on other ranks."""
 
     def run(self) -> None:
         """Train to the end, with a checkpoint after every epoch."""
@@ -77,7 +77,7 @@ class Trainer:
         batches = epoch_batches(task.train_parts, batch_rows, task.config.seed, state.epoch)
         for rows, batch in islice(batches, state.step - before, last):
             loss += self.step(rows, batch)
-            self._report_progress(state)
+            self._report_progress("", state)
             if task.saves_within_epoch(state.step):
                 self._add_loss(loss)
                 loss = 0.0
@@ -110,10 +110,11 @@ class Trainer:
 
     def _close_epoch(self, train_loss: float, start: float) -> None:
         state = self.state
+        self._report_progress("validating", state)
         entry = {"epoch": state.epoch, "step": state.step, "train_loss": train_loss, **self.evaluate()}
         if state.close_epoch(entry | {"seconds": time.monotonic() - start}, self.task.config.best_by):
             self.best = self.workers.full_state(self.model)
-        self._report_progress(state)
+        self._report_progress("", state)
 
     def _add_loss(self, loss: float) -> None:
         self.state.epoch_loss += float(self.workers.sum(np.array(loss)))

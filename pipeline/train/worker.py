@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -20,7 +19,7 @@ from pipeline.train.trainer import Trainer
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-_REPORT_EVERY_S = 0.5
+_SEND_EVERY_S = 0.5
 
 
 class WorkerOptions(TypedDict):
@@ -38,11 +37,13 @@ def train_worker(options: WorkerOptions) -> None:
     context = train.get_context()
     workers = Workers(context.get_world_rank(), context.get_world_size(), get_device())
     progress = _ProgressSender(options["progress"], workers.rank)
+    progress("loading the model")
     trainer = Trainer(task, workers, save=_save, report_progress=progress)
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
             restore_checkpoint(trainer, Path(directory))
+    progress("taking the first step", trainer.state)
     trainer.run()
 
 
@@ -59,15 +60,16 @@ def _save(trainer: Trainer) -> None:
 
 
 class _ProgressSender:
-    """Sends rank 0's state to the driver every half a second and at every new epoch; does not wait."""
+    """Sends what rank 0 does to the driver: every change, and the state every half a second."""
 
     def __init__(self, actor: ActorHandle, rank: int) -> None:
         self._actor, self._rank = actor, rank
-        self._sent_at = 0.0
-        self._sent_epoch = 0
+        self._sent_at, self._sent_phase = 0.0, ""
 
-    def __call__(self, state: TrainState) -> None:
-        is_due = time.monotonic() - self._sent_at >= _REPORT_EVERY_S or state.epoch != self._sent_epoch
+    def __call__(self, phase: str, state: TrainState | None = None) -> None:
+        """Send without waiting for an answer; see `ProgressActor.put`."""
+        now = time.monotonic()
+        is_due = phase != self._sent_phase or now - self._sent_at >= _SEND_EVERY_S
         if self._rank == 0 and is_due:
-            self._sent_at, self._sent_epoch = time.monotonic(), state.epoch
-            self._actor.put.remote(asdict(state))
+            self._sent_at, self._sent_phase = now, phase
+            self._actor.put.remote(phase, state)

@@ -70,14 +70,10 @@ def write_split(folder: Path, rows: int, seed: int) -> list[str]:
     return parts
 
 
-def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
-    """The loss of each step (sum over its rows), and the figures on validation rows after the last one."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def write_golden(folder: Path) -> TrainTask:
+    """Write the model and the rows of the training to a folder."""
     write_model(folder / "model")
-    task = TrainTask(
+    return TrainTask(
         model=str(folder / "model"),
         labels=LABELS,
         max_length=MAX_LENGTH,
@@ -88,9 +84,18 @@ def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
         precision="float32",
         threads=1,
     )
+
+
+def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
+    """The loss of each step (sum over its rows), and the metrics on validation rows after the last one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    task = write_golden(folder)
     try:
         workers = Workers(rank=0, world=1, device=torch.device("cpu"))
-        trainer = Trainer(task, workers, save=lambda _: None, report_progress=lambda _: None)
+        trainer = Trainer(task, workers, save=lambda _: None, report_progress=lambda *_: None)
         assert task.total_steps == STEPS
         losses = []
         for epoch in range(CONFIG.epochs):
@@ -98,8 +103,8 @@ def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
                 losses.append(trainer.step(rows, batch))
         assert trainer.average is not None
         with trainer.average.swapped_in():
-            figures = trainer.evaluate()
-        return losses, figures
+            metrics = trainer.evaluate()
+        return losses, metrics
     finally:
         torch.set_num_threads(threads)
 

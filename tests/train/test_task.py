@@ -82,6 +82,11 @@ def test_a_run_that_keeps_the_last_epoch_never_stops_early() -> None:
     assert run_epochs(task, [0.1, 0.2, 0.3, 0.4], "last").epoch == 4
 
 
+def test_a_state_describes_its_last_epoch() -> None:
+    assert TrainState().describe() == ""
+    assert run_epochs(make_task(), [0.5, 0.25]).describe() == "epoch 2: val loss 0.2500, val accuracy 0.750"
+
+
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     state = run_epochs(make_task(), [0.5, 0.3])
     state.step, state.epoch_loss = 17, 1 / 3
