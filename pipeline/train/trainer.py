@@ -12,7 +12,7 @@ import torch
 
 from pipeline.arrays import IntArray
 from pipeline.model.hub import resolve_model
-from pipeline.model.load import load_classifier, pad_token_id
+from pipeline.model.load import load_with_new_head, pad_token_id
 from pipeline.train.average import WeightAverage
 from pipeline.train.batches import Rows, epoch_batches, my_part
 from pipeline.train.evaluation import validate
@@ -44,13 +44,13 @@ class Trainer:
         self.task, self.workers = task, workers
         self._save, self._report_progress = save, report_progress
         seed = derive_seed(task.config.seed, "head") % 2**32
-        self.model = load_classifier(resolve_model(task.model), task.labels, seed=seed)
-        """Not wrapped; holds the weights."""
+        # Not wrapped: it holds the weights.
+        self.model, new = load_with_new_head(resolve_model(task.model), task.labels, seed=seed)
         self._wrapped = workers.wrap(self.model)
         self._forward = PaddedForward(
             pad_token_id(self.model), task.max_length, task.precision, workers.device
         )
-        self.optimizer = make_optimizer(self.model, task.config)
+        self.optimizer = make_optimizer(self.model, new, task.config)
         decay = task.config.average_decay
         self.average = WeightAverage(self.model, decay) if decay else None
         self.state = TrainState()
