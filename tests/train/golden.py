@@ -35,8 +35,8 @@ CONFIG = TrainConfig(
 STEPS = 30
 
 
-def write_model(folder: Path) -> None:
-    """A BERT of two layers without dropout; its weights are random but fixed."""
+def write_model(folder: Path, dropout: float = 0.0) -> None:
+    """A BERT of two layers; its weights are random but fixed."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -48,8 +48,8 @@ def write_model(folder: Path) -> None:
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=MAX_LENGTH,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     BertModel(config).save_pretrained(folder)
 
@@ -70,9 +70,9 @@ def write_split(folder: Path, rows: int, seed: int) -> list[str]:
     return parts
 
 
-def write_golden(folder: Path) -> TrainTask:
+def write_golden(folder: Path, dropout: float = 0.0) -> TrainTask:
     """Write the model and the rows of the training to a folder."""
-    write_model(folder / "model")
+    write_model(folder / "model", dropout)
     return TrainTask(
         model=str(folder / "model"),
         labels=LABELS,
