@@ -1,4 +1,4 @@
-"""One named random stream for each use, all from one seed."""
+"""Seeds of named random streams, all derived from one seed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import xxhash
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A 63-bit seed for one use of randomness; other names give an unrelated one.
+    """A 63-bit seed for one random stream; other names give an independent one.
 
     Args:
-        names: what it is for, as "shuffle", epoch.
+        names: what the stream is used for, such as "dropout", step, rank.
     """
     return xxhash.xxh3_64_intdigest(repr((seed, *names)).encode()) >> 1

@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 CHECKPOINTS = "checkpoints"
-"""Folder in the output while training runs; deleted at the end."""
+"""Folder in the output directory while training runs; deleted at the end."""
 
 _SECTIONS = ("model", "train")
 _CONTROLLER_FAILURES = 3
 _POLL_S = 0.2
-# Where and how fast it runs; the number of workers changes sums only in their last bits.
+# Where and how fast training runs; the number of workers changes only the last bits of sums.
 _NOT_IN_RUN = ("num_workers", "use_gpu", "max_failures", "checkpoint_every_steps")
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Everything about a train job that is known before Ray starts."""
+    """A planned training: all that is known before Ray starts."""
 
     output: Location
     data: Manifest[PrepareDetails]
@@ -60,10 +60,10 @@ class TrainJob:
 
 
 def plan(data: str, output: str, config: Config) -> TrainJob:
-    """Look at data, model and output; write nothing.
+    """Check data, model and output; writes nothing.
 
     Raises:
-        UserError: data that prepare did not finish, a model that cannot be had or has another tokenizer.
+        UserError: the data is unfinished, or the model is not available or has another tokenizer.
     """
     location, where, name = locate(data), locate(output), config.model.name
     manifest = read_manifest(location, PrepareDetails)
@@ -72,8 +72,8 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
     if digest(tokenizer_json(directory)) != manifest.model_fingerprint:
         prepared_for = manifest.config.model.name
         raise ModelError(
-            f"model {name}: its tokenizer is not that of {prepared_for}, with which"
-            f" {location.uri} was encoded; give --model {prepared_for}, or prepare the data again"
+            f"model {name}: its tokenizer differs from that of {prepared_for}, which encoded"
+            f" {location.uri}; use --model {prepared_for}, or prepare the data with {name}"
         )
     assert manifest.counts is not None
     rows = manifest.counts.splits
@@ -112,13 +112,12 @@ def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCar
 def train(
     job: TrainJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False
 ) -> Manifest[TrainDetails]:
-    """Fine-tune on a cluster that is connected, and write the best model.
+    """Fine-tune on the connected cluster and write the best model; resumes from the last checkpoint.
 
     Returns:
-        The manifest, also where the same job was finished before. An unfinished one goes on from its
-        last checkpoint.
+        The manifest; that of the earlier job if the same training is already finished.
     Raises:
-        RayviewError: see errors.py; anything that a worker raised of that kind comes out as itself.
+        RayviewError: see errors.py; a worker's error of this kind is raised unwrapped.
     """
     start = time.monotonic()
     pool = plan_train(cluster, job.config.train)
@@ -256,7 +255,7 @@ def _manifest(
     start: float,
 ) -> Manifest[TrainDetails]:
     if state.best_epoch < 0:
-        raise InputError("training did not reach a validation; give more data, or raise train.max_steps")
+        raise InputError("training ended before its first validation; add data, or raise train.max_steps")
     details = TrainDetails(
         rows=job.rows,
         num_workers=pool.size,

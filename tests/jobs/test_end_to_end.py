@@ -312,26 +312,6 @@ def test_stages_do_not_write_to_their_inputs(outputs: Outputs, dump: Path, tmp_p
             plan()
 
 
-def test_two_workers_train_as_one(outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path) -> None:
-    # Without dropout, whose masks differ between workers, only the global batches matter.
-    plain = tmp_path / "plain"
-    shutil.copytree(tiny_model, plain)
-    about = json.loads((plain / "config.json").read_text())
-    about |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (plain / "config.json").write_text(json.dumps(about))
-    losses = []
-    for workers in (1, 2):
-        # 30 rows per batch: the last batch of the epoch is short and is divided unevenly between 2 workers.
-        config = outputs.config.replace(
-            model__name=str(plain), train__num_workers=workers, train__epochs=1, train__global_batch_rows=30
-        )
-        job = train_stage.plan(str(outputs.data), str(tmp_path / str(workers)), config)
-        details = train_stage.train(job, cluster, Reporter()).details
-        assert details.num_workers == workers
-        losses.append([details.history[0].train_loss, details.history[0].val_loss])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-
-
 def test_a_split_is_not_scored_by_a_model_with_another_tokenizer(outputs: Outputs, tmp_path: Path) -> None:
     other = tmp_path / "model"
     shutil.copytree(outputs.model, other)

@@ -1,4 +1,4 @@
-"""Training that is killed and started again ends with the same weights, bit for bit."""
+"""A killed training resumes to the same weights, bit for bit."""
 
 from __future__ import annotations
 
@@ -17,32 +17,42 @@ from tests.main_job import Outputs, settings
 
 pytestmark = pytest.mark.ray
 
+TIMEOUT_S = 120
 
-def test_a_killed_training_goes_on_to_the_same_weights(
+
+def test_a_killed_training_of_two_workers_resumes_to_the_same_weights(
     outputs: Outputs, tiny_model: Path, cluster: Any, tmp_path: Path
 ) -> None:
-    cut = tmp_path / "cut"
-    # How often it is saved changes no weight.
-    sets = [*settings(tiny_model), "train.checkpoint_every_steps=10", "cluster.num_cpus=1"]
-    train = command("train", "--data", outputs.data, "--output", cut)
-    train += [item for pair in sets for item in ("--set", pair)]
+    sets = {"train__num_workers": 2, "train__average_decay": 0.9, "cluster__num_cpus": 1}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train_stage.train(
+        train_stage.plan(str(outputs.data), str(whole), outputs.config.replace(**sets)), cluster, Reporter()
+    )
+
+    # How often checkpoints are written changes no weight.
+    sets["train__checkpoint_every_steps"] = 10
+    train = command("train", "--data", outputs.data, "--output", killed)
+    pairs = settings(tiny_model) + [f"{name.replace('__', '.')}={value}" for name, value in sets.items()]
+    train += [item for pair in pairs for item in ("--set", pair)]
     process = subprocess.Popen(train, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(cut.glob("checkpoints/checkpoint_*/state.json")) and time.monotonic() < deadline:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not list(killed.glob("checkpoints/checkpoint_*/state.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.kill()
     process.wait()
-    assert not (cut / "manifest.json").exists()
-    (state, *_) = (json.loads(f.read_text()) for f in cut.glob("checkpoints/checkpoint_*/state.json"))
-    assert state["step"] > 0
+    assert not (killed / "manifest.json").exists()
+    states = [json.loads(f.read_text()) for f in killed.glob("checkpoints/checkpoint_*/state.json")]
+    assert states
+    assert states[0]["step"] > 0
 
-    config = outputs.config.replace(train__checkpoint_every_steps=10, cluster__num_cpus=1)
-    train_stage.train(train_stage.plan(str(outputs.data), str(cut), config), cluster, Reporter())
-    assert (outputs.model / "model.safetensors").read_bytes() == (cut / "model.safetensors").read_bytes()
-    assert history(outputs.model) == history(cut)
+    job = train_stage.plan(str(outputs.data), str(killed), outputs.config.replace(**sets))
+    manifest = train_stage.train(job, cluster, Reporter())
+    assert manifest.details.num_workers == 2
+    assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
+    assert history(whole) == history(killed)
 
 
 def history(model: Path) -> list[dict[str, float]]:
-    """What is told of each epoch, but for the time it took."""
+    """The metrics of each epoch, without its duration."""
     entries = json.loads((model / "manifest.json").read_text())["details"]["history"]
     return [{key: value for key, value in entry.items() if key != "seconds"} for entry in entries]
