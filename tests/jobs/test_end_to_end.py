@@ -114,8 +114,8 @@ def test_the_model_loads_with_plain_transformers(outputs: Outputs) -> None:
 
 def test_training_learned_something(outputs: Outputs) -> None:
     history = read_manifest(locate(outputs.model), TrainDetails).details.history
-    assert history[-1]["train_loss"] < history[0]["train_loss"]
-    assert min(h["val_loss"] for h in history) < np.log(5)
+    assert history[-1].train_loss < history[0].train_loss
+    assert min(epoch.val_loss for epoch in history) < np.log(5)
 
 
 def test_scores_are_those_of_a_plain_loop(outputs: Outputs) -> None:
