@@ -227,6 +227,17 @@ def test_importing_loads_nothing_heavy() -> None:
         assert loaded & HEAVY == set(), module
 
 
+@pytest.mark.parametrize(
+    "module", sorted(m for m in MODULES if m.startswith(("pipeline.model", "pipeline.train")))
+)
+def test_torch_is_imported_at_the_top_of_a_module_or_not_at_all(module: str) -> None:
+    functions = (
+        n for n in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))) if isinstance(n, ast.FunctionDef)
+    )
+    inner = [n for f in functions for n in ast.walk(f) if isinstance(n, ast.Import)]
+    assert [n.lineno for n in inner if any(alias.name == "torch" for alias in n.names)] == []
+
+
 def test_encoding_loads_neither_torch_nor_transformers() -> None:
     used = "from tests.ingest.tokenize.tokenizer_kinds import tokenizer_json, check, HARD"
     kind = "tokenizer_json('uncased', 'bert', 'wordpiece', 'template', 'words')"

@@ -176,6 +176,7 @@ def _runs(lengths: IntArray) -> list[tuple[int, int]]:
 
 def _attend_flash(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
     """See attend_by_length; on a GPU from Ampere on, in 16 bits, with PyTorch 2.10 or later."""
+    # Missing in PyTorch before 2.10.
     from torch.nn.attention.varlen import varlen_attn
 
     bounds, max_length = rows.bounds, int(rows.lengths[0])

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from pipeline.arrays import IntArray
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
 class Rows:
-    """B rows of falling length, one after the other, on the device."""
+    """B packed rows of falling length, on the device."""
 
-    ids: torch.Tensor
-    """(T,) int64: the token ids of all rows, and maybe others behind them."""
-    positions: torch.Tensor
-    """(T,) int64: the place of each token in its row."""
-    bounds: torch.Tensor
-    """(B + 1,) int32: where each row begins, and the end of the last."""
+    ids: Tensor
+    """(T,) int64: the token IDs of all rows; more may follow."""
+    positions: Tensor
+    """(T,) int64: the position of each token in its row; more may follow."""
+    bounds: Tensor
+    """(B + 1,) int32: start of each row, and the end of the last row."""
     lengths: IntArray
     """(B,) int64 in the host's memory."""
 
 
-def to_device(values: npt.NDArray[Any], device: str) -> torch.Tensor:
-    """An array as a tensor on a device; a GPU may still have to come to it."""
-    import torch
-
-    # A copy: Arrow's memory is read-only, which PyTorch warns of.
+def to_device(values: npt.NDArray[np.generic], device: str) -> Tensor:
+    """An array as a tensor on a device; the copy to a GPU is asynchronous."""
+    # A copy: Arrow's memory is read-only, which makes PyTorch warn.
     tensor = torch.from_numpy(np.array(values))
     return tensor if device == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
-def to_tensors(ids: IntArray, mask: IntArray, device: str) -> dict[str, torch.Tensor]:
-    """A padded batch as the model takes it, on its device."""
+def to_tensors(ids: IntArray, mask: IntArray, device: str) -> dict[str, Tensor]:
+    """A padded batch as arguments of a model, on its device."""
     return {"input_ids": to_device(ids, device), "attention_mask": to_device(mask, device)}
