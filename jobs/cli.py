@@ -40,7 +40,7 @@ class Session:
 
         if self._cluster is None:
             self.reporter.say("connecting to Ray")
-            self._cluster = connect(config.cluster)
+            self._cluster = connect(config.cluster, self.reporter.say)
             # Ray has installed a handler of its own, which exits with the signal's number.
             signal.signal(signal.SIGTERM, _interrupt)
             self.reporter.say(f"Ray: {self._cluster}")

@@ -6,63 +6,62 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import ClusterError
-from pipeline.runtime.pools import Cluster, Node, Pool
+from pipeline.runtime import ray_internals
+from pipeline.runtime.pools import Cluster, Node
 from pipeline.storage.location import Location
 
 if TYPE_CHECKING:
     import psutil
 
-
 _CONNECT_TIMEOUT_S = 10
 
-
 _START_TIMEOUT_S = 180
-"""Limit for the second attempt to start Ray; the first has Ray's own, 30 s, which a busy machine exceeds."""
+"""Limit for the second attempt to start Ray. The first has Ray's own, 30 s, which a busy machine exceeds."""
+
+_log = logging.getLogger(__name__)
 
 
-_IDLE_WORKER_MS = 60_000
-"""How long a process of our own Ray waits for more work. By Ray's default, a second, each step of a job ends
-the processes of the one before and starts its own: a prepare of 400 rows then took 23 s in place of 1.4."""
-
-
-def connect(config: ClusterConfig) -> Cluster:
+def connect(config: ClusterConfig, say: Callable[[str], None] = _log.warning) -> Cluster:
     """Join the cluster that is named or running, or start Ray on this machine.
 
+    Args:
+        say: receives one line if Ray has to be started a second time.
     Raises:
-        ClusterError: a named cluster cannot be reached, or Ray does not start.
+        ClusterError: the cluster cannot be reached or rejects this process, Ray does not start, or no node
+            has CPUs.
     """
     import ray
 
     if not ray.is_initialized():
-        _initialize(config)
+        _initialize(config, say)
     nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
     usable = tuple(Node(n["CPU"], n.get("GPU", 0.0)) for n in nodes if n.get("CPU", 0) > 0)
     if not usable:
-        raise ClusterError("the Ray cluster has no node with CPUs to run on; start one with ray start")
+        raise ClusterError("the Ray cluster has no node with CPUs; start one with `ray start`")
     types = {key.partition(":")[2] for n in nodes for key in n if key.startswith("accelerator_type:")}
     return Cluster(usable, tuple(sorted(types)))
 
 
-def run_once(pool: Pool, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns on a worker that has the share of a member of a pool; raises what it raises."""
-    import ray
+def survey(config: ClusterConfig) -> Cluster:
+    """The cluster that `connect` would return; does not start Ray."""
+    if ray_internals.find_address(config.address) is not None:
+        return connect(config)
+    cpus, gpus = ray_internals.local_resources()
+    return Cluster((Node(config.num_cpus or cpus, gpus),))
 
-    # One call: the process gives back what it holds of the GPU.
-    task = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_calls=1)(function)
-    return ray.get(task.remote(*arguments))
 
-
-def check_shared(locations: list[Location], cluster: Cluster, config: ClusterConfig) -> None:
-    """See that every node can reach what the job reads and writes.
+def check_shared(locations: Iterable[Location], cluster: Cluster, config: ClusterConfig) -> None:
+    """Check that every node can reach what the job reads and writes.
 
     Raises:
-        ClusterError: there are several nodes, and a local path is not in `cluster.storage_path`.
+        ClusterError: the cluster has several nodes, and a local path is outside `cluster.storage_path`.
     """
     if len(cluster.nodes) == 1:
         return
@@ -77,83 +76,88 @@ def check_shared(locations: list[Location], cluster: Cluster, config: ClusterCon
             )
 
 
-def _initialize(config: ClusterConfig) -> None:
+def _initialize(config: ClusterConfig, say: Callable[[str], None]) -> None:
     import ray
-    from ray._private.authentication.authentication_token_setup import (
-        maybe_enable_token_auth_if_token_available,
-    )
-    from ray._private.services import canonicalize_bootstrap_address
+    from ray.exceptions import RayError
 
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.WARNING}
     options |= {"configure_logging": True, "ignore_reinit_error": True}
     try:
-        found = canonicalize_bootstrap_address(config.address)
-        if found is None:
+        address = ray_internals.find_address(config.address)
+        if address is None:
             options |= {"address": "local", "include_dashboard": False, "num_cpus": config.num_cpus}
-            options["_system_config"] = {"idle_worker_killing_time_threshold_ms": _IDLE_WORKER_MS}
-            _start_ray(options)
+            _start_ray(options | ray_internals.START_OPTIONS, say)
         else:
-            _check_reachable(found)
-            if _asks_for_token(found):
-                maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-            ray.init(address=found, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            _check_reachable(address)
+            _authenticate(address)
+            ray.init(address=address, **options)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         where = config.address or os.environ.get("RAY_ADDRESS") or "this machine"
-        reason = str(error).strip().partition("\n")[0]
         raise ClusterError(
-            f"Ray at {where}: cannot be reached or started: {reason}; see `ray status`, or unset RAY_ADDRESS"
-            " and cluster.address to start Ray here"
+            f"Ray at {where}: cannot be reached or started: {_first_line(error)}; see `ray status`, or unset"
+            " RAY_ADDRESS and cluster.address to start Ray here"
         ) from None
 
 
-def _start_ray(options: Mapping[str, Any]) -> None:
-    """Start Ray on this machine; where that fails, once more with a longer limit.
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError if nothing listens at the address; ray.init itself would retry for minutes."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
+        pass
+
+
+def _authenticate(address: str) -> None:
+    """Use the user's token if the cluster requires one.
+
+    Not otherwise: a driver with a token rejects the calls of workers that have none.
+
+    Raises:
+        ClusterError: there is no token, or the cluster rejects it.
+    """
+    if ray_internals.is_accepted(address):
+        return
+    found = ray_internals.use_token()
+    if found and ray_internals.is_accepted(address):
+        return
+    problem = "rejects the authentication token" if found else "requires an authentication token"
+    raise ClusterError(
+        f"Ray at {address}: {problem}; copy the token of its head node to ~/.ray/auth_token, or to a file"
+        " named by RAY_AUTH_TOKEN_PATH, and set RAY_AUTH_MODE=token"
+    )
+
+
+def _start_ray(options: Mapping[str, object], say: Callable[[str], None]) -> None:
+    """Start Ray on this machine; if that fails, once more with a longer limit.
 
     Raises:
         RuntimeError: the second attempt failed too.
+        ValueError: an option is wrong.
     """
     import ray
 
-    before = set(_ray_processes())
+    before, start = set(_ray_processes()), time.monotonic()
     try:
         ray.init(**options)
-    except Exception as error:  # noqa: BLE001  Ray raises no class of its own.
-        logging.getLogger(__name__).warning("Ray did not start, trying again: %s", error)
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001  For a node that is late Ray raises Exception itself.
+        _log.warning("Ray did not start: %s", error)
     else:
         return
+    say(f"Ray did not start within {time.monotonic() - start:.0f} s; trying once more")
     ray.shutdown()
     # What the first attempt started would compete with the second.
     _kill(set(_ray_processes()) - before)
     try:
-        with _longer_start():
+        with ray_internals.start_timeout(_START_TIMEOUT_S):
             ray.init(**options)
     except Exception as error:
         _kill(set(_ray_processes()) - before)
-        raise RuntimeError(f"{str(error).strip().partition(chr(10))[0]} (tried twice)") from error
-
-
-@contextmanager
-def _longer_start() -> Iterator[None]:
-    """Raises the limit within which the raylet must appear in the GCS, a constant in Ray's Node."""
-    from ray._private import services
-
-    get_node = services.get_node
-
-    def wait_for_node(*arguments: Any) -> Any:
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while True:
-            try:
-                return get_node(*arguments)
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.5)
-
-    services.get_node = wait_for_node
-    try:
-        yield
-    finally:
-        services.get_node = get_node
+        raise RuntimeError(f"{_first_line(error)} (tried twice)") from error
 
 
 def _ray_processes() -> list[psutil.Process]:
@@ -161,7 +165,7 @@ def _ray_processes() -> list[psutil.Process]:
     import psutil
     import ray
 
-    package = os.path.dirname(ray.__file__)  # noqa: PTH120
+    package = str(Path(ray.__file__).parent)
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
@@ -177,40 +181,3 @@ def _kill(processes: Collection[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=_CONNECT_TIMEOUT_S)
-
-
-def _check_reachable(address: str) -> None:
-    """Raise OSError if nobody listens there; ray.init itself would go on trying for minutes."""
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
-        pass
-
-
-def _asks_for_token(address: str) -> bool:
-    """Whether the cluster takes only those who show a token.
-
-    `ray start` turns tokens on where there is one, but `ray.init` only for a Ray that it starts itself; and
-    a driver with a token cannot work with a cluster without. So the cluster is asked, by a call without one.
-    """
-    import grpc
-
-    with grpc.insecure_channel(address) as channel:
-        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
-        try:
-            ask(b"", timeout=_CONNECT_TIMEOUT_S)
-        except grpc.RpcError as error:
-            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
-    return False
-
-
-def survey(config: ClusterConfig) -> Cluster:
-    """The cluster that `connect` would give, without starting Ray where none runs."""
-    from ray._private.services import canonicalize_bootstrap_address
-
-    if canonicalize_bootstrap_address(config.address) is not None:
-        return connect(config)
-    from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
-    from ray._private.utils import get_num_cpus
-
-    gpus = NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
-    return Cluster((Node(config.num_cpus or get_num_cpus(), float(gpus)),))

@@ -1,7 +1,7 @@
 """Counts the worker crashes over each chunk of a run.
 
 Ray restarts a crashed worker and retries its chunk without a limit. So each attempt at a chunk is recorded
-before it begins, in the key-value table of Ray's GCS, which outlives the worker.
+before it begins, in a table of Ray that outlives the worker.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from threading import Lock
 
+from pipeline.runtime.ray_internals import KeyValueTable
+
 MAX_CRASHES = 3
 """A chunk over which this many workers crashed is set aside; the job ends where that is impossible."""
 
-_NAMESPACE = "rayview"
+RECORDS = KeyValueTable("rayview")
+"""One key per attempt in progress: run/step/file/chunk → workers that crashed if this one does."""
 
 _suspects = Lock()
 
@@ -35,21 +38,19 @@ class CrashGuard:
         Yields:
             Number of workers that crashed over the chunk in this step of the run.
         """
-        from ray.experimental import internal_kv as table
-
-        if not self.run or not table._internal_kv_initialized():
+        if not self.run or not RECORDS.is_available:
             yield 0
             return
         key = f"{self.run}/{step}/{file}/{chunk}"
-        crashes = int(table._internal_kv_get(key, namespace=_NAMESPACE) or 0)
+        crashes = int(RECORDS.get(key) or 0)
         # A worker may have several chunks in flight. One that may have caused a crash runs without other such
         # chunks beside it, and is recorded only then: those that crashed with it are not counted again.
         with _suspects if crashes else nullcontext():
-            table._internal_kv_put(key, str(crashes + 1), namespace=_NAMESPACE)
+            RECORDS.put(key, str(crashes + 1))
             try:
                 yield crashes
             finally:
-                table._internal_kv_del(key, namespace=_NAMESPACE)
+                RECORDS.delete(key)
 
 
 UNGUARDED = CrashGuard()
@@ -60,16 +61,15 @@ UNGUARDED = CrashGuard()
 def guard_run() -> Iterator[CrashGuard]:
     """A guard for one run of a dataset; its records are removed at the end of the run."""
     from ray.exceptions import RpcError
-    from ray.experimental import internal_kv as table
 
     guard = CrashGuard(uuid.uuid4().hex)
     try:
         yield guard
     finally:
-        # Killed attempts leave their records. Where Ray is gone, so is the table.
-        if table._internal_kv_initialized():
+        # Killed attempts leave their records. If Ray has ended, so has the table.
+        if RECORDS.is_available:
             with suppress(RpcError):
-                table._internal_kv_del(f"{guard.run}/", del_by_prefix=True, namespace=_NAMESPACE)
+                RECORDS.delete_all(f"{guard.run}/")
 
 
 def crash_message(crashes: int, step: str) -> str:

@@ -1,84 +1,104 @@
-"""Datasets of tasks and tables, and their pools: the only module that sets switches of Ray Data."""
+"""Datasets of Ray Data: read tasks, maps, pools of actors, backpressure.
+
+The only module that sets fields of Ray's DataContext, many of which are not documented. Those that have a
+constant value are in the dictionaries below; tests/runtime/test_ray_internals.py checks that all exist.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from pipeline.runtime.malloc import keep_freed_memory
 from pipeline.runtime.pools import Pool
 
-_READ_AHEAD = 16
-"""Chunks that a reader may be ahead of the driver, which looks for them ten times a second: by Ray Data's
-default, 2, a reader hands on no more than 20 chunks a second, however many encoders wait."""
+if TYPE_CHECKING:
+    from ray.data import Dataset
+    from ray.data.datasource import ReadTask
+
+_Argument = TypeVar("_Argument")
+
+_READ_AHEAD_CHUNKS = 16
+"""Chunks that a reader may be ahead of the driver, which collects them ten times per second. With Ray Data's
+default of 2, a reader delivers 20 chunks per second, however many encoders are idle."""
+
+STREAMED_READ = {
+    # One byte: a table becomes a block at once, and does not wait to be merged with the next.
+    "target_max_block_size": 1,
+    "_max_num_blocks_in_streaming_gen_buffer": _READ_AHEAD_CHUNKS,
+}
+"""DataContext fields of `task_dataset`."""
+
+SHUFFLED_READ = {
+    "target_max_block_size": None,
+    # A shuffle takes one table at a time; by default it merges them up to one GiB.
+    "shuffle_input_batch_bytes": 0,
+}
+"""DataContext fields of `table_dataset`."""
+
+BACKPRESSURE = {
+    # Above this fraction of the limit, a step that has no room may still process what waits for it.
+    "object_store_memory_pressure_fraction": 0.5,
+    # A throttled reader may emit one chunk per interval, to avoid deadlock.
+    "output_backpressure_guard_release_interval_s": 60.0,
+}
+"""DataContext fields of `limit_backlog`."""
+
+_ACTOR_QUEUE_CHUNKS = 4
+"""Chunks in flight per actor of `map_in_actors`; enough where a chunk takes 0.1 s or more."""
+
+_MIN_BACKLOG_BYTES = 256 << 20
+"""Lower bound for the limit on the object store: the rows of a small chunk may be larger than its text."""
+
+_BACKLOG_CHUNKS = 8
+"""Chunks in the object store, before and after a step, per concurrent call of the step."""
 
 
-_IN_FLIGHT = 4
-"""Chunks that an encoder of `map_in_actors` has before it: those of 0.1 s of work and more."""
+def task_dataset(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool) -> Dataset:
+    """A dataset whose blocks are the tables that functions yield, each available at once."""
+    return _read(tasks, pool, STREAMED_READ)
 
 
-_LEAST_BYTES = 256 << 20
-"""Of Ray's object store, that a job may take: of small chunks what is made may be larger than the text."""
+def table_dataset(
+    function: Callable[[_Argument], pa.Table], arguments: Iterable[_Argument], pool: Pool
+) -> Dataset:
+    """A dataset whose blocks are the tables that a function returns, one per argument; meant to be sorted."""
+    return _read([partial(_yield_one, function, argument) for argument in arguments], pool, SHUFFLED_READ)
 
 
-_PRESSURE_FRAC = 0.5
-"""Of what a dataset may hold: from then on Ray Data lets a step that has no room drain what waits for it."""
-
-
-_RELEASE_S = 60.0
-"""A reader that must wait is let go on with one chunk, at most so often, lest everything stand still."""
-
-
-_WAITING = 8
-"""Chunks for each call of a process that may be in the object store, before it and after it."""
-
-
-def task_dataset(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool) -> Any:
-    """A Ray dataset whose blocks are the tables that some functions yield, each handed on at once."""
-    # One byte: a block is handed on with its first row, and never waits for the next.
-    settings = {"target_max_block_size": 1, "_max_num_blocks_in_streaming_gen_buffer": _READ_AHEAD}
-    return _from_tasks(tasks, pool, **settings)
-
-
-def table_dataset(function: Callable[[Any], pa.Table], arguments: Iterable[Any], pool: Pool) -> Any:
-    """A Ray dataset whose blocks are the tables that a function returns for each argument.
-
-    A shuffle of it takes up one of them at a time; by Ray's default it joins them up to a GiB.
-    """
-    tasks = [partial(_one, function, argument) for argument in arguments]
-    return _from_tasks(tasks, pool, target_max_block_size=None, shuffle_input_batch_bytes=0)
-
-
-def _one(function: Callable[[Any], pa.Table], argument: Any) -> Iterator[pa.Table]:
+def _yield_one(function: Callable[[_Argument], pa.Table], argument: _Argument) -> Iterator[pa.Table]:
     yield function(argument)
 
 
-def _from_tasks(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, **settings: Any) -> Any:
-    """A Ray dataset of what some functions yield.
+def _read(
+    tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, fields: Mapping[str, object]
+) -> Dataset:
+    """A dataset of what functions yield.
 
     Args:
-        settings: of Ray's DataContext, for this dataset alone.
+        fields: of the dataset's DataContext.
     """
     import ray.data
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
+    # Part of the names of Ray's processes and of the steps on its dashboard.
     class Tasks(Datasource):  # type: ignore[misc]
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
-        def get_read_tasks(self, *_: Any, **__: Any) -> list[ReadTask]:
-            about = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-            return [ReadTask(task, about) for task in tasks]
+        def get_read_tasks(self, *_: object, **__: object) -> list[ReadTask]:
+            unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
+            return [ReadTask(task, unknown) for task in tasks]
 
     context = ray.data.DataContext.get_current()
-    before = {name: getattr(context, name) for name in settings}
-    _set(context, settings)
+    before = {name: getattr(context, name) for name in fields}
+    _set_fields(context, fields)
     try:
-        # The dataset takes a copy of the context with it.
+        # The dataset keeps a copy of the context.
         return ray.data.read_datasource(
             Tasks(),
             num_cpus=pool.cpus,
@@ -86,68 +106,87 @@ def _from_tasks(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, *
             override_num_blocks=len(tasks),
         )
     finally:
-        _set(context, before)
+        _set_fields(context, before)
 
 
-def _set(context: Any, settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
+def _set_fields(context: object, fields: Mapping[str, object]) -> None:
+    for name, value in fields.items():
         setattr(context, name, value)
 
 
-def map_batches(dataset: Any, function: Callable[..., pa.Table], pool: Pool, **options: Any) -> Any:
-    """Apply a function, or a class in an actor pool, to each chunk's row by itself, or to each block."""
+def map_batches(
+    dataset: Dataset,
+    function: Callable[..., pa.Table],
+    pool: Pool,
+    *,
+    batch_size: int | None = 1,
+    max_in_flight: int | None = None,
+    fn_constructor_args: Sequence[object] | None = None,
+) -> Dataset:
+    """Apply a function, or a class in a pool of actors, to the tables of a dataset.
+
+    Args:
+        function: from a table to a table; of a class, the instances are.
+        batch_size: rows per call, 1 where a row is a chunk; None: a whole block.
+        max_in_flight: calls of an actor that are running or queued; None: Ray Data's default.
+        fn_constructor_args: of the class.
+    """
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
+    compute: ActorPoolStrategy | TaskPoolStrategy = TaskPoolStrategy(size=pool.size)
     if isinstance(function, type):
-        calls = {"max_concurrent_calls_per_actor": pool.calls, "enable_true_multi_threading": pool.calls > 1}
-        options.setdefault("compute", ActorPoolStrategy(size=pool.size, **calls))
-    else:
-        options["compute"] = TaskPoolStrategy(size=pool.size)
-    if pool.gpus:
-        options["num_gpus"] = pool.gpus
-    options.setdefault("batch_size", 1)
+        compute = ActorPoolStrategy(
+            size=pool.size,
+            max_tasks_in_flight_per_actor=max_in_flight,
+            max_concurrent_calls_per_actor=pool.calls,
+            enable_true_multi_threading=pool.calls > 1,
+        )
     return dataset.map_batches(
-        function, batch_format="pyarrow", num_cpus=pool.cpus, zero_copy_batch=True, **options
+        function,
+        batch_size=batch_size,
+        compute=compute,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        fn_constructor_args=fn_constructor_args,
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
     )
 
 
-def map_in_actors(dataset: Any, function: Callable[[pa.Table], pa.Table], pool: Pool) -> Any:
-    """Apply a function to each chunk's row, in processes that always have the next chunks at hand.
+def map_in_actors(dataset: Dataset, function: Callable[[pa.Table], pa.Table], pool: Pool) -> Dataset:
+    """Apply a function to each chunk's row, in processes that always have the next chunks in their queue.
 
-    Ray Data looks ten times a second which tasks have ended, and starts others only then: where a chunk
-    takes 0.2 s, a pool of tasks waits for a third of the time.
+    Ray Data checks ten times per second which tasks have finished, and starts new ones only then. If a chunk
+    takes 0.2 s, a pool of tasks is idle for a third of the time.
     """
-    from ray.data import ActorPoolStrategy
+    return map_batches(
+        dataset, _Apply, pool, max_in_flight=_ACTOR_QUEUE_CHUNKS, fn_constructor_args=[function]
+    )
 
-    compute = ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=_IN_FLIGHT)
-    return map_batches(dataset, _Apply, pool, compute=compute, fn_constructor_args=[function])
 
+def limit_backlog(dataset: Dataset, chunk_bytes: int, readers: Pool, *others: Pool) -> Dataset:
+    """Limit the chunks in Ray's object store to what the steps need to stay busy.
 
-def limit_backlog(dataset: Any, chunk_bytes: int, readers: Pool, *others: Pool) -> Any:
-    """Let a dataset keep no more chunks in Ray's object store than its steps need to be busy all the time.
-
-    By Ray Data's default readers go on until half of that is full, of all nodes, however slow a later step;
-    and then still, a chunk at a time, for as long as the step after them has nothing to do.
+    By default readers continue until half of the object store of all nodes is full, however slow a later step
+    is; and even then, chunk by chunk, while the step after them is idle.
 
     Args:
-        others: the pools of the steps after the reading.
+        others: pools of the steps after the readers.
     """
     from ray.data import ExecutionResources
 
-    # Below this, Ray Data finds that a reader needs more than it may have, and lets it go on without a limit.
-    chunks = 2 * _READ_AHEAD * readers.size
-    chunks += _WAITING * sum(pool.size * pool.calls for pool in others)
-    limits = ExecutionResources.for_limits(object_store_memory=max(_LEAST_BYTES, chunks * chunk_bytes))
+    # With less, Ray Data decides that a reader needs more than its share, and does not throttle it at all.
+    chunks = 2 * _READ_AHEAD_CHUNKS * readers.size
+    chunks += _BACKLOG_CHUNKS * sum(pool.size * pool.calls for pool in others)
+    max_bytes = max(_MIN_BACKLOG_BYTES, chunks * chunk_bytes)
     context = dataset.context
-    context.execution_options.resource_limits = limits
-    # A step that waits for room may go on with what waits for it, in place of a reader with more.
-    context.object_store_memory_pressure_fraction = _PRESSURE_FRAC
-    context.output_backpressure_guard_release_interval_s = _RELEASE_S
+    context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=max_bytes)
+    _set_fields(context, BACKPRESSURE)
     return dataset
 
 
 class _Apply:
-    """A function as a class, for an actor."""
+    """A function as a class, for actors."""
 
     def __init__(self, function: Callable[[pa.Table], pa.Table]) -> None:
         keep_freed_memory()

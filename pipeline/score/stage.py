@@ -35,11 +35,11 @@ from pipeline.rundir.manifest import (
     read_manifest,
     read_run,
 )
-from pipeline.runtime.connect import run_once
 from pipeline.runtime.crash_guard import CrashGuard, guard_run
 from pipeline.runtime.pools import Cluster, ScorePlan, plan_score
 from pipeline.runtime.precision import choose_precision
 from pipeline.runtime.ray_data import limit_backlog, map_batches, map_in_actors
+from pipeline.runtime.tasks import run_once
 from pipeline.score.cost import make_bill
 from pipeline.score.failed_rows import FailedRows, write_failed
 from pipeline.score.predictor import Predictor, PredictorOptions

@@ -22,7 +22,7 @@ from pipeline.score.verify import verify
 from pipeline.storage.location import locate
 from tests.chaos.job import TRACE
 from tests.chaos.kills import SETS, size_of
-from tests.commands import ROOT, run_in_subprocess, the_line
+from tests.commands import ROOT, Outcome, run_in_subprocess, the_line
 from tests.main_job import Outputs, check_held_out
 
 pytestmark = pytest.mark.ray
@@ -109,28 +109,60 @@ def test_the_main_job_runs_when_submitted(head: Head, dump: Path, tiny_model: Pa
     check_held_out(tmp_path / "out")
 
 
+TOKEN = 8 * "abcd"
+
 JOIN = """
 from jobs.cli import session
 from pipeline.config import Config
 
+def generate():
+    yield "a task ran"
+
 with session("trial") as job:
     job.connect(Config())
     import ray
-    job.print(ray.get(ray.remote(lambda: "a task ran").remote()))
+    # The worker calls the driver for each item: a driver with a token rejects calls without one.
+    for item in ray.remote(generate).options(num_returns="streaming").remote():
+        job.print(ray.get(item))
 """
+
+
+def check_joined(env: dict[str, str], resources: str) -> None:
+    """Join a cluster, run a task on it, and leave it."""
+    join = [sys.executable, "-c", JOIN]
+    done = subprocess.run(join, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert resources in done.stderr
+    assert done.stdout == "a task ran\n"
 
 
 def test_a_running_cluster_is_joined(head: Head) -> None:
     before = set(Path(head.env["HOME"], "ray").glob("session_2*"))
     env = head.env | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"}
-    # The second job joins the same cluster, without the variable that enables tokens.
-    for variables in (env, {name: value for name, value in env.items() if name != "RAY_AUTH_MODE"}):
-        join = [sys.executable, "-c", JOIN]
-        done = subprocess.run(join, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        assert "1 node, 1 CPU" in done.stderr
-        assert done.stdout == "a task ran\n"
+    check_joined(env, "1 node, 1 CPU")
+    # The cluster is left running for the second job, whose shell does not set the mode.
+    check_joined({name: value for name, value in env.items() if name != "RAY_AUTH_MODE"}, "1 node, 1 CPU")
     assert set(Path(head.env["HOME"], "ray").glob("session_2*")) == before
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "requires an authentication token"),
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}, "rejects the authentication token"),
+    ],
+)
+def test_a_cluster_with_a_token_rejects_others_in_one_line(
+    head: Head, env: dict[str, str], problem: str
+) -> None:
+    start = time.monotonic()
+    joined = {**head.env, "RAY_ADDRESS": f"127.0.0.1:{head.port}", **env}
+    done = subprocess.run([sys.executable, "-c", JOIN], cwd=ROOT, env=joined, capture_output=True, text=True)
+    line = the_line(Outcome(done.returncode, done.stdout, done.stderr))
+    assert line.startswith("error: Ray at ")
+    assert f"{problem}; copy the token of its head node to ~/.ray/auth_token" in line
+    # Ray itself retries for a minute and more.
+    assert time.monotonic() - start < 60
 
 
 def test_a_stopped_job_resumes_when_it_is_submitted_again(
@@ -169,21 +201,52 @@ def test_a_stopped_job_resumes_when_it_is_submitted_again(
     assert verify(locate(scores)).faults == {}
 
 
-def test_local_paths_need_a_shared_folder_on_several_nodes(outputs: Outputs, tmp_path: Path) -> None:
-    from ray.cluster_utils import Cluster
+NODES = """
+import sys
+from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        nodes.add_node(num_cpus=1)
-        env, report = {"RAY_ADDRESS": nodes.address}, tmp_path / "report"
-        arguments = ("--scores", outputs.scores, "--output", report)
-        line = the_line(run_in_subprocess("evaluate", *arguments, env=env))
-        assert line.startswith(f"error: {report}: a path on this machine, but the cluster has 2 nodes")
-        assert "--set cluster.storage_path=FOLDER" in line
-        assert not report.exists()
-        shared = ("--set", "cluster.storage_path=/tmp")
-        done = run_in_subprocess("evaluate", *arguments, *shared, env=env)
-        assert done.code == 0, done.stderr
-        assert (report / "metrics.json").read_bytes() == (outputs.report / "metrics.json").read_bytes()
-    finally:
-        nodes.shutdown()
+nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+nodes.add_node(num_cpus=1)
+print(nodes.address, flush=True)
+sys.stdin.read()
+nodes.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def open_cluster() -> Iterator[str]:
+    """Address of two nodes without a token. A process of its own starts them, as Cluster resets Ray there."""
+    env = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", NODES], env=env, **pipes) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("has_token", [True, False], ids=["with-a-token", "without"])
+def test_a_cluster_without_a_token_is_joined(open_cluster: str, tmp_path: Path, has_token: bool) -> None:
+    if has_token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text(TOKEN)
+    env = {k: v for k, v in os.environ.items() if k != "RAY_AUTH_MODE"}
+    env |= {"HOME": str(tmp_path), "RAY_ADDRESS": open_cluster}
+    check_joined(env, "2 nodes, 2 CPUs")
+
+
+def test_local_paths_need_a_shared_folder_on_several_nodes(
+    outputs: Outputs, open_cluster: str, tmp_path: Path
+) -> None:
+    report, env = tmp_path / "report", {"RAY_ADDRESS": open_cluster, "RAY_AUTH_MODE": "disabled"}
+    arguments = ("--scores", outputs.scores, "--output", report)
+    line = the_line(run_in_subprocess("evaluate", *arguments, env=env))
+    assert line.startswith(f"error: {report}: a path on this machine, but the cluster has 2 nodes")
+    assert "--set cluster.storage_path=FOLDER" in line
+    assert not report.exists()
+    shared = ("--set", "cluster.storage_path=/tmp")
+    done = run_in_subprocess("evaluate", *arguments, *shared, env=env)
+    assert done.code == 0, done.stderr
+    assert (report / "metrics.json").read_bytes() == (outputs.report / "metrics.json").read_bytes()

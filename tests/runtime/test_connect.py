@@ -14,6 +14,7 @@ from pipeline.runtime.connect import connect
 
 LATE = "The current node timed out during startup. This could happen because something failed"
 NODE = {"Alive": True, "Resources": {"CPU": 2.0}}
+LOCAL = ClusterConfig(address="local")
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What each start of Ray waits for its node with; all of them fail."""
     seen: list[Any] = []
 
-    def fail(**options: Any) -> None:
+    def fail(**options: object) -> None:
         assert options["address"] == "local"
         seen.append(services.get_node)
         raise Exception(f"{LATE}\nand more")
@@ -39,23 +40,24 @@ def test_a_start_that_fails_is_repeated_with_a_longer_limit(
 ) -> None:
     fail = ray.init
 
-    def late(**options: Any) -> None:
+    def late(**options: object) -> None:
         if not starts:
             fail(**options)
         starts.append(services.get_node)
 
     monkeypatch.setattr(ray, "init", late)
-    before = services.get_node
-    assert connect(ClusterConfig(address="local")).cpus == 2
+    before, said = services.get_node, list[str]()
+    assert connect(LOCAL, said.append).cpus == 2
     assert starts[0] is before
     assert starts[1] is not before
     assert services.get_node is before
+    assert said == ["Ray did not start within 0 s; trying once more"]
 
 
 def test_the_second_start_waits_for_its_node(starts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = [RuntimeError("no such node"), RuntimeError("no such node"), {"node_id": "x"}]
 
-    def get_node(*_: Any) -> Any:
+    def get_node(*_: object) -> Any:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -63,14 +65,25 @@ def test_the_second_start_waits_for_its_node(starts: list[Any], monkeypatch: pyt
 
     monkeypatch.setattr(services, "get_node", get_node)
     with pytest.raises(ClusterError):
-        connect(ClusterConfig(address="local"))
+        connect(LOCAL)
     assert starts[1]("address", "node") == {"node_id": "x"}
 
 
 def test_a_start_that_fails_twice_is_one_line(starts: list[Any]) -> None:
     with pytest.raises(ClusterError) as failed:
-        connect(ClusterConfig(address="local"))
+        connect(LOCAL)
     assert len(starts) == 2
     said = f"Ray at local: cannot be reached or started: {LATE} (tried twice); see `ray status`"
     assert str(failed.value).startswith(said)
     assert "\n" not in str(failed.value)
+
+
+def test_a_wrong_option_is_not_tried_twice(starts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        starts.append(None)
+        raise ValueError("num_cpus must be positive")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(ClusterError, match="num_cpus must be positive"):
+        connect(LOCAL)
+    assert len(starts) == 1

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 import ray
-from ray.experimental import internal_kv
 
-from pipeline.runtime.crash_guard import MAX_CRASHES, CrashGuard, guard_run
+from pipeline.runtime.crash_guard import MAX_CRASHES, RECORDS, CrashGuard, guard_run
+from pipeline.runtime.pools import Cluster
 
 pytestmark = pytest.mark.ray
 
 
 @ray.remote(num_cpus=1, max_retries=0, max_calls=1)
 def crash(guard: CrashGuard, step: str, chunk: int) -> None:
-    """A worker that dies over a chunk."""
+    """A worker that crashes over a chunk."""
     with guard.attempt(step, 0, chunk):
         os._exit(1)
 
@@ -32,11 +31,7 @@ def crashes_of(guard: CrashGuard, step: str, chunk: int) -> int:
         return crashes
 
 
-def records() -> list[bytes]:
-    return internal_kv._internal_kv_list("", namespace="rayview")
-
-
-def test_crashes_are_counted_by_run_step_and_chunk(cluster: Any) -> None:
+def test_crashes_are_counted_by_run_step_and_chunk(cluster: Cluster) -> None:
     with guard_run() as guard, guard_run() as other:
         crash_times(guard, 2)
         assert crashes_of(other, "encode", 1) == 0
@@ -47,24 +42,24 @@ def test_crashes_are_counted_by_run_step_and_chunk(cluster: Any) -> None:
         assert crashes_of(guard, "encode", 1) == 0
 
 
-def test_a_run_starts_without_the_counts_of_the_one_before(cluster: Any) -> None:
-    before = records()
+def test_a_run_starts_without_the_counts_of_the_one_before(cluster: Cluster) -> None:
+    before = RECORDS.keys()
 
     def interrupted() -> None:
         with guard_run() as guard:
             crash_times(guard, MAX_CRASHES)
-            assert len(records()) == len(before) + 1
+            assert len(RECORDS.keys()) == len(before) + 1
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert records() == before
+    assert RECORDS.keys() == before
     with guard_run() as guard:
         assert crashes_of(guard, "encode", 1) == 0
 
 
-def test_without_a_run_nothing_is_counted(cluster: Any) -> None:
-    before = records()
+def test_outside_a_run_nothing_is_counted(cluster: Cluster) -> None:
+    before = RECORDS.keys()
     crash_times(CrashGuard(), 1)
     assert crashes_of(CrashGuard(), "encode", 1) == 0
-    assert records() == before
+    assert RECORDS.keys() == before
