@@ -24,6 +24,7 @@ from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, finish
 from pipeline.rundir.manifest import Manifest, OutputFile, Run, read_manifest
 from pipeline.runtime.pools import Cluster, plan_tasks
+from pipeline.runtime.tasks import run_each
 from pipeline.storage.location import Location, locate
 
 METRICS_FILE = "metrics.json"
@@ -108,16 +109,10 @@ def evaluate(
 
 def _tallies(job: EvaluateJob, cluster: Cluster) -> Iterator[tuple[Tally, int]]:
     """Tally and number of rows of each group of parts, in order of completion."""
-    import ray
-
     pool = plan_tasks(cluster)
     parts = job.parts
     groups = min(len(parts), _GROUPS_PER_CPU * pool.size)
-    task = ray.remote(num_cpus=pool.cpus)(tally_parts)
-    pending = [task.remote(parts[i::groups], job.scheme) for i in range(groups)]
-    while pending:
-        done, pending = ray.wait(pending, num_returns=1)
-        yield ray.get(done[0])
+    return run_each(pool, tally_parts, [(parts[i::groups], job.scheme) for i in range(groups)])
 
 
 def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:

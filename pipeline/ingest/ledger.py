@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -19,6 +19,10 @@ from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Counts, FileCounts, OutputFile
+from pipeline.runtime.ray_data import iter_tables
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 _BUDGET_FROM_LINES = 1000
 """Before so many lines there is no telling how many the whole input has."""
@@ -178,12 +182,11 @@ class Ledger:
         """Take note of how many bytes of each file earlier jobs have read; their chunks are added later."""
         self._read.update(read)
 
-    def fill(self, dataset: Any, reporter: Reporter, what: str) -> None:
+    def fill(self, dataset: Dataset, reporter: Reporter, what: str) -> None:
         """Run a dataset of accounts (column `entry`), and take in each as soon as its output is written."""
-        batches = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         with reporter.meter(what) as meter:
-            for batch in batches:
-                for text in batch["entry"].to_pylist():
+            for table in iter_tables(dataset):
+                for text in table["entry"].to_pylist():
                     self.add(Entry.from_json(text))
                 meter.update(self.lines, self.done_frac)
                 reporter.refresh()

@@ -26,7 +26,7 @@ from pipeline.rundir.manifest import OutputFile
 from pipeline.rundir.parts import write_part
 from pipeline.runtime.malloc import release_freed_memory
 from pipeline.runtime.pools import Pool
-from pipeline.runtime.ray_data import map_batches, table_dataset, task_dataset
+from pipeline.runtime.ray_data import iter_tables, map_batches, table_dataset, task_dataset
 from pipeline.storage.location import locate
 
 REMOVED = "removed"
@@ -159,8 +159,8 @@ def restore_lines(
     done = 0
     dataset = task_dataset([partial(work.read_file, source, found) for source in sources], pool)
     with reporter.meter("rejects") as meter:
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for output in map(OutputFile.model_validate_json, batch["output"].to_pylist()):
+        for table in iter_tables(dataset):
+            for output in map(OutputFile.model_validate_json, table["output"].to_pylist()):
                 outputs[output.path] = output
             done = sum(o.rows or 0 for o in outputs.values())
             meter.update(done, done / rows)
@@ -176,4 +176,4 @@ def _sort(parts: list[OutputFile], work: Restore, pool: Pool) -> list[int]:
     groups = [names[i : i + _PARTS_A_TASK] for i in range(0, len(names), _PARTS_A_TASK)]
     dataset = table_dataset(work.load, groups, pool).sort("place", boundaries=work.ranges.edges())
     dataset = map_batches(dataset, work.write_range, pool, batch_size=None)
-    return [n for batch in dataset.iter_batches(batch_size=None) for n in batch["range"].tolist()]
+    return [number for table in iter_tables(dataset) for number in table["range"].to_pylist()]

@@ -26,7 +26,7 @@ from pipeline.rundir.manifest import OutputFile
 from pipeline.rundir.parts import write_part
 from pipeline.runtime.malloc import keep_freed_memory, release_freed_memory
 from pipeline.runtime.pools import Pool
-from pipeline.runtime.ray_data import table_dataset
+from pipeline.runtime.ray_data import iter_tables, map_batches, table_dataset
 from pipeline.storage.location import locate
 
 BUCKET_ROWS = 1 << 16
@@ -108,15 +108,13 @@ def shuffle(
     dataset = table_dataset(read_parts, groups, pool)
     dataset = dataset.sort("text_hash", boundaries=bucket_edges(plan.buckets))
     # A whole block, which is a bucket, at a time.
-    dataset = dataset.map_batches(
-        work.close, batch_size=None, batch_format="pyarrow", num_cpus=pool.cpus, zero_copy_batch=True
-    )
+    dataset = map_batches(dataset, work.close, pool, batch_size=None)
     rows = sum(p.rows or 0 for p in parts)
     filled: dict[int, Filled] = {}
     done = 0
     with reporter.meter("shuffle") as meter:
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for bucket in map(Filled.from_json, batch["bucket"].to_pylist()):
+        for table in iter_tables(dataset):
+            for bucket in map(Filled.from_json, table["bucket"].to_pylist()):
                 if bucket.number in filled:
                     raise AccountingError(f"{plan.output}: bucket {bucket.number} was cut in two")
                 filled[bucket.number] = bucket

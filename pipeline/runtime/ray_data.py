@@ -14,6 +14,12 @@ import pyarrow as pa
 
 from pipeline.runtime.malloc import keep_freed_memory
 from pipeline.runtime.pools import Pool
+from pipeline.runtime.worker_errors import (
+    class_for_worker,
+    for_worker,
+    generator_for_worker,
+    original_errors,
+)
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -24,6 +30,12 @@ _Argument = TypeVar("_Argument")
 _READ_AHEAD_CHUNKS = 16
 """Chunks that a reader may be ahead of the driver, which collects them ten times per second. With Ray Data's
 default of 2, a reader delivers 20 chunks per second, however many encoders are idle."""
+
+ERRORS = {
+    # Otherwise an exception of a map is replaced by a UserCodeException with its traceback as text.
+    "raise_original_map_exception": True,
+}
+"""DataContext fields of all datasets."""
 
 STREAMED_READ = {
     # One byte: a table becomes a block at once, and does not wait to be merged with the next.
@@ -92,8 +104,9 @@ def _read(
 
         def get_read_tasks(self, *_: object, **__: object) -> list[ReadTask]:
             unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-            return [ReadTask(task, unknown) for task in tasks]
+            return [ReadTask(generator_for_worker(task), unknown) for task in tasks]
 
+    fields = {**ERRORS, **fields}
     context = ray.data.DataContext.get_current()
     before = {name: getattr(context, name) for name in fields}
     _set_fields(context, fields)
@@ -142,7 +155,7 @@ def map_batches(
             enable_true_multi_threading=pool.calls > 1,
         )
     return dataset.map_batches(
-        function,
+        class_for_worker(function) if isinstance(function, type) else for_worker(function),
         batch_size=batch_size,
         compute=compute,
         batch_format="pyarrow",
@@ -183,6 +196,17 @@ def limit_backlog(dataset: Dataset, chunk_bytes: int, readers: Pool, *others: Po
     context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=max_bytes)
     _set_fields(context, BACKPRESSURE)
     return dataset
+
+
+def iter_tables(dataset: Dataset) -> Iterator[pa.Table]:
+    """Run a dataset and yield its blocks as tables, each as soon as it is ready.
+
+    Raises:
+        RayviewError: a worker raised it.
+        WorkerError: a worker raised another exception.
+    """
+    with original_errors():
+        yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 class _Apply:

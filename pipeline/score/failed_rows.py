@@ -27,7 +27,7 @@ from pipeline.progress import Reporter
 from pipeline.rundir.manifest import OutputFile
 from pipeline.rundir.parts import check_part, part_name, write_part
 from pipeline.runtime.pools import Pool
-from pipeline.runtime.ray_data import task_dataset
+from pipeline.runtime.ray_data import iter_tables, task_dataset
 from pipeline.score.part_metadata import RUN_KEY
 from pipeline.storage.location import Location, locate
 
@@ -185,9 +185,9 @@ def _run(
     """Run the tasks, and add each file that they write to `done`."""
     dataset = task_dataset(tasks, pool)
     with reporter.meter("rejects") as meter:
-        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for table in iter_tables(dataset):
             # By name: a task that runs twice writes the same file twice.
-            for output in map(OutputFile.model_validate_json, batch["output"].to_pylist()):
+            for output in map(OutputFile.model_validate_json, table["output"].to_pylist()):
                 done[output.path] = output
             meter.update(_rows(done), _rows(done) / rows)
             reporter.refresh()

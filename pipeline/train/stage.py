@@ -22,6 +22,7 @@ from pipeline.rundir.claim import State, begin, check_apart, finish
 from pipeline.rundir.manifest import Manifest, OutputFile, Run, read_manifest
 from pipeline.runtime.pools import Cluster, Pool, plan_train, without_gpus
 from pipeline.runtime.precision import choose_precision
+from pipeline.runtime.worker_errors import for_worker, original_train_errors
 from pipeline.storage.location import Location, locate
 from pipeline.train.task import BEST_DIRECTORY, TrainState, TrainTask
 
@@ -157,7 +158,8 @@ def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Chec
 
     def fit() -> None:
         try:
-            result.set_result(trainer.fit())
+            with original_train_errors():
+                result.set_result(trainer.fit())
         except Exception as error:  # noqa: BLE001  Raised in the thread that waits.
             result.set_exception(error)
 
@@ -170,9 +172,6 @@ def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Chec
             meter.update(rows, state.step / task.total_steps, phase or state.describe())
             reporter.refresh()
             wait([result], _POLL_S)
-    error = result.exception()
-    if error is not None:
-        raise _cause(error)
     checkpoint = result.result().checkpoint
     if checkpoint is None:
         raise RayviewError("training ended without a checkpoint")
@@ -186,7 +185,7 @@ def _torch_trainer(job: TrainJob, task: TrainTask, pool: Pool, progress: ActorHa
     from pipeline.train.worker import WorkerOptions, train_worker
 
     return TorchTrainer(
-        train_worker,
+        for_worker(train_worker),
         train_loop_config=WorkerOptions(task=task, progress=progress),
         scaling_config=ScalingConfig(
             num_workers=pool.size,
@@ -224,14 +223,6 @@ class ProgressActor:
     def get(self) -> tuple[str, TrainState]:
         """The last phase and state."""
         return self._phase, self._state
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The worker's error if a Ray Train error wraps one that is shown to the user."""
-    for failure in getattr(error, "worker_failures", {}).values():
-        if isinstance(failure, RayviewError):
-            return failure
-    return error
 
 
 def _write_model(job: TrainJob, best: Path) -> list[OutputFile]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import ErrorBudgetError
+from pipeline.errors import ErrorBudgetError, InputError
 from pipeline.prepare import stage
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
@@ -127,7 +127,7 @@ def test_a_line_that_is_too_long_is_rejected_wherever_it_is_cut(
         output = tmp_path / str(chunk_bytes)
         job = (cluster, tiny_model, [tmp_path / "a.json.gz"], output, *sets)
         # Equal texts are in one split, and one of train and val stays empty; the lines are told all the same.
-        with pytest.raises(Exception, match="no row for"):
+        with pytest.raises(InputError, match="no row for"):
             prepare(*job)
         found = [(r["line"], r["reason"], r["byte_offset"], len(r["raw"])) for r in rejects_of(output)]
         first = len(line) + 1

@@ -14,7 +14,7 @@ import pytest
 import ray
 from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 
-from pipeline.runtime.ray_data import BACKPRESSURE, SHUFFLED_READ, STREAMED_READ
+from pipeline.runtime.ray_data import BACKPRESSURE, ERRORS, SHUFFLED_READ, STREAMED_READ
 from pipeline.runtime.ray_internals import SYSTEM_CONFIG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def test_the_private_names_are_found() -> None:
     assert {"GcsClient", "get_node", "_internal_kv_put", "canonicalize_bootstrap_address"} <= names
 
 
-@pytest.mark.parametrize("field", sorted({**STREAMED_READ, **SHUFFLED_READ, **BACKPRESSURE}))
+@pytest.mark.parametrize("field", sorted({**ERRORS, **STREAMED_READ, **SHUFFLED_READ, **BACKPRESSURE}))
 def test_the_installed_ray_has_each_field_of_the_data_context(field: str) -> None:
     assert hasattr(DataContext(), field), f"Ray {ray.__version__} has no DataContext.{field}"
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.failures import clear_frames
+from pipeline.errors import OutputError
 from pipeline.progress import Reporter
 from pipeline.score import stage
 from pipeline.score.predictor import Predictor
@@ -72,7 +73,7 @@ def test_a_chunk_that_cannot_be_written_ends_the_job(
     monkeypatch.setattr(stage, "chunk_work", lambda job: DeadlyWriting(**plain(job).__dict__))
     name = f"part-00000-{BAD_CHUNK:06d}.parquet"
     said = f"{name}: 3 workers crashed while trying to write this chunk"
-    with pytest.raises(Exception, match=said) as failed:
+    with pytest.raises(OutputError, match=said) as failed:
         stage.score(job, cluster, Reporter())
     # As a job does: else its actors live, and keep their CPUs from the next one's.
     clear_frames(failed.value)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.failures import clear_frames
+from pipeline.errors import OutputError
 from pipeline.progress import Reporter
 from pipeline.score import stage
 from pipeline.score.steps import ChunkWork
@@ -52,7 +53,7 @@ def test_rows_are_the_same_after_it(
 
     monkeypatch.setattr(stage, "chunk_work", partial(full_disk, plain, for_good=True))
     said = r"part-\d+-\d+\.parquet: cannot be written: No space left on device"
-    with pytest.raises(Exception, match=said) as failed:
+    with pytest.raises(OutputError, match=said) as failed:
         score("good")
     # As a job does: else its actors live, and keep their CPUs from the next one's.
     clear_frames(failed.value)

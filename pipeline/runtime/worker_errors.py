@@ -1,0 +1,133 @@
+"""Errors of workers, by class: the driver raises what a worker has raised.
+
+Ray itself reports some exceptions only as text: those that do not unpickle, and those of an actor's
+constructor. Ray Data appends advice to the message of every exception. So functions and classes are wrapped
+for the workers, which turn each exception into a WorkerError, and the driver unwraps it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from pipeline.errors import RayviewError
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+_Item = TypeVar("_Item")
+
+
+class WorkerError(Exception):
+    """An exception in a worker; can be pickled whatever the exception was.
+
+    The driver raises `error` instead, if that is set.
+    """
+
+    def __init__(self, summary: str, error: RayviewError | None = None) -> None:
+        """Store type and message of the exception, and the exception itself if it is a RayviewError."""
+        super().__init__(summary)
+        self.summary = summary
+        self.error = error
+
+    def __reduce__(self) -> tuple[type[WorkerError], tuple[str, RayviewError | None]]:
+        return WorkerError, (self.summary, self.error)
+
+    def __str__(self) -> str:
+        # Not `args`, to which Ray Data adds its advice.
+        return self.summary
+
+
+def summarize(error: BaseException) -> str:
+    """Type of an exception and the first line of its message; for a WorkerError, of the one in it."""
+    if isinstance(error, WorkerError):
+        return error.summary
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    message = str(error).strip().partition("\n")[0]
+    return f"{name}: {message}" if message else name
+
+
+@contextmanager
+def _as_worker_error() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise WorkerError(summarize(error), error if isinstance(error, RayviewError) else None) from error
+
+
+def for_worker(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """A function for workers: raises WorkerError."""
+
+    @functools.wraps(function)
+    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        with _as_worker_error():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def generator_for_worker(function: Callable[[], Iterable[_Item]]) -> Callable[[], Iterator[_Item]]:
+    """A generator function for workers: raises WorkerError."""
+
+    def generate() -> Iterator[_Item]:
+        with _as_worker_error():
+            yield from function()
+
+    return generate
+
+
+def class_for_worker(kind: type) -> type:
+    """A subclass of the same name for actors: calls raise WorkerError, also for a failed constructor."""
+
+    class ForWorker(kind):  # type: ignore[misc]
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            self._constructor_error: Exception | None = None
+            try:
+                super().__init__(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001  Raised by the first call.
+                self._constructor_error = error
+
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            with _as_worker_error():
+                if self._constructor_error is not None:
+                    raise self._constructor_error
+                return super().__call__(*args, **kwargs)
+
+    ForWorker.__name__, ForWorker.__qualname__ = kind.__name__, kind.__qualname__
+    return ForWorker
+
+
+@contextmanager
+def original_errors() -> Iterator[None]:
+    """Replaces a RayTaskError by what the worker raised; see `original_error`."""
+    from ray.exceptions import RayTaskError
+
+    try:
+        yield
+    except RayTaskError as error:
+        raise original_error(error) from error
+
+
+@contextmanager
+def original_train_errors() -> Iterator[None]:
+    """As `original_errors`, for `fit` of a trainer; if several workers failed, a RayviewError comes first."""
+    from ray.train import WorkerGroupError
+
+    try:
+        yield
+    except WorkerGroupError as error:
+        failures = [original_error(failure) for failure in error.worker_failures.values()]
+        raise next((f for f in failures if isinstance(f, RayviewError)), failures[0]) from error
+
+
+def original_error(error: Exception) -> Exception:
+    """What a worker raised, without Ray's wrappers: a RayviewError as itself, all others as WorkerError."""
+    from ray.exceptions import RayTaskError
+
+    while isinstance(error, RayTaskError):
+        error = error.cause
+    if isinstance(error, WorkerError):
+        return error.error or error
+    return WorkerError(summarize(error))

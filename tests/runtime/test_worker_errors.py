@@ -1,0 +1,170 @@
+"""The driver raises what workers raise: a RayviewError as itself, others with their type and message."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from jobs.failures import explain
+from pipeline import errors
+from pipeline.errors import ModelError, RayviewError
+from pipeline.runtime.pools import Cluster, Pool
+from pipeline.runtime.ray_data import iter_tables, map_batches, task_dataset
+from pipeline.runtime.tasks import run_each, run_once
+from pipeline.runtime.worker_errors import (
+    WorkerError,
+    class_for_worker,
+    for_worker,
+    generator_for_worker,
+    original_error,
+    original_train_errors,
+)
+from tests.commands import ROOT
+from tests.runtime.failing import (
+    MESSAGE,
+    UNKNOWN,
+    FailsInCall,
+    FailsInConstructor,
+    TwoFieldError,
+    fail_known,
+    fail_unknown,
+    read_and_fail,
+    read_one,
+)
+
+POOL = Pool(1, 0.5)
+
+
+def read() -> None:
+    list(iter_tables(task_dataset([read_and_fail], POOL)))
+
+
+def map_with(function: Callable[..., pa.Table], calls: int = 1) -> None:
+    list(iter_tables(map_batches(task_dataset([read_one], POOL), function, Pool(1, 0.5, calls=calls))))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(read, id="read-task"),
+        pytest.param(partial(map_with, fail_known), id="map-task"),
+        pytest.param(partial(map_with, FailsInCall), id="actor"),
+        pytest.param(partial(map_with, FailsInCall, calls=2), id="actor-with-threads"),
+        pytest.param(partial(map_with, FailsInConstructor), id="constructor-of-an-actor"),
+        pytest.param(lambda: run_once(POOL, fail_known), id="run-once"),
+        pytest.param(lambda: list(run_each(POOL, fail_known, [(1,), (2,)])), id="run-each"),
+    ],
+)
+def test_a_rayview_error_of_a_worker_is_raised_as_itself(cluster: Cluster, run: Callable[[], None]) -> None:
+    with pytest.raises(RayviewError) as raised:
+        run()
+    assert type(raised.value) is ModelError
+    assert str(raised.value) == MESSAGE
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "run",
+    [partial(map_with, fail_unknown), lambda: run_once(POOL, fail_unknown)],
+    ids=["map-task", "run-once"],
+)
+def test_an_unknown_exception_of_a_worker_keeps_its_type_and_message(
+    cluster: Cluster, tmp_path: Path, run: Callable[[], None]
+) -> None:
+    with pytest.raises(WorkerError) as raised:
+        run()
+    assert str(raised.value) == UNKNOWN
+    log = tmp_path / "log"
+    assert explain(raised.value, "score", log) == (f"error: score failed: {UNKNOWN}; the log is {log}", 1)
+    # Where in the worker it was raised.
+    assert "in fail_unknown" in log.read_text()
+
+
+@pytest.mark.ray
+def test_an_error_of_a_training_worker_is_raised_as_itself(cluster: Cluster, tmp_path: Path) -> None:
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    trainer = TorchTrainer(
+        for_worker(fail_known),
+        train_loop_config={},
+        scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.5}),
+        run_config=RunConfig(storage_path=str(tmp_path)),
+    )
+    with pytest.raises(ModelError) as raised, original_train_errors():
+        trainer.fit()
+    assert str(raised.value) == MESSAGE
+
+
+def wrapped(function: Callable[[], object]) -> WorkerError:
+    """What a function for workers raises, as it arrives at the driver."""
+    with pytest.raises(WorkerError) as raised:
+        function()
+    # Ray Data appends advice to the first argument.
+    raised.value.args = (f"{raised.value.args[0]}\nFailed to apply UDF transform",)
+    found = pickle.loads(pickle.dumps(raised.value))
+    assert isinstance(found, WorkerError)
+    return found
+
+
+@pytest.mark.parametrize("kind", [c for c in vars(errors).values() if inspect.isclass(c)])
+def test_each_class_of_errors_arrives_as_itself(kind: type[RayviewError]) -> None:
+    def fail() -> None:
+        raise kind(MESSAGE)
+
+    found = original_error(wrapped(for_worker(fail)))
+    assert type(found) is kind
+    assert str(found) == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyError("k"), "KeyError: 'k'"),
+        (ValueError(), "ValueError"),
+        (pa.ArrowInvalid("not valid\nmore"), "pyarrow.lib.ArrowInvalid: not valid"),
+        (TwoFieldError(1, 2), UNKNOWN),
+    ],
+)
+def test_any_other_exception_arrives_as_its_type_and_first_line(error: Exception, text: str) -> None:
+    def fail() -> None:
+        raise error
+
+    assert str(original_error(wrapped(for_worker(fail)))) == text
+
+
+def test_a_generator_for_workers_yields_until_it_fails() -> None:
+    tables = generator_for_worker(read_and_fail)()
+    assert next(tables).num_rows == 1
+    assert str(original_error(wrapped(lambda: next(tables)))) == MESSAGE
+
+
+def test_functions_and_classes_for_workers_keep_their_names() -> None:
+    # They are in the names of Ray's processes.
+    assert for_worker(fail_known).__name__ == "fail_known"
+    assert class_for_worker(FailsInCall).__name__ == "FailsInCall"
+
+
+def test_only_these_modules_collect_results_of_workers() -> None:
+    """Elsewhere the errors of workers would not be unwrapped."""
+    collects = re.compile(r"ray\.(get|wait)\(|iter_batches\(.*batch_format=|\.(take_all|materialize)\(")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("pipeline", "jobs")
+        for path in (ROOT / package).rglob("*.py")
+        if "benchmarks" not in path.parts and collects.search(path.read_text(encoding="utf-8"))
+    }
+    # The progress of a training comes from an actor whose methods do not fail.
+    assert found == {
+        "pipeline/runtime/ray_data.py",
+        "pipeline/runtime/tasks.py",
+        "pipeline/train/stage.py",
+    }
