@@ -9,10 +9,10 @@ from pipeline.runtime.crash_guard import CrashGuard
 
 
 def guard_reporting(crashes: Callable[[str, int, int], int]) -> CrashGuard:
-    """A guard that answers each attempt with a number of crashes.
+    """A guard that reports crashes for each attempt.
 
     Args:
-        crashes: that number, by step, file and chunk.
+        crashes: their number, by step, file and chunk.
     """
 
     class Reporting(CrashGuard):

@@ -1,4 +1,4 @@
-"""What the tests of run.json, manifests and output directories share: a run, and what it leaves."""
+"""A run and its manifest, for tests of run.json, manifests and output directories."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DETAILS = ScoreDetails(
 
 
 def manifest_of(run: Run, **values: Any) -> Manifest[ScoreDetails]:
-    """A manifest of a run, and other values instead of those of a job that had nothing to do."""
+    """A manifest of a run; `values` replace the defaults, those of a job that had nothing to do."""
     data: dict[str, Any] = {
         "config": Config(),
         "config_digest": "d",

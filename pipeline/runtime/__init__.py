@@ -1,5 +1,5 @@
-"""Ray and this process: connecting, sharing out CPUs and GPUs, datasets, crash counts, memory.
+"""Ray and this process: connecting, planning CPUs and GPUs, datasets, tasks, errors of workers, memory.
 
-Add here: whatever touches the internals of Ray or the limits of a process; no other package does. Nothing
-here knows what a job computes.
+Add here: everything that uses internals of Ray (only in ray_internals and ray_data) or concerns the limits of
+a process. Nothing here knows what a job computes.
 """

@@ -1,4 +1,4 @@
-"""How a process that does the same to one chunk after the other handles its memory."""
+"""Memory of processes that do the same work on one chunk after another."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pyarrow as pa
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _TRIM_BYTES = 1 << 30
 _MMAP_BYTES = 1 << 25
-"""The upper limit, by the manual."""
+"""The maximum that mallopt(3) allows."""
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, up to a GiB, and use it for the next chunk.
+    """Let this process keep the memory that it frees, up to one GiB, and reuse it for the next chunk.
 
-    To give it back to the system, and get it anew for each chunk, takes a sixth of the time of encoding.
-    Nothing changes where the C library is not glibc.
+    Returning it to the system and requesting it again for each chunk takes a sixth of the time of encoding.
+    Has no effect if the C library is not glibc.
 
     Source: mallopt(3).
     """
@@ -26,14 +26,14 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
     mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
-    # Arrow's own pool gives memory back after 10 ms.
+    # Arrow's own pool returns memory after 10 ms.
     pa.set_memory_pool(pa.system_memory_pool())
 
 
 def release_freed_memory() -> None:
-    """Give back what this process has freed, also what lies between things that it holds; a few milliseconds.
+    """Return freed memory to the system, also between blocks in use; takes a few milliseconds.
 
-    For a process that goes on with another kind of work, whose pieces are of other sizes.
+    For a process that continues with another kind of work, with allocations of other sizes.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

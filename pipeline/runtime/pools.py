@@ -1,9 +1,9 @@
-"""Share out the CPUs and GPUs of a cluster so that no stage can starve another.
+"""Plans that divide the CPUs and GPUs of a cluster so that no step of a job can starve another.
 
-Ray runs a task only when the CPUs that it asks for are free, and says nothing while it waits. If the
-actors of one step took every CPU, the step that feeds them would wait for ever. So all shares are
-computed here, from one rule: the pools of a job together never ask for more than the cluster has, and
-every pool gets at least one member. On small machines the shares are fractions of a CPU.
+Ray runs a task only when the CPUs that it requests are free, and waits without a message. If the actors of
+one step reserved every CPU, the step that feeds them would never run. So all shares are computed here, by
+one rule: the pools of a job together request at most what the cluster has, and every pool has at least one
+member. On small machines the shares are fractions of a CPU.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from pipeline.config import TrainConfig
 from pipeline.errors import SettingError
 from pipeline.humanize import counted
 
-_STEP = 1e-4
+_RESOURCE_UNIT = 1e-4
 """Ray counts CPUs and GPUs in ten-thousandths."""
 
-_CALLS_A_GPU = 3
-"""One chunk is on the GPU, one has its results taken from there, and one is made ready for it."""
+_CALLS_PER_GPU = 3
+"""One chunk is on the GPU, one is being prepared for it, and the results of one are being processed."""
 
-_ACTORS_PER_DEVICE = 100
-"""More of them on one CPU or GPU can only be a slip of the pen."""
+_MAX_ACTORS_PER_DEVICE = 100
+"""More actors on one CPU or GPU are certainly a typo."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """So many members, each with its logical share."""
+    """Tasks or actors of one kind, and the resources that each reserves."""
 
     size: int
+    """Number of members."""
     cpus: float
     gpus: float = 0.0
     threads: int = 1
-    """Threads that a member computes with; above its share where the other pools are mostly idle."""
+    """Threads that a member computes with; more than its CPUs where the other pools are mostly idle."""
     calls: int = 1
-    """Chunks that a member has in hand at once."""
+    """Chunks that a member processes at the same time."""
 
     @property
     def all_cpus(self) -> float:
@@ -57,11 +58,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What there is to share out."""
+    """The machines that a job runs on."""
 
     nodes: tuple[Node, ...]
     accelerators: tuple[str, ...] = ()
-    """Types of its GPUs in Ray's terms, as H100 or T4."""
+    """Types of the GPUs in Ray's terms, such as H100 or T4."""
 
     @property
     def cpus(self) -> float:
@@ -74,7 +75,7 @@ class Cluster:
         return sum(n.gpus for n in self.nodes)
 
     def gpus_of(self, pool: Pool) -> float:
-        """GPUs that a pool takes; members that share one count once."""
+        """GPUs that a pool uses; a GPU that several members share counts once."""
         return min(self.gpus, pool.size * pool.gpus)
 
     def __str__(self) -> str:
@@ -99,74 +100,74 @@ class ScorePlan:
     scorers: Pool
     writers: Pool
     stay: bool = False
-    """Whether encoders and writers are actors, with the next chunks at hand, and not tasks. A GPU takes a
-    chunk in less time than Ray Data needs to start a task; beside CPUs that score, fewer processes are worth
-    more. On several nodes actors could take the CPUs that the only GPU's actor needs, and keep them."""
+    """Whether encoders and writers are actors, with the next chunks in their queues, instead of tasks. A GPU
+    scores a chunk in less time than Ray Data needs to start a task. Where CPUs score, fewer processes are
+    better. On several nodes, actors could reserve for good the CPUs that the only GPU's actor needs."""
 
 
 def plan_prepare(cluster: Cluster, files: int) -> PreparePlan:
-    """Share a cluster out between readers and encoders.
+    """Divide a cluster between readers and encoders.
 
-    A reader hands on about 100 times what an encoder takes, so an eighth of the CPUs is plenty.
+    A reader delivers about 100 times what an encoder processes, so an eighth of the CPUs is plenty.
 
     Args:
         files: input files, each read by one reader at a time.
     """
-    readers = _fill(cluster.cpus / 8, most=files)
+    readers = _fill(cluster.cpus / 8, max_size=files)
     encoders = _fill(cluster.cpus - readers.all_cpus, rounds_up=True)
-    # Encoders stay to the end, so what they leave is all there is for a reader.
+    # Encoders run to the end, so a reader can only have what they leave.
     room = _room(cluster, encoders, cluster.cpus - encoders.all_cpus)
     return PreparePlan(replace(readers, cpus=_share(min(readers.cpus, room))), encoders)
 
 
 def _room(cluster: Cluster, actors: Pool, rest: float) -> float:
-    """CPUs that are surely free on some node beside all actors of a pool, where they leave `rest` in all.
+    """CPUs that are certainly free on some node beside all actors of a pool, which leave `rest` in total.
 
-    Actors of less than a CPU may leave a little free on each node and a whole CPU on none. Some node has the
-    mean or more, wherever they are, so what fits into the mean fits somewhere.
+    Actors of less than one CPU may leave a little free on every node and a whole CPU on none. Wherever they
+    run, some node has the mean or more, so what fits into the mean fits somewhere.
     """
     whole = len(cluster.nodes) == 1 or actors.cpus == 1
     return math.inf if whole else rest / len(cluster.nodes)
 
 
 def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> ScorePlan:
-    """Share a cluster out between the actors that hold the model and all that keeps them fed.
+    """Divide a cluster between the actors that hold the model and the steps that feed them.
 
-    Without a GPU the model takes nearly all the time, so each CPU has an actor, though they reserve a little
-    less: one CPU in 16, and at least one, or half of one, is for the rest.
-    With GPUs an actor needs half a CPU to one, and every other CPU encodes.
+    Without a GPU the model takes nearly all the time, so there is one actor per CPU. Together they reserve a
+    little less than all CPUs: the other steps have one CPU in 16, but at least one, or half of a single CPU.
+    With GPUs an actor needs half a CPU to one CPU, and all other CPUs encode.
 
     Args:
         files: input files.
-        num_actors: actors that hold the model; None: one a GPU, or as many as the CPUs carry.
+        num_actors: actors that hold the model; None: one per GPU, or else one per CPU.
     Raises:
-        SettingError: far more actors than there is for them.
+        SettingError: far more actors than CPUs or GPUs.
     """
     scorers, rest = _plan_scorers(cluster, num_actors)
     room = _room(cluster, scorers, rest)
-    readers = _fill(rest / 8, most=files, largest=room / 8)
-    writers = _fill(rest / 8, largest=room / 8)
-    encoders = _fill(rest - readers.all_cpus - writers.all_cpus, largest=room * 3 / 4)
+    readers = _fill(rest / 8, max_size=files, max_cpus=room / 8)
+    writers = _fill(rest / 8, max_cpus=room / 8)
+    encoders = _fill(rest - readers.all_cpus - writers.all_cpus, max_cpus=room * 3 / 4)
     stay = bool(scorers.gpus) and len(cluster.nodes) == 1
     return ScorePlan(readers, encoders, scorers, writers, stay)
 
 
 def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float]:
-    """The actors that hold the model, and the CPUs for all else."""
+    """The actors that hold the model, and the CPUs for the other steps."""
     cpus, devices = cluster.cpus, cluster.gpus or cluster.cpus
-    if num_actors is not None and num_actors > _ACTORS_PER_DEVICE * devices:
-        there = counted(devices, "GPU" if cluster.gpus else "CPU")
+    if num_actors is not None and num_actors > _MAX_ACTORS_PER_DEVICE * devices:
+        available = counted(devices, "GPU" if cluster.gpus else "CPU")
         raise SettingError(
-            f"score.num_actors={num_actors}, but the cluster has {there}; at most"
-            f" {_ACTORS_PER_DEVICE} actors share one"
+            f"score.num_actors={num_actors}, but the cluster has {available}; at most"
+            f" {_MAX_ACTORS_PER_DEVICE} actors share one"
         )
     if cluster.gpus:
         size = num_actors or max(1, math.floor(cluster.gpus))
-        # An actor runs on one GPU: three on two GPUs get a half each, as two thirds would fit but twice.
+        # An actor runs on one GPU. Three actors on two GPUs get a half each: two thirds would fit only twice.
         per_gpu = math.ceil(size / cluster.gpus)
         beside_gpu = min(n.cpus / n.gpus for n in cluster.nodes if n.gpus)
         cpus_each = _share(min(1.0, beside_gpu / 2 / per_gpu))
-        scorers = Pool(size, cpus_each, _share(1 / per_gpu), calls=_CALLS_A_GPU)
+        scorers = Pool(size, cpus_each, _share(1 / per_gpu), calls=_CALLS_PER_GPU)
         return scorers, cpus - scorers.all_cpus
     rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
     size = num_actors or max(1, math.floor(cpus))
@@ -178,18 +179,18 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
 
 
 def plan_tasks(cluster: Cluster) -> Pool:
-    """Tasks that run alone: those of evaluate, and of the second pass of prepare."""
+    """Tasks that run beside no other step: those of evaluate, and of the later passes of prepare."""
     return _fill(cluster.cpus, rounds_up=True)
 
 
 def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
-    """Workers of the training job, and what each reserves.
+    """Workers of the training job.
 
-    By default one a GPU, or one a node where there is none. Nothing else runs meanwhile, so the workers
-    share all CPUs.
+    By default one per GPU, or one per node if there is none. Nothing else runs during training, so the
+    workers divide all CPUs.
 
     Raises:
-        SettingError: a GPU is asked for and there is none, there are more workers than GPUs, or
+        SettingError: a GPU is requested and there is none, there are more workers than GPUs, or
             `train.global_batch_rows` cannot be divided among the workers.
     """
     use_gpu = cluster.gpus > 0 if config.use_gpu is None else config.use_gpu
@@ -208,32 +209,40 @@ def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
 
 
 def _worker_cpus(nodes: tuple[Node, ...], size: int, *, use_gpu: bool) -> float:
-    """The largest share, whole or one part of a CPU, of which the nodes hold `size`."""
-    most = max(math.floor(n.cpus) for n in nodes)
-    for share in (*range(most, 0, -1), *(_share(1 / parts) for parts in range(2, size + 1))):
-        held = (math.floor(n.cpus / share + 1e-9) for n in nodes)
+    """The largest number of CPUs, or fraction of one, with which `size` workers fit on the nodes."""
+    max_cpus = max(math.floor(n.cpus) for n in nodes)
+    for share in (*range(max_cpus, 0, -1), *(_share(1 / parts) for parts in range(2, size + 1))):
+        fitting = (math.floor(n.cpus / share + 1e-9) for n in nodes)
         if use_gpu:
-            held = (min(workers, math.floor(n.gpus)) for workers, n in zip(held, nodes, strict=True))
-        if sum(held) >= size:
+            fitting = (min(workers, math.floor(n.gpus)) for workers, n in zip(fitting, nodes, strict=True))
+        if sum(fitting) >= size:
             return float(share)
     return _share(1 / size)
 
 
 def _fill(
-    budget: float, *, most: int | None = None, rounds_up: bool = False, largest: float = math.inf
+    budget: float, *, max_size: int | None = None, rounds_up: bool = False, max_cpus: float = math.inf
 ) -> Pool:
-    """The pool that uses a budget of CPUs: members of one CPU, or `largest`, each, or fewer, smaller ones."""
-    largest = min(1.0, largest)
-    whole = math.ceil(budget / largest) if rounds_up else math.floor(budget / largest)
-    size = max(1, whole if most is None else min(most, whole))
-    return Pool(size, _share(min(largest, budget / size)))
+    """The pool that uses a budget of CPUs.
+
+    Args:
+        max_size: maximum number of members.
+        rounds_up: leave no CPU unused: rather one member more, with less than one CPU each.
+        max_cpus: maximum per member; never more than one.
+    """
+    max_cpus = min(1.0, max_cpus)
+    whole = math.ceil(budget / max_cpus) if rounds_up else math.floor(budget / max_cpus)
+    size = max(1, whole if max_size is None else min(max_size, whole))
+    return Pool(size, _share(min(max_cpus, budget / size)))
 
 
 def _share(cpus: float) -> float:
-    """A share that Ray can count, never rounded up: the sum must stay within the cluster."""
-    return max(_STEP, math.floor(cpus / _STEP + 1e-6) * _STEP) if cpus < 1 else 1.0
+    """A fraction that Ray can count, never rounded up: the sum must not exceed the cluster."""
+    if cpus >= 1:
+        return 1.0
+    return max(_RESOURCE_UNIT, math.floor(cpus / _RESOURCE_UNIT + 1e-6) * _RESOURCE_UNIT)
 
 
 def without_gpus(cluster: Cluster) -> Cluster:
-    """The same machines, their GPUs left out of account."""
+    """The same machines without their GPUs."""
     return Cluster(tuple(Node(n.cpus) for n in cluster.nodes))

@@ -1,4 +1,4 @@
-"""A dump for the jobs that are killed, and what comes of it if they are not."""
+"""A dump for the jobs that are killed, and its scores by a job that is not."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
-from tests.chaos.kills import run_to_the_end
+from tests.chaos.kills import run_to_completion
 
 
 @pytest.fixture(scope="session")
 def chaos_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """6,000 reviews in three files, one line in a hundred broken."""
+    """6,000 reviews in three files; one line in 100 is broken."""
     folder = tmp_path_factory.mktemp("chaos") / "dump"
     write_dump(locate(folder), rows=6_000, shards=3, seed=11, broken_frac=0.01)
     return folder
@@ -23,8 +23,8 @@ def chaos_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(
     chaos_dump: Path, untrained: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, int]:
-    """The scores of a run that nobody disturbs, and the number of its chunks."""
+    """The scores of a run in which nothing is killed, and the number of its chunks."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    found = run_to_the_end(chaos_dump, untrained, folder, None)
+    found = run_to_completion(chaos_dump, untrained, folder, None)
     assert (found.starts, found.kills.total()) == (1, 0)
-    return folder / "scores", found.begun
+    return folder / "scores", found.chunks_started

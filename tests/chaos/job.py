@@ -1,4 +1,4 @@
-"""Scores a dump as `jobs.score` does, and notes each chunk that reaches the model: for test_kills.py."""
+"""Scores a dump as `jobs.score` does, and records each chunk that reaches the model; for test_kills.py."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.score.predictor import Predictor
 from pipeline.settings import load_config
 
 TRACE = "RAYVIEW_CHAOSTRACE"
-"""Environment variable: the file with a line for each chunk that was begun."""
+"""Environment variable: path of a file with one line per chunk that was started."""
 
 CHUNK_S = "RAYVIEW_CHAOSCHUNK"
-"""Environment variable: seconds that a chunk takes, as long as one of a real job does."""
+"""Environment variable: seconds that a chunk takes, as in a real job."""
 
 _CHUNK_S = "0.6"
 
 
 class Traced(Predictor):
-    """One that leaves a line behind for each chunk."""
+    """Appends a line to the trace for each chunk."""
 
     def _score(self, batch: Batch) -> Batch:
-        # One write of a few bytes to the end of a file is whole, whoever else writes.
+        # A single append of a few bytes is atomic.
         with Path(os.environ[TRACE]).open("a") as trace:
             trace.write(f"{batch.header.file} {batch.header.chunk}\n")
         time.sleep(float(os.environ.get(CHUNK_S, _CHUNK_S)))

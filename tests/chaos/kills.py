@@ -1,6 +1,6 @@
-"""Kills processes of a scoring job at random, and starts it again until it is done.
+"""Kills processes of a scoring job at random, and restarts the job until it completes.
 
-Which processes, and when, follows from a seed; what the machine makes of it does not.
+A seed determines which processes, and when; what they are doing at that moment differs from run to run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from tests.chaos.job import TRACE
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ["input.chunk_bytes=65536", "score.precision=float32"]
-MOST_STARTS = 12
-LONGEST_S = 120
-AT_WORK_FRAC = 0.75
+MAX_STARTS = 12
+MAX_START_S = 120
+WHILE_SCORING_FRAC = 0.75
 
 KILLS = ((1, 2, 3), (0, 1, 2), (0, 1), (0,))
-"""How many there may be at the first start, at the second, and so on: there shall be an end."""
+"""Numbers of kills to choose from at the first start, at the second, and so on. The last allows no kill, so
+that the job completes."""
 
 VICTIMS = {
     "driver": r"tests\.chaos\.job",
@@ -45,47 +46,46 @@ VICTIMS = {
     "reader": r"^ray::.*ReadTasks",
     "raylet": r"^\S*/raylet( |$)",
 }
-"""What is killed, by what its command line looks like while it is at work."""
+"""Kinds of processes, by a pattern of their command lines while they work."""
 
 BRIEF = ("encoder", "writer", "reader")
-"""These are at work for moments, which chance does not hit: in some runs one of them is waited for."""
+"""Kinds that work only for moments, which random times miss: some runs wait for one of them."""
 
 
 @dataclass
 class Outcome:
-    """What a job went through."""
+    """What happened to a job until it completed."""
 
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
-    begun: int = 0
-    """Chunks that reached the model, those that did so again included."""
+    chunks_started: int = 0
+    """Chunks that reached the model; repeated ones count again."""
 
 
 def rows_of(scores: str | Path) -> pa.Table:
-    """All rows of a directory of scores, in the order of the dump."""
+    """All rows of a scores directory, in the order of the dump."""
     where = locate(scores)
     manifest = read_manifest(where, ScoreDetails)
     assert manifest is not None
     parts = [o.path for o in manifest.outputs if "/" not in o.path]
     table = pa.concat_tables([pq.read_table(where.child(path).open_input()) for path in parts])
     table = table.set_column(0, "source", table["source"].cast(pa.string()))
-    # Some broken lines have stars that are no number, which equal nothing.
+    # Some broken lines have NaN as stars, which equals nothing.
     stars = pc.if_else(pc.is_nan(table["stars"]), -1, table["stars"])
     table = table.set_column(table.schema.get_field_index("stars"), "stars", stars)
     return table.sort_by([("source", "ascending"), ("line", "ascending")])
 
 
-def run_to_the_end(
+def run_to_completion(
     dump: Path, model: str, folder: Path, seed: int | None, output: str | None = None
 ) -> Outcome:
-    """Start the job again and again, killing some process of it each time, until it ends well.
+    """Restart the job, killing some of its processes each time, until it succeeds.
 
     Args:
-        folder: for logs, and for the scores.
+        folder: for the logs, and for the scores unless `output` is given.
         seed: None: nothing is killed.
-        output: where the scores go instead.
     """
-    dice, found, kinds = random.Random(seed), Outcome(), list(VICTIMS)
+    rng, found, kinds = random.Random(seed), Outcome(), list(VICTIMS)
     trace = folder / "trace"
     env = os.environ | {"RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1", TRACE: str(trace)}
     scores = output or str(folder / "scores")
@@ -93,32 +93,32 @@ def run_to_the_end(
     code = None
     while code != 0:
         found.starts += 1
-        assert found.starts <= MOST_STARTS
+        assert found.starts <= MAX_STARTS
         with (folder / f"log-{found.starts}").open("w") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, stdout=log)
             try:
-                kills = 0 if seed is None else dice.choice(KILLS[min(found.starts, len(KILLS)) - 1])
+                kills = 0 if seed is None else rng.choice(KILLS[min(found.starts, len(KILLS)) - 1])
                 if kills and found.starts == 1 and (kind := kinds[seed % len(kinds)]) in BRIEF:
-                    kill_one(process, found.kills, [kind], at_most_s=60)
+                    kill_one(process, found.kills, [kind], timeout_s=60)
                     kills -= 1
                 before = size_of(trace)
                 for _ in range(kills):
-                    # Most of them while rows are scored, some while all that is started for it.
-                    if dice.random() < AT_WORK_FRAC:
+                    # Most kills happen while rows are scored, some while the job starts.
+                    if rng.random() < WHILE_SCORING_FRAC:
                         wait_for(process, lambda before=before: size_of(trace) > before)
-                    time.sleep(dice.uniform(0.1, 4))
-                    kill_one(process, found.kills, dice.sample(kinds, len(kinds)), at_most_s=0.7)
-                code = process.wait(LONGEST_S)
+                    time.sleep(rng.uniform(0.1, 4))
+                    kill_one(process, found.kills, rng.sample(kinds, len(kinds)), timeout_s=0.7)
+                code = process.wait(MAX_START_S)
             finally:
                 end_all(process)
-    found.begun = len(trace.read_text().splitlines())
+    found.chunks_started = len(trace.read_text().splitlines())
     return found
 
 
 def kill_one(
-    process: subprocess.Popen[bytes], kills: Counter[str], kinds: list[str], at_most_s: float
+    process: subprocess.Popen[bytes], kills: Counter[str], kinds: list[str], timeout_s: float
 ) -> None:
-    """Kill a process of a job: of the first kind that is at work within some seconds."""
+    """Kill a process of a job: of the first kind that works within `timeout_s`."""
 
     def kill(kind: str) -> bool:
         found = [p for p in processes_of(process) if re.search(VICTIMS[kind], title(p))]
@@ -132,22 +132,22 @@ def kill_one(
         return True
 
     for kind in kinds:
-        if process.poll() is not None or wait_for(process, partial(kill, kind), at_most_s):
+        if process.poll() is not None or wait_for(process, partial(kill, kind), timeout_s):
             return
 
 
-def wait_for(process: subprocess.Popen[bytes], what: Callable[[], bool], at_most_s: float = 60) -> bool:
-    """Whether something comes to be so before a process has ended, and before it takes too long."""
-    deadline = time.monotonic() + at_most_s
+def wait_for(process: subprocess.Popen[bytes], condition: Callable[[], bool], timeout_s: float = 60) -> bool:
+    """Whether a condition becomes true before a process ends and before the timeout."""
+    deadline = time.monotonic() + timeout_s
     while process.poll() is None and time.monotonic() < deadline:
-        if what():
+        if condition():
             return True
         time.sleep(0.02)
     return False
 
 
 def size_of(file: Path) -> int:
-    """Bytes of a file that need not be there yet."""
+    """Bytes of a file; 0 if it does not exist yet."""
     return file.stat().st_size if file.exists() else 0
 
 
@@ -166,7 +166,7 @@ def title(process: psutil.Process) -> str:
 
 
 def end_all(process: subprocess.Popen[bytes]) -> None:
-    """End what a job has started; Ray's own processes follow their driver, if not at once."""
+    """Kill a job and what it has started; Ray's own processes end after their driver, but not at once."""
     started = list(processes_of(process))
     process.kill()
     process.wait()

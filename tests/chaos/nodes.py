@@ -1,6 +1,6 @@
-"""Scores a dump on a cluster of three nodes, two of which are killed and replaced over and over.
+"""Scores a dump on a cluster of three nodes, two of which are repeatedly killed and replaced.
 
-Run by test_nodes.py in a process of its own, as a process can be in one cluster only.
+test_nodes.py runs it in a process of its own, as a process can only be in one cluster.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pipeline.settings import load_config
 from tests.chaos.job import TRACE, Traced
 from tests.chaos.kills import size_of
 
-MOST_STARTS = 6
+MAX_STARTS = 6
 
 
 def main(dump: str, model: str, output: str, seed: int, sets: list[str]) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    dice, trace = random.Random(seed), Path(os.environ[TRACE])
+    rng, trace = random.Random(seed), Path(os.environ[TRACE])
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
     workers = [nodes.add_node(num_cpus=2) for _ in range(2)]
     config = load_config(None, [*sets, f"cluster.address={nodes.address}"])
@@ -35,24 +35,24 @@ def main(dump: str, model: str, output: str, seed: int, sets: list[str]) -> None
 
     def score() -> None:
         nonlocal starts
-        while not Path(output, MANIFEST_FILE).exists() and starts < MOST_STARTS:
+        while not Path(output, MANIFEST_FILE).exists() and starts < MAX_STARTS:
             starts += 1
             try:
                 plan = stage.plan([dump], model, output, config)
                 stage.score(plan, cluster, Reporter(), predictor=Traced)
-            except Exception as error:  # noqa: BLE001  Whatever a killed node makes of the job.
+            except Exception as error:  # noqa: BLE001  A killed node may cause any exception.
                 errors.append(f"{type(error).__name__}: {error}"[:300])
 
-    # Ray lets no other thread than the main one add nodes.
+    # Ray lets only the main thread add nodes.
     job = threading.Thread(target=score, daemon=True)
     try:
         cluster = connect.connect(config.cluster)
         assert len(cluster.nodes) == 3
         job.start()
         while job.is_alive():
-            job.join(dice.uniform(4, 10))
+            job.join(rng.uniform(4, 10))
             if job.is_alive() and size_of(trace):
-                nodes.remove_node(workers.pop(dice.randrange(len(workers))), allow_graceful=False)
+                nodes.remove_node(workers.pop(rng.randrange(len(workers))), allow_graceful=False)
                 kills += 1
                 workers.append(nodes.add_node(num_cpus=2))
     finally:

@@ -1,4 +1,4 @@
-"""A scoring job whose processes are killed at random ends with the rows of one that nobody disturbs."""
+"""A scoring job whose processes are killed at random writes the same rows as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.rundir import claim
 from pipeline.score.verify import verify
 from pipeline.storage import objectstore
 from pipeline.storage.location import locate
-from tests.chaos.kills import rows_of, run_to_the_end
+from tests.chaos.kills import rows_of, run_to_completion
 from tests.s3server import environment, s3_client
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -23,10 +23,10 @@ def check(
     dump: Path, model: str, undisturbed: tuple[Path, int], folder: Path, seed: int, output: str | None = None
 ) -> None:
     scores, chunks = undisturbed
-    found = run_to_the_end(dump, model, folder, seed, output)
-    print(  # noqa: T201  Shown by pytest -s: what was survived.
-        f"\nseed {seed}: {found.starts} starts, kills {dict(found.kills)}, {found.begun - chunks} of"
-        f" {chunks} chunks again"
+    found = run_to_completion(dump, model, folder, seed, output)
+    print(  # noqa: T201  Shown by pytest -s.
+        f"\nseed {seed}: {found.starts} starts, kills {dict(found.kills)},"
+        f" {found.chunks_started - chunks} of {chunks} chunks repeated"
     )
     assert found.kills.total() > 0
     where = output or folder / "scores"
@@ -35,14 +35,14 @@ def check(
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_a_job_that_is_killed_over_and_over_ends_with_the_same_rows(
+def test_a_job_that_is_killed_repeatedly_writes_the_same_rows(
     chaos_dump: Path, untrained: str, undisturbed: tuple[Path, int], tmp_path: Path, seed: int
 ) -> None:
     check(chaos_dump, untrained, undisturbed, tmp_path, seed)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS, SEEDS + SEEDS_ON_S3))
-def test_so_does_one_with_its_output_in_a_bucket(
+def test_a_job_with_its_output_in_a_bucket_writes_the_same_rows(
     chaos_dump: Path,
     untrained: str,
     undisturbed: tuple[Path, int],
@@ -60,7 +60,7 @@ def test_so_does_one_with_its_output_in_a_bucket(
         monkeypatch.setenv(name, value)
     objectstore.connect.cache_clear()
     try:
-        # What is in a bucket of the server outlasts it.
+        # The server's buckets outlive it, so each has a name of its own.
         s3_client(url).create_bucket(Bucket=f"chaos-{seed}")
         check(chaos_dump, untrained, undisturbed, tmp_path, seed, f"s3://chaos-{seed}/scores")
     finally:

@@ -1,4 +1,4 @@
-"""Scoring on several nodes, some of which are killed and replaced meanwhile."""
+"""Scoring on several nodes, some of which are killed and replaced during the job."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_nodes_are_killed_and_added_while_rows_are_scored(
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    again = len((tmp_path / "trace").read_text().splitlines()) - undisturbed[1]
-    print(f"\n{found}, {again} of {undisturbed[1]} chunks again")  # noqa: T201  Shown by pytest -s: what was survived.
+    repeated = len((tmp_path / "trace").read_text().splitlines()) - undisturbed[1]
+    print(f"\n{found}, {repeated} of {undisturbed[1]} chunks repeated")  # noqa: T201  Shown by pytest -s.
     assert found["kills"] > 0
     assert rows_of(output).equals(rows_of(undisturbed[0]))
     assert verify(locate(output)).faults == {}

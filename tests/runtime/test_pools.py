@@ -1,4 +1,4 @@
-"""The plans that share a cluster out: nothing asks for more than there is, and nothing can starve."""
+"""Plans that divide a cluster: no plan requests more than the cluster has, and no step can starve."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def check(pools: list[Pool], cluster: Cluster) -> None:
 
 
 def one_of_each_fits(pools: list[Pool], cluster: Cluster) -> bool:
-    """Whether one member of each pool finds room on the nodes at the same time, the largest first."""
+    """Whether one member of each pool fits on the nodes at the same time, the largest first."""
     free = [[n.cpus, n.gpus] for n in cluster.nodes]
     for pool in sorted(pools, key=lambda p: (-p.gpus, -p.cpus)):
-        # A GPU is shared only by members that together need one.
+        # Only members that together need one share a GPU.
         room = (f for f in free if f[0] >= pool.cpus - 1e-9 and f[1] >= pool.gpus - 1e-9)
         node = next(room, None)
         if node is None:
@@ -53,7 +53,7 @@ def one_of_each_fits(pools: list[Pool], cluster: Cluster) -> bool:
 
 
 @given(cluster=clusters, files=files)
-def test_prepare_never_asks_for_more_than_there_is(cluster: Cluster, files: int) -> None:
+def test_prepare_never_requests_more_than_the_cluster_has(cluster: Cluster, files: int) -> None:
     plan = plan_prepare(cluster, files)
     pools = [plan.readers, plan.encoders]
     check(pools, cluster)
@@ -62,7 +62,9 @@ def test_prepare_never_asks_for_more_than_there_is(cluster: Cluster, files: int)
 
 
 @given(cluster=clusters, files=files, actors=st.one_of(st.none(), st.integers(1, 100)))
-def test_score_never_asks_for_more_than_there_is(cluster: Cluster, files: int, actors: int | None) -> None:
+def test_score_never_requests_more_than_the_cluster_has(
+    cluster: Cluster, files: int, actors: int | None
+) -> None:
     plan = plan_score(cluster, files, actors)
     pools = [plan.readers, plan.encoders, plan.scorers, plan.writers]
     check(pools, cluster)
@@ -72,7 +74,7 @@ def test_score_never_asks_for_more_than_there_is(cluster: Cluster, files: int, a
     assert bool(plan.scorers.gpus) == bool(cluster.gpus)
     assert plan.stay == (bool(cluster.gpus) and len(cluster.nodes) == 1)
     if plan.stay:
-        # All at once, on the one node.
+        # All of them at once, on the single node.
         assert sum(p.all_cpus for p in pools) <= cluster.cpus + 1e-9
 
 
@@ -94,8 +96,8 @@ def test_train_workers_fit_on_the_nodes(cluster: Cluster, workers: int | None) -
         num_workers=workers, global_batch_rows=(workers or 1) * 5040 * 11 * 13 * 17 * 19 * 23
     )
     if workers is not None and cluster.gpus and workers > cluster.gpus:
-        there = counted(cluster.gpus, "GPU")
-        with pytest.raises(SettingError, match=rf"num_workers={workers}.*has {there}$"):
+        available = counted(cluster.gpus, "GPU")
+        with pytest.raises(SettingError, match=rf"num_workers={workers}.*has {available}$"):
             plan_train(cluster, config)
         return
     try:
@@ -154,7 +156,7 @@ def test_local_paths_on_several_nodes_must_be_shared() -> None:
 
 
 def place(free: list[list[float]], pool: Pool, how: str) -> bool:
-    """Put a member on a node, given as its CPUs and its GPUs one by one; False where none has room."""
+    """Place a member on a node, given as [CPUs, GPU, GPU, …]; False if no node has room."""
 
     def fits(node: list[float]) -> bool:
         return node[0] >= pool.cpus - 1e-9 and (not pool.gpus or max(node[1:], default=0) >= pool.gpus - 1e-9)
@@ -166,7 +168,7 @@ def place(free: list[list[float]], pool: Pool, how: str) -> bool:
         return False
     nodes[0][0] -= pool.cpus
     if pool.gpus:
-        # A member uses one GPU, or a part of one.
+        # A member uses one GPU, or a fraction of one.
         gpu = next(i for i, left in enumerate(nodes[0]) if i and left >= pool.gpus - 1e-9)
         nodes[0][gpu] -= pool.gpus
     return True
@@ -178,12 +180,12 @@ def place(free: list[list[float]], pool: Pool, how: str) -> bool:
     actors=st.one_of(st.none(), st.integers(1, 100)),
     how=st.sampled_from(["first", "emptiest", "fullest"]),
 )
-def test_wherever_ray_puts_actors_and_readers_the_others_find_room(
+def test_wherever_ray_places_actors_and_readers_the_other_steps_fit(
     cluster: Cluster, files: int, actors: int | None, how: str
 ) -> None:
     plan = plan_score(cluster, files, actors)
     free = [[n.cpus, *[1.0] * int(n.gpus)] for n in cluster.nodes]
-    # Actors stay to the end, and a reader stays as long as its file: what they leave is all there is.
+    # Actors run to the end, and a reader as long as its file: the other steps have what those leave.
     assert all(place(free, plan.scorers, how) for _ in range(plan.scorers.size))
     assert all(place(free, plan.readers, how) for _ in range(plan.readers.size))
     assert place(free, plan.encoders, how)
@@ -191,15 +193,15 @@ def test_wherever_ray_puts_actors_and_readers_the_others_find_room(
 
 
 @given(cluster=clusters, files=files, how=st.sampled_from(["first", "emptiest", "fullest"]))
-def test_wherever_ray_puts_encoders_a_reader_finds_room(cluster: Cluster, files: int, how: str) -> None:
+def test_wherever_ray_places_encoders_a_reader_fits(cluster: Cluster, files: int, how: str) -> None:
     plan = plan_prepare(cluster, files)
     free = [[n.cpus, *[1.0] * int(n.gpus)] for n in cluster.nodes]
-    # Encoders are actors, which stay to the end.
+    # Encoders are actors, which run to the end.
     assert all(place(free, plan.encoders, how) for _ in range(plan.encoders.size))
     assert place(free, plan.readers, how)
 
 
-def test_actors_beyond_all_reason_are_refused() -> None:
+def test_far_too_many_actors_are_rejected() -> None:
     assert plan_score(Cluster((Node(2.0),)), 1, 200).scorers.size == 200
     with pytest.raises(SettingError, match=r"score\.num_actors=201, but the cluster has 2 CPUs"):
         plan_score(Cluster((Node(2.0),)), 1, 201)
@@ -210,7 +212,7 @@ def test_actors_beyond_all_reason_are_refused() -> None:
 @pytest.mark.parametrize(
     ("nodes", "actors"),
     [
-        # Each of these once left an encoder without room on any node, or an actor without a GPU.
+        # Each of these once left no node with room for an encoder, or an actor without a GPU.
         ([(4, 0), (4, 0)], 10),
         ([(3, 0)] * 3, 10),
         ([(1, 1), (1, 1)], None),
@@ -220,7 +222,7 @@ def test_actors_beyond_all_reason_are_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("how", ["first", "emptiest", "fullest"])
-def test_clusters_on_which_a_plan_once_got_stuck(
+def test_clusters_on_which_a_plan_once_deadlocked(
     nodes: list[tuple[int, int]], actors: int | None, how: str
 ) -> None:
     cluster = Cluster(tuple(Node(float(c), float(g)) for c, g in nodes))
