@@ -113,7 +113,8 @@ def _check_reachable(address: str) -> None:
 def _authenticate(address: str) -> None:
     """Use the user's token if the cluster requires one.
 
-    Not otherwise: a driver with a token rejects the calls of workers that have none.
+    Not otherwise: a driver with a token rejects the calls of workers that have none, and then waits forever
+    for the first item of a generator.
 
     Raises:
         ClusterError: there is no token, or the cluster rejects it.

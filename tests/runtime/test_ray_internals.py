@@ -79,7 +79,7 @@ def test_the_installed_ray_has_each_field_of_the_data_context(field: str) -> Non
     assert hasattr(DataContext(), field), f"Ray {ray.__version__} has no DataContext.{field}"
 
 
-def test_execution_is_limited_by_these_names() -> None:
+def test_the_installed_ray_can_limit_the_object_store_of_a_dataset() -> None:
     assert hasattr(DataContext().execution_options, "resource_limits")
     assert ExecutionResources.for_limits(object_store_memory=7).object_store_memory == 7
 
