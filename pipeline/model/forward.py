@@ -200,8 +200,8 @@ class _Batched:
 
     def __init__(self, rows: PackedRows | PaddedRows, classes: int, device: str) -> None:
         self._rows = rows
-        self._no_number = torch.full((1, classes), torch.nan, device=device)
-        self.found = [self._no_number[:0]]
+        self._nan_row = torch.full((1, classes), torch.nan, device=device)
+        self.found = [self._nan_row[:0]]
         """(B, C) each, on the device."""
         self.tokens = self.halvings = 0
         self.errors: dict[int, str] = {}
@@ -222,7 +222,7 @@ class _Batched:
                 # Not the row's fault: something else holds the memory.
                 raise BrokenDeviceError(_first_line(error)) from None
             self.errors[start] = _first_line(error)
-            self.found.append(self._no_number)
+            self.found.append(self._nan_row)
         else:
             self.tokens += self._rows.tokens(start, stop)
         return []
