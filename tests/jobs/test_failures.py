@@ -27,7 +27,6 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (SettingError("x=1: wrong"), "error: x=1: wrong", 2),
         (AccountingError("lines lost"), "error: lines lost", 3),
         (SettingError("x=1\n2: wrong"), "error: x=1 2: wrong", 2),
-        (ValueError("a worker:\npipeline.errors.SettingError: x=1: wrong\nmore"), "error: x=1: wrong", 2),
         (KeyboardInterrupt(), "score: interrupted; rerun the same command to resume", 1),
     ],
 )
