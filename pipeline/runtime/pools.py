@@ -190,8 +190,8 @@ def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
     workers divide all CPUs.
 
     Raises:
-        SettingError: a GPU is requested and there is none, there are more workers than GPUs, or
-            `train.global_batch_rows` cannot be divided among the workers.
+        SettingError: a GPU is requested and there is none, or there are more workers than GPUs or than rows
+            in a global batch.
     """
     use_gpu = cluster.gpus > 0 if config.use_gpu is None else config.use_gpu
     if use_gpu and cluster.gpus < 1:
@@ -199,10 +199,10 @@ def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
     size = config.num_workers or (math.floor(cluster.gpus) if use_gpu else len(cluster.nodes))
     if use_gpu and size > cluster.gpus:
         raise SettingError(f"train.num_workers={size}, but the cluster has {counted(cluster.gpus, 'GPU')}")
-    if config.global_batch_rows % size:
+    if size > config.global_batch_rows:
         raise SettingError(
-            f"train.global_batch_rows={config.global_batch_rows} is not divisible by"
-            f" train.num_workers={size}; the workers must get equal parts"
+            f"train.global_batch_rows={config.global_batch_rows} is less than one row per worker"
+            f" ({size} workers); raise it, or lower train.num_workers"
         )
     cpus = _worker_cpus(cluster.nodes, size, use_gpu=use_gpu)
     return Pool(size, cpus, 1.0 if use_gpu else 0.0, threads=max(1, math.floor(cpus)))

@@ -1,13 +1,16 @@
-"""Batches of a prepared split: shuffled, streamed in bounded memory, the same for any number of workers.
+"""Batches of an epoch: shuffled, read in bounded memory, the same for any number of workers.
 
-Every worker walks the same sequence of global batches, which the seed and the epoch fix, and takes its
-part of each. So all workers take equally many steps, and a restart finds its place by counting.
+The seed and the number of the epoch fix its sequence of global batches. Every worker takes part in each of
+them with the rows of its streams, so all take the same number of steps, and a resumed run finds its place by
+counting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +20,29 @@ from pipeline.arrays import IntArray
 from pipeline.model.ragged import Ragged
 from pipeline.storage.location import locate
 from pipeline.train.seeds import derive_seed
+from pipeline.train.streams import (
+    COLUMNS,
+    Extent,
+    ReadRowGroup,
+    deal,
+    read_row_group,
+    read_stream,
+    skip_rows,
+    stream_rows,
+    streams_of,
+)
+from pipeline.train.task import RowGroup
 
 WINDOW_ROWS = 1 << 18
-"""Rows held and shuffled together; parts are taken in random order besides."""
+"""Rows of all streams that are held and shuffled together; row groups are in random order besides."""
 
-_GROUP_BATCHES = 50
-"""Rows of so many batches are sorted by length before they are cut: less padding, still random."""
+_SORTED_ROWS = 1 << 15
+"""Rows of all streams that are sorted by length before they are cut into batches, which reduces padding."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded reviews and their classes."""
+    """N encoded reviews and their classes."""
 
     ids: Ragged
     labels: IntArray
@@ -37,79 +52,141 @@ class Rows:
         return len(self.labels)
 
 
+NO_ROWS = Rows(Ragged(np.zeros(0, np.int32), np.zeros(1, np.int64)), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's rows of a global batch."""
+
+    rows: Rows
+    """Those of many batches."""
+    numbers: IntArray
+    """(B,) indices into `rows`; B may be 0 in the last batch of an epoch."""
+    global_rows: int
+    """Rows in the global batch, of all workers."""
+
+
+PLACEHOLDER = Batch(
+    Rows(Ragged(np.zeros(1, np.int32), np.array([0, 1])), np.zeros(1, np.int64)), np.zeros(1, np.int64), 1
+)
+"""One row for a worker that has none in a batch; every model has token 0 and class 0."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the rows of a split, in an order that all workers know."""
+
+    groups: list[RowGroup]
+    batch_rows: int
+    """Rows in a global batch; only the last may be smaller."""
+    seed: int
+    number: int
+    window_rows: int = WINDOW_ROWS
+
+    def batches(
+        self, rank: int, world: int, *, first: int = 0, read: ReadRowGroup = read_row_group
+    ) -> Iterator[Batch]:
+        """One worker's part of each global batch, from batch `first` on.
+
+        Each row of the split is in one batch, and row i of a batch comes from stream i mod 8.
+        """
+        windows = self._windows(first)
+        streams, share = streams_of(rank, world)
+        extents = deal(self.groups, self.batch_rows, self._rng("row groups"))
+        readers = [self._read(stream, extents[stream], windows, read) for stream in streams]
+        for window, parts in zip(windows, zip(*readers, strict=True), strict=True):
+            rows, numbers = _join(parts, share)
+            for step in range(max(first, window.start), window.stop):
+                yield Batch(rows, numbers[step - window.start], self._rows_in(step))
+
+    def _windows(self, first: int) -> list[range]:
+        """The numbers of the batches of each window, from the one with batch `first` on."""
+        length = max(1, self.window_rows // self.batch_rows)
+        steps = -(-self._rows // self.batch_rows)
+        return [
+            range(start, min(steps, start + length)) for start in range(first - first % length, steps, length)
+        ]
+
+    def _read(
+        self, stream: int, extents: list[Extent], windows: list[range], read: ReadRowGroup
+    ) -> Iterator[tuple[Rows, list[IntArray]]]:
+        """One stream's rows of each window, and the indices of those of each of its batches."""
+        sizes = [[stream_rows(self._rows_in(step), stream) for step in window] for window in windows]
+        # Batches before the first window are full.
+        before = windows[0].start * stream_rows(self.batch_rows, stream) if windows else 0
+        tables = read_stream(skip_rows(extents, before), map(sum, sizes), read)
+        for window, table, counts in zip(windows, tables, sizes, strict=True):
+            rows = NO_ROWS if table is None else to_rows(table)
+            group = max(1, _SORTED_ROWS // self.batch_rows)
+            pieces = _cut(rows.ids.lengths, counts, group, self._rng("rows", window.start, stream))
+            yield rows, [pieces[i] for i in self._order(window)]
+
+    def _order(self, window: range) -> IntArray:
+        """A random order of the batches of a window, the same for all streams; a short one stays last."""
+        order = np.arange(len(window))
+        full = sum(self._rows_in(step) == self.batch_rows for step in window)
+        order[:full] = self._rng("batches", window.start).permutation(full)
+        return order
+
+    @cached_property
+    def _rows(self) -> int:
+        return sum(group.rows for group in self.groups)
+
+    def _rows_in(self, step: int) -> int:
+        """Rows in a global batch."""
+        return min(self.batch_rows, self._rows - step * self.batch_rows)
+
+    def _rng(self, *names: str | int) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self.seed, "epoch", self.number, *names))
+
+
+def _cut(
+    lengths: IntArray, counts: Sequence[int], group_pieces: int, rng: np.random.Generator
+) -> list[IntArray]:
+    """Cut rows in random order into pieces, each of rows of similar length.
+
+    Pieces of the same number have similar lengths in all streams, as each has its place among the lengths of
+    `group_pieces` pieces.
+
+    Args:
+        lengths: (N,) tokens of each row.
+        counts: rows of each piece; their sum is N.
+    """
+    permuted = rng.permutation(len(lengths))
+    pieces: list[IntArray] = []
+    for first in range(0, len(counts), group_pieces):
+        *cuts, size = accumulate(counts[first : first + group_pieces])
+        group, permuted = permuted[:size], permuted[size:]
+        pieces += np.split(group[np.argsort(-lengths[group], kind="stable")], cuts)
+    return pieces
+
+
+def _join(parts: Sequence[tuple[Rows, list[IntArray]]], share: slice) -> tuple[Rows, list[IntArray]]:
+    """The rows of some streams as one, and the indices of a worker's share of each batch."""
+    rows, pieces = zip(*parts, strict=True)
+    starts = accumulate(map(len, rows[:-1]), initial=0)
+    shifted = [[piece[share] + start for piece in cut] for cut, start in zip(pieces, starts, strict=True)]
+    return concat_rows(rows), [np.concatenate(batch) for batch in zip(*shifted, strict=True)]
+
+
+def concat_rows(parts: Sequence[Rows]) -> Rows:
+    """The rows of several, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    values = [part.ids.values[part.ids.offsets[0] : part.ids.offsets[-1]] for part in parts]
+    lengths = np.concatenate([[0], *(part.ids.lengths for part in parts)])
+    labels = np.concatenate([part.labels for part in parts])
+    return Rows(Ragged(np.concatenate(values), np.cumsum(lengths)), labels)
+
+
 def read_rows(parts: list[str]) -> Iterator[pa.Table]:
     """The columns needed of each part, in the order given."""
     for uri in parts:
         with locate(uri).open_input() as file:
-            yield pq.read_table(file, columns=["input_ids", "label"])
+            yield pq.read_table(file, columns=COLUMNS)
 
 
 def to_rows(table: pa.Table) -> Rows:
     """Arrow to NumPy."""
     return Rows(Ragged.of(table["input_ids"]), table["label"].to_numpy().astype(np.int64))
-
-
-def epoch_batches(
-    parts: list[str], batch_rows: int, seed: int, epoch: int, *, window_rows: int = WINDOW_ROWS
-) -> Iterator[tuple[Rows, IntArray]]:
-    """The global batches of one epoch.
-
-    Args:
-        parts: URIs of the Parquet parts of the split.
-        batch_rows: rows in a batch; only the last of the epoch is smaller.
-    Yields:
-        Some rows, and the numbers (B,) of those that make the batch, by falling length. Each row of the
-        split is in exactly one batch.
-    """
-    rng = np.random.default_rng(derive_seed(seed, "shuffle", epoch))
-    order = [parts[i] for i in rng.permutation(len(parts))]
-    left: pa.Table | None = None
-    for window, last in _windows(order, window_rows):
-        table = window if left is None else pa.concat_tables([left, window])
-        rows = to_rows(table)
-        permuted = rng.permutation(len(rows))
-        whole = len(rows) if last else len(rows) // batch_rows * batch_rows
-        for batch in _grouped(permuted[:whole], rows.ids.lengths, batch_rows, rng):
-            yield rows, batch
-        left = table.take(pa.array(permuted[whole:]))
-
-
-def _windows(parts: list[str], window_rows: int) -> Iterator[tuple[pa.Table, bool]]:
-    """Parts joined up to at least `window_rows` rows, and whether it is the last window."""
-    held: list[pa.Table] = []
-    tables = read_rows(parts)
-    for number, table in enumerate(tables, start=1):
-        held.append(table)
-        if number == len(parts) or sum(t.num_rows for t in held) >= window_rows:
-            yield pa.concat_tables(held), number == len(parts)
-            held = []
-
-
-def _grouped(
-    rows: IntArray, lengths: IntArray, batch_rows: int, rng: np.random.Generator
-) -> Iterator[IntArray]:
-    """Cut shuffled rows into batches of similar length, in random order; a short batch comes last."""
-    group = batch_rows * _GROUP_BATCHES
-    batches: list[IntArray] = []
-    for start in range(0, len(rows), group):
-        part = rows[start : start + group]
-        part = part[np.argsort(-lengths[part], kind="stable")]
-        batches += [part[i : i + batch_rows] for i in range(0, len(part), batch_rows)]
-    full = [b for b in batches if len(b) == batch_rows]
-    for index in rng.permutation(len(full)):
-        yield full[index]
-    yield from (b for b in batches if len(b) < batch_rows)
-
-
-def my_part(batch: IntArray, rank: int, world: int) -> IntArray:
-    """The rows of a global batch that one worker computes: every `world`-th, so lengths are alike.
-
-    Rows go by falling length, so worker 0 is never without; another may be in the epoch's last batch.
-
-    Args:
-        batch: (B,) numbers of rows.
-        rank: of the worker, in [0, world).
-    Returns:
-        (B / world,) of them, rounded up or down.
-    """
-    return batch[rank::world]

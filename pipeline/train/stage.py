@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config, digest
 from pipeline.details import EpochRecord, PrepareDetails, TrainDetails
-from pipeline.errors import InputError, ModelError, RayviewError
+from pipeline.errors import InputError, ModelError, OutputError, RayviewError
 from pipeline.model.card import CARD_FILE, ModelCard, fingerprint_model
 from pipeline.model.hub import resolve_model
 from pipeline.model.tokenizer import save_tokenizer, tokenizer_json
@@ -24,7 +24,8 @@ from pipeline.runtime.pools import Cluster, Pool, plan_train, without_gpus
 from pipeline.runtime.precision import choose_precision
 from pipeline.runtime.worker_errors import for_worker, original_train_errors
 from pipeline.storage.location import Location, locate
-from pipeline.train.task import BEST_DIRECTORY, TrainState, TrainTask
+from pipeline.train.streams import list_row_groups
+from pipeline.train.task import BEST_DIRECTORY, STATE_FILE, TrainState, TrainTask
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -124,14 +125,14 @@ def train(
     pool = plan_train(cluster, job.config.train)
     if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
         return read_manifest(job.output, TrainDetails)
+    _check_resumable(job.output)
     precision = choose_precision(cluster if pool.gpus else without_gpus(cluster), job.config.train.precision)
     task = TrainTask(
         model=job.config.model.name,
         labels=job.card.labels,
         max_length=job.card.max_length,
-        train_parts=job.parts("train"),
+        train_groups=list_row_groups(job.parts("train")),
         val_parts=job.parts("val"),
-        train_rows=job.rows["train"],
         config=job.config.train,
         precision=precision,
         threads=pool.threads,
@@ -144,6 +145,16 @@ def train(
     finish(job.output, manifest)
     job.output.child(CHECKPOINTS).delete_tree()
     return manifest
+
+
+def _check_resumable(output: Location) -> None:
+    """Raise OutputError if an unfinished training left checkpoints of another version."""
+    for file in output.child(CHECKPOINTS).list_files():
+        if file.name == STATE_FILE:
+            try:
+                TrainState.parse(file.read_bytes())
+            except OutputError as error:
+                raise OutputError(f"{output.uri}: {error}") from None
 
 
 def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Checkpoint:

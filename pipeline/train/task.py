@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.config import TrainConfig
+from pipeline.errors import OutputError
 
 BEST_DIRECTORY = "best"
 """Folder of the best weights in a checkpoint."""
 
 STATE_FILE = "state.json"
 """File of the `TrainState` in a checkpoint."""
+
+CHECKPOINT_VERSION = 2
+"""Of the content of checkpoints and of the row order of an epoch; version 1 was not recorded."""
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a Parquet file."""
+
+    part: str
+    """URI of the file."""
+    number: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -24,14 +39,18 @@ class TrainTask:
     labels: list[str]
     max_length: int
     """Maximum tokens in a row."""
-    train_parts: list[str]
-    """URIs of the Parquet parts of the split."""
+    train_groups: list[RowGroup]
     val_parts: list[str]
-    train_rows: int
+    """URIs of the Parquet parts of the split."""
     config: TrainConfig
     precision: str
     """float32 or bfloat16."""
     threads: int
+
+    @cached_property
+    def train_rows(self) -> int:
+        """Rows in an epoch."""
+        return sum(group.rows for group in self.train_groups)
 
     @property
     def epoch_steps(self) -> int:
@@ -61,7 +80,7 @@ class TrainState:
     epoch_loss: float = 0.0
     """Sum of the losses of this epoch's rows, over all workers, up to the last checkpoint."""
     best_epoch: int = -1
-    best_worth: float = float("-inf")
+    best_score: float = float("-inf")
     """`selection_score` of the best epoch."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry per epoch: epoch, step, train_loss, val_loss, val_accuracy …, seconds."""
@@ -75,9 +94,9 @@ class TrainState:
     def close_epoch(self, entry: dict[str, float], best_by: str) -> bool:
         """Record an epoch and move to the next; returns whether it is the best so far."""
         score = selection_score(entry, best_by)
-        is_best = score > self.best_worth
+        is_best = score > self.best_score
         if is_best:
-            self.best_epoch, self.best_worth = self.epoch, score
+            self.best_epoch, self.best_score = self.epoch, score
         self.history.append(entry)
         self.epoch += 1
         self.epoch_loss = 0.0
@@ -92,12 +111,29 @@ class TrainState:
 
     def write(self, directory: Path) -> None:
         """Write the state to a checkpoint's directory."""
-        (directory / STATE_FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        text = json.dumps({"version": CHECKPOINT_VERSION, **asdict(self)})
+        (directory / STATE_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
     def read(cls, directory: Path) -> TrainState:
-        """The state in a checkpoint's directory."""
-        return cls(**json.loads((directory / STATE_FILE).read_text(encoding="utf-8")))
+        """The state in a checkpoint's directory; see `parse`."""
+        return cls.parse((directory / STATE_FILE).read_bytes())
+
+    @classmethod
+    def parse(cls, content: bytes) -> TrainState:
+        """The state in the content of a file.
+
+        Raises:
+            OutputError: another version wrote it, whose row order differs.
+        """
+        fields = json.loads(content)
+        version = fields.pop("version", 1)
+        if version != CHECKPOINT_VERSION:
+            raise OutputError(
+                f"holds an unfinished training with checkpoints of version {version}, but this rayview"
+                f" resumes only version {CHECKPOINT_VERSION}; use --overwrite to start over"
+            )
+        return cls(**fields)
 
 
 def selection_score(entry: dict[str, float], best_by: str) -> float:

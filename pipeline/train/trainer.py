@@ -10,11 +10,10 @@ from itertools import islice
 import numpy as np
 import torch
 
-from pipeline.arrays import IntArray
 from pipeline.model.hub import resolve_model
 from pipeline.model.load import load_with_new_head, pad_token_id
 from pipeline.train.average import WeightAverage
-from pipeline.train.batches import Rows, epoch_batches, my_part
+from pipeline.train.batches import PLACEHOLDER, Batch, Epoch
 from pipeline.train.evaluation import validate
 from pipeline.train.forward import PaddedForward
 from pipeline.train.objective import row_losses
@@ -47,9 +46,8 @@ class Trainer:
         # Not wrapped: it holds the weights.
         self.model, new = load_with_new_head(resolve_model(task.model), task.labels, seed=seed)
         self._wrapped = workers.wrap(self.model)
-        self._forward = PaddedForward(
-            pad_token_id(self.model), task.max_length, task.precision, workers.device
-        )
+        pad_id = pad_token_id(self.model)
+        self._forward = PaddedForward(pad_id, task.max_length, task.precision, workers.device)
         self.optimizer = make_optimizer(self.model, new, task.config)
         decay = task.config.average_decay
         self.average = WeightAverage(self.model, decay) if decay else None
@@ -72,11 +70,13 @@ class Trainer:
         self._wrapped.train()
         batch_rows, before = task.config.global_batch_rows, state.epoch * task.epoch_steps
         last = min(task.epoch_steps, task.total_steps - before)
+        epoch = Epoch(task.train_groups, batch_rows, task.config.seed, state.epoch)
+        first = state.step - before
+        batches = epoch.batches(self.workers.rank, self.workers.world, first=first)
         # Of this worker, since the last checkpoint.
         loss = 0.0
-        batches = epoch_batches(task.train_parts, batch_rows, task.config.seed, state.epoch)
-        for rows, batch in islice(batches, state.step - before, last):
-            loss += self.step(rows, batch)
+        for batch in islice(batches, last - first):
+            loss += self.step(batch)
             self._report_progress("", state)
             if task.saves_within_epoch(state.step):
                 self._add_loss(loss)
@@ -85,17 +85,16 @@ class Trainer:
         self._add_loss(loss)
         return state.epoch_loss / min(last * batch_rows, task.train_rows)
 
-    def step(self, rows: Rows, batch: IntArray) -> float:
-        """Take one optimizer step on a global batch; returns the sum of the losses of this worker's rows."""
+    def step(self, batch: Batch) -> float:
+        """Take one optimizer step; returns the sum of the losses of this worker's rows."""
         config, state = self.task.config, self.state
         # Seeded at every step, so that a resumed run draws the same dropout masks.
         torch.manual_seed(derive_seed(config.seed, "dropout", state.step, self.workers.rank) % 2**32)
-        mine = my_part(batch, self.workers.rank, self.workers.world)
         # The other workers wait for this one's gradients: without a row it computes one of weight 0.
-        weight, mine = (1.0, mine) if len(mine) else (0.0, batch[:1])
+        weight, mine = (1.0, batch) if len(batch.numbers) else (0.0, PLACEHOLDER)
         set_learning_rate(self.optimizer, learning_rate(state.step, self.task.total_steps, config))
-        loss = row_losses(*self._forward(self._wrapped, rows, mine)).sum() * weight
-        self.workers.backward(loss, len(batch))
+        loss = row_losses(*self._forward(self._wrapped, mine.rows, mine.numbers)).sum() * weight
+        self.workers.backward(loss, batch.global_rows)
         self.workers.clip_gradients(self.model, config.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -270,9 +270,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path:
     assert f"then evaluate → {tmp_path}/out/report" in stdout
     assert not (tmp_path / "out").exists()
     line = the_line(
-        run_job("run", dump, "--output", tmp_path / "out", "--dry-run", "--set", "train.num_workers=3")
+        run_job("run", dump, "--output", tmp_path / "out", "--dry-run", "--set", "train.num_workers=33")
     )
-    assert "train.global_batch_rows=32 is not divisible by train.num_workers=3" in line
+    assert "train.global_batch_rows=32 is less than one row per worker (33 workers)" in line
 
 
 def test_a_dry_run_detects_another_run_in_the_output(run_job: RunJob, tmp_path: Path, dump: Path) -> None:

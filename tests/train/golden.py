@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import TrainConfig
-from pipeline.train.batches import epoch_batches
+from pipeline.train.batches import Epoch
 from pipeline.train.parallel import Workers
+from pipeline.train.streams import list_row_groups
 from pipeline.train.task import TrainTask
 from pipeline.train.trainer import Trainer
 
@@ -77,9 +78,8 @@ def write_golden(folder: Path, dropout: float = 0.0) -> TrainTask:
         model=str(folder / "model"),
         labels=LABELS,
         max_length=MAX_LENGTH,
-        train_parts=write_split(folder, 157, seed=1),
+        train_groups=list_row_groups(write_split(folder, 157, seed=1)),
         val_parts=write_split(folder, 50, seed=2),
-        train_rows=157,
         config=CONFIG,
         precision="float32",
         threads=1,
@@ -99,8 +99,8 @@ def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
         assert task.total_steps == STEPS
         losses = []
         for epoch in range(CONFIG.epochs):
-            for rows, batch in epoch_batches(task.train_parts, CONFIG.global_batch_rows, CONFIG.seed, epoch):
-                losses.append(trainer.step(rows, batch))
+            order = Epoch(task.train_groups, CONFIG.global_batch_rows, CONFIG.seed, epoch)
+            losses += [trainer.step(batch) for batch in order.batches(workers.rank, workers.world)]
         assert trainer.average is not None
         with trainer.average.swapped_in():
             metrics = trainer.evaluate()

@@ -1,7 +1,8 @@
-"""Batches of an epoch: every row once, the same for any number of workers, in bounded memory."""
+"""Batches of an epoch: each row once, the same for any number of workers, which read their streams only."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -11,108 +12,200 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.train.batches import epoch_batches, my_part, read_rows, to_rows
+from pipeline.train.batches import Epoch, read_rows, to_rows
+from pipeline.train.streams import STREAMS, deal, list_row_groups, read_row_group, streams_of
+from pipeline.train.task import RowGroup
 
-Parts = Callable[[list[int]], list[str]]
+Parts = Callable[[list[list[int]]], list[RowGroup]]
 
 
 @pytest.fixture(scope="module")
-def parts_of(tmp_path_factory: pytest.TempPathFactory) -> Parts:
-    """Writes parts of so many rows; row k of them all is labelled k and begins with token k."""
-    made: dict[tuple[int, ...], list[str]] = {}
+def groups_of(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """Writes parts with row groups of these sizes; row k of all has label k and consists of tokens k."""
+    made: dict[str, list[RowGroup]] = {}
 
-    def write(sizes: list[int]) -> list[str]:
-        if tuple(sizes) not in made:
+    def write(parts: list[list[int]]) -> list[RowGroup]:
+        if str(parts) not in made:
             folder = tmp_path_factory.mktemp("parts")
             rng = np.random.default_rng(len(made))
             first, uris = 0, []
-            for number, size in enumerate(sizes):
-                rows = range(first, first + size)
-                table = pa.table(
-                    {
-                        "input_ids": pa.array(
-                            [[k] * int(rng.integers(1, 9)) for k in rows], pa.list_(pa.int32())
-                        ),
-                        "label": pa.array(rows, pa.int32()),
-                        "line": pa.array(rows, pa.int64()),
-                    }
-                )
+            for number, sizes in enumerate(parts):
                 uris.append(str(folder / f"{number}.parquet"))
-                pq.write_table(table, uris[-1])
-                first += size
-            made[tuple(sizes)] = uris
-        return made[tuple(sizes)]
+                with pq.ParquetWriter(uris[-1], SCHEMA) as writer:
+                    for size in sizes:
+                        writer.write_table(table_of(range(first, first + size), rng))
+                        first += size
+            made[str(parts)] = list_row_groups(uris)
+        return made[str(parts)]
 
     return write
 
 
-def epoch(
-    parts: list[str], batch_rows: int, seed: int = 0, number: int = 0, window_rows: int = 40
-) -> list[list[int]]:
-    """Labels of each batch, checked against the tokens of its rows."""
+SCHEMA = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.int32(), "line": pa.int64()})
+
+
+def table_of(rows: range, rng: np.random.Generator) -> pa.Table:
+    ids = [[k] * int(rng.integers(1, 9)) for k in rows]
+    return pa.table({"input_ids": ids, "label": rows, "line": rows}, SCHEMA)
+
+
+def labels_of(epoch: Epoch, rank: int = 0, world: int = 1, first: int = 0) -> list[list[int]]:
+    """The labels of one worker's rows of each batch, checked against their tokens."""
     batches = []
-    for rows, batch in epoch_batches(parts, batch_rows, seed, number, window_rows=window_rows):
-        starts = rows.ids.offsets[batch]
-        assert rows.ids.values[starts].tolist() == rows.labels[batch].tolist()
-        assert (np.diff(rows.ids.lengths[batch]) <= 0).all()
-        batches.append(rows.labels[batch].tolist())
+    for batch in epoch.batches(rank, world, first=first):
+        ids, labels = batch.rows.ids, batch.rows.labels[batch.numbers].tolist()
+        for number, label in zip(batch.numbers, labels, strict=True):
+            assert set(ids.values[ids.offsets[number] : ids.offsets[number + 1]].tolist()) == {label}
+        batches.append(labels)
     return batches
+
+
+part_sizes = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=4), min_size=1, max_size=4)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
-    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    parts=part_sizes,
     batch_rows=st.integers(1, 40),
     window_rows=st.integers(1, 200),
     seed=st.integers(0, 3),
+    world=st.integers(2, 20),
 )
-def test_each_row_is_in_one_batch_whatever_the_window(
-    parts_of: Parts, sizes: list[int], batch_rows: int, window_rows: int, seed: int
+def test_batches_are_the_same_for_any_number_of_workers(
+    groups_of: Parts, parts: list[list[int]], batch_rows: int, window_rows: int, seed: int, world: int
 ) -> None:
-    batches = epoch(parts_of(sizes), batch_rows, seed, window_rows=window_rows)
-    assert sorted(k for batch in batches for k in batch) == list(range(sum(sizes)))
-    assert len(batches) == -(-sum(sizes) // batch_rows)
-    assert all(len(batch) == batch_rows for batch in batches[:-1])
+    epoch = Epoch(groups_of(parts), batch_rows, seed, 0, window_rows)
+    rows = sum(map(sum, parts))
+    alone = labels_of(epoch)
+    assert sorted(k for batch in alone for k in batch) == list(range(rows))
+    assert [len(batch) for batch in alone] == [
+        min(batch_rows, rows - start) for start in range(0, rows, batch_rows)
+    ]
+    together = [labels_of(epoch, rank, world) for rank in range(world)]
+    for batch, *shares in zip(alone, *together, strict=True):
+        assert sorted(batch) == sorted(k for share in shares for k in share)
+        if world <= batch_rows == len(batch):
+            assert all(shares)
 
 
-def test_small_windows_carry_rows_over_instead_of_making_short_batches(parts_of: Parts) -> None:
-    batches = epoch(parts_of([7] * 6), batch_rows=16, window_rows=1)
-    assert [len(b) for b in batches] == [16, 16, 10]
+@pytest.mark.parametrize("world", [*range(1, 10), 20])
+def test_row_i_of_a_batch_is_of_stream_i_mod_8(groups_of: Parts, world: int) -> None:
+    epoch = Epoch(groups_of([[9, 30], [25, 11, 20]]), 30, 0, 0, window_rows=60)
+    # Eight workers have a stream each.
+    streams = [labels_of(epoch, stream, STREAMS) for stream in range(STREAMS)]
+    sizes = [batch.global_rows for batch in epoch.batches(0, world)]
+    assert sizes == [30, 30, 30, 5]
+    for step, size in enumerate(sizes):
+        batch: dict[int, int] = {}
+        for stream in range(STREAMS):
+            batch |= dict(zip(range(stream, size, STREAMS), streams[stream][step], strict=True))
+        assert sorted(batch) == list(range(size))
+        for rank in range(world):
+            mine, share = streams_of(rank, world)
+            expected = [batch[i] for stream in mine for i in range(stream, size, STREAMS)[share]]
+            assert labels_of(epoch, rank, world)[step] == expected
 
 
-def test_one_seed_gives_one_order(parts_of: Parts) -> None:
-    parts = parts_of([30, 20, 10])
-    assert epoch(parts, 8, seed=3) == epoch(parts, 8, seed=3)
-    assert epoch(parts, 8, seed=3) != epoch(parts, 8, seed=4)
+@given(world=st.integers(1, 40))
+def test_the_workers_have_all_rows_of_all_streams(world: int) -> None:
+    rows = Counter[int]()
+    for rank in range(world):
+        streams, share = streams_of(rank, world)
+        rows.update(i for stream in streams for i in range(stream, 240, STREAMS)[share])
+    assert rows == Counter(range(240))
 
 
-def test_each_epoch_has_an_order_of_its_own(parts_of: Parts) -> None:
-    parts = parts_of([30, 20, 10])
-    epochs = [epoch(parts, 8, number=n) for n in range(4)]
-    assert len({str(e) for e in epochs}) == 4
+@given(sizes=st.lists(st.integers(1, 50), max_size=30), batch_rows=st.integers(1, 60), seed=st.integers(0, 9))
+def test_streams_are_consecutive_and_end_together(sizes: list[int], batch_rows: int, seed: int) -> None:
+    groups = [RowGroup("a", number, size) for number, size in enumerate(sizes)]
+    streams = deal(groups, batch_rows, np.random.default_rng(seed))
+    rows = [(e.group.number, row) for stream in streams for e in stream for row in range(e.start, e.stop)]
+    assert Counter(rows) == Counter((group.number, row) for group in groups for row in range(group.rows))
+    total = sum(sizes)
+    taken = Counter(i % batch_rows % STREAMS for i in range(total))
+    assert [sum(e.stop - e.start for e in stream) for stream in streams] == [taken[s] for s in range(STREAMS)]
+    # Cutting divides at most a row group for each pair of neighbors.
+    assert sum(map(len, streams)) <= len(sizes) + STREAMS - 1
 
 
-def test_rows_of_different_parts_are_mixed(parts_of: Parts) -> None:
-    batches = epoch(parts_of([30, 30]), 10, window_rows=60)
-    mixed = [b for b in batches if min(b) < 30 <= max(b)]
-    assert len(mixed) >= len(batches) // 2
+@pytest.mark.parametrize("world", [1, 2, 3, 8, 9])
+def test_a_worker_reads_the_row_groups_of_its_streams_and_no_others(groups_of: Parts, world: int) -> None:
+    groups = groups_of([[16] * 16, [16] * 16])
+    epoch = Epoch(groups, 32, 0, 0)
+    total = 0
+    for rank in range(world):
+        opened: list[RowGroup] = []
+
+        def read(group: RowGroup, opened: list[RowGroup] = opened) -> pa.Table:
+            opened.append(group)
+            return read_row_group(group)
+
+        labels = [k for b in epoch.batches(rank, world, read=read) for k in b.rows.labels[b.numbers].tolist()]
+        total += len(opened)
+        if world <= STREAMS:
+            # Streams of 64 rows are cut at row groups here, so none is read in vain or twice.
+            assert Counter(opened) == Counter({groups[k // 16]: 1 for k in labels})
+            assert sum(group.rows for group in opened) == len(labels)
+    # The 9th worker shares a stream with the first, and reads it too.
+    assert total == (32 if world <= STREAMS else 36)
 
 
-@given(rows=st.integers(1, 50), world=st.integers(1, 16))
-def test_the_parts_of_the_workers_make_the_batch(rows: int, world: int) -> None:
-    batch = np.arange(100, 100 + rows)
-    parts = [my_part(batch, rank, world) for rank in range(world)]
-    assert sorted(np.concatenate(parts).tolist()) == batch.tolist()
-    assert len(parts[0]) > 0
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+def test_a_resumed_epoch_does_not_read_what_was_before(groups_of: Parts) -> None:
+    epoch = Epoch(groups_of([[16] * 16, [16] * 16]), 32, 0, 0, window_rows=128)
+    whole = labels_of(epoch)
+    for first in (0, 3, 4, 9, 15, 16):
+        assert labels_of(epoch, first=first) == whole[first:]
+    opened: list[RowGroup] = []
+
+    def read(group: RowGroup) -> pa.Table:
+        opened.append(group)
+        return read_row_group(group)
+
+    # Batches 8 to 15 are the last two of four windows.
+    assert len(list(epoch.batches(0, 1, first=9, read=read))) == 7
+    assert len(opened) == 16
 
 
-def test_no_parts_give_no_batches() -> None:
-    assert list(epoch_batches([], 8, 0, 0)) == []
+def test_no_more_than_a_window_is_held(groups_of: Parts) -> None:
+    epoch = Epoch(groups_of([[7] * 6, [20, 20]]), 8, 0, 0, window_rows=24)
+    for batch in epoch.batches(0, 1):
+        assert len(batch.rows) <= 24
 
 
-def test_rows_are_read_in_the_order_of_the_parts(parts_of: Parts) -> None:
-    tables = list(read_rows(parts_of([5, 4])))
+def test_one_seed_gives_one_order(groups_of: Parts) -> None:
+    groups = groups_of([[30, 20], [10]])
+    orders = [labels_of(Epoch(groups, 8, seed, 0)) for seed in (3, 3, 4)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_each_epoch_has_an_order_of_its_own(groups_of: Parts) -> None:
+    groups = groups_of([[30, 20], [10]])
+    assert len({str(labels_of(Epoch(groups, 8, 0, number))) for number in range(4)}) == 4
+
+
+def test_a_batch_has_rows_of_the_whole_split(groups_of: Parts) -> None:
+    for batch in labels_of(Epoch(groups_of([[40], [40]]), 16, 0, 0)):
+        assert min(batch) < 40 <= max(batch)
+
+
+def test_rows_of_a_batch_have_similar_lengths(groups_of: Parts) -> None:
+    groups = groups_of([[800]])
+    spreads = []
+    for batch in Epoch(groups, 16, 0, 0).batches(0, 1):
+        lengths = batch.rows.ids.lengths[batch.numbers]
+        spreads.append(lengths.max() - lengths.min())
+    # Of 1 to 8 tokens; in batches of random rows the spread is nearly always 7.
+    assert np.mean(spreads) < 2
+
+
+def test_no_row_groups_give_no_batches() -> None:
+    assert list(Epoch([], 8, 0, 0).batches(0, 1)) == []
+    assert list_row_groups([]) == []
+
+
+def test_rows_are_read_in_the_order_of_the_parts(groups_of: Parts) -> None:
+    groups = groups_of([[5], [4]])
+    tables = list(read_rows([group.part for group in groups]))
     assert [t.column_names for t in tables] == [["input_ids", "label"]] * 2
     rows = to_rows(pa.concat_tables(tables))
     assert rows.labels.tolist() == list(range(9))

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import OutputError
 from pipeline.progress import Reporter
+from pipeline.rundir.claim import begin
 from pipeline.train import stage as train_stage
 from tests.commands import ROOT, command
 from tests.main_job import Outputs, settings
@@ -50,6 +52,22 @@ def test_a_killed_training_of_two_workers_resumes_to_the_same_weights(
     assert manifest.details.num_workers == 2
     assert (whole / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
     assert history(whole) == history(killed)
+
+
+def test_checkpoints_of_an_earlier_version_are_refused(
+    outputs: Outputs, cluster: Any, tmp_path: Path
+) -> None:
+    job = train_stage.plan(str(outputs.data), str(tmp_path / "old"), outputs.config)
+    begin(job.output, job.run)
+    checkpoint = tmp_path / "old" / "checkpoints" / "checkpoint_2026-01-01_00-00-00.000000"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text(json.dumps({"epoch": 1, "step": 60, "best_worth": -1.25}))
+    with pytest.raises(OutputError) as raised:
+        train_stage.train(job, cluster, Reporter())
+    assert str(raised.value) == (
+        f"{tmp_path}/old: holds an unfinished training with checkpoints of version 1, but this rayview"
+        " resumes only version 2; use --overwrite to start over"
+    )
 
 
 def history(model: Path) -> list[dict[str, float]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import TrainConfig
-from pipeline.train.task import TrainState, TrainTask, selection_score
+from pipeline.errors import OutputError
+from pipeline.train.task import RowGroup, TrainState, TrainTask, selection_score
 
 
 def make_task(rows: int = 100, **settings: object) -> TrainTask:
@@ -16,9 +18,8 @@ def make_task(rows: int = 100, **settings: object) -> TrainTask:
         model="none",
         labels=["a", "b"],
         max_length=8,
-        train_parts=[],
+        train_groups=[RowGroup("a", 0, rows // 2), RowGroup("a", 1, rows - rows // 2)],
         val_parts=[],
-        train_rows=rows,
         config=TrainConfig(**{"epochs": 3, "global_batch_rows": 16, **settings}),
         precision="float32",
         threads=1,
@@ -92,3 +93,10 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     state.step, state.epoch_loss = 17, 1 / 3
     state.write(tmp_path)
     assert asdict(TrainState.read(tmp_path)) == asdict(state)
+
+
+@pytest.mark.parametrize("version", [{}, {"version": 1}, {"version": 3}])
+def test_a_state_of_another_version_is_refused(version: dict[str, int]) -> None:
+    content = json.dumps({**version, "step": 3, "best_worth": 0.5}).encode()
+    with pytest.raises(OutputError, match=r"version [13], but .* only version 2; use --overwrite"):
+        TrainState.parse(content)

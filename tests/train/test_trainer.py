@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.train.batches import epoch_batches, read_rows, to_rows
+from pipeline.train.batches import Epoch, read_rows, to_rows
 from pipeline.train.checkpoint import restore_checkpoint, write_checkpoint
 from pipeline.train.objective import row_losses
 from pipeline.train.parallel import Workers
@@ -68,15 +68,15 @@ def test_max_steps_ends_a_run_within_an_epoch(task: TrainTask) -> None:
     trainer.run()
     assert [entry["step"] for entry in trainer.state.history] == [10, 14]
     stepwise = make_trainer(task, max_steps=14)
-    config = task.config
+    rows, seed = task.config.global_batch_rows, task.config.seed
     losses = [
-        stepwise.step(rows, batch)
+        stepwise.step(batch)
         for epoch in (0, 1)
-        for rows, batch in epoch_batches(task.train_parts, config.global_batch_rows, config.seed, epoch)
+        for batch in Epoch(task.train_groups, rows, seed, epoch).batches(0, 1)
         if stepwise.state.step < 14
     ]
     # The mean over the rows of its four steps, all with whole batches.
-    expected = sum(losses[10:]) / (4 * config.global_batch_rows)
+    expected = sum(losses[10:]) / (4 * rows)
     assert trainer.state.history[-1]["train_loss"] == pytest.approx(expected)
 
 
