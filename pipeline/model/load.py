@@ -35,8 +35,8 @@ def load_with_new_head(
         seed: of the new parameters.
     Returns:
         The model, and the names of the parameters that the checkpoint lacks or has in another shape: the
-        head, and for some checkpoints a pooler or the head's first layer. Empty for a classifier with as many
-        classes.
+        head, and for some checkpoints a pooler or the head's first layer. Empty for a classifier with the
+        same number of classes.
     Raises:
         ModelError: transformers cannot load it.
     """
