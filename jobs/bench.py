@@ -93,7 +93,7 @@ def main(
 
 def _write_record(file: Path, results: Entries) -> None:
     """Write figures and the environment that they were measured in as JSON."""
-    from pipeline.rundir.manifest import environment
+    from pipeline.rundir.environment import environment
 
     about = environment()
     record = {

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator
 
 from pipeline.metrics.schema import MetricsFile
-from pipeline.rundir.manifest import Details, OptionalFields, Record
+from pipeline.rundir.manifest import Details
+from pipeline.rundir.record import OptionalFields, Record
 
 
 class PrepareDetails(Details):

@@ -6,10 +6,27 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.details import Bill, ScoreDetails, StepSeconds
-from pipeline.rundir.manifest import Environment, InputFile, Manifest, Run
+from pipeline.evaluate import stage as evaluate_stage
+from pipeline.prepare import stage as prepare_stage
+from pipeline.rundir.environment import Environment
+from pipeline.rundir.manifest import InputFile, Manifest, Run
+from pipeline.score import stage as score_stage
+from pipeline.train import stage as train_stage
 
+DECLARATIONS = {
+    "prepare": prepare_stage.DECLARATION,
+    "train": train_stage.DECLARATION,
+    "score": score_stage.DECLARATION,
+    "evaluate": evaluate_stage.DECLARATION,
+}
 FILES = [InputFile(path=f"/in/{n}", size_bytes=1, fingerprint=n * 4) for n in "abc"]
-RUN = Run(stage="score", inputs=FILES, model_fingerprint="m1", settings={"score": {"precision": "auto"}})
+RUN = Run(
+    stage="score",
+    inputs=FILES,
+    model_fingerprint="m1",
+    settings={"score": {"precision": "auto"}},
+    declaration=DECLARATIONS["score"],
+)
 
 _NO_TIME = StepSeconds(encode=0, score=0, write=0)
 BILL = Bill(
@@ -42,6 +59,11 @@ DETAILS = ScoreDetails(
 )
 
 
+def run_of(stage: str) -> Run:
+    """A run of a stage, with what it declares."""
+    return RUN.model_copy(update={"stage": stage, "declaration": DECLARATIONS[stage]})
+
+
 def manifest_of(run: Run, **values: Any) -> Manifest[ScoreDetails]:
     """A manifest of a run; `values` replace the defaults, those of a job that had nothing to do."""
     data: dict[str, Any] = {
@@ -49,7 +71,7 @@ def manifest_of(run: Run, **values: Any) -> Manifest[ScoreDetails]:
         "config_digest": "d",
         "outputs": [],
         "seconds": 1.5,
-        "environment": Environment(),
+        "environment": Environment(python="3", platform="Linux", packages={}, git_commit=None),
         "details": DETAILS,
     }
     return Manifest(stage=run.stage, inputs=run.inputs, **data | values)

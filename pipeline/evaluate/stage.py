@@ -22,6 +22,7 @@ from pipeline.metrics.schema import MetricsFile
 from pipeline.metrics.tally import Tally, compute_metrics
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, finish
+from pipeline.rundir.declaration import Declaration
 from pipeline.rundir.manifest import Manifest, OutputFile, Run, read_manifest
 from pipeline.runtime.pools import Cluster, plan_tasks
 from pipeline.runtime.tasks import run_each
@@ -31,6 +32,11 @@ METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 ROC_FILE = "roc.png"
 CONFUSION_FILE = "confusion.png"
+
+DECLARATION = Declaration(
+    files=(r"metrics\.json", r"(roc|confusion)\.png", r"report\.html"),
+)
+"""Every file of a report."""
 
 _GROUPS_PER_CPU = 4
 _TALLY_ROWS = 1 << 20
@@ -69,6 +75,7 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
         inputs=manifest.inputs,
         model_fingerprint=manifest.model_fingerprint,
         settings={"scores": fingerprint},
+        declaration=DECLARATION,
     )
     scheme = label_scheme(manifest.details.scheme, manifest.details.labels)
     return EvaluateJob(target, source, manifest, scheme, run, config)
@@ -103,7 +110,7 @@ def evaluate(
     metrics: MetricsFile = {**computed, "rows_without_label": seen - tally.rows}
     outputs = _write_report(job, tally, metrics)
     manifest = Manifest.of(job.run, job.config, start, EvaluateDetails(metrics=metrics), outputs=outputs)
-    finish(job.output, manifest)
+    finish(job.output, job.run, manifest)
     return manifest
 
 

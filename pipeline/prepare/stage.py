@@ -32,6 +32,7 @@ from pipeline.prepare.split_keys import only_used, with_keys
 from pipeline.prepare.steps import ENCODED, KEYLESS, ChunkEncoder
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, finish
+from pipeline.rundir.declaration import Declaration
 from pipeline.rundir.manifest import (
     Counts,
     FileCounts,
@@ -53,6 +54,16 @@ LARGEST_CHUNK_BYTES = 8 << 20
 _ENCODERS = 16
 """So many always get several chunks of an input that takes them long; not how many there are, for the files
 of rejects, which are one a chunk, must not depend on the machine."""
+DECLARATION = Declaration(
+    files=(
+        r"(train|val|test|encoded|removed)/part-[\d-]+\.parquet",
+        r"removed/range-\d+\.parquet",
+        r"card[\w-]*\.(md|png|json|html)",
+    ),
+    provisional=(r"rejects/(part|duplicates)-[\d-]+\.parquet",),
+)
+"""Every file of a data directory; it does not resume, as parts of another job may be cut differently."""
+
 _SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
 _SMALL_CHUNK_BYTES = 1 << 20
 
@@ -98,6 +109,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
         resolved={"chunk_bytes": chunk_bytes},
+        declaration=DECLARATION,
     )
     return PrepareJob(where, sources, recipe, tokenizer, run, chunk_bytes, config)
 
@@ -136,7 +148,7 @@ def prepare(
     job.output.child(REMOVED).delete_tree()
     counts = _with_duplicates(counts, filled, job.sources)
     manifest = _finish(job, ledger, counts, filled, rejects, start)
-    finish(job.output, manifest)
+    finish(job.output, job.run, manifest)
     return manifest
 
 

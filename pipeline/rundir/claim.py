@@ -1,22 +1,22 @@
-"""Whose an output directory is, and how far: claimed before anything is written to it."""
+"""Ownership and state of an output directory; claimed before anything is written."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 from pipeline.errors import OutputError
+from pipeline.rundir.declaration import Declaration
 from pipeline.rundir.lease import LEASE_FILE, Lease, is_shared
 from pipeline.rundir.manifest import (
     MANIFEST_FILE,
     RUN_FILE,
     Manifest,
     Run,
-    lacking,
+    find_incomplete,
     read_common_manifest,
     read_run,
     to_json,
@@ -25,60 +25,42 @@ from pipeline.rundir.manifest import (
 from pipeline.storage.location import CONCURRENT_FILES, Location, check_writable
 from pipeline.storage.objectstore import TEMPORARY_MARK
 
-_WRITES = {
-    "prepare": r"(train|val|test|encoded|removed)/part-[\d-]+\.parquet|removed/range-\d+\.parquet"
-    r"|rejects/(part|duplicates)-[\d-]+\.parquet"
-    r"|card[\w-]*\.(md|png|json|html)",
-    # What a tokenizer is saved as depends on its kind.
-    "train": r"checkpoints/.+|model\.safetensors|(config|rayview)\.json|tokenizer[\w.-]*|spiece\.model"
-    r"|(special_tokens_map|added_tokens|normalizer|emoji|[\w-]*vocab[\w-]*|word_\w+|byte_maps)\.json"
-    r"|(vocab|merges|dict)\.txt|bpe\.codes|\w*\.spm|(sentencepiece[\w.]*|\w*spm\w*)\.model|\w+\.tokenizer"
-    r"|chat_template\.jinja|additional_chat_templates/[\w.-]+\.jinja",
-    "score": r"((rejects/)?part|rejects/failed)-[\d-]+\.parquet",
-    "evaluate": r"metrics\.json|(roc|confusion)\.png|report\.html",
-}
-"""What each stage writes beside run.json and manifest.json: all that may be deleted of its output."""
-
-_GO_ON = ("train", "score")
-"""Stages that go on from what an interrupted job of theirs left; the others begin again."""
-
-_FIRST = (MANIFEST_FILE, "checkpoints/checkpoint_manager_snapshot.json")
-"""Files that say of others that they are whole: deleted before those."""
+_MAX_DIFFERENCES = 5
+"""Differences between two runs that a message lists."""
 
 _held: dict[str, int] = {}
 """Open handles of the local directories that this process has locked, by path."""
 
 _leases: dict[str, Lease] = {}
-"""What it holds in object stores and on network filesystems, by URI."""
+"""Leases that this process holds in object stores and on network filesystems, by URI."""
 
 
 class State(Enum):
-    """What `begin` found in an output directory."""
+    """State of an output directory for a run."""
 
     FRESH = "fresh"
     UNFINISHED = "unfinished"
     FINISHED = "finished"
-    EXTENDED = "finished, with more inputs now"
+    EXTENDED = "finished, inputs will be added"
 
 
-def check_apart(output: Location, reads: Iterable[Location]) -> None:
-    """Raise OutputError if something that a stage reads is its output directory, or lies in it."""
-    for place in reads:
+def check_apart(output: Location, inputs: Iterable[Location]) -> None:
+    """Raise OutputError if an input of a stage is its output directory, or is inside it."""
+    for place in inputs:
         if output.contains(place):
             raise OutputError(
-                f"{output.uri}: {place.uri}, which is read, lies in this output directory; choose another"
-                " --output"
+                f"{output.uri}: input {place.uri} is inside the output directory; choose another --output"
             )
 
 
 def inspect_output(output: Location, run: Run, *, extend: bool = False) -> State:
-    """What is in an output directory; changes nothing.
+    """State of an output directory; changes nothing.
 
     Args:
-        extend: whether the run may have more inputs than the one that is there.
+        extend: whether the run may have more inputs than the existing one.
     Raises:
-        OutputError: it holds something else: files that are not ours, or the output of a different run,
-            the differences named; or it is finished, but something of it is gone or changed.
+        OutputError: the directory holds other files, or the output of a different run (the differences are
+            listed), or is finished but incomplete.
     """
     if output.info().is_file:
         raise OutputError(f"{output.uri}: this is a file; choose a directory for --output")
@@ -88,90 +70,104 @@ def inspect_output(output: Location, run: Run, *, extend: bool = False) -> State
                 f"{output.uri}: exists and was not written by rayview; choose an empty or new --output"
             )
         return State.FRESH
-    there = read_run(output)
-    now = there.common_with(run) if extend else run
-    differences = there.differences(now)
+    existing = _read_own_run(output, run)
+    common = existing.common_with(run) if extend else run
+    differences = existing.differences(common)
     if differences:
-        shown = "; ".join(differences[:5]) + (
-            f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
-        )
+        more = len(differences) - _MAX_DIFFERENCES
+        shown = "; ".join(differences[:_MAX_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
         raise OutputError(
-            f"{output.uri}: exists and holds another run ({shown}); choose another --output, or --overwrite"
+            f"{output.uri}: holds another run ({shown}); choose another --output, or use --overwrite"
         )
     finished = output.child(MANIFEST_FILE).exists()
     if finished:
         manifest = read_common_manifest(output, run.stage)
-        # Else it was broken off just when inputs were added.
-        finished = manifest.inputs == there.inputs
-    if len(now.inputs) < len(run.inputs):
+        # They differ if a job was killed while it added inputs.
+        finished = manifest.inputs == existing.inputs
+    if len(common.inputs) < len(run.inputs):
         if not finished:
             raise OutputError(
-                f"{output.uri}: inputs can be added to what is finished only; give the command without the"
-                " new ones first"
+                f"{output.uri}: --extend needs a finished output; first rerun the command without the new"
+                " inputs"
             )
         return State.EXTENDED
     if not finished:
         return State.UNFINISHED
-    lack = lacking(output, manifest.outputs)
-    if lack:
-        raise OutputError(f"{output.uri}: was finished, but {lack}; give --overwrite to write it anew")
+    fault = find_incomplete(output, manifest.outputs)
+    if fault:
+        raise OutputError(f"{output.uri}: finished, but {fault}; use --overwrite to rebuild it")
     return State.FINISHED
 
 
 def check_output(output: Location, run: Run, *, overwrite: bool = False, extend: bool = False) -> State:
-    """What `begin` would return; changes nothing.
+    """State that `begin` would return; changes nothing.
 
     Raises:
-        OutputError: as `inspect_output`; what had to be deleted holds files that are not ours; or another
-            job is at work there.
+        OutputError: as `inspect_output`; or files would have to be deleted that the stage did not write; or
+            another job is writing to the directory.
     """
     if overwrite and output.child(RUN_FILE).exists():
         state = State.UNFINISHED
     else:
         state = inspect_output(output, run, extend=extend)
-        overwrite = run.stage not in _GO_ON
     if state is State.FINISHED:
         return state
     handle = _lock(output)
     if handle is not None:
         os.close(handle)
-    if state is State.UNFINISHED and overwrite:
-        _check_ours(output)
-        return State.FRESH
+    if state is State.UNFINISHED:
+        declaration = _declaration_of(run).common_with(_read_own_run(output, run).declaration)
+        if overwrite or not declaration.resumes:
+            _check_deletable(output, run.stage, declaration)
+            return State.FRESH
     return state
 
 
-def _check_ours(output: Location) -> None:
-    """Raise OutputError if the directory of a run holds a file that its stage does not write."""
-    stage = read_run(output).stage
+def _read_own_run(output: Location, run: Run) -> Run:
+    """The existing run.json; raise OutputError if it is of another stage."""
+    existing = read_run(output)
+    if existing.stage != run.stage:
+        raise OutputError(
+            f"{output.uri}: holds the output of jobs.{existing.stage}, not of jobs.{run.stage}; choose"
+            " another --output, or delete that directory"
+        )
+    return existing
+
+
+def _declaration_of(run: Run) -> Declaration:
+    """What the stage of a run declares; a run without a declaration may not delete anything."""
+    return run.declaration or Declaration()
+
+
+def _check_deletable(output: Location, stage: str, declaration: Declaration) -> None:
+    """Raise OutputError if the directory contains a file that its run did not write."""
     for name in sorted(output.sizes()):
-        if not _is_ours(name, stage):
+        if not _is_always_ours(name) and not declaration.includes(name):
             raise OutputError(
-                f"{output.uri}: would be written anew, but holds {name}, which is not of jobs.{stage}; move"
-                " that away, or choose another --output"
+                f"{output.uri}: not overwritten, because it contains {name}, which jobs.{stage} did not"
+                " write; move that file away, or choose another --output"
             )
 
 
-def _is_ours(name: str, stage: str) -> bool:
-    own = name in (RUN_FILE, MANIFEST_FILE) or TEMPORARY_MARK in name
-    return own or re.fullmatch(_WRITES[stage], name) is not None
+def _is_always_ours(name: str) -> bool:
+    return name in (RUN_FILE, MANIFEST_FILE) or TEMPORARY_MARK in name
 
 
 def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool = False) -> State:
-    """Claim an output directory: write run.json unless the same run has begun there before.
+    """Claim an output directory for a run and write run.json, unless the same run has begun there before.
 
-    What an interrupted job left is deleted where its stage cannot go on from it.
+    Files of an interrupted run are deleted if its stage does not resume.
 
     Args:
-        overwrite: delete what an earlier rayview run left there, whatever run that was.
-        extend: add inputs to a run that is finished there, if the rest of it is the same.
+        overwrite: delete the files of an earlier run of the same stage, whatever its inputs and settings.
+        extend: add inputs to a finished run that is otherwise the same.
     Returns:
-        FRESH also where something was deleted.
+        State of the directory before, or FRESH if files were deleted.
     Raises:
-        OutputError: as `check_output`, or it cannot be written to.
+        OutputError: as `check_output`, or the directory is not writable.
     """
     if output.is_local:
-        # In a store the first write tells as much; a probe would leave a mark of a directory behind.
+        # Not in a store: a test write would leave a directory marker, and the first real write fails as well.
         if check_output(output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
             return State.FINISHED
         check_writable(output)
@@ -184,27 +180,36 @@ def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool =
         _leases[output.uri] = Lease.take(output)
     state = check_output(output, run, overwrite=overwrite, extend=extend)
     if state is State.FRESH:
-        clear(output)
+        clear(output, run)
         _write_run(output, run)
-    if state is State.EXTENDED:
-        # In this order: what is broken off in between counts as unfinished, and has its new inputs.
+    elif state is State.EXTENDED:
+        # In this order: a job killed in between leaves an unfinished directory with the new inputs.
         _write_run(output, run.model_copy(update={"resolved": read_run(output).resolved}))
         output.child(MANIFEST_FILE).delete_file()
+    elif state is State.UNFINISHED:
+        _update_declaration(output, run)
     return state
 
 
+def _update_declaration(output: Location, run: Run) -> None:
+    """Store the declaration of this version if that of another one is stored: files of both may follow."""
+    existing = read_run(output)
+    if existing.declaration not in (None, run.declaration):
+        _write_run(output, existing.model_copy(update={"declaration": run.declaration}))
+
+
 def check_leases() -> None:
-    """Raise OutputError if another job has taken over a directory that this one held a lease of."""
+    """Raise OutputError if another job has taken over a directory that this process held a lease of."""
     for uri, lease in _leases.items():
         if lease.is_lost:
             raise OutputError(
-                f"{uri}: another job is writing there; it took this one for dead, which had not reached the"
-                " storage for a while"
+                f"{uri}: this job's lease expired (no heartbeat reached the storage), and another job took"
+                " over"
             )
 
 
 def release_outputs() -> None:
-    """Let other jobs write to the directories that this process holds a lease of."""
+    """Release the leases of this process, so that other jobs can write to the directories at once."""
     while _leases:
         _leases.popitem()[1].release()
 
@@ -214,7 +219,7 @@ def _write_run(output: Location, run: Run) -> None:
 
 
 def _hold(output: Location) -> None:
-    """Keep other jobs out of a local directory for as long as this process lives, and no longer."""
+    """Lock a local directory against other jobs for the life of this process."""
     handle = _lock(output)
     if handle is not None:
         if output.path in _held:
@@ -223,7 +228,7 @@ def _hold(output: Location) -> None:
 
 
 def _lock(output: Location) -> int | None:
-    """A handle that holds the lock of a local directory; None where it is ours already or cannot be had.
+    """Handle that holds the lock of a local directory; None if this process holds it or it cannot be locked.
 
     Raises:
         OutputError: another process holds it.
@@ -240,49 +245,51 @@ def _lock(output: Location) -> int | None:
         os.close(handle)
         if isinstance(error, BlockingIOError):
             raise OutputError(
-                f"{output.uri}: another job is writing there; wait for its end, or choose another --output"
+                f"{output.uri}: another job is writing to this directory; wait until it ends, or choose"
+                " another --output"
             ) from None
-        # Not every network filesystem can lock a directory.
+        # Some network filesystems cannot lock a directory.
         return None
     return handle
 
 
-def finish(output: Location, manifest: Manifest) -> None:
-    """Write the manifest of a job whose output is whole, and let others write there.
+def finish(output: Location, run: Run, manifest: Manifest) -> None:
+    """Write the manifest of a run whose output is complete, and release the directory.
 
-    Of writers that were killed there may be files that were not whole yet, and rejected lines of a chunk that
-    another attempt has scored: these are deleted first.
+    Temporary and provisional files that the manifest does not list are deleted first: writers that were
+    killed left them.
 
     Raises:
-        OutputError: it cannot be written, or something cannot be deleted; or another job has taken over.
+        OutputError: the manifest cannot be written, a file cannot be deleted, or another job took over.
     """
     check_leases()
-    written = {o.path for o in manifest.outputs} | {LEASE_FILE}
-    for name in sorted(output.sizes().keys() - written):
-        left = output.child(name)
-        # Its writer may live after all, and have renamed it.
-        is_leftover = TEMPORARY_MARK in name or name.startswith("rejects/")
-        if is_leftover and _is_ours(name, manifest.stage) and left.exists():
-            left.delete_file()
+    declaration = _declaration_of(run)
+    listed = {o.path for o in manifest.outputs} | {LEASE_FILE}
+    for name in sorted(output.sizes().keys() - listed):
+        file = output.child(name)
+        # A writer that was believed dead may have renamed its file meanwhile.
+        if (TEMPORARY_MARK in name or declaration.is_provisional(name)) and file.exists():
+            file.delete_file()
     write_manifest(output, manifest)
     lease = _leases.pop(output.uri, None)
     if lease is not None:
         lease.release()
 
 
-def clear(output: Location) -> None:
-    """Delete what a run left in a directory that `check_output` has passed.
+def clear(output: Location, run: Run) -> None:
+    """Delete the files of an earlier run from a directory that `check_output` accepted.
 
-    The manifest goes first and run.json last: broken off at any point, it leaves an unfinished directory.
+    The manifest goes first and run.json last, so a job killed at any point leaves an unfinished directory.
     """
+    first = (MANIFEST_FILE, *_declaration_of(run).first)
     names = output.sizes().keys() - {LEASE_FILE}
-    for name in _FIRST:
+    for name in first:
         if name in names:
             output.child(name).delete_file()
     # A store deletes a folder in a few requests.
     for folder in sorted({name.partition("/")[0] for name in names if "/" in name}):
         output.child(folder).delete_tree()
-    files = [output.child(n) for n in names if "/" not in n and n not in (*_FIRST, RUN_FILE)]
+    files = [output.child(n) for n in names if "/" not in n and n not in (*first, RUN_FILE)]
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         list(pool.map(Location.delete_file, files))
     if RUN_FILE in names:

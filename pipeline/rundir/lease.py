@@ -1,8 +1,8 @@
-"""Who is at work in a directory of an object store, or of a network filesystem, where locks do not hold.
+"""Lease of a directory in an object store or on a network filesystem, where file locks do not work.
 
-A job writes a small file there and changes it every few seconds. Another one that finds such a file watches
-it: if it changes, its owner lives; if it does not for a while, the owner is dead, and the file is taken over.
-No clock is compared with another, so it does not matter how they go.
+A job writes a small file there and changes it every few seconds (heartbeat). Another job that finds such a
+file watches it: if it changes, its owner is alive; if it does not change for a while, the lease has expired
+and is taken over. Clocks of different machines are never compared.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class LeaseTiming:
     """Intervals of a lease, in seconds."""
 
     heartbeat_s: float = 5.0
-    """Between two changes of the file."""
+    """Interval between two changes of the file."""
     expires_s: float = 15.0
-    """A lease whose file does not change for this long has expired."""
+    """A lease has expired if its file does not change for this long."""
     poll_s: float = 0.5
     race_s: float = 1.0
-    """How long after writing the file a job checks whether another job wrote it at the same time."""
+    """Time after writing the file until a job checks whether another job wrote it at the same time."""
     release_s: float = 15.0
-    """Longest wait for a heartbeat in flight when the job ends."""
+    """Maximum wait for a heartbeat in flight when the job ends."""
 
 
 TIMING = LeaseTiming()
@@ -55,40 +55,40 @@ class Lease:
         self._owner = uuid.uuid4().hex
         self._beats = 0
         self.is_lost = False
-        """Whether another job has taken the directory over; then this one has been interrupted."""
+        """Whether another job has taken over the directory; this process was then interrupted."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     @classmethod
     def take(cls, directory: Location) -> Lease:
-        """Wait until nobody holds the directory, or is seen to hold it.
+        """Acquire the lease of a directory; waits until an existing lease is released or has expired.
 
         Raises:
-            OutputError: another job is at work there; or nothing can be written.
+            OutputError: another job holds the lease, or the file cannot be written.
         """
         lease = cls(directory)
-        lease._wait_for_silence()
+        lease._wait_until_expired()
         try:
             lease._write()
         except OutputError as error:
             raise OutputError(str(error).replace(lease._file.uri, directory.uri)) from None
         time.sleep(TIMING.race_s)
-        if lease._owner_there() != lease._owner:
-            raise lease._refusal()
+        if lease._current_owner() != lease._owner:
+            raise lease._conflict()
         lease._thread.start()
         return lease
 
     def release(self) -> None:
-        """Let others write there."""
+        """Release the directory to other jobs."""
         self._ended.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             # A heartbeat in flight could write the file after its deletion.
             self._thread.join(TIMING.release_s)
         with suppress(RayviewError):
-            if self._owner_there() == self._owner:
+            if self._current_owner() == self._owner:
                 self._file.delete_file()
 
-    def _wait_for_silence(self) -> None:
+    def _wait_until_expired(self) -> None:
         first = self._content()
         deadline = time.monotonic() + TIMING.expires_s
         while first is not None and time.monotonic() < deadline:
@@ -97,26 +97,26 @@ class Lease:
             if content is None:
                 return
             if content != first:
-                raise self._refusal()
+                raise self._conflict()
 
-    def _refusal(self) -> OutputError:
+    def _conflict(self) -> OutputError:
         return OutputError(
-            f"{self._directory.uri}: another job is writing there ({self._whose()}); wait for its end, or"
-            " choose another --output"
+            f"{self._directory.uri}: another job is writing to this directory ({self._holder()}); wait until"
+            " it ends, or choose another --output"
         )
 
-    def _whose(self) -> str:
+    def _holder(self) -> str:
         try:
             about = json.loads(self._content() or b"{}")
             return f"process {about['pid']} on {about['host']}"
         except (ValueError, KeyError, TypeError):
-            return "it does not say which"
+            return "unknown process"
 
-    def _owner_there(self) -> str | None:
-        """Who the file says holds the directory; None if there is no file, or it does not say.
+    def _current_owner(self) -> str | None:
+        """ID of the job that holds the lease; None if there is no file, or it is not a lease.
 
         Raises:
-            InputError: the storage does not answer.
+            InputError: the storage does not respond.
         """
         try:
             return str(json.loads(self._content() or b"")["owner"])
@@ -124,10 +124,10 @@ class Lease:
             return None
 
     def _content(self) -> bytes | None:
-        """What is in the file; None if there is none.
+        """Content of the file; None if it does not exist.
 
         Raises:
-            InputError: the storage does not answer.
+            InputError: the storage does not respond.
         """
         if not self._file.exists():
             return None
@@ -145,14 +145,14 @@ class Lease:
     def _beat(self) -> None:
         while not self._ended.wait(TIMING.heartbeat_s):
             self._beats += 1
-            # A store that does not answer for a while must not end the job here.
+            # A store that does not respond for a while must not end the job.
             with suppress(RayviewError):
-                owner = self._owner_there()
+                owner = self._current_owner()
                 if self._ended.is_set():
-                    # The file may be deleted already.
+                    # The file may have been deleted.
                     return
                 if owner != self._owner:
-                    # No heartbeat arrived in time, and another job took over; without a file, it has ended.
+                    # No heartbeat arrived in time and another job took over; without a file, it has ended.
                     self.is_lost = True
                     # Not SIGINT: processes that a script starts in the background ignore it.
                     _thread.interrupt_main(signal.SIGTERM)
@@ -161,16 +161,16 @@ class Lease:
 
 
 _SHARED = re.compile(r"nfs|cifs|smb|ceph|lustre|gpfs|beegfs|gluster|afs|fuse\.(?!fuse-overlayfs)")
-"""What the names of network filesystems begin with; also those that a program serves, as for a bucket."""
+"""Prefixes of the types of network filesystems, including FUSE mounts, which may serve a bucket."""
 
 
 def is_shared(path: str) -> bool:
-    """Whether a path is on a network filesystem, where a lock may keep out this machine's processes alone."""
+    """Whether a path is on a network filesystem, where a lock may only exclude processes of this machine."""
     real = f"{os.path.realpath(path).rstrip('/')}/"
     nearest, kind = "", ""
     for mount in psutil.disk_partitions(all=True):
         point = f"{mount.mountpoint.rstrip('/')}/"
-        # The last of two at one place hides the other.
+        # Of two mounts at the same point, the last one hides the other.
         if real.startswith(point) and len(point) >= len(nearest):
             nearest, kind = point, mount.fstype
     return _SHARED.match(kind) is not None

@@ -1,60 +1,33 @@
-"""What a stage reads, writes and counts, kept beside its output.
+"""run.json and manifest.json: what an output directory holds.
 
-Two files frame a directory. `run.json` is written first and fixes what the directory holds: inputs,
-model, settings. `manifest.json` is written last, in one piece: a directory without one is unfinished.
+run.json is written first and fixes what the directory will hold: inputs, model, settings. manifest.json is
+written last and atomically: a directory without one is unfinished.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import ClassVar, Generic
+from typing import Annotated, ClassVar, Generic
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    JsonValue,
-    SerializeAsAny,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import Field, JsonValue, SerializeAsAny, StringConstraints, ValidationError
 from typing_extensions import TypeVar
 
 from pipeline import __version__
 from pipeline.config import Config, RecordedConfig, digest
 from pipeline.errors import AccountingError, InputError, OutputError
+from pipeline.rundir.declaration import Declaration
+from pipeline.rundir.environment import Environment, environment
+from pipeline.rundir.record import OptionalFields, Record
 from pipeline.storage.location import CONCURRENT_FILES, Location, fingerprint
 
 RUN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
 
-STAGES = ("prepare", "train", "score", "evaluate")
-
 _RUN_KEYS = {"stage", "version", "inputs", "model_fingerprint", "settings", "resolved"}
-"""What every run.json has held since the first."""
-
-_PACKAGES = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "scikit-learn")
-
-
-class Record(BaseModel):
-    """Frozen data that is stored as JSON; keys that a later version added are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
-
-
-class OptionalFields(Record):
-    """A record whose fields are not written where they were not set."""
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
-        return {name: value for name, value in serialize(self).items() if name in self.model_fields_set}
+"""Keys of every run.json since the first version."""
 
 
 class Details(OptionalFields):
@@ -78,12 +51,12 @@ class InputFile(Record):
 
     @classmethod
     def of(cls, file: Location) -> InputFile:
-        """Describe a file as it is now."""
+        """Description of a file as it is now."""
         return cls(path=file.uri, size_bytes=file.info().size, fingerprint=fingerprint(file))
 
 
 def describe_files(files: Iterable[Location]) -> list[InputFile]:
-    """Describe files as they are now, several at once: in a store each takes some round trips."""
+    """Descriptions of files as they are now; concurrent, as a store needs several round trips for each."""
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         return list(pool.map(InputFile.of, files))
 
@@ -97,22 +70,22 @@ class OutputFile(Record):
 
 
 class FileCounts(Record):
-    """What became of the lines of one file."""
+    """Account of the lines of one file."""
 
     lines: int
     rows: int
-    rejected: dict[str, int] = {}
+    rejected: dict[str, int] = Field(default_factory=dict)
 
 
 class Counts(Record):
-    """The ledger of a stage: every line read was kept (or scored), or rejected for a reason."""
+    """Account of a stage: every line read was kept (or scored), or rejected for a reason."""
 
     lines: int
     rows: int
-    rejected: dict[str, int] = {}
-    splits: dict[str, int] = {}
-    files: dict[str, FileCounts] = {}
-    """The same for each file of the input, by its path."""
+    rejected: dict[str, int] = Field(default_factory=dict)
+    splits: dict[str, int] = Field(default_factory=dict)
+    files: dict[str, FileCounts] = Field(default_factory=dict)
+    """Account of each input file, by its path."""
 
     def check(self, where: str) -> None:
         """Raise AccountingError unless `lines = rows + Σ rejected`, over all files and for each."""
@@ -121,54 +94,48 @@ class Counts(Record):
             if part.lines != part.rows + sum(part.rejected.values()):
                 raise AccountingError(
                     f"{name}: {part.lines} lines in, but {part.rows} rows and"
-                    f" {sum(part.rejected.values())} rejected lines out; the output is not to be trusted"
+                    f" {sum(part.rejected.values())} rejected lines out; do not use the output"
                 )
-
-
-class Environment(Record):
-    """What results depend on besides the settings."""
-
-    python: str = ""
-    platform: str = ""
-    packages: dict[str, str | None] = {}
-    """Versions; None where a package is not installed."""
-    git_commit: str | None = None
 
 
 class Run(Record):
     """What a directory holds, fixed before its first row is written."""
 
-    stage: str
+    stage: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
     version: str = __version__
-    inputs: list[InputFile] = []
+    inputs: list[InputFile] = Field(default_factory=list)
     model_fingerprint: str | None = None
-    settings: dict[str, JsonValue] = {}
-    """The settings that the output depends on; not those that only say where and how fast it runs."""
-    resolved: dict[str, JsonValue] = {}
-    """Values that `settings` left open, chosen once and kept for a resume."""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    """Settings that the output depends on; not those that only determine where and how fast the job runs."""
+    resolved: dict[str, JsonValue] = Field(default_factory=dict)
+    """Values that the settings leave open, chosen once and kept on resume."""
+    declaration: Declaration | None = None
+    """Which files the stage writes; None in a run.json of an earlier version."""
 
     @property
     def key(self) -> str:
-        """A short name for what scores a row: settings and model, whatever the input is."""
+        """Fingerprint of everything that determines the score of a row: settings and model."""
         return digest([self.settings, self.model_fingerprint])
 
     def differences(self, other: Run) -> list[str]:
-        """One line for each thing in which two runs would give different output, `resolved` aside."""
+        """One line for each value by which the output of another run would differ."""
         mine, theirs = _flat(self._identity()), _flat(other._identity())
         names = sorted(mine.keys() | theirs.keys())
         return [
-            f"{n}: {mine.get(n)} there, {theirs.get(n)} now" for n in names if mine.get(n) != theirs.get(n)
+            f"{name}: the existing run has {_shown(mine.get(name))}, this run has {_shown(theirs.get(name))}"
+            for name in names
+            if mine.get(name) != theirs.get(name)
         ]
 
     def common_with(self, later: Run) -> Run:
-        """`later` without the inputs that come after those of this run; `later` itself if it lacks any."""
+        """`later` with only the inputs of this run, or unchanged if it does not begin with them."""
         count = len(self.inputs)
         if [f.path for f in later.inputs[:count]] != [f.path for f in self.inputs]:
             return later
         return later.model_copy(update={"inputs": later.inputs[:count]})
 
     def _identity(self) -> dict[str, JsonValue]:
-        # Parts are named after the file's number, so the same files in another order are another run.
+        # Parts are named after the number of the file, so the same files in another order are another run.
         inputs: dict[str, JsonValue] = {
             f.path: f"file {number}, {f.fingerprint}" for number, f in enumerate(self.inputs)
         }
@@ -222,12 +189,12 @@ class Manifest(Record, Generic[DetailsT_co]):
 
 
 def read_run(directory: Location) -> Run:
-    """The run.json of a directory; InputError where there is none, or it is damaged or not ours."""
+    """The run.json of a directory; InputError if it is missing, damaged or of another program."""
     try:
         run = Run.model_validate_json(_read(directory, RUN_FILE))
     except ValidationError:
         run = None
-    if run is None or run.stage not in STAGES or not run.model_fields_set >= _RUN_KEYS:
+    if run is None or not run.model_fields_set >= _RUN_KEYS:
         raise InputError(f"{directory.child(RUN_FILE).uri}: damaged; it is not a run.json of rayview")
     return run
 
@@ -280,25 +247,25 @@ class _Stage(Record):
 
 
 def write_manifest(output: Location, manifest: Manifest) -> None:
-    """Write the manifest: the directory counts as finished from now on.
+    """Write the manifest; from then on the directory is finished.
 
     Raises:
         AccountingError: the counts do not add up.
-        OutputError: an output is not there with its size, as where another job deleted it.
+        OutputError: an output is missing or has another size, for example because another job deleted it.
     """
     if manifest.counts is not None:
         manifest.counts.check(output.uri)
-    lack = lacking(output, manifest.outputs)
-    if lack:
+    fault = find_incomplete(output, manifest.outputs)
+    if fault:
         raise OutputError(
-            f"{output.uri}: {lack}, though it was written; see that nothing else works on this directory,"
-            " and give the command again"
+            f"{output.uri}: {fault}, although this job wrote it; make sure that nothing else uses this"
+            " directory, and rerun the command"
         )
     output.child(MANIFEST_FILE).write_bytes(to_json(manifest.model_dump(mode="json")))
 
 
-def lacking(directory: Location, outputs: Iterable[OutputFile]) -> str | None:
-    """The first output that is not in a directory with its size, and what of it; None if all are."""
+def find_incomplete(directory: Location, outputs: Iterable[OutputFile]) -> str | None:
+    """What is wrong with the first output that is missing or has another size; None if all are complete."""
     sizes = directory.sizes()
     for output in outputs:
         size = sizes.get(output.path)
@@ -309,49 +276,22 @@ def lacking(directory: Location, outputs: Iterable[OutputFile]) -> str | None:
     return None
 
 
-def environment() -> Environment:
-    """That of this process."""
-    versions: dict[str, str | None] = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return Environment(
-        python=platform.python_version(),
-        platform=platform.platform(),
-        packages=versions,
-        git_commit=_git_commit(),
-    )
-
-
-def _git_commit() -> str | None:
-    here = Path(__file__).resolve().parent.parent
-    try:
-        out = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return out.stdout.strip()
-
-
 def _read(directory: Location, name: str) -> bytes:
     file = directory.child(name)
     if not file.exists():
         if not directory.exists():
             raise InputError(f"{directory.uri}: no such directory")
-        raise InputError(f"{directory.uri}: no {name} there; it is not an output of rayview")
+        raise InputError(f"{directory.uri}: contains no {name}; it is not an output of rayview")
     return file.read_bytes()
 
 
 def to_json(data: Mapping[str, JsonValue]) -> bytes:
-    """Plain data as run.json and manifest.json hold them."""
+    """Plain data as JSON in the format of run.json and manifest.json."""
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _shown(value: JsonValue) -> str:
+    return "none" if value is None else str(value)
 
 
 def _flat(data: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:

@@ -1,7 +1,7 @@
-"""Part files: one for a chunk, named after its file and number, written in one piece and sealed.
+"""Part files: one per chunk, named after its file and number, written atomically and sealed.
 
-The seal is a checksum over the whole file, kept in its Parquet metadata: whatever changes a byte of it later,
-or cuts it short, is found by reading it.
+The seal is a checksum over the whole file, stored in its Parquet metadata, so a read detects every change of
+a byte and every truncation.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pipeline.rundir.manifest import OutputFile
 from pipeline.storage.location import Location
 
 ENTRY_KEY = b"rayview.entry"
-"""Key in a part's Parquet metadata under which the account of its chunk is kept."""
+"""Key in the Parquet metadata of a part: the account of its chunk."""
 
 SEAL_KEY = b"rayview.xxh3_128"
-"""Key of the checksum: of the file's bytes, with zeros in its own place."""
+"""Key of the checksum: over the bytes of the file, with zeros instead of the checksum."""
 
 _NO_SEAL = b"0" * 32
 
 _PARQUET_END = 8
-"""Bytes at the end of a Parquet file: how long its footer is, and PAR1."""
+"""Bytes at the end of a Parquet file: length of its footer, and PAR1."""
 
 
 def part_name(file: int, chunk: int) -> str:
-    """`part-<file>-<chunk>.parquet`: which input file, and which chunk of it."""
+    """`part-<file>-<chunk>.parquet`, from the numbers of the input file and of the chunk in it."""
     return f"part-{file:05d}-{chunk:06d}.parquet"
 
 
@@ -46,36 +46,35 @@ def write_part(
     """Write a table as Parquet, sealed unless it is temporary; the same table gives the same bytes.
 
     Args:
-        name: path of the file below `directory`.
-        metadata: kept in the file beside the schema.
-        row_group_rows: rows in a row group; by default all are in one, as a part is read whole.
-        temporary: whether it is only read again by this job: then it is written in half the time, and is
-            a third larger.
+        name: path of the file relative to `directory`.
+        metadata: stored in the file next to the schema.
+        row_group_rows: rows per row group; by default one group, as a part is read as a whole.
+        temporary: whether only this job reads it; it is then written in half the time and a third larger.
     """
     sink = io.BytesIO()
-    # Dictionaries of ids or numbers take longer and pack worse than the bare values.
+    # Dictionaries of IDs or numbers take longer and compress worse than plain values.
     options: dict[str, Any] = {"use_dictionary": [f.name for f in table.schema if _is_text(f.type)]}
     if temporary:
-        bytes_apart = [f"{f.name}.list.element" for f in table.schema if f.type == pa.list_(pa.int32())]
-        options |= {"compression": "lz4", "column_encoding": dict.fromkeys(bytes_apart, "BYTE_STREAM_SPLIT")}
+        id_columns = [f"{f.name}.list.element" for f in table.schema if f.type == pa.list_(pa.int32())]
+        options |= {"compression": "lz4", "column_encoding": dict.fromkeys(id_columns, "BYTE_STREAM_SPLIT")}
         options["write_statistics"] = False
     else:
-        # zstd packs ids by half.
+        # zstd halves the size of IDs.
         options["compression"] = "zstd"
     with pq.ParquetWriter(sink, table.schema, **options) as writer:
         writer.write_table(table, row_group_size=row_group_rows or max(1, table.num_rows))
         writer.add_key_value_metadata((metadata or {}) | ({} if temporary else {SEAL_KEY: _NO_SEAL}))
     data = sink.getbuffer()
     if not temporary:
-        place = _seal_place(data, _NO_SEAL)
-        data[place] = _checksum(data)
+        seal = _seal_slice(data, _NO_SEAL)
+        data[seal] = _checksum(data)
     directory.child(name).write_bytes(data, durable=not temporary, retry=True)
     return OutputFile(path=name, rows=table.num_rows, bytes=len(data))
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part file says of itself."""
+    """Metadata and size of a part file."""
 
     metadata: dict[bytes, bytes]
     rows: int
@@ -83,30 +82,29 @@ class Part:
 
 
 def check_part(file: Location) -> Part:
-    """Read a part file whole and hold it against its seal.
+    """Read a part file and compare it with its seal.
 
     Raises:
-        ValueError: it is not what was written: no Parquet, without a seal, or with another checksum.
-        InputError: it cannot be read.
+        ValueError: the file is not what was written: not Parquet, without a seal, or with another checksum.
+        InputError: the file cannot be read.
     """
     data = bytearray(file.read_bytes())
     try:
         footer = pq.read_metadata(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"not a whole Parquet file ({error})") from None
+        raise ValueError(f"not a complete Parquet file ({error})") from None
     metadata = footer.metadata or {}
     seal = metadata.get(SEAL_KEY)
     if seal is None:
         raise ValueError("has no checksum; rayview did not write it")
-    place = _seal_place(data, seal)
-    data[place] = _NO_SEAL
+    data[_seal_slice(data, seal)] = _NO_SEAL
     if _checksum(data) != seal:
-        raise ValueError("its bytes are not those that were written; the checksum differs")
+        raise ValueError("changed since it was written; the checksum differs")
     return Part(metadata, footer.num_rows, len(data))
 
 
-def _seal_place(data: bytearray | memoryview, seal: bytes) -> slice:
-    """Where a seal stands in a file: behind its key, in the footer."""
+def _seal_slice(data: bytearray | memoryview, seal: bytes) -> slice:
+    """Position of a seal in a file: after its key, in the footer."""
     footer_at = len(data) - _PARQUET_END - int.from_bytes(data[-_PARQUET_END:-4], "little")
     footer = bytes(data[footer_at:])
     start = footer_at + footer.index(seal, footer.rindex(SEAL_KEY))
@@ -122,7 +120,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def write_rejects(directory: Location, file: int, chunk: int, rejects: pa.Table | None) -> list[OutputFile]:
-    """Write the rejected lines of a chunk, if there are any, to rejects/."""
+    """Write the rejected lines of a chunk, if any, to rejects/."""
     if rejects is None or not rejects.num_rows:
         return []
     return [write_part(directory, f"rejects/{part_name(file, chunk)}", rejects)]

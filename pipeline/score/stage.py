@@ -23,18 +23,19 @@ from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, F
 from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, check_output, finish
+from pipeline.rundir.declaration import Declaration
 from pipeline.rundir.manifest import (
     MANIFEST_FILE,
     RUN_FILE,
     Counts,
     Manifest,
     OutputFile,
-    Record,
     Run,
     describe_files,
     read_manifest,
     read_run,
 )
+from pipeline.rundir.record import Record
 from pipeline.runtime.crash_guard import CrashGuard, guard_run
 from pipeline.runtime.pools import Cluster, ScorePlan, plan_score
 from pipeline.runtime.precision import choose_precision
@@ -63,6 +64,13 @@ _FEW_CHUNKS = 20_000
 
 LONG_BYTES = {"cpu": 16 << 20, "gpu": 256 << 20}
 """From so many bytes of input on, a job takes minutes, and some seconds to try what is fastest pay."""
+
+DECLARATION = Declaration(
+    files=(r"part-[\d-]+\.parquet",),
+    provisional=(r"rejects/(part|failed)-[\d-]+\.parquet",),
+    resumes=True,
+)
+"""Every file of a scores directory."""
 
 
 class Resolved(Record):
@@ -121,6 +129,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
             "input": input_config.model_dump(mode="json", exclude={"max_rejected_frac", "strict"}),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
         },
+        declaration=DECLARATION,
     )
     recipe = Recipe(
         text_separator=card.text_separator,
@@ -240,7 +249,7 @@ def score(
     bill = make_bill(ledger, cluster, pools, time.monotonic() - dataset_start, price)
     outputs = [*ledger.outputs(), *_write_failed(job, ledger, pools, reporter)]
     manifest = _manifest(job, ledger, outputs, counts, resolved, bill, start)
-    finish(job.output, manifest)
+    finish(job.output, job.run, manifest)
     return manifest
 
 

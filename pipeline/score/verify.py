@@ -18,8 +18,9 @@ from pipeline.details import ScoreDetails
 from pipeline.errors import InputError
 from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.rundir.lease import LEASE_FILE
-from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Record, Run, read_manifest, read_run
+from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
 from pipeline.rundir.parts import Part, check_part, part_name
+from pipeline.rundir.record import Record
 from pipeline.score.failed_rows import FAILED_NAME, FAILED_SCHEMA, failed_name, holds_rows, read_failed
 from pipeline.score.part_metadata import AccountError, read_account
 from pipeline.storage.location import CONCURRENT_FILES, Location

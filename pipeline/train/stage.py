@@ -19,6 +19,7 @@ from pipeline.model.hub import resolve_model
 from pipeline.model.tokenizer import save_tokenizer, tokenizer_json
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, finish
+from pipeline.rundir.declaration import Declaration
 from pipeline.rundir.manifest import Manifest, OutputFile, Run, read_manifest
 from pipeline.runtime.pools import Cluster, Pool, plan_train, without_gpus
 from pipeline.runtime.precision import choose_precision
@@ -34,6 +35,28 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 """Folder in the output directory while training runs; deleted at the end."""
+
+DECLARATION = Declaration(
+    files=(
+        r"checkpoints/.+",
+        r"model\.safetensors",
+        r"(config|rayview)\.json",
+        # What a tokenizer is saved as depends on its kind.
+        r"tokenizer[\w.-]*",
+        r"(special_tokens_map|added_tokens|normalizer|emoji|[\w-]*vocab[\w-]*|word_\w+|byte_maps)\.json",
+        r"(vocab|merges|dict)\.txt",
+        r"bpe\.codes",
+        r"\w*\.spm",
+        r"(spiece|sentencepiece[\w.]*|\w*spm\w*)\.model",
+        r"\w+\.tokenizer",
+        r"chat_template\.jinja",
+        r"additional_chat_templates/[\w.-]+\.jinja",
+    ),
+    # Ray resumes from the checkpoints that this file names.
+    first=("checkpoints/checkpoint_manager_snapshot.json",),
+    resumes=True,
+)
+"""Every file of a model directory."""
 
 _SECTIONS = ("model", "train")
 _CONTROLLER_FAILURES = 3
@@ -88,6 +111,7 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
         inputs=manifest.inputs,
         model_fingerprint=digest(tokenizer_json(directory)),
         settings={**settings, "data": fingerprint},
+        declaration=DECLARATION,
     )
     return TrainJob(where, manifest, location, _card(manifest, config, fingerprint), run, config, rows)
 
@@ -142,7 +166,7 @@ def train(
         state = TrainState.read(Path(directory))
         outputs = _write_model(job, Path(directory) / BEST_DIRECTORY)
     manifest = _manifest(job, task, pool, state, outputs, start)
-    finish(job.output, manifest)
+    finish(job.output, job.run, manifest)
     job.output.child(CHECKPOINTS).delete_tree()
     return manifest
 

@@ -30,6 +30,7 @@ from pipeline.storage.location import locate
 from pipeline.storage.objectstore import TEMPORARY_MARK
 from pipeline.train import stage as train_stage
 from tests.main_job import STAGES, Outputs
+from tests.runs import DECLARATIONS
 
 pytestmark = pytest.mark.ray
 
@@ -45,6 +46,16 @@ def read_scores(folder: Path) -> pa.Table:
     table = pa.concat_tables([pq.read_table(folder / o.path) for o in manifest.outputs if "/" not in o.path])
     table = table.set_column(0, "source", table["source"].cast(pa.string()))
     return table.sort_by([("source", "ascending"), ("line", "ascending")]).replace_schema_metadata()
+
+
+def test_every_file_of_an_output_is_declared(outputs: Outputs) -> None:
+    for folder, stage in STAGES.items():
+        names = {
+            f.relative_to(outputs.base / folder).as_posix() for f in (outputs.base / folder).rglob("*.*")
+        }
+        assert {"run.json", "manifest.json"} < names
+        others = names - {"run.json", "manifest.json"}
+        assert [name for name in sorted(others) if not DECLARATIONS[stage].includes(name)] == []
 
 
 def test_every_stage_leaves_a_manifest_with_the_agreed_keys(outputs: Outputs) -> None:
@@ -307,7 +318,7 @@ def test_stages_do_not_write_to_their_inputs(outputs: Outputs, dump: Path, tmp_p
         lambda: evaluate_stage.plan(scores, scores, outputs.config),
     ]
     for plan in plans:
-        with pytest.raises(OutputError, match="which is read, lies in this output directory"):
+        with pytest.raises(OutputError, match="is inside the output directory"):
             plan()
 
 

@@ -132,7 +132,7 @@ def test_verifying_another_directory(run_job: RunJob, tmp_path: Path) -> None:
     line = the_line(run_job("verify", tmp_path / "no"))
     assert line == f"error: {tmp_path}/no: no such directory"
     line = the_line(run_job("verify", tmp_path))
-    assert line == f"error: {tmp_path}: no run.json there; it is not an output of rayview"
+    assert line == f"error: {tmp_path}: contains no run.json; it is not an output of rayview"
 
 
 def test_unreachable_cluster(tmp_path: Path, dump: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_second_job_is_refused_until_the_first_is_interrupted(
     again = (tmp_path / "dump", "--output", tmp_path / "out", *LONG)
     for more in ((), ("--overwrite",), ("--dry-run",)):
         line = the_line(run_job("prepare", *again, *more))
-        assert line.startswith(f"error: {tmp_path}/out: another job is writing there; wait for its end, or")
+        assert line.startswith(f"error: {tmp_path}/out: another job is writing to this directory; wait until")
     assert long_job.poll() is None
     long_job.send_signal(signal.SIGINT)
     ends_in_one_line(long_job, tmp_path / "out")
@@ -217,7 +217,7 @@ def test_a_killed_job_leaves_no_lock(run_job: RunJob, dump: Path, tmp_path: Path
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
-        assert "another job is writing there" in the_line(run_job(*arguments, "--overwrite"))
+        assert "another job is writing to this directory" in the_line(run_job(*arguments, "--overwrite"))
         process.kill()
     assert run_job(*arguments, "--overwrite").code == 0
 
@@ -275,12 +275,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path:
     assert "train.global_batch_rows=32 is less than one row per worker (33 workers)" in line
 
 
-def test_a_dry_run_detects_another_run_in_the_output(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_a_dry_run_detects_the_output_of_another_stage(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     run_json = {"stage": "score", "version": "0.1.0", "inputs": [], "model_fingerprint": "m"}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text(json.dumps(run_json | {"settings": {}, "resolved": {}}))
     line = the_line(run_job("prepare", dump, "--output", tmp_path / "out", "--dry-run"))
-    assert line.startswith(f"error: {tmp_path}/out: exists and holds another run (")
+    assert line.startswith(f"error: {tmp_path}/out: holds the output of jobs.score, not of jobs.prepare;")
 
 
 def test_the_main_job_does_not_read_its_outputs(run_job: RunJob, tmp_path: Path, dump: Path) -> None:

@@ -54,7 +54,7 @@ def stage_on(output: Location, config: Config | None = None, **values: Any) -> S
     def work(cluster: Cluster, reporter: Reporter, *, overwrite: bool) -> Manifest[ScoreDetails]:
         begin(output, RUN, overwrite=overwrite)
         manifest = manifest_of(RUN, counts=Counts(lines=3, rows=2, rejected={"bad_json": 1}))
-        finish(output, manifest)
+        finish(output, RUN, manifest)
         return manifest
 
     fields = {"pools": lambda _: {"readers": Pool(1, 0.25)}, "summary": lambda m: [f"{m.stage}: done"]}

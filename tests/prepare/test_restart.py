@@ -59,7 +59,7 @@ def test_a_file_in_the_output_is_no_input(config: Config, dump: Path, tmp_path: 
     out.mkdir()
     shutil.copy(next(iter(sorted(dump.iterdir()))), out / "dump.json.gz")
     for inside in (out, out / "dump.json.gz", out / "*.gz"):
-        with pytest.raises(OutputError, match="which is read, lies in this output directory; choose another"):
+        with pytest.raises(OutputError, match="is inside the output directory; choose another --output"):
             stage.plan([str(dump), str(inside)], str(out), config)
 
 
@@ -76,14 +76,13 @@ def test_a_done_job_says_so_without_ray(
     shutil.rmtree(out / "train")
     for dry in ((), ("--dry-run",)):
         assert the_line(run_job("prepare", dump, "--output", out, *sets, *dry, env=NOWHERE)) == (
-            f"error: {out}: was finished, but train/part-00000.parquet is missing; give --overwrite to write"
-            " it anew"
+            f"error: {out}: finished, but train/part-00000.parquet is missing; use --overwrite to rebuild it"
         )
     other = (dump, "--output", out, "--dry-run", *sets, "--set", "split.seed=5")
     line = the_line(run_job("prepare", *other, env=NOWHERE))
-    assert line.startswith(f"error: {out}: exists and holds another run (split.seed: ")
+    assert line.startswith(f"error: {out}: holds another run (split.seed: ")
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"holds notes\.txt, which is not of jobs\.prepare"):
+    with pytest.raises(OutputError, match=r"contains notes\.txt, which jobs\.prepare did not write"):
         stage.prepare(stage.plan([str(dump)], str(out), config), cluster, Reporter(), overwrite=True)
     assert set(files(out)) == {n for n in before if not n.startswith("train/")} | {"notes.txt"}
 
@@ -117,7 +116,7 @@ def test_output_that_is_deleted_meanwhile_is_not_called_done(
 
     monkeypatch.setattr(stage, "_finish", late)
     with pytest.raises(
-        OutputError, match=r"out: train/part-00000\.parquet is missing, though it was written"
+        OutputError, match=r"out: train/part-00000\.parquet is missing, although this job wrote"
     ):
         stage.prepare(plan, cluster, Reporter())
     assert not (out / "manifest.json").exists()

@@ -1,4 +1,4 @@
-"""Whose a directory is, whether it is finished, and what may be deleted in it."""
+"""Ownership of an output directory, whether it is finished, and which files may be deleted in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.rundir.lease import LEASE_FILE, Lease, LeaseTiming
 from pipeline.rundir.manifest import Counts, OutputFile, Run, read_manifest, read_run, to_json, write_manifest
 from pipeline.storage.location import Location, locate
 from pipeline.storage.objectstore import TEMPORARY_MARK
-from tests.runs import FILES, RUN, manifest_of
+from tests.runs import DECLARATIONS, FILES, RUN, manifest_of, run_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,30 +60,32 @@ def test_what_was_resolved_first_is_kept_and_makes_no_difference(out: Location) 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model_fingerprint": "m2"}, "model: m1 there, m2 now"),
-        ({"settings": {"score": {"precision": "float32"}}}, "score.precision: auto there, float32 now"),
-        ({"stage": "prepare"}, "stage: score there, prepare now"),
-        ({"inputs": FILES[:2]}, "inputs./in/c: file 2, cccc there, None now"),
+        ({"model_fingerprint": "m2"}, "model: the existing run has m1, this run has m2"),
+        (
+            {"settings": {"score": {"precision": "float32"}}},
+            "score.precision: the existing run has auto, this run has float32",
+        ),
+        ({"inputs": FILES[:2]}, "inputs./in/c: the existing run has file 2, cccc, this run has none"),
         (
             {"inputs": [FILES[0].model_copy(update={"fingerprint": "zzzz"}), *FILES[1:]]},
-            "inputs./in/a: file 0, aaaa there, file 0, zzzz now",
+            "inputs./in/a: the existing run has file 0, aaaa, this run has file 0, zzzz",
         ),
         # Parts are named after the number of the file: in another order they would be mixed up.
         (
             {"inputs": [FILES[1], FILES[0], FILES[2]]},
-            "inputs./in/a: file 0, aaaa there, file 1, aaaa now; inputs./in/b: file 1, bbbb there,"
-            " file 0, bbbb now",
+            "inputs./in/a: the existing run has file 0, aaaa, this run has file 1, aaaa;"
+            " inputs./in/b: the existing run has file 1, bbbb, this run has file 0, bbbb",
         ),
     ],
 )
-def test_another_run_is_refused_and_the_differences_named(
+def test_another_run_is_refused_and_the_differences_are_named(
     out: Location, change: dict[str, Any], words: str
 ) -> None:
     begin(out, RUN)
     with pytest.raises(OutputError) as raised:
         begin(out, RUN.model_copy(update=change))
     assert str(raised.value) == (
-        f"{out.uri}: exists and holds another run ({words}); choose another --output, or --overwrite"
+        f"{out.uri}: holds another run ({words}); choose another --output, or use --overwrite"
     )
     assert read_run(out) == RUN
 
@@ -100,7 +102,7 @@ MORE = RUN.model_copy(
 
 def test_inputs_are_added_to_what_is_finished(out: Location) -> None:
     finish(out, RUN.model_copy(update={"resolved": {"x": 1}}))
-    with pytest.raises(OutputError, match=r"holds another run \(inputs\./in/d: None there, file 3, aaaa now"):
+    with pytest.raises(OutputError, match=r"/in/d: the existing run has none, this run has file 3, aaaa"):
         begin(out, MORE)
     assert check_output(out, MORE, extend=True) is State.EXTENDED
     assert read_run(out).inputs == FILES
@@ -117,7 +119,9 @@ def test_inputs_are_added_to_what_is_finished(out: Location) -> None:
 
 def test_inputs_are_not_added_to_what_is_not_finished(out: Location) -> None:
     begin(out, RUN)
-    with pytest.raises(OutputError, match="added to what is finished only; give the command without the new"):
+    with pytest.raises(
+        OutputError, match="--extend needs a finished output; first rerun the command without"
+    ):
         begin(out, MORE, extend=True)
     assert read_run(out) == RUN
 
@@ -125,12 +129,15 @@ def test_inputs_are_not_added_to_what_is_not_finished(out: Location) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model_fingerprint": "m2"}, "model: m1 there, m2 now"),
-        ({"inputs": MORE.inputs[1:]}, "inputs./in/a: file 0, aaaa there, None now"),
-        ({"inputs": [MORE.inputs[3], *FILES]}, "inputs./in/a: file 0, aaaa there, file 1, aaaa now"),
+        ({"model_fingerprint": "m2"}, "model: the existing run has m1, this run has m2"),
+        ({"inputs": MORE.inputs[1:]}, "inputs./in/a: the existing run has file 0, aaaa, this run has none"),
+        (
+            {"inputs": [MORE.inputs[3], *FILES]},
+            "inputs./in/a: the existing run has file 0, aaaa, this run has file 1, aaaa",
+        ),
         (
             {"inputs": [FILES[0].model_copy(update={"fingerprint": "zzzz"}), *MORE.inputs[1:]]},
-            r"inputs./in/a: file 0, aaaa there, file 0, zzzz now\)",
+            r"inputs./in/a: the existing run has file 0, aaaa, this run has file 0, zzzz\)",
         ),
     ],
 )
@@ -141,7 +148,7 @@ def test_nothing_but_inputs_may_be_added(out: Location, change: dict[str, Any], 
     assert begin(out, RUN) is State.FINISHED
 
 
-def test_adding_inputs_may_break_off_in_between(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_may_be_killed_while_it_adds_inputs(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(out, RUN)
 
     def broken(_: Location) -> None:
@@ -151,7 +158,7 @@ def test_adding_inputs_may_break_off_in_between(out: Location, monkeypatch: pyte
         patch.setattr(Location, "delete_file", broken)
         with pytest.raises(KeyboardInterrupt):
             begin(out, MORE, extend=True)
-    # The old manifest is there, but is not that of this run.
+    # The old manifest still exists, but is not that of this run.
     assert listing(out) == ["manifest.json", "run.json"]
     for extend in (True, False):
         assert check_output(out, MORE, extend=extend) is State.UNFINISHED
@@ -164,7 +171,7 @@ def test_many_differences_are_counted(out: Location) -> None:
         inspect_output(out, other)
 
 
-def test_other_things_are_left_alone_even_with_overwrite(out: Location) -> None:
+def test_other_files_are_kept_even_with_overwrite(out: Location) -> None:
     out.child("notes.txt").write_bytes(b"mine")
     for overwrite in (False, True):
         for function in (begin, check_output):
@@ -180,14 +187,14 @@ def test_other_things_are_left_alone_even_with_overwrite(out: Location) -> None:
         b'{"name": "my run"}',
         b'{"stage": "mine"}',
         b'{"stage": "score", "settings": {}}',
-        b'{"stage": "mine", "version": "1", "inputs": [], "model_fingerprint": null, "settings": {},'
+        b'{"stage": "a\\nb", "version": "1", "inputs": [], "model_fingerprint": null, "settings": {},'
         b' "resolved": {}}',
         b"[1]",
         b"not json",
         b"",
     ],
 )
-def test_a_run_json_of_something_else_is_no_leave_to_delete(out: Location, content: bytes) -> None:
+def test_a_run_json_of_another_program_does_not_allow_deletion(out: Location, content: bytes) -> None:
     out.child("run.json").write_bytes(content)
     out.child("notes.txt").write_bytes(b"mine")
     for function in (begin, check_output):
@@ -196,7 +203,7 @@ def test_a_run_json_of_something_else_is_no_leave_to_delete(out: Location, conte
     assert listing(out) == ["notes.txt", "run.json"]
 
 
-def test_overwrite_starts_afresh_in_a_directory_of_ours(out: Location) -> None:
+def test_overwrite_starts_again_in_a_directory_of_the_same_stage(out: Location) -> None:
     begin(out, RUN.model_copy(update={"model_fingerprint": "m2"}))
     out.child("part-00000-000000.parquet").write_bytes(b"old")
     check_output(out, RUN, overwrite=True)
@@ -211,8 +218,8 @@ def test_check_output_changes_nothing(out: Location) -> None:
     assert not out.exists()
     begin(out, RUN)
     check_output(out, RUN)
-    with pytest.raises(OutputError, match="holds another run"):
-        check_output(out, RUN.model_copy(update={"stage": "train"}))
+    with pytest.raises(OutputError, match=r"holds the output of jobs\.score, not of jobs\.train"):
+        check_output(out, run_of("train"))
 
 
 def test_a_file_in_place_of_the_directory(out: Location) -> None:
@@ -221,6 +228,21 @@ def test_a_file_in_place_of_the_directory(out: Location) -> None:
         begin(out, RUN)
     with pytest.raises(OutputError, match="cannot be written to"):
         begin(out.child("below"), RUN)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_output_of_another_stage_is_never_overwritten(out: Location, overwrite: bool) -> None:
+    run = finished(out, "prepare")
+    before = out.sizes()
+    for function in (begin, check_output):
+        with pytest.raises(OutputError) as raised:
+            function(out, RUN, overwrite=overwrite)
+        assert str(raised.value) == (
+            f"{out.uri}: holds the output of jobs.prepare, not of jobs.score; choose another --output, or"
+            " delete that directory"
+        )
+    assert out.sizes() == before
+    assert begin(out, run) is State.FINISHED
 
 
 WRITTEN = {
@@ -239,12 +261,12 @@ LEFT = {
     "score": [f"{TEMPORARY_MARK}1-part-00000-000002.parquet"],
     "evaluate": [],
 }
-"""What may lie there besides, in a directory that is not finished."""
+"""Other files that an unfinished directory may contain."""
 
 
 def finished(out: Location, stage: str) -> Run:
     """A directory as a stage leaves it."""
-    run = RUN.model_copy(update={"stage": stage})
+    run = run_of(stage)
     begin(out, run)
     for name in WRITTEN[stage]:
         out.child(name).write_bytes(b"rows")
@@ -331,50 +353,50 @@ def test_a_kill_while_a_stage_begins_again_leaves_an_unfinished_directory(
 
 @pytest.mark.parametrize("stage", WRITTEN)
 @pytest.mark.parametrize("name", ["notes.txt", "dump.json", "train/notes.txt", ".hidden"])
-def test_nothing_is_deleted_where_a_file_of_somebody_else_lies(out: Location, stage: str, name: str) -> None:
+def test_nothing_is_deleted_next_to_a_file_of_another_program(out: Location, stage: str, name: str) -> None:
     run = finished(out, stage)
     out.child(name).write_bytes(b"mine")
     before = out.sizes()
     assert begin(out, run) is State.FINISHED
     for function in (begin, check_output):
         with pytest.raises(OutputError) as raised:
-            function(out, RUN.model_copy(update={"settings": {}}), overwrite=True)
+            function(out, run.model_copy(update={"settings": {}}), overwrite=True)
         assert str(raised.value) == (
-            f"{out.uri}: would be written anew, but holds {name}, which is not of jobs.{stage}; move that"
-            " away, or choose another --output"
+            f"{out.uri}: not overwritten, because it contains {name}, which jobs.{stage} did not write; move"
+            " that file away, or choose another --output"
         )
     assert out.sizes() == before
 
 
 @pytest.mark.parametrize("stage", WRITTEN)
-def test_only_scores_and_models_go_on_where_a_file_of_somebody_else_lies(out: Location, stage: str) -> None:
+def test_only_stages_that_resume_accept_a_file_of_another_program(out: Location, stage: str) -> None:
     run = unfinished(out, stage, ["notes.txt"])
     before = out.sizes()
     for function in (begin, check_output):
-        if stage in ("train", "score"):
+        if DECLARATIONS[stage].resumes:
             assert function(out, run) is State.UNFINISHED
         else:
-            with pytest.raises(OutputError, match=rf"holds notes\.txt, which is not of jobs\.{stage}"):
+            with pytest.raises(OutputError, match=rf"contains notes\.txt, which jobs\.{stage} did not write"):
                 function(out, run)
     assert out.sizes() == before
 
 
 @pytest.mark.parametrize("stage", WRITTEN)
-def test_a_finished_directory_that_lacks_something_is_not_finished(out: Location, stage: str) -> None:
+def test_a_finished_directory_with_a_missing_or_changed_file_is_refused(out: Location, stage: str) -> None:
     run = finished(out, stage)
     name = WRITTEN[stage][-1]
     out.child(name).write_bytes(b"row")
-    said = f"^{out.uri}: was finished, but {name} has 3 bytes, not 4; give --overwrite to write it anew$"
+    said = f"^{out.uri}: finished, but {name} has 3 bytes, not 4; use --overwrite to rebuild it$"
     with pytest.raises(OutputError, match=said):
         begin(out, run)
     out.child(name).delete_file()
     for function in (begin, check_output, inspect_output):
-        with pytest.raises(OutputError, match=f"{name} is missing; give --overwrite"):
+        with pytest.raises(OutputError, match=f"{name} is missing; use --overwrite"):
             function(out, run)
     assert begin(out, run, overwrite=True) is State.FRESH
 
 
-def test_what_is_read_must_lie_elsewhere(tmp_path: Path) -> None:
+def test_inputs_must_be_outside_the_output_directory(tmp_path: Path) -> None:
     out = locate(tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "link").symlink_to("out")
@@ -383,8 +405,7 @@ def test_what_is_read_must_lie_elsewhere(tmp_path: Path) -> None:
         with pytest.raises(OutputError) as raised:
             check_apart(out, [locate(tmp_path / "a.json"), locate(tmp_path / inside)])
         assert str(raised.value) == (
-            f"{out.uri}: {tmp_path}/{inside}, which is read, lies in this output directory; choose another"
-            " --output"
+            f"{out.uri}: input {tmp_path}/{inside} is inside the output directory; choose another --output"
         )
 
 
@@ -414,9 +435,10 @@ def test_two_jobs_do_not_write_to_one_directory(out: Location) -> None:
                 with pytest.raises(OutputError) as raised:
                     function(out, RUN, overwrite=overwrite)
                 assert str(raised.value) == (
-                    f"{out.uri}: another job is writing there; wait for its end, or choose another --output"
+                    f"{out.uri}: another job is writing to this directory; wait until it ends, or choose"
+                    " another --output"
                 )
-        # What is finished is not waited for.
+        # A finished output needs no lock.
         write_manifest(out, manifest_of(RUN))
         assert begin(out, RUN) is State.FINISHED
         out.child("manifest.json").delete_file()
@@ -433,7 +455,7 @@ def test_one_job_may_begin_twice_and_in_a_directory_that_was_replaced(out: Locat
     assert begin(out, RUN) is State.UNFINISHED
     # The new one is locked as the old one was.
     other = subprocess.run(hold(out), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT)
-    assert "another job is writing there" in other.stderr
+    assert "another job is writing to this directory" in other.stderr
     assert other.returncode == 1
 
 
@@ -458,7 +480,7 @@ def test_a_filesystem_that_cannot_lock_a_directory_is_written_to(
     assert begin(out, RUN) is State.UNFINISHED
 
 
-def test_what_killed_writers_left_is_gone_at_the_end(out: Location) -> None:
+def test_files_of_killed_writers_are_deleted_at_the_end(out: Location) -> None:
     begin(out, RUN)
     kept = ["part-00000-000000.parquet", "rejects/part-00000-000000.parquet"]
     # A chunk was set aside by an attempt that was killed before it wrote the part; the next one scored it.
@@ -467,7 +489,7 @@ def test_what_killed_writers_left_is_gone_at_the_end(out: Location) -> None:
     others = ["rejects/notes.txt"]
     for name in kept + left + others:
         out.child(name).write_bytes(b"rows")
-    module.finish(out, manifest_of(RUN, outputs=[OutputFile(path=name, bytes=4) for name in kept]))
+    module.finish(out, RUN, manifest_of(RUN, outputs=[OutputFile(path=name, bytes=4) for name in kept]))
     assert sorted(out.sizes()) == sorted([*kept, *others, "manifest.json", "run.json"])
     assert inspect_output(out, RUN) is State.FINISHED
 
@@ -477,11 +499,11 @@ def test_a_network_filesystem_is_held_by_a_lease_too(out: Location, monkeypatch:
     monkeypatch.setattr(lease, "TIMING", LeaseTiming(heartbeat_s=0.2, race_s=0.1))
     begin(out, RUN)
     try:
-        # As a job on another machine sees it, which the lock does not keep out.
-        with pytest.raises(OutputError, match="another job is writing there"):
+        # As a job on another machine does, which ignores the lock.
+        with pytest.raises(OutputError, match="another job is writing to this directory"):
             Lease.take(out)
         assert begin(out, RUN) is State.UNFINISHED
-        module.finish(out, manifest_of(RUN))
+        module.finish(out, RUN, manifest_of(RUN))
         assert LEASE_FILE not in out.sizes()
         Lease.take(out).release()
     finally:

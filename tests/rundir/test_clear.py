@@ -10,13 +10,13 @@ from pipeline.errors import OutputError
 from pipeline.rundir import lease
 from pipeline.rundir.claim import State, begin, inspect_output, release_outputs
 from pipeline.rundir.lease import LeaseTiming
-from pipeline.rundir.manifest import OutputFile, Run, write_manifest
+from pipeline.rundir.manifest import OutputFile, write_manifest
 from pipeline.storage.location import Location, locate
-from tests.runs import manifest_of
+from tests.runs import manifest_of, run_of
 from tests.s3server import Fault, Store, faulty, s3_error
 
-RUN = Run(stage="prepare", inputs=[], model_fingerprint="m1", settings={"seed": 1})
-OTHER = RUN.model_copy(update={"settings": {"seed": 2}})
+RUN = run_of("prepare")
+OTHER = RUN.model_copy(update={"settings": {}})
 NAMES = ["train/part-00000.parquet", "train/part-00001.parquet", "val/part-00000.parquet", "card.md"]
 DELETES = re.compile(r"DELETE |POST /[^/]+/?\?delete")
 """Requests that delete one object, or many at once."""

@@ -42,7 +42,7 @@ def test_the_second_job_is_refused_while_the_first_lives(out: Location) -> None:
     about = json.loads(out.child(LEASE_FILE).read_bytes())
     who = f"process {about['pid']} on {about['host']}"
     before = time.monotonic()
-    with pytest.raises(OutputError, match=rf"/out: another job is writing there \({who}\); wait for its end"):
+    with pytest.raises(OutputError, match=rf"/out: another job is writing to this directory \({who}\);"):
         Lease.take(out)
     assert time.monotonic() - before < FAST.expires_s
     # It goes on for as long as the first one lives.
@@ -74,7 +74,7 @@ def test_of_two_that_begin_together_one_is_refused(out: Location, monkeypatch: p
 def test_a_run_holds_its_directory_until_it_is_let_go(out: Location, store: Store, bucket: str) -> None:
     assert begin(out, RUN) is State.FRESH
     assert f"out/{LEASE_FILE}" in store.keys(bucket)
-    with pytest.raises(OutputError, match="another job is writing there"):
+    with pytest.raises(OutputError, match="another job is writing to this directory"):
         Lease.take(out)
     # The same process may go on, and clean up.
     assert begin(out, RUN) is State.UNFINISHED
@@ -182,8 +182,8 @@ def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
     finally:
         signal.signal(signal.SIGINT, before)
     assert end.value.code == OutputError.exit_code
-    why = "it took this one for dead, which had not reached the storage for a while"
-    expected = f"error: {out.uri}: another job is writing there; {why}"
+    why = "this job's lease expired (no heartbeat reached the storage), and another job took over"
+    expected = f"error: {out.uri}: {why}"
     assert capfd.readouterr().err.splitlines() == [expected]
     # That one's right to be there is left to it.
     assert out.child(LEASE_FILE).read_bytes() == other

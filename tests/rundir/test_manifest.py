@@ -29,9 +29,9 @@ def test_reading_says_what_is_wrong(out: Location) -> None:
     with pytest.raises(InputError, match="no such directory"):
         read_manifest(out, PrepareDetails)
     out.child("a").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"no manifest\.json there; it is not an output of rayview"):
+    with pytest.raises(InputError, match=r"contains no manifest\.json; it is not an output of rayview"):
         read_manifest(out, PrepareDetails)
-    with pytest.raises(InputError, match=r"no run\.json there; it is not an output of rayview"):
+    with pytest.raises(InputError, match=r"contains no run\.json; it is not an output of rayview"):
         read_run(out)
     for damaged in (b'{"stage": "prep', b"{}", b"[]", b"\xff"):
         out.child("manifest.json").write_bytes(damaged)
@@ -55,8 +55,8 @@ def test_a_manifest_does_not_list_what_is_not_there(out: Location) -> None:
         with pytest.raises(OutputError) as raised:
             write_manifest(out, manifest)
         assert str(raised.value) == (
-            f"{out.uri}: train/a.parquet {lack}, though it was written; see that nothing else works on this"
-            " directory, and give the command again"
+            f"{out.uri}: train/a.parquet {lack}, although this job wrote it; make sure that nothing else uses"
+            " this directory, and rerun the command"
         )
         assert not out.child("manifest.json").exists()
         out.child("train/a.parquet").write_bytes(b"other")

@@ -87,9 +87,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     ),
     "cut": (
         lambda d: (d / MIDDLE).write_bytes((d / MIDDLE).read_bytes()[:-40]),
-        {MIDDLE: "not a whole Parquet file"},
+        {MIDDLE: "not a complete Parquet file"},
     ),
-    "emptied": (lambda d: (d / MIDDLE).write_bytes(b""), {MIDDLE: "not a whole Parquet file"}),
+    "emptied": (lambda d: (d / MIDDLE).write_bytes(b""), {MIDDLE: "not a complete Parquet file"}),
     "a bit of its data": (lambda d: flip(d / MIDDLE, 60), {MIDDLE: "the checksum differs"}),
     "edited": (lambda d: edit(d / MIDDLE), {MIDDLE: "the checksum differs"}),
     "not ours": (
@@ -228,7 +228,7 @@ def test_chunks_are_taken_by_number_not_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (None, "no run.json there; it is not an output of rayview"),
+        (None, "contains no run.json; it is not an output of rayview"),
         ("prepare", "holds the output of jobs.prepare; verify takes one of jobs.score"),
     ],
 )
