@@ -1,4 +1,4 @@
-"""The driver's account of a stage: what became of every line of every file."""
+"""Ledger of a stage, kept by the driver: it accounts for every line of every input file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 _BUDGET_FROM_LINES = 1000
-"""Before so many lines there is no telling how many the whole input has."""
+"""Lines from which the number of lines of the whole input is estimated."""
 
 _BUDGET_MARGIN = 2
-"""A job stops early only if it would be over its error budget with so many times the lines expected."""
+"""A job stops early only if it would be over budget even if the input had this many times the lines."""
 
 _AHEAD_BYTES = 1 << 19
 """Up to so much more of a stored file is read than a chunk holds: decoders take 256 KiB at a time."""
@@ -39,7 +39,7 @@ _TOP_REASONS = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of one chunk, known once its output is written."""
+    """Account of one chunk, known once its output is written."""
 
     header: ChunkHeader
     rows: int
@@ -192,7 +192,7 @@ class Ledger:
                 reporter.refresh()
 
     def check_budget(self, lines: float) -> None:
-        """Raise ErrorBudgetError for more errors than `input.max_rejected_frac` allows of so many lines."""
+        """Raise ErrorBudgetError if there are more errors than `input.max_rejected_frac` of `lines`."""
         errors = count_errors(dict(self.rejected))
         if errors > self.max_rejected_frac * lines:
             reasons = [(reason, n) for reason, n in self.rejected.most_common() if count_errors({reason: n})]

@@ -44,7 +44,7 @@ class ReadPlan:
     max_rows: int | None = None
     limits: ReadLimits = DEFAULT_LIMITS
     done: Mapping[int, Container[int]] = field(default_factory=dict)
-    """Chunks that need not be handed on, by file number."""
+    """Chunks that are skipped, by file number."""
     guard: CrashGuard = UNGUARDED
     """Records the attempts at reading each chunk."""
 
@@ -73,7 +73,7 @@ def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Dataset:
 
 
 def _plan_of(plan: ReadPlan, group: Iterable[Source]) -> ReadPlan:
-    """A plan with what is done of a group alone: it goes to the group's task."""
+    """The plan for the task of a group, with the committed chunks of that group only."""
     return replace(plan, done={s.number: plan.done[s.number] for s in group if s.number in plan.done})
 
 
@@ -93,7 +93,7 @@ def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
 
 
 def _watched(chunks: Iterator[Chunk], source: Source, guard: CrashGuard) -> Iterator[Chunk]:
-    """Chunks, each of which ends the job if workers crash repeatedly while reading it."""
+    """The same chunks; the job ends if workers crash repeatedly while reading one."""
     for number in count():
         with guard.attempt("read", source.number, number) as crashes:
             if crashes >= MAX_CRASHES:

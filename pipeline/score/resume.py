@@ -1,4 +1,4 @@
-"""What a scores directory holds already: by the names of its parts, and what the parts say themselves."""
+"""Committed chunks of a scores directory, from the names and the metadata of its parts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _BATCH = 1024
 
 @dataclass(frozen=True)
 class Committed:
-    """The chunks of one file whose parts are there."""
+    """Committed chunks of one input file."""
 
     numbers: IntArray
     """(N,) int64, rising."""
     joined: int
-    """So many of them follow each other from the first chunk on."""
+    """Length of the contiguous prefix."""
     ended: bool
     """Whether those are all chunks of the file."""
     bytes_read: int
@@ -68,7 +68,9 @@ def find_committed(output: Location, run: Run) -> dict[int, Committed]:
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     if len(pairs) and pairs[-1, 0] >= len(run.inputs):
         name = part_name(*pairs[-1].tolist())
-        raise OutputError(f"{output.child(name).uri}: there is no such file in the input; move it away")
+        raise OutputError(
+            f"{output.child(name).uri}: the input has no file with this number; move the part away"
+        )
     files, starts = np.unique(pairs[:, 0], return_index=True)
     chunks = dict(zip(files.tolist(), np.split(pairs[:, 1], starts[1:]), strict=True)) if len(files) else {}
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
@@ -109,10 +111,10 @@ def _read_entry(part: Location, run: Run) -> Entry:
         own = OutputFile(path=part.name, rows=footer.num_rows, bytes=size)
         return replace(entry, outputs=[*entry.outputs, own])
     except AccountError as fault:
-        raise OutputError(f"{part.uri}: {fault}; move it away and give the command again") from None
+        raise OutputError(f"{part.uri}: {fault}; move it away and rerun the command") from None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and is_store_error(error):
             raise OutputError(f"{part.uri}: cannot be read: {explain(error)}") from None
         raise OutputError(
-            f"{part.uri}: not a whole part of this job; delete it and give the command again"
+            f"{part.uri}: not a complete part of this job; delete it and rerun the command"
         ) from None

@@ -208,7 +208,7 @@ def score(
 
     Args:
         extend: see outputs.begin; the job must be planned so.
-        predictor: the class in the actors; another one in place of the model, for a measurement.
+        predictor: the class in the actors; another class for a measurement without the model.
     Returns:
         The manifest, also where the same job was finished before.
     Raises:
@@ -230,7 +230,7 @@ def score(
     # The accounts of a million chunks are read in minutes: for the sums alone, which are due at the end.
     at_once = ledger.strict or chunks <= _FEW_CHUNKS
     if chunks:
-        reporter.say(f"score: {counted(chunks, 'chunk')} done before; going on")
+        reporter.say(f"score: {counted(chunks, 'chunk')} committed by an earlier job; resuming")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
     if at_once:
         # What is wrong with them must stop the job now, and not at its end.
@@ -242,7 +242,7 @@ def score(
             dataset = _pipeline(job, sources, resolved, pools, committed, predictor, guard)
             ledger.fill(dataset, reporter, "score")
     if not at_once:
-        reporter.say(f"score: reading the accounts of the {chunks:,} chunks done before")
+        reporter.say(f"score: reading the accounts of {chunks:,} chunks of earlier jobs")
         ledger.add_all(earlier)
     counts = ledger.close(all_files=job.max_rows is None)
     price = job.config.cost.per_device_hour

@@ -99,7 +99,7 @@ class ChunkWork:
         rows = _encode(empty_rows(), header.source, self.tokenizer, self.recipe)
         return Batch(header, rows, reject_table(header.source, chunk.byte_offset, rejected))
 
-    def first_rows(self, sources: Iterable[Source], most: int) -> pa.Array:
+    def first_rows(self, sources: Iterable[Source], max_rows: int) -> pa.Array:
         """(N,) list<int32>: token ids of the first rows of the input; fewer where that has not so many, or
         begins with long stretches of lines that are none."""
         found: list[pa.Array] = []
@@ -107,14 +107,14 @@ class ChunkWork:
         chunks = (chunk for source in sources for chunk in read_source(source, read))
         for chunk in islice(chunks, _SAMPLE_CHUNKS):
             found.append(self.encode(chunk).rows["input_ids"].combine_chunks())
-            if sum(map(len, found)) >= most:
+            if sum(map(len, found)) >= max_rows:
                 break
-        return pa.concat_arrays(found or [pa.array([], pa.list_(pa.int32()))]).slice(0, most)
+        return pa.concat_arrays(found or [pa.array([], pa.list_(pa.int32()))]).slice(0, max_rows)
 
     def write_chunk(self, table: pa.Table) -> pa.Table:
-        """Commit a scored chunk, its rejects first, and hand on its account.
+        """Commit a scored chunk, its rejects first, and return its account.
 
-        The part is there also where no row is left: it stands for the chunk.
+        A chunk without rows has a part too, which marks it as committed.
 
         Raises:
             OutputError: it cannot be written, or workers crashed over it.

@@ -1,6 +1,6 @@
-"""Proof from its parts alone that a scores directory is complete, unmixed and unchanged.
+"""Proof that a scores directory is complete, unmixed and unchanged.
 
-Nothing but the directory is read: not the dumps, not the model. What each part says of its chunk must add up,
+Only the directory is read, neither the dumps nor the model. The accounts of the parts must add up
 for every file of the input, from its first line to the end that the last part states.
 """
 
@@ -131,13 +131,16 @@ def _strays(names: Collection[str]) -> Iterator[tuple[str, str]]:
     finished = MANIFEST_FILE in names
     for name in sorted(names):
         if name == LEASE_FILE and finished:
-            yield name, "a job is at its end here, or was cut off there; if there is none, delete it"
+            yield (
+                name,
+                "a job is finishing, or was interrupted while finishing; if no job is running, delete it",
+            )
         elif name == LEASE_FILE:
-            yield name, "a job is at work here, or was cut off; wait for its end, or give its command again"
+            yield name, "a job is running, or was interrupted; wait until it ends, or rerun its command"
         elif TEMPORARY_MARK in name:
-            yield name, "a temporary file, which a job left that was cut off; delete it"
+            yield name, "a temporary file of an interrupted job; delete it"
         elif name not in (RUN_FILE, MANIFEST_FILE) and not _PART.fullmatch(name):
-            yield name, "no file of jobs.score; move it away"
+            yield name, "not a file of jobs.score; move it away"
 
 
 def _read_all(directory: Location, names: list[str]) -> Iterator[tuple[str, Part | ValueError]]:
@@ -221,14 +224,14 @@ def _rejects_faults(
     found: Mapping[str, tuple[int, int]], claims: Iterable[Iterable[_Claim]]
 ) -> Iterator[tuple[str, str]]:
     """Files of rejected lines that are not as the parts of their chunks say."""
-    told = [claim.rejects for of_file in claims for claim in of_file if claim.rejects is not None]
-    expected = {name: (rows, size) for name, rows, size in told}
+    listed = [claim.rejects for of_file in claims for claim in of_file if claim.rejects is not None]
+    expected = {name: (rows, size) for name, rows, size in listed}
     present = {name for name in found if name.startswith("rejects/part-")}
     for name in sorted(expected.keys() | present):
         if name not in present:
             yield name, "missing"
         elif name not in expected:
-            yield name, "belongs to no part that is there"
+            yield name, "belongs to no existing part"
         elif found[name] != expected[name]:
             yield name, "is not the one that was written with the part of its chunk"
 
@@ -263,7 +266,7 @@ def _manifest_faults(
     directory: Location, found: Mapping[str, tuple[int, int]], files: Iterable[FileAccount]
 ) -> Iterator[tuple[str, str]]:
     if not directory.child(MANIFEST_FILE).exists():
-        yield MANIFEST_FILE, "missing: the job is not finished; give its command again"
+        yield MANIFEST_FILE, "missing: the job is not finished; rerun its command"
         return
     try:
         manifest = read_manifest(directory, ScoreDetails)
@@ -277,13 +280,17 @@ def _manifest_faults(
         elif name not in listed:
             yield name, f"not in {MANIFEST_FILE}"
         elif listed[name] != found[name]:
-            yield name, f"is not the one that {MANIFEST_FILE} tells of"
+            yield name, f"differs from what {MANIFEST_FILE} records"
     counts = manifest.counts.files if manifest.counts is not None else {}
     for file in files:
-        told = counts.get(file.source, FileCounts(lines=0, rows=0))
-        if (told.lines, told.rows, Counter(told.rejected)) != (file.lines, file.rows, file.rejected):
+        recorded = counts.get(file.source, FileCounts(lines=0, rows=0))
+        if (recorded.lines, recorded.rows, Counter(recorded.rejected)) != (
+            file.lines,
+            file.rows,
+            file.rejected,
+        ):
             yield (
                 MANIFEST_FILE,
-                f"tells of {told.lines} lines of {file.source} and {told.rows} rows, its parts of"
+                f"records {recorded.lines} lines of {file.source} and {recorded.rows} rows, its parts"
                 f" {file.lines} and {file.rows}",
             )

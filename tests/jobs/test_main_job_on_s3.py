@@ -151,7 +151,9 @@ def test_an_interrupted_score_resumes_after_its_chunks(
     )
     outcome = run_job("score", *places, *options)
     assert outcome.code == 0, outcome.stderr
-    assert f"score: {counted(len(parts) - 1, 'chunk')} done before; going on" in outcome.stderr
+    assert (
+        f"score: {counted(len(parts) - 1, 'chunk')} committed by an earlier job; resuming" in outcome.stderr
+    )
     after = there.versions()
     assert {k: after[k] for k in parts[1:]} == {k: before[k] for k in parts[1:]}
     stored, here = there.both("scores")

@@ -65,7 +65,7 @@ def test_of_each_file_one_part_is_opened(scores: Path) -> None:
     found = find_committed(locate(scores), RUN)
     assert found[0].ended
     # It is when its account is needed.
-    with pytest.raises(OutputError, match=f"{PART}: not a whole part of this job; delete it and give the"):
+    with pytest.raises(OutputError, match=f"{PART}: not a complete part of this job; delete it and"):
         list(committed_entries(locate(scores), RUN, found))
     (scores / LAST).write_bytes(b"opened")
     with pytest.raises(OutputError, match=LAST):
@@ -83,7 +83,7 @@ def test_a_part_of_another_run_is_not_taken_for_done(scores: Path, other: dict[s
     another = RUN.model_copy(update=other)
     write_chunk(scores, 0, 1, run=another)
     found = find_committed(locate(scores), RUN)
-    with pytest.raises(OutputError, match=f"{MIDDLE}: {words}.*; move it away and give the command again"):
+    with pytest.raises(OutputError, match=f"{MIDDLE}: {words}.*; move it away and rerun the command"):
         list(committed_entries(locate(scores), RUN, found))
     write_chunk(scores, 0, 2, run=another)
     with pytest.raises(OutputError, match=f"{LAST}: {words}"):
@@ -96,7 +96,7 @@ def test_a_part_under_another_name_is_not_taken_for_done(scores: Path) -> None:
         list(committed_entries(locate(scores), RUN, find_committed(locate(scores), RUN)))
     stray = part_name(7, 0)
     shutil.copy(scores / PART, scores / stray)
-    with pytest.raises(OutputError, match=f"{stray}: there is no such file in the input; move it away"):
+    with pytest.raises(OutputError, match=f"{stray}: the input has no file with this number; move"):
         find_committed(locate(scores), RUN)
 
 

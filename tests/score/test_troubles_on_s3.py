@@ -132,7 +132,7 @@ def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(
     assert len(parts) == 1
     code, _, said = scoring.run(output)
     assert code == 0, said
-    assert "score: 1 chunk done before; going on" in said
+    assert "score: 1 chunk committed by an earlier job; resuming" in said
     assert scoring.is_whole(output)
     manifest = json.loads(scoring.store.get(scoring.bucket, f"{output}/manifest.json"))
     assert manifest["counts"]["lines"] == 1200

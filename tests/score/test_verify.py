@@ -128,12 +128,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     ),
     "rejects of another": (
         lambda d: shutil.copy(d / "rejects" / "part-00001-000001.parquet", d / "rejects" / PART),
-        {f"rejects/{PART}": "belongs to no part that is there"},
+        {f"rejects/{PART}": "belongs to no existing part"},
     ),
-    "a stray file": (lambda d: (d / "notes.txt").write_text("x"), {"notes.txt": "no file of jobs.score"}),
+    "a stray file": (lambda d: (d / "notes.txt").write_text("x"), {"notes.txt": "not a file of jobs.score"}),
     "a stray copy": (
         lambda d: shutil.copy(d / PART, d / "part-00000-000000 (1).parquet"),
-        {"part-00000-000000 (1).parquet": "no file of jobs.score"},
+        {"part-00000-000000 (1).parquet": "not a file of jobs.score"},
     ),
     "a temporary": (
         lambda d: (d / ".rayview-tmp-0f-part-00000-000001.parquet").write_bytes(b"PAR1"),
@@ -157,7 +157,9 @@ def test_each_fault_is_found_and_named_once(scores: Path, name: str) -> None:
     faults = verify(locate(scores)).faults
     # What the manifest says differs as well, and rejects that a lost part told of are no one's.
     for file, text in faults.items():
-        assert file in expected or "manifest.json" in f"{file} {text}" or "belongs to no part" in text
+        assert (
+            file in expected or "manifest.json" in f"{file} {text}" or "belongs to no existing part" in text
+        )
     for file, text in expected.items():
         assert text in faults[file]
 
@@ -179,9 +181,9 @@ def test_the_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
     done = command(scores)
     assert done.returncode == 3
     assert done.stdout.splitlines()[2:] == [
-        "fault: notes.txt: no file of jobs.score; move it away",
+        "fault: notes.txt: not a file of jobs.score; move it away",
         f"fault: {LAST}: missing, and with it the end of /in/a",
-        "fault: manifest.json: tells of 30 lines of /in/a and 29 rows, its parts of 20 and 19",
+        "fault: manifest.json: records 30 lines of /in/a and 29 rows, its parts 20 and 19",
     ]
     assert done.stderr.splitlines() == [f"error: {scores}: 3 faults; see above"]
 
@@ -202,7 +204,7 @@ def test_counts_that_the_manifest_has_otherwise(scores: Path) -> None:
     manifest["counts"]["files"]["/in/b"] |= {"lines": 21, "rows": 20}
     (scores / "manifest.json").write_text(json.dumps(manifest))
     assert verify(locate(scores)).faults == {
-        "manifest.json": "tells of 21 lines of /in/b and 20 rows, its parts of 20 and 19"
+        "manifest.json": "records 21 lines of /in/b and 20 rows, its parts 20 and 19"
     }
 
 
