@@ -62,11 +62,11 @@ class Bucket:
     rejected: dict[int, dict[str, int]]
     """Rejects by reason, for each file."""
     groups: Counter[int]
-    """How many texts came so many times."""
+    """Number of texts by how often each occurs."""
     conflicts: int
     """Texts that came with different stars."""
     texts_apart: int = 0
-    """Texts that are in more than one split; without deduplication alone."""
+    """Texts that are in more than one split; only counted without deduplication."""
 
 
 def bucket_edges(buckets: int) -> list[int]:
@@ -79,7 +79,7 @@ def bucket_edges(buckets: int) -> list[int]:
 
 
 def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
-    """Put the rows of a bucket in order and take out those whose text is there already.
+    """Put the rows of a bucket in order and remove those whose text is already kept.
 
     Args:
         rows: of BUCKET_SCHEMA, in any order; all rows of their texts are among them.
@@ -111,7 +111,7 @@ def _in_order(rows: pa.Table) -> pa.Table:
     keys = ("line", "file", "text_hash_low", "text_hash")
     order = np.lexsort([rows[name].to_numpy() for name in keys])
     rows = rows.take(pa.array(order)).combine_chunks()
-    # Encoded anew: the dictionary would keep the order in which rows came together, and the file show it.
+    # Encoded again: otherwise the dictionary, and so the file, depends on the order in which rows arrived.
     sources = rows["source"].cast(pa.string()).combine_chunks().dictionary_encode()
     return rows.set_column(0, rows.schema.field(0), sources)
 
@@ -160,7 +160,7 @@ def leak_frac(groups: Counter[int], train_frac: float) -> float:
     """Share of the test rows of a random split by rows whose text is also in its training rows; expected.
 
     Args:
-        groups: how many texts came so many times.
+        groups: number of texts by how often each occurs.
         train_frac: share of the rows that are trained on.
     Returns:
         In [0, 1]; 0 for no rows. A row of a text that came k times leaks unless all others of its text

@@ -46,13 +46,13 @@ def make_card(
         broken: one sentence for each file that could not be read to its end.
         rows_without_key: rows, duplicates included, with no user or product where the split goes by that.
     """
-    about = [bucket.about for bucket in filled]
-    lengths = _add(a["lengths"] for a in about)
-    tokens = sum(a["num_tokens"] for a in about)
-    cut = sum(a["cut_tokens"] for a in about)
-    truncated = sum(a["truncated"] for a in about)
+    summaries = [bucket.summary for bucket in filled]
+    lengths = _add(s.lengths for s in summaries)
+    tokens = sum(s.num_tokens for s in summaries)
+    cut = sum(s.cut_tokens for s in summaries)
+    truncated = sum(s.truncated for s in summaries)
     groups = _add(b.groups for b in filled)
-    times = [a[name] for a in about for name in ("first_ms", "last_ms") if a[name] is not None]
+    times = [ms for s in summaries for ms in (s.first_ms, s.last_ms) if ms is not None]
     return PrepareDetails(
         labels=list(labels),
         formats=formats,
@@ -60,11 +60,11 @@ def make_card(
         rows=counts.rows,
         rejected=counts.rejected,
         rows_by_label={
-            split: {name: _add(a["classes"][split] for a in about)[str(i)] for i, name in enumerate(labels)}
+            split: {name: _add(s.classes[split] for s in summaries)[str(i)] for i, name in enumerate(labels)}
             for split in SPLITS
         },
         rows_by_stars={
-            split: {str(s): _add(a["stars"][split] for a in about)[str(s)] for s in range(1, 6)}
+            split: {str(n): _add(s.stars[split] for s in summaries)[str(n)] for n in range(1, 6)}
             for split in SPLITS
         },
         tokens=tokens,
@@ -79,7 +79,7 @@ def make_card(
         repeated_rows=sum(size * n for size, n in groups.items()) - sum(groups.values()),
         most_repeats=max(groups, default=0),
         texts_with_conflicting_stars=sum(b.conflicts for b in filled),
-        texts_in_several_splits=sum(a["texts_apart"] for a in about),
+        texts_in_several_splits=sum(s.texts_apart for s in summaries),
         random_split_leak_frac=leak_frac(groups, config.split.train_frac),
         first_day=_day(min(times)) if times else None,
         last_day=_day(max(times)) if times else None,

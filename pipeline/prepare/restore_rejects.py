@@ -44,13 +44,13 @@ REMOVED_SCHEMA = pa.schema(
 _RANGE_LINES = 1 << 16
 """Lines of the input whose removed rows one process holds at a time."""
 
-_MOST_RANGES = 4096
+_MAX_RANGES = 4096
 _PARTS_A_TASK = 16
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """The lines of all files, one after the other, in ranges of so many; plain data."""
+    """The lines of all files, one after the other, in ranges of `width` lines; plain data."""
 
     firsts: tuple[int, ...]
     """How many lines stand before each file, and how many there are."""
@@ -58,9 +58,9 @@ class Ranges:
 
     @classmethod
     def of(cls, lines: Sequence[int]) -> Ranges:
-        """For files of so many lines each."""
+        """The ranges of files with these numbers of lines."""
         firsts = [0, *np.cumsum(lines).tolist()]
-        return cls(tuple(firsts), max(_RANGE_LINES, -(-firsts[-1] // _MOST_RANGES)))
+        return cls(tuple(firsts), max(_RANGE_LINES, -(-firsts[-1] // _MAX_RANGES)))
 
     def edges(self) -> list[int]:
         """The first place of each range but the first; at least one, as Ray would else sample them."""
@@ -93,7 +93,7 @@ class Restore:
         return rows.append_column("place", pa.array(self.ranges.places(rows)))
 
     def write_range(self, rows: pa.Table) -> pa.Table:
-        """Write the rows of a range in order, and hand on which range it is."""
+        """Write the rows of a range in order, and return its number."""
         release_freed_memory()
         if not rows.num_rows:
             return pa.table({"range": pa.array([], pa.int64())})
@@ -103,7 +103,7 @@ class Restore:
         return pa.table({"range": [number]})
 
     def read_file(self, source: Source, found: frozenset[int]) -> Iterator[pa.Table]:
-        """Write the rejects of a file to rejects/, a range at a time, and hand on what was written.
+        """Write the rejects of a file to rejects/, one range at a time, and yield a description of each file.
 
         Args:
             found: the ranges that have rows.

@@ -6,9 +6,8 @@ does not fit into Ray's object store goes to disk; no process holds more than on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from pipeline.prepare.split import SPLITS
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import OutputFile
 from pipeline.rundir.parts import write_part
+from pipeline.rundir.record import Record
 from pipeline.runtime.malloc import keep_freed_memory, release_freed_memory
 from pipeline.runtime.pools import Pool
 from pipeline.runtime.ray_data import iter_tables, map_batches, table_dataset
@@ -32,7 +32,7 @@ from pipeline.storage.location import locate
 BUCKET_ROWS = 1 << 16
 """Rows of a bucket, about; its split parts are what a training worker reads at a time."""
 
-_MOST_BUCKETS = 4096
+_MAX_BUCKETS = 4096
 _READ_ROWS = 1 << 17
 """Rows that one task reads and sorts."""
 
@@ -49,14 +49,32 @@ class Shuffle:
 
     @classmethod
     def of(cls, output: str, dedup: DedupConfig, rows: int) -> Shuffle:
-        """How so many rows are shared out; at least two buckets, so that their bounds are never sampled."""
-        buckets = min(_MOST_BUCKETS, max(2, -(-rows // BUCKET_ROWS)))
+        """The buckets for a number of rows; at least two, so that Ray never samples their bounds."""
+        buckets = min(_MAX_BUCKETS, max(2, -(-rows // BUCKET_ROWS)))
         return cls(output, dedup, buckets, group_rows=min(1 << 14, max(1 << 10, rows // 64)))
 
 
-@dataclass(frozen=True)
-class Filled:
-    """The account of one bucket, known once its parts are written."""
+class BucketSummary(Record):
+    """Counts of the rows of a bucket for the data card; they add up over buckets."""
+
+    classes: dict[str, dict[str, int]]
+    """Rows by split and label."""
+    stars: dict[str, dict[str, int]]
+    """Rows by split and whole stars."""
+    lengths: dict[str, int]
+    """Rows by tokens before truncation."""
+    num_tokens: int
+    truncated: int
+    cut_tokens: int
+    texts_apart: int
+    """Texts that are in more than one split."""
+    first_ms: int | None
+    """Of the timestamps, in milliseconds since 1970, UTC."""
+    last_ms: int | None
+
+
+class Filled(Record):
+    """Account of one bucket, known once its parts are written."""
 
     number: int
     rows: int
@@ -68,27 +86,9 @@ class Filled:
     rejected: dict[int, dict[str, int]]
     """Rejects by reason, for each file of the input."""
     groups: dict[int, int]
-    """How many texts came so many times."""
+    """Number of texts by how often each occurs."""
     conflicts: int
-    about: dict[str, Any]
-    """See `_describe`."""
-
-    def to_json(self) -> str:
-        """As JSON, for a column of a dataset."""
-        removed = self.removed.model_dump() if self.removed else None
-        return json.dumps(
-            asdict(self) | {"outputs": [o.model_dump() for o in self.outputs], "removed": removed}
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Filled:
-        """The account that `to_json` wrote."""
-        data = json.loads(text)
-        data["outputs"] = [OutputFile(**o) for o in data["outputs"]]
-        data["removed"] = OutputFile(**data["removed"]) if data["removed"] else None
-        for name in ("kept", "rejected", "groups"):
-            data[name] = {int(key): value for key, value in data[name].items()}
-        return cls(**data)
+    summary: BucketSummary
 
 
 def shuffle(
@@ -114,7 +114,7 @@ def shuffle(
     done = 0
     with reporter.meter("shuffle") as meter:
         for table in iter_tables(dataset):
-            for bucket in map(Filled.from_json, table["bucket"].to_pylist()):
+            for bucket in map(Filled.model_validate_json, table["bucket"].to_pylist()):
                 if bucket.number in filled:
                     raise AccountingError(f"{plan.output}: bucket {bucket.number} was cut in two")
                 filled[bucket.number] = bucket
@@ -155,7 +155,7 @@ class _Work:
         self._edges = np.array(bucket_edges(plan.buckets), np.int64)
 
     def close(self, rows: pa.Table) -> pa.Table:
-        """Deduplicate a bucket, write its splits and what was taken out, and hand on its account."""
+        """Deduplicate a bucket, write its splits and the removed rows, and return its account."""
         keep_freed_memory()
         if not rows.num_rows:
             return pa.table({"bucket": pa.array([], pa.string())})
@@ -174,44 +174,36 @@ class _Work:
                     write_part(output, f"{split}/{name}", part, row_group_rows=self._plan.group_rows)
                 )
         filled = Filled(
-            number,
-            bucket.rows.num_rows,
-            outputs,
-            removed,
-            {int(file): n for file, n in _counts(bucket.rows["file"].to_numpy()).items()},
-            bucket.rejected,
-            dict(bucket.groups),
-            bucket.conflicts,
-            _describe(bucket),
+            number=number,
+            rows=bucket.rows.num_rows,
+            outputs=outputs,
+            removed=removed,
+            kept={int(file): n for file, n in _counts(bucket.rows["file"].to_numpy()).items()},
+            rejected=bucket.rejected,
+            groups=dict(bucket.groups),
+            conflicts=bucket.conflicts,
+            summary=_summarize(bucket),
         )
-        return pa.table({"bucket": [filled.to_json()]})
+        return pa.table({"bucket": [filled.model_dump_json()]})
 
 
-def _describe(bucket: Bucket) -> dict[str, Any]:
-    """Counts for the card; plain data, to be summed up over buckets.
-
-    Returns:
-        classes and stars: rows of each split by label, and by whole stars; lengths: rows by tokens before
-        truncation; num_tokens, truncated, cut_tokens: sums; texts_apart: of the bucket; first_ms, last_ms: of
-        the timestamps.
-    """
+def _summarize(bucket: Bucket) -> BucketSummary:
     rows = bucket.rows
     splits, labels = rows["split"].to_numpy(), rows["label"].to_numpy()
     stars = np.nan_to_num(rows["stars"].to_numpy()).astype(np.int64)
     cut = rows["cut_tokens"].to_numpy()
-    lengths = rows["num_tokens"].to_numpy() + cut
     times = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
-    return {
-        "classes": {name: _counts(labels[splits == i]) for i, name in enumerate(SPLITS)},
-        "stars": {name: _counts(stars[splits == i]) for i, name in enumerate(SPLITS)},
-        "lengths": _counts(lengths),
-        "num_tokens": int(rows["num_tokens"].to_numpy().sum(dtype=np.int64)),
-        "truncated": int(np.count_nonzero(cut)),
-        "cut_tokens": int(cut.sum(dtype=np.int64)),
-        "texts_apart": bucket.texts_apart,
-        "first_ms": times["min"],
-        "last_ms": times["max"],
-    }
+    return BucketSummary(
+        classes={name: _counts(labels[splits == i]) for i, name in enumerate(SPLITS)},
+        stars={name: _counts(stars[splits == i]) for i, name in enumerate(SPLITS)},
+        lengths=_counts(rows["num_tokens"].to_numpy() + cut),
+        num_tokens=int(rows["num_tokens"].to_numpy().sum(dtype=np.int64)),
+        truncated=int(np.count_nonzero(cut)),
+        cut_tokens=int(cut.sum(dtype=np.int64)),
+        texts_apart=bucket.texts_apart,
+        first_ms=times["min"],
+        last_ms=times["max"],
+    )
 
 
 def _counts(values: np.ndarray[Any, Any]) -> dict[str, int]:

@@ -22,7 +22,7 @@ class Boundary:
 
 
 def uniform(hashes: IntArray, seed: int) -> Float64Array:
-    """Numbers in [0, 1) that depend on each hash and the seed alone.
+    """Numbers in [0, 1) that depend only on each hash and the seed.
 
     So a text never moves to another split when more data come, and equal texts stay together.
 

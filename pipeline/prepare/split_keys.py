@@ -22,7 +22,7 @@ KEY_COLUMNS = {"user": "user_id", "product": "asin"}
 """`split.by` → the column of columns.ROW_SCHEMA that the split goes by."""
 
 _CHUNKS = 16
-"""So many are looked into for a line that can be read."""
+"""Chunks that are searched for a readable line."""
 
 
 def keys_of(rows: pa.Table, by: str) -> pa.Array:
@@ -40,7 +40,7 @@ def only_used(fmt: Format, config: Config) -> Format:
 def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> list[Source]:
     """The sources, as a split by user or by product reads them.
 
-    The product of a dump that tells variants from products is in place of the variant, unless that is the
+    If a dump distinguishes products from their variants, the product replaces the variant, unless that is the
     column that the settings name; the rows of prepare do not keep it.
 
     Raises:

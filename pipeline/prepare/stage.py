@@ -1,7 +1,7 @@
 """The prepare stage: dumps → data/{train,val,test}, in three passes.
 
 The first encodes, one task a chunk, and knows what was wrong with which line. The second brings equal
-texts together, keeps one of each, and leaves the rows in an order that depends on their texts alone. The
+texts together, keeps one of each, and leaves the rows in an order that depends only on their texts. The
 third, where rows were not kept, writes their lines to rejects/.
 """
 
@@ -48,12 +48,13 @@ from pipeline.runtime.ray_data import map_in_actors
 from pipeline.storage.expand import expand_inputs
 from pipeline.storage.location import Location, locate
 
-SMALLEST_CHUNK_BYTES = 512 << 10
+MIN_CHUNK_BYTES = 512 << 10
 """A chunk costs some 10 ms whatever it holds; smaller ones would make the work of a small machine longer."""
-LARGEST_CHUNK_BYTES = 8 << 20
+MAX_CHUNK_BYTES = 8 << 20
 _ENCODERS = 16
-"""So many always get several chunks of an input that takes them long; not how many there are, for the files
-of rejects, which are one a chunk, must not depend on the machine."""
+"""Encoders that get several chunks each of an input that takes long. A constant, not their number: there is
+one file of rejects per chunk, and the files must not depend on the machine."""
+
 DECLARATION = Declaration(
     files=(
         r"(train|val|test|encoded|removed)/part-[\d-]+\.parquet",
@@ -94,10 +95,10 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     name = config.model.name
     directory = resolve_model(name)
     check_apart(where, [locate(name if "://" in name else directory)])
-    most = model_max_length(directory)
-    if most is not None and config.tokenize.max_length > most:
+    max_length = model_max_length(directory)
+    if max_length is not None and config.tokenize.max_length > max_length:
         raise SettingError(
-            f"tokenize.max_length={config.tokenize.max_length}, but {name} takes at most {most} tokens"
+            f"tokenize.max_length={config.tokenize.max_length}, but {name} takes at most {max_length} tokens"
         )
     tokenizer = tokenizer_json(directory)
     recipe = Recipe.from_config(config, label_scheme(config.labels.scheme, config.labels.words))
@@ -115,8 +116,8 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
 
 
 def _chunk_bytes(sources: list[Source]) -> int:
-    fitting = choose_chunk_bytes(sources, max_bytes=LARGEST_CHUNK_BYTES, consumers=_ENCODERS)
-    return max(SMALLEST_CHUNK_BYTES, fitting)
+    fitting = choose_chunk_bytes(sources, max_bytes=MAX_CHUNK_BYTES, consumers=_ENCODERS)
+    return max(MIN_CHUNK_BYTES, fitting)
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class ChunkEncoder:
     boundary: Boundary | None
 
     def encode_chunk(self, table: pa.Table) -> pa.Table:
-        """Write the rows of a chunk to encoded/, its rejects to rejects/, and hand on its account."""
+        """Write the rows of a chunk to encoded/, its rejects to rejects/, and return its account."""
         chunk = to_chunk(table)
         header = chunk.header
         kept = keep_lines(chunk, self.formats[header.file], self.recipe)

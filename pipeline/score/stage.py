@@ -53,7 +53,7 @@ from pipeline.storage.location import Location, locate
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-LARGEST_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
+MAX_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 
 _CONSUMERS = 8
 """Actors that get several chunks each of a small input. A constant, not their number: batches are cut within
@@ -274,7 +274,7 @@ def _resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, predictor: type)
 def choose_chunks(job: ScoreJob, pools: ScorePlan) -> int:
     """Bytes of text in a chunk: the same for any number of actors."""
     return job.config.input.chunk_bytes or choose_chunk_bytes(
-        job.sources, max_bytes=LARGEST_CHUNK_BYTES[_device(pools)], consumers=_CONSUMERS
+        job.sources, max_bytes=MAX_CHUNK_BYTES[_device(pools)], consumers=_CONSUMERS
     )
 
 
