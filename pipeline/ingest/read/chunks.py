@@ -1,7 +1,7 @@
 """Cut a dump into chunks of whole records: the unit of work and of commitment.
 
 The only sequential part of reading a file is here: decompress, and cut at record ends. Where a chunk
-begins depends on the bytes and the settings alone, so a second reading cuts the same chunks.
+begins depends only on the bytes and the settings, so a second read cuts the same chunks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.storage.readahead import FileReader
 
 @dataclass(frozen=True, slots=True)
 class ChunkHeader:
-    """Which records of which file a chunk holds; a record is a line, or in CSV what quotes make of it.
+    """Which records of which file a chunk holds; a record is a line, or a CSV record, which may span lines.
 
     It goes with the chunk from the reader to the metadata of the part that is written for it.
     """
@@ -60,27 +60,27 @@ class ChunkHeader:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some whole records of one file."""
+    """Consecutive whole records of one file."""
 
     header: ChunkHeader
     byte_offset: int | None
-    """Where it begins in the decompressed file; None where records have no such place (Parquet)."""
+    """Offset of the chunk in the decompressed file; None for Parquet, whose records have no offset."""
     raw: bytes
     skipped_bytes: int = 0
     """Above 0 if the chunk is one record that is too long: bytes that follow `raw` and were not kept."""
 
     @cached_property
     def line_ends(self) -> IntArray:
-        """(lines,) where each line ends in `raw`, its line end included."""
+        """(lines,) int64: end of each line in `raw`, line end included."""
         return LINES.ends(self.raw)
 
 
 @dataclass(frozen=True)
 class Cutting:
-    """How a file is cut; two readings with the same cutting give the same chunks."""
+    """How a file is cut; two reads with the same cutting give the same chunks."""
 
     chunk_bytes: int
-    """Text in a chunk; a longer record makes a longer chunk."""
+    """Text per chunk; a longer record makes a longer chunk."""
     limits: ReadLimits = DEFAULT_LIMITS
     rule: Rule = LINES
     start_bytes: int = 0
@@ -99,10 +99,10 @@ def read_chunks(
 
     Args:
         number: of the file in the job's input.
-        max_lines: stop after so many records.
-        skip: chunk numbers that are done already; they are read over and not yielded.
+        max_lines: stop after this number of records.
+        skip: chunk numbers to leave out; they are read but not yielded.
     Yields:
-        At least one chunk, empty where the file is; the last one has `last` set.
+        At least one chunk, empty if the file is; the last one has `last` set.
     Raises:
         InputError: the file cannot be read. A compressed stream that breaks sets `broken` of the last chunk.
     """
@@ -140,10 +140,10 @@ def _number(
 def _of_few_records(
     cuts: Iterable[tuple[bytes, int]], rule: Rule, max_records: int
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Cut text with more records again.
+    """Cut text that has more than `max_records` again.
 
     Yields:
-        What `cut_records` does, and how many records that is.
+        As `cut_records`, with the number of records.
     """
     for raw, skipped in cuts:
         lines = 1 if skipped else rule.count(raw)
@@ -161,7 +161,7 @@ def _without_start(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def with_last(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Mark the last chunk, which is known only when no other follows."""
+    """Set `last` of the last chunk, which is known only when no other follows."""
     held: Chunk | None = None
     for chunk in chunks:
         if held is not None and not chunk.header.lines and chunk.header.broken:

@@ -1,4 +1,4 @@
-"""Decompress a dump as a stream; how it is compressed is told from its first bytes, never from its name."""
+"""Decompress a dump as a stream. The compression is detected from the first bytes, never from the name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.storage.readahead import FileReader
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 18
 _BZIP2_PIECE_BYTES = 1 << 13
-"""Small, because the piece in which bzip2 data break is lost."""
+"""Small, because the piece in which bzip2 data are damaged is lost."""
 
 _ZSTD_PIECE_BYTES = 1 << 14
 _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
@@ -42,7 +42,7 @@ class _Decoder(Protocol):
 
 
 class BrokenStreamError(Exception):
-    """A compressed stream that ends early or is damaged; what came before it has been handed on."""
+    """A compressed stream ends early or is damaged; the text before that has been yielded."""
 
 
 def decompress(stream: ByteStream) -> Iterator[bytes]:
@@ -69,7 +69,7 @@ def _members(
     damage: type[Exception],
     piece_bytes: int,
 ) -> Iterator[bytes]:
-    """Members of a gzip or bz2 file one after the other; zero padding after the last one is let pass.
+    """Members of a gzip or bz2 file one after the other; zero padding after the last one is ignored.
 
     Args:
         new_decoder: of one member; as the standard library's BZ2Decompressor.
@@ -121,7 +121,7 @@ def _unzstd(stream: ByteStream) -> Iterator[bytes]:
 
 
 class WatchedFile:
-    """An open file as Arrow takes it, which stays open, and which tells a failed read from damaged data."""
+    """An open file for Arrow that stays open, and that distinguishes a failed read from damaged data."""
 
     closed = False
 
@@ -129,7 +129,7 @@ class WatchedFile:
         # Arrow reads a ByteStream from front to back only.
         self._stream: pa.NativeFile = stream
         self.error: Exception | None = None
-        """That of the read that failed last."""
+        """Error of the last failed read."""
 
     def readable(self) -> bool:
         """Always."""
@@ -160,7 +160,7 @@ class WatchedFile:
 
 
 def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
-    """The first decompressed bytes of a file, at most `size`; and why they are fewer, if it breaks off."""
+    """The first decompressed bytes of a file, at most `size`, and why the stream broke, if it did."""
     held, broken = b"", None
     with FileReader(file) as stream:
         try:

@@ -1,4 +1,4 @@
-"""Where records end: at every line end, or, in CSV, at every line end that is not within quotes."""
+"""Where records end: at every line end, or, in CSV, at every line end outside quotes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.ingest.read.limits import MAX_RAW_BYTES
 
 
 class Rule(Protocol):
-    """How text falls into records. Text is always given from the start of a record."""
+    """How text is divided into records. Text always starts with a record."""
 
     def last_end(self, text: bytes) -> int:
-        """Where the last record that is surely whole ends, while more may follow; 0 if none is."""
+        """End of the last record that is certainly complete if more text may follow; 0 if none is."""
 
     def ends(self, text: bytes) -> IntArray:
-        """Where each record ends, its line end included, when nothing follows; the last one at the end."""
+        """End of each record, line end included, if no text follows; the last ends with the text."""
 
     def count(self, text: bytes) -> int:
-        """How many records there are, an unfinished one at the end included."""
+        """Number of records, including an incomplete one at the end."""
 
     def max_pending_bytes(self, max_line_bytes: int) -> int:
-        """Bytes of text without a certain record end, above which it is one record that is too long."""
+        """Bytes without a certain record end above which the text is one record that is too long."""
 
 
 class Lines:
@@ -49,7 +49,7 @@ class Lines:
         return max_line_bytes
 
     def any_exceeds(self, text: bytes, max_bytes: int) -> bool:
-        """Whether some line is longer than `max_bytes`, its line end not counted."""
+        """Whether any line is longer than `max_bytes`, line end excluded."""
         start = 0
         while len(text) - start > max_bytes:
             # All lines that end within the next bytes are short enough.
@@ -88,7 +88,7 @@ class QuotedRecords:
         return len(self.ends(text))
 
     def max_pending_bytes(self, max_line_bytes: int) -> int:
-        """See Rule. A quote may be a stray one up to `max_field_bytes` after it."""
+        """See Rule. A quote may be a stray one for up to `max_field_bytes` after it."""
         return max_line_bytes + self.max_field_bytes
 
     def _ends(self, text: bytes, *, more: bool) -> IntArray:
@@ -124,7 +124,7 @@ class QuotedRecords:
         return fields if np.all(fields[:, 1] - fields[:, 0] <= self.max_field_bytes) else None
 
     def _one_by_one(self, text: bytes, *, more: bool) -> IntArray:
-        """As `_paired`, for any text."""
+        """See `_paired`; works for any text."""
         fields, at = [], text.find(b'"')
         while at >= 0:
             if at and text[at - 1 : at] not in (self.delimiter, b"\n"):
@@ -210,7 +210,7 @@ def cut_records(
 
 
 def _exact(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in pieces of `size`, the last one shorter; a break comes after what precedes it."""
+    """The same bytes in pieces of `size`, the last one shorter; an error follows the bytes before it."""
     parts: list[bytes] = []
     held = 0
     broken: BrokenStreamError | None = None

@@ -1,4 +1,4 @@
-"""One member of a gzip file, unpacked by ISA-L, with all its text handed on before a break is told.
+"""One member of a gzip file, decompressed by ISA-L; all text before damage is returned before the error.
 
 ISA-L reads up to 64 KiB of text ahead of what it hands on, and where something is wrong hands on no more.
 So checksums are judged here, and what stands before damaged data is unpacked once more by zlib.
@@ -21,23 +21,23 @@ _STEP_BYTES = 1 << 12
 
 
 class ByteStream(Protocol):
-    """An open file that can be read again from any byte."""
+    """An open file that can seek."""
 
     def read(self, size: int, /) -> bytes:
         """The next bytes, at most `size`; none at the end."""
         ...
 
     def seek(self, position: int, /) -> object:
-        """Continue at a byte of the file."""
+        """Set the read position."""
         ...
 
     def tell(self) -> int:
-        """The byte that is read next."""
+        """The read position."""
         ...
 
 
 class DamagedDataError(ValueError):
-    """The packed data themselves are damaged, so some text before that has not been handed on."""
+    """The compressed data are damaged, so some text before the damage has not been returned."""
 
 
 class GzipMember:
@@ -55,13 +55,13 @@ class GzipMember:
         self._tail = b""
         self._text_bytes = 0
         self.eof = False
-        """Whether the member has ended, its checksum included."""
+        """Whether the member has ended, checksum included."""
         self.unused_data = b""
-        """What follows it."""
+        """Bytes after the member."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether nothing comes of a call without data."""
+        """Whether a call without data returns nothing."""
         if self._head is not None:
             return True
         return len(self._tail) < _TRAILER_BYTES if self._inflate.eof else bool(self._inflate.needs_input)
@@ -104,7 +104,7 @@ class GzipMember:
 
 
 def _header_bytes(head: bytes) -> int | None:
-    """The size of a member's header; None where more of it is to come.
+    """Size of the header of a member; None if it is incomplete.
 
     Raises:
         ValueError: it is none.
@@ -130,7 +130,7 @@ def _header_bytes(head: bytes) -> int | None:
 
 
 def text_before_damage(stream: ByteStream, start: int, skip_bytes: int) -> Iterator[bytes]:
-    """The text of a member up to where its data are damaged, the first `skip_bytes` left out.
+    """Text of a member up to the damage, without its first `skip_bytes`.
 
     Args:
         stream: an open file.
@@ -151,7 +151,7 @@ def text_before_damage(stream: ByteStream, start: int, skip_bytes: int) -> Itera
 
 
 def _byte_by_byte(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """All that comes out before the error; a call of zlib that raises gives nothing."""
+    """All output before the error; a call of zlib that raises returns nothing."""
     try:
         while text := decoder.decompress(data, 1):
             yield text
