@@ -228,7 +228,7 @@ def test_extend_adds_files_to_finished_scores(
     score(extend=False)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
     shutil.copy(first, folder / "a.json.gz")
-    with pytest.raises(OutputError, match=r"a\.json\.gz: None there"):
+    with pytest.raises(OutputError, match=r"a\.json\.gz: the existing run has none"):
         score(extend=False)
     score(extend=True)
     after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
