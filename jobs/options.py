@@ -29,5 +29,5 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first reject
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Delete the output of an earlier rayview job in DIR, then start over."),
+    typer.Option("--overwrite", help="Delete what an earlier run of this job left in DIR, then start over."),
 ]

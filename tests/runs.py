@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.details import Bill, ScoreDetails, StepSeconds
 from pipeline.evaluate import stage as evaluate_stage
+from pipeline.model.card import ModelCard
 from pipeline.prepare import stage as prepare_stage
 from pipeline.rundir.environment import Environment
 from pipeline.rundir.manifest import InputFile, Manifest, Run
@@ -56,6 +57,18 @@ DETAILS = ScoreDetails(
     bill=BILL,
     formats={},
     broken=[],
+)
+
+
+CARD = ModelCard(
+    base_model="tiny",
+    labels=["1", "2"],
+    scheme="stars",
+    stars_to_label={},
+    max_length=16,
+    text=None,
+    text_separator=" ",
+    data_fingerprint="none",
 )
 
 

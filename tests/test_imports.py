@@ -250,26 +250,16 @@ def test_a_worker_that_encodes_chunks_loads_neither_torch_nor_transformers(tmp_p
     from pipeline.config import InputConfig
     from pipeline.ingest.clean.rows import Recipe
     from pipeline.ingest.detect.sources import detect_sources
-    from pipeline.model.card import ModelCard
     from pipeline.score.steps import ChunkWork
     from pipeline.storage.location import locate
     from tests.ingest.tokenize.tokenizer_kinds import tokenizer_json
+    from tests.runs import CARD
 
     (tmp_path / "a.json").write_text('{"reviewText": "good", "overall": 5}\n' * 3)
     (source,) = detect_sources([locate(tmp_path / "a.json")], InputConfig(), need_stars=False)
     tokenizer = tokenizer_json("uncased", "bert", "wordpiece", "template", "words")
-    card = ModelCard(
-        base_model="tiny",
-        labels=["1", "5"],
-        scheme="stars",
-        stars_to_label={},
-        max_length=16,
-        text=None,
-        text_separator=" ",
-        data_fingerprint="none",
-    )
     recipe = Recipe(" ", max_length=16, verified_only=False, scheme=None)
-    work = ChunkWork(str(tmp_path), {0: source.fmt}, recipe, tokenizer, card, "run", "model")
+    work = ChunkWork(str(tmp_path), {0: source.fmt}, recipe, tokenizer, CARD, "run", "model")
     (tmp_path / "work").write_bytes(pickle.dumps((work.encode, source)))
     statement = f"""
 import pickle

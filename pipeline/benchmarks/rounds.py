@@ -97,8 +97,10 @@ def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) 
         rates: by contender, one value per round; higher is better, unless the unit is seconds.
         ours: the contender with which the others are compared.
     Returns:
-        Median, minimum and maximum of each contender, and the median over the rounds of ours / contender.
+        Median, minimum and maximum of each contender, and the median over the rounds of ours / contender; of
+        seconds, contender / ours. So a ratio above 1 means that ours is better.
     """
+    power = -1 if unit == "s" else 1
     return [
         {
             "bench": bench,
@@ -107,7 +109,7 @@ def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) 
             "median": statistics.median(values),
             "low": min(values),
             "high": max(values),
-            "ratio": statistics.median(a / b for a, b in zip(rates[ours], values, strict=True)),
+            "ratio": statistics.median((a / b) ** power for a, b in zip(rates[ours], values, strict=True)),
         }
         for name, values in rates.items()
     ]

@@ -142,7 +142,7 @@ def render_card(card: PrepareDetails) -> str:
         "## Length",
         _table(
             ("share of the reviews", *(f"{float(q):.0%}" for q in card.length_quantiles)),
-            [("have at most so many tokens", *(f"{n:,}" for n in card.length_quantiles.values()))],
+            [("have at most N tokens", *(f"{n:,}" for n in card.length_quantiles.values()))],
         ),
         _on_length(card),
         "![Reviews by length](card-lengths.png)",

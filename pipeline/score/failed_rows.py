@@ -36,8 +36,8 @@ FAILED_KEY = b"rayview.failed"
 
 FAILED_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("detail", pa.string())])
 
-FAILED_NAME = re.compile(r"rejects/failed-(\d{5,})(?:-\d{5,})?\.parquet")
-"""Names of the files that hold such rows; the group is the number of the input file."""
+FAILED_NAME = re.compile(r"rejects/failed-(\d{5,})(?:-(\d{5,}))?\.parquet")
+"""Names of the files that hold such rows; the groups are the arguments of `failed_name`."""
 
 MAX_ROWS = 1 << 17
 """Rows of one output file; each has up to 4 KiB of its line in memory."""
@@ -75,6 +75,16 @@ def failed_name(file: int, number: int = 0) -> str:
     """Name of an output file with failed rows: of which input file, and which one of that."""
     more = f"-{number:05d}" if number else ""
     return f"rejects/failed-{file:05d}{more}.parquet"
+
+
+def group_failed(names: Iterable[str]) -> dict[int, list[str]]:
+    """The files with failed rows among some names, by input file, each list in the order of its rows."""
+    found = [match for name in names if (match := FAILED_NAME.fullmatch(name))]
+    groups: dict[int, list[str]] = {}
+    # By number: "failed-00000-00001.parquet" sorts before "failed-00000.parquet".
+    for match in sorted(found, key=lambda m: (int(m[1]), int(m[2] or 0))):
+        groups.setdefault(int(match[1]), []).append(match[0])
+    return groups
 
 
 def holds_rows(directory: Location, names: list[str], source: str, expected: pa.Table) -> bool:

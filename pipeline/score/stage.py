@@ -60,10 +60,10 @@ _CONSUMERS = 8
 a chunk, and the rows must be the same for any number of actors."""
 
 _FEW_CHUNKS = 20_000
-"""Accounts of so many chunks of earlier jobs are read in seconds."""
+"""Number of accounts of earlier chunks that can be read in seconds."""
 
 LONG_BYTES = {"cpu": 16 << 20, "gpu": 256 << 20}
-"""From so many bytes of input on, a job takes minutes, and some seconds to try what is fastest pay."""
+"""Size of the input from which a job takes minutes, so that some seconds of autotuning pay off."""
 
 DECLARATION = Declaration(
     files=(r"part-[\d-]+\.parquet",),
@@ -227,13 +227,13 @@ def score(
     committed = find_committed(job.output, run)
     earlier = committed_entries(job.output, run, committed)
     chunks = sum(len(c.numbers) for c in committed.values())
-    # The accounts of a million chunks are read in minutes: for the sums alone, which are due at the end.
+    # Reading the accounts of a million chunks takes minutes; they are needed only for the sums at the end.
     at_once = ledger.strict or chunks <= _FEW_CHUNKS
     if chunks:
         reporter.say(f"score: {counted(chunks, 'chunk')} committed by an earlier job; resuming")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
     if at_once:
-        # What is wrong with them must stop the job now, and not at its end.
+        # A fault in them must stop the job now, not at its end.
         ledger.add_all(earlier)
     dataset_start = time.monotonic()
     sources = _unfinished(job, committed)

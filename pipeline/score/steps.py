@@ -100,8 +100,10 @@ class ChunkWork:
         return Batch(header, rows, reject_table(header.source, chunk.byte_offset, rejected))
 
     def first_rows(self, sources: Iterable[Source], max_rows: int) -> pa.Array:
-        """(N,) list<int32>: token ids of the first rows of the input; fewer where that has not so many, or
-        begins with long stretches of lines that are none."""
+        """(N,) list<int32>: token IDs of the first rows of the input, at most `max_rows`.
+
+        There are fewer if the input has fewer rows, or starts with long runs of rejected lines.
+        """
         found: list[pa.Array] = []
         read = ReadPlan(SMALL_CHUNK_BYTES, limits=self.recipe.limits)
         chunks = (chunk for source in sources for chunk in read_source(source, read))

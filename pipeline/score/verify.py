@@ -21,7 +21,7 @@ from pipeline.rundir.lease import LEASE_FILE
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, FileCounts, Run, read_manifest, read_run
 from pipeline.rundir.parts import Part, check_part, part_name
 from pipeline.rundir.record import Record
-from pipeline.score.failed_rows import FAILED_NAME, FAILED_SCHEMA, failed_name, holds_rows, read_failed
+from pipeline.score.failed_rows import FAILED_SCHEMA, failed_name, group_failed, holds_rows, read_failed
 from pipeline.score.part_metadata import AccountError, read_account
 from pipeline.storage.location import CONCURRENT_FILES, Location
 from pipeline.storage.objectstore import TEMPORARY_MARK
@@ -243,10 +243,7 @@ def _failed_faults(
     claims: Sequence[Iterable[_Claim]],
 ) -> Iterator[tuple[str, str]]:
     """Files of rows that the model failed on that do not hold what the parts list."""
-    names: dict[int, list[str]] = {}
-    for name in sorted(found):
-        if match := FAILED_NAME.fullmatch(name):
-            names.setdefault(int(match[1]), []).append(name)
+    names = group_failed(found)
     for file, of_file in enumerate(claims):
         listed = [FAILED_SCHEMA.empty_table(), *(c.failed for c in of_file if c.failed is not None)]
         expected, present = pa.concat_tables(listed), names.pop(file, [])

@@ -45,6 +45,13 @@ def test_a_slow_round_does_not_change_the_ratio() -> None:
     assert (ours["ratio"], theirs["ratio"]) == (1, 2)
 
 
+def test_above_one_is_better_for_seconds_too() -> None:
+    durations = {"ours": [2.0, 4.0], "slower": [6.0, 12.0], "faster": [1.0, 2.0]}
+    entries = results("trial", "s", durations, ours="ours")
+    assert [e["ratio"] for e in entries] == pytest.approx([1, 3, 0.5])
+    assert [e["median"] for e in entries] == [3, 9, 1.5]
+
+
 def test_failed_contender_raises_or_is_skipped() -> None:
     messages: list[str] = []
     calls = {"ours": taking(2), "theirs": FAILING}

@@ -28,8 +28,7 @@ from pipeline.score.predictor import add_rejects
 from pipeline.score.steps import ChunkWork
 from pipeline.score.verify import verify
 from pipeline.storage.location import locate
-from tests.runs import DETAILS
-from tests.score.test_steps import CARD
+from tests.runs import CARD, DETAILS
 
 FAILED = "rejects/failed-00000.parquet"
 ROWS = 60
@@ -139,7 +138,8 @@ def test_a_second_pass_writes_the_same_bytes(tmp_path: Path, tiny_model: Path, w
 def test_many_rows_are_split_over_several_files(tmp_path: Path, tiny_model: Path) -> None:
     work, source, entries = score(tmp_path, write_json, tiny_model)
     work = replace(work, max_rows=3)
-    names = [o.path for o in write_failed_rows(work, source, failed_chunks(entries))]
+    outputs = write_failed_rows(work, source, failed_chunks(entries))
+    names = [o.path for o in outputs]
     assert names[:2] == [FAILED, "rejects/failed-00000-00001.parquet"]
     rows = [pq.read_table(tmp_path / "out" / name).num_rows for name in names]
     assert sum(rows) == sum(entry.failed for entry in entries)
@@ -153,6 +153,8 @@ def test_many_rows_are_split_over_several_files(tmp_path: Path, tiny_model: Path
     assert not holds_rows(out, names[::-1], source.uri, listed)
     assert not holds_rows(out, names[:-1], source.uri, listed)
     assert not holds_rows(out, names, "another.json", listed)
+    finish(tmp_path / "out", source, entries, outputs)
+    assert verify(out).faults == {}
 
 
 def test_a_dump_that_became_shorter_is_reported(tmp_path: Path, tiny_model: Path) -> None:

@@ -17,7 +17,6 @@ from pipeline.ingest.ledger import Entry
 from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.stream import ReadPlan, batch_table, chunk_table, read_source, to_batch
 from pipeline.ingest.tokenize.encode import load_encoder
-from pipeline.model.card import ModelCard
 from pipeline.model.tokenizer import tokenizer_json
 from pipeline.rundir.parts import ENTRY_KEY
 from pipeline.score.failed_rows import read_failed
@@ -26,17 +25,8 @@ from pipeline.score.predictor import add_rejects
 from pipeline.score.steps import ChunkWork
 from pipeline.storage.location import locate
 from tests.crashes import guard_reporting
+from tests.runs import CARD
 
-CARD = ModelCard(
-    base_model="tiny",
-    labels=["1", "2"],
-    scheme="stars",
-    stars_to_label={},
-    max_length=16,
-    text=None,
-    text_separator=" ",
-    data_fingerprint="none",
-)
 RECIPE = Recipe(" ", max_length=16, verified_only=False, scheme=None)
 
 

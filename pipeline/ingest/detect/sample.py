@@ -238,7 +238,7 @@ class _CsvGuess:
     quoted: bool
     rows: list[list[str]]
     regular_frac: float
-    """Fraction of the records that have as many fields as the first."""
+    """Fraction of the records that have the same number of fields as the first."""
     has_doubled_quotes: bool
     """Whether a quoted field contains doubled quotes, and no field has a misplaced quote."""
 

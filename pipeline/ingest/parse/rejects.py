@@ -72,11 +72,11 @@ class RejectedLine(NamedTuple):
     line: int
     """Number in its file, from 1."""
     byte_offset: int | None
-    """Of its first byte, within the chunk that it was found in; None where rows have no such place."""
+    """Offset of its first byte in its chunk; None for Parquet, whose rows have no offset."""
     reason: Reason
     detail: str
     raw: bytes | None
-    """None where the line is not at hand."""
+    """None if the line is not known, as in the scoring step."""
 
 
 def reject_table(source: str, chunk_offset: int | None, lines: Iterable[RejectedLine]) -> pa.Table:

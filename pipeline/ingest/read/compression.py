@@ -110,7 +110,7 @@ def _unzstd(stream: ByteStream) -> Iterator[bytes]:
                 raise source.error from error
             if "too much memory" in str(error):
                 raise BrokenStreamError(
-                    "zstd data need more memory than 128 MiB to unpack; pack them anew with --long=27 or less"
+                    "zstd data need more than 128 MiB of memory; compress them again with --long=27 or less"
                 ) from None
             raise BrokenStreamError(
                 f"zstd data are damaged or cut short near byte {stream.tell()}: {error}"

@@ -98,7 +98,7 @@ class QuotedRecords:
         fields = self._paired(text, quotes, more=more)
         if fields is None:
             fields = self._one_by_one(text, more=more)
-        # Within a field: behind as many starts as there are ends before it, and one more.
+        # Inside a field, more starts than ends precede a line end.
         inside = np.searchsorted(fields[:, 0], newlines) > np.searchsorted(fields[:, 1], newlines)
         return newlines[~inside] + 1
 

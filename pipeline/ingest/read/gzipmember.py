@@ -1,7 +1,7 @@
 """One member of a gzip file, decompressed by ISA-L; all text before damage is returned before the error.
 
-ISA-L reads up to 64 KiB of text ahead of what it hands on, and where something is wrong hands on no more.
-So checksums are judged here, and what stands before damaged data is unpacked once more by zlib.
+ISA-L decodes up to 64 KiB of text ahead of what it returns, and on an error does not return that text. So
+checksums are verified here, and zlib decompresses the text before damaged data again.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class GzipMember:
 
         Raises:
             DamagedDataError: the data are damaged.
-            ValueError: there is no header; or, once all text is handed on, a checksum or length is wrong.
+            ValueError: there is no header; or, after all text was returned, a checksum or length is wrong.
         """
         if self._head is not None:
             self._head += data
@@ -107,10 +107,10 @@ def _header_bytes(head: bytes) -> int | None:
     """Size of the header of a member; None if it is incomplete.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a gzip header.
     """
     if not GZIP_MAGIC.startswith(head[:2]) or (len(head) > 2 and head[2] != 8):
-        raise ValueError("what follows is no gzip data")
+        raise ValueError("what follows is not gzip data")
     if len(head) > _MAX_HEADER_BYTES:
         raise ValueError("its header has no end")
     if len(head) < _FIXED_BYTES:

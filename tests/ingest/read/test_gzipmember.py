@@ -80,7 +80,7 @@ def test_trailing_garbage_is_reported() -> None:
     text, broken = read(WHOLE + b"and more")
     assert text == TEXT
     assert broken is not None
-    assert "no gzip data" in broken
+    assert "not gzip data" in broken
 
 
 def test_length_of_the_header_is_bounded() -> None:
