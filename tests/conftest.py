@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a tiny BERT, a small dump, and one Ray for the session."""
+"""Fixtures shared by all tests: a tiny BERT, a small dump, an S3 server, and Ray."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.storage.location import Location
     from tests.commands import Outcome
     from tests.main_job import Outputs
+    from tests.ray_head import Head
     from tests.s3server import Store
 
 # `make test-slow` runs the property tests with the large one.
@@ -23,37 +24,51 @@ settings.register_profile("small", max_examples=60, deadline=None)
 settings.register_profile("large", max_examples=3000, deadline=None)
 settings.load_profile("small")
 
-# A developer's running cluster is not the tests' to use; they start their own.
+# Tests start their own Ray and never join a developer's running cluster.
 os.environ["RAY_ADDRESS"] = "local"
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Of the S3 server that tests start; Ray's workers inherit them.
+# Credentials for the S3 server of the tests; Ray workers inherit them.
 os.environ |= {"AWS_ACCESS_KEY_ID": "rayview", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
 os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-# Two test processes with a team of threads each on the same cores wait for each other most of the time.
+# Several processes with a team of threads each on the same cores mostly wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-# One process less for each training.
+# Saves one process per training.
 os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
-# Who is started in the background by a script ignores interrupts, and so would the jobs that tests interrupt.
+# A background job of a shell ignores SIGINT, and so would the jobs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-CLUSTER = "cluster"
-"""Group of the tests that share the session's Ray: one process runs them, as starting Ray takes seconds."""
+GROUPS = {"outputs": "main-job", "head": "main-job", "open_cluster": "main-job", "cluster": "cluster"}
+"""The xdist group of a test that uses a fixture; the first that matches counts.
+
+Tests of a group run in one process, so that a fixture that takes long is set up once. Both groups start Ray.
+"""
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Spread the tests over two processes: those on the session's Ray to one, all others file by file."""
-    shares_ray = CLUSTER in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group(CLUSTER if shares_ray else item.path.stem))
+    """Assign the test to a group: that of its slowest fixture, or else its file."""
+    fixtures = getattr(item, "fixturenames", ())
+    group = next((group for name, group in GROUPS.items() if name in fixtures), item.path.stem)
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that start Ray or jobs of their own, as they take longest."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Start with the groups that take longest, the tests on Ray; the other files fill the gaps."""
+    order = list(dict.fromkeys(GROUPS.values()))
+
+    def rank(item: pytest.Item) -> int:
+        marker = item.get_closest_marker("xdist_group")
+        assert marker is not None
+        group = marker.args[0]
+        if group in order:
+            return order.index(group)
+        return len(order) + (item.get_closest_marker("ray") is None)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
@@ -105,9 +120,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    """One Ray for all tests that need one; stopped at the end.
+    """A plan for one CPU on the Ray that all tests of a process share; stopped at the end.
 
-    It has two CPUs, but jobs that are given this plan for one and start fewer processes.
+    That Ray has two CPUs. Jobs that are planned for one start fewer processes.
     """
     import ray
 
@@ -121,15 +136,24 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def outputs(dump: Path, tiny_model: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    """What the main job leaves of the small dump; not to be changed."""
+    """The output of the main job on the small dump; read-only."""
     from tests.main_job import run_stages
 
     return run_stages(dump, tiny_model, tmp_path_factory.mktemp("out"), cluster)
 
 
+@pytest.fixture(scope="session")
+def head() -> Iterator[Head]:
+    """A cluster of one CPU to which jobs are submitted, or which they join."""
+    from tests.ray_head import start_head
+
+    with start_head() as head:
+        yield head
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Location:
-    """An output directory that is not there yet."""
+    """An output directory that does not exist yet."""
     from pipeline.storage.location import locate
 
     return locate(tmp_path / "out")
@@ -139,7 +163,7 @@ def out(tmp_path: Path) -> Location:
 def run_job(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Outcome]:
-    """Runs a job's command line in this process, which saves seconds of imports; see commands.RunJob."""
+    """Runs the command line of a job in this process, which saves seconds of imports; see commands.RunJob."""
     from tests.commands import run_in_process
 
     def run(job: str, *arguments: object, env: Mapping[str, str] | None = None) -> Outcome:
@@ -154,15 +178,15 @@ def run_job(
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real review files; tests that use it skip where it is absent."""
+    """The folder of real review files; tests that use it are skipped if it does not exist."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("the folder of real review files is not here")
+        pytest.skip("the folder of real review files does not exist")
     return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
 def untrained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The directory of a classifier of five stars, on the tiny BERT, that was not trained."""
+    """The directory of an untrained five-star classifier on the tiny BERT."""
     from pipeline.benchmarks.models import write_model
 
     folder = tmp_path_factory.mktemp("classifier")
@@ -172,7 +196,7 @@ def untrained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> str
 
 @pytest.fixture(scope="session")
 def store() -> Iterator[Store]:
-    """A server for the session; in a thread of this process, its data in memory."""
+    """An S3 server in a thread of this process; it keeps its data in memory."""
     from moto.server import ThreadedMotoServer
 
     from tests.s3server import Store, environment, s3_client
@@ -188,7 +212,7 @@ def store() -> Iterator[Store]:
 
 @pytest.fixture
 def bucket(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of an empty bucket that this process can use."""
+    """The name of an empty bucket that this process has credentials for."""
     from pipeline.rundir import claim
     from pipeline.storage import objectstore
 

@@ -16,6 +16,7 @@ from pipeline.progress import Reporter
 from pipeline.score import stage as score_stage
 from pipeline.settings import load_config
 from pipeline.train import stage as train_stage
+from tests.commands import ROOT
 
 STAGES = {"data": "prepare", "model": "train", "scores": "score", "report": "evaluate"}
 
@@ -31,16 +32,35 @@ class Outputs:
         return self.base / name
 
 
-def settings(model: Path) -> list[str]:
-    """Settings of the main job, for `--set`."""
-    sets = [f"model.name={model}", "tokenize.max_length=32", "input.chunk_bytes=65536"]
-    sets += ["train.epochs=2", "train.global_batch_rows=16", "train.learning_rate=5e-3"]
-    return [*sets, "train.precision=float32", "score.precision=float32", "score.num_actors=1"]
+CONFIG = "jobs/configs/demo.toml"
+
+
+SETTINGS = [
+    "tokenize.max_length=32",
+    "input.chunk_bytes=65536",
+    "train.epochs=2",
+    "train.global_batch_rows=16",
+    "train.learning_rate=5e-3",
+    "train.head_lr_factor=1",
+    "train.best_by=last",
+    "train.precision=float32",
+    "score.precision=float32",
+    "score.num_actors=1",
+]
+"""Settings besides those of `CONFIG`."""
+
+OPTIONS = ["--config", CONFIG, *(item for pair in SETTINGS for item in ("--set", pair))]
+"""Arguments of the main job besides its input, output and model."""
+
+
+def options(model: Path) -> list[str]:
+    """Arguments of the main job besides its input and output."""
+    return [*OPTIONS, "--set", f"model.name={model}"]
 
 
 def run_stages(dump: Path, model: Path, base: Path, cluster: Any) -> Outputs:
     """Prepare, train, score and evaluate, as `jobs.run` does."""
-    config, quiet = load_config(None, settings(model)), Reporter()
+    config, quiet = load_config(str(ROOT / CONFIG), [*SETTINGS, f"model.name={model}"]), Reporter()
     data, trained, scores, report = (str(base / n) for n in STAGES)
     prepare_stage.prepare(prepare_stage.plan([str(dump)], data, config), cluster, quiet)
     train_stage.train(train_stage.plan(data, trained, config), cluster, quiet)

@@ -1,4 +1,4 @@
-"""What the tests of object stores share: a store as its users and as the tests see it."""
+"""An S3 store for tests, and a proxy that makes chosen requests fail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Store:
-    """An S3 server, what processes need in their environment to use it, and a plain client."""
+    """An S3 server, the environment variables that its users need, and a plain client."""
 
     url: str
     env: dict[str, str]
@@ -40,7 +40,7 @@ class Store:
 
 
 def environment(url: str, key: str = "rayview", secret: str = "not-a-secret") -> dict[str, str]:
-    """Of a process that knows one store and nothing of this machine's own credentials."""
+    """Environment variables of a process that uses one store and no credentials of this machine."""
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": key,
@@ -62,13 +62,13 @@ def s3_client(url: str, key: str = "rayview", secret: str = "not-a-secret") -> A
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with a request: answered with an error, or cut off in the middle, or not answered."""
+    """How a request fails: with an error, with a truncated body, or without a response."""
 
     status: int = 0
     body: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     cut_after: int | None = None
-    """Bytes of the answer's body that still come through."""
+    """Number of bytes of the body that are sent."""
     hang_s: float = 0.0
 
 
@@ -82,7 +82,7 @@ Rule = Callable[[str, str, dict[str, str]], Fault | None]
 
 
 class Proxy:
-    """A server that hands requests on to a store, but for those that a rule lets fail."""
+    """A server that forwards requests to a store, except those that a rule makes fail."""
 
     def __init__(self, url: str) -> None:
         self.target = urlsplit(url).netloc
@@ -92,7 +92,7 @@ class Proxy:
 
 @contextmanager
 def faulty(url: str) -> Iterator[tuple[str, Proxy]]:
-    """A proxy before a store: its own URL, and itself."""
+    """A running proxy in front of a store, and its URL."""
     proxy = Proxy(url)
 
     class Handler(BaseHTTPRequestHandler):
@@ -142,7 +142,7 @@ def faulty(url: str) -> Iterator[tuple[str, Proxy]]:
 
 
 def read_body(file: Any, headers: dict[str, str]) -> bytes:
-    """The body of a request; one that came in chunks gets a length instead."""
+    """The body of a request; chunked transfer encoding is replaced by a length."""
     if headers.pop("transfer-encoding", "") != "chunked":
         return bytes(file.read(int(headers.get("content-length", "0"))))
     parts = []
@@ -158,7 +158,7 @@ def read_body(file: Any, headers: dict[str, str]) -> bytes:
 def forward(
     target: str, method: str, path: str, headers: dict[str, str], data: bytes
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Ask the store itself."""
+    """The status, headers and body that the store answers with."""
     connection = http.client.HTTPConnection(target)
     connection.request(method, path, data, headers)
     response = connection.getresponse()

@@ -29,7 +29,8 @@ from pipeline.score.verify import verify
 from pipeline.storage.location import locate
 from pipeline.storage.objectstore import TEMPORARY_MARK
 from pipeline.train import stage as train_stage
-from tests.main_job import STAGES, Outputs
+from tests.commands import RunJob
+from tests.main_job import STAGES, Outputs, check_held_out, options
 from tests.runs import DECLARATIONS
 
 pytestmark = pytest.mark.ray
@@ -177,6 +178,20 @@ def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
     # Files of rejects, which a scored split does not have, are recognized as its own too.
     where = locate(tmp_path / "1")
     assert check_output(where, read_run(where), overwrite=True) is State.FRESH
+
+
+def test_the_main_job_scores_another_dump_with_a_finished_model(
+    outputs: Outputs, tiny_model: Path, dump: Path, run_job: RunJob, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for name in ("data", "model"):
+        shutil.copytree(outputs.base / name, out / name)
+    *_, held_out = sorted(dump.iterdir())
+    outcome = run_job("run", dump, "--score", held_out, "--output", out, *options(tiny_model))
+    assert outcome.code == 0, outcome.stderr
+    assert f"prepare: already finished → {out}/data" in outcome.stderr
+    assert f"train: already finished → {out}/model" in outcome.stderr
+    check_held_out(out)
 
 
 def test_a_resumed_score_writes_the_same_rows(

@@ -1,4 +1,4 @@
-"""The command of the demo with four CPUs; test_on_a_cluster runs it with one, other tests have two."""
+"""The command of the demo with four CPUs; test_main_job_on_s3 runs it with one, other tests have two."""
 
 from __future__ import annotations
 

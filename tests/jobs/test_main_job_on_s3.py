@@ -1,4 +1,4 @@
-"""The main job with input and output in a bucket: the same files and rows as on a local disk."""
+"""The main job, submitted to a cluster, with input and output in a bucket: the output equals that on disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -18,60 +19,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.cli import Session
-from jobs.run import run_all
-from pipeline.config import Config
 from pipeline.humanize import counted
-from pipeline.progress import Reporter
-from pipeline.settings import load_config
 from tests import main_job
 from tests.commands import ROOT, RunJob, command, run_in_subprocess
+from tests.ray_head import Head
 from tests.s3server import Store
 
-pytestmark = pytest.mark.ray
+# The fixtures run two main jobs and start a cluster.
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def options(tiny_model: Path) -> list[str]:
-    return [item for pair in main_job.settings(tiny_model) for item in ("--set", pair)]
-
-
-class Connected(Session):
-    """A job on the Ray of the tests."""
-
-    def __init__(self, cluster: Any) -> None:
-        super().__init__(Reporter(), io.StringIO())
-        self.cluster = cluster
-
-    def connect(self, config: Config) -> Any:
-        return self.cluster
+    """Arguments of the main job besides its input and output."""
+    return main_job.options(tiny_model)
 
 
 @dataclass
 class Outputs:
-    """The same job's output twice: in a bucket and on the disk."""
+    """The output of the same job twice: in a bucket and on disk."""
 
     store: Store
     bucket: str
     disk: Path
-    cluster: Any
+    log: str
+    """What the job in the bucket printed."""
 
     def uri(self, path: str) -> str:
-        """A URI with the address of the store."""
-        return f"s3://{self.bucket}/{path}{self.query}"
-
-    @property
-    def query(self) -> str:
-        return f"?region=us-east-1&endpoint_override={self.store.url}"
-
-    def run(self, options: list[str]) -> None:
-        """Run the main job in the bucket."""
-        config = load_config(None, options[1::2])
-        job, dumps, out = Connected(self.cluster), [self.uri("dumps/*.json.gz")], self.uri("out")
-        run_all(job, dumps, [], out, config, dry_run=False, overwrite=False)
+        """A URI that contains the address of the store."""
+        return f"s3://{self.bucket}/{path}?region=us-east-1&endpoint_override={self.store.url}"
 
     def versions(self) -> dict[str, Any]:
-        """Time and ETag of each object, which change if it is written again."""
+        """Modification time and ETag of each object, which change when it is written again."""
         objects = self.store.client.list_objects_v2(Bucket=self.bucket)["Contents"]
         return {o["Key"]: (o["LastModified"], o["ETag"]) for o in objects}
 
@@ -86,25 +65,36 @@ class Outputs:
 
 
 def table(files: list[bytes]) -> pa.Table:
-    """The rows of some parts; `source` reduced to file names."""
+    """The rows of some parts, with the names of the dumps instead of their locations."""
     whole = pa.concat_tables([pq.read_table(io.BytesIO(data)).replace_schema_metadata() for data in files])
     names = [uri.partition("?")[0].rpartition("/")[2] for uri in whole["source"].to_pylist()]
     return whole.set_column(0, "source", pa.array(names))
 
 
 @pytest.fixture(scope="module")
-def there(store: Store, dump: Path, options: list[str], outputs: main_job.Outputs, cluster: Any) -> Outputs:
-    there = Outputs(store, store.new_bucket(), outputs.base, cluster)
+def there(store: Store, dump: Path, options: list[str], outputs: main_job.Outputs, head: Head) -> Outputs:
+    there = Outputs(store, store.new_bucket(), outputs.base, "")
     for file in dump.iterdir():
         store.put(there.bucket, f"dumps/{file.name}", file.read_bytes())
-    there.run(options)
+    job = ["python", "-m", "jobs.run", there.uri("dumps/*.json.gz"), "--output", there.uri("out"), *options]
+    # The shell that runs a submitted command must not see the special characters of a URI.
+    done = head.submit("--working-dir", ".", "--", "bash", "-c", shlex.join(job))
+    there.log = done.stdout + done.stderr
+    assert done.returncode == 0, there.log
     return there
+
+
+def test_a_submitted_job_prints_its_cluster_and_its_accuracy(there: Outputs) -> None:
+    assert "1 node, 1 CPU, 0 GPUs" in there.log
+    accuracy = json.loads(there.store.get(there.bucket, "out/report/metrics.json"))["accuracy"]
+    assert re.search(rf"Accuracy\W+{accuracy:.4f}", there.log)
+    assert "always" in there.log
 
 
 def test_the_same_files(there: Outputs) -> None:
     files = [p.relative_to(there.disk).as_posix() for p in there.disk.rglob("*") if p.is_file()]
     keys = there.store.keys(there.bucket, "out/")
-    # pyarrow marks a directory by an empty object with its name.
+    # pyarrow marks a directory with an empty object.
     assert sorted(k for k in keys if not k.endswith("/")) == sorted(f"out/{name}" for name in files)
 
 
@@ -128,9 +118,10 @@ def test_the_same_weights_and_metrics(there: Outputs) -> None:
         assert there.store.get(there.bucket, f"out/{name}") == (there.disk / name).read_bytes()
 
 
-def test_the_same_command_twice_does_nothing(there: Outputs, options: list[str]) -> None:
+def test_the_same_command_twice_does_nothing(there: Outputs, options: list[str], run_job: RunJob) -> None:
     before = there.versions()
-    there.run(options)
+    outcome = run_job("run", there.uri("dumps/*.json.gz"), "--output", there.uri("out"), *options)
+    assert outcome.code == 0, outcome.stderr
     assert there.versions() == before
 
 
@@ -217,17 +208,12 @@ def test_a_synthetic_dump_is_written_to_a_bucket(store: Store, run_job: RunJob, 
 
 
 def test_a_model_to_start_from_may_be_in_a_bucket(
-    there: Outputs,
-    tiny_model: Path,
-    options: list[str],
-    tmp_path: Path,
-    run_job: RunJob,
-    monkeypatch: pytest.MonkeyPatch,
+    there: Outputs, tiny_model: Path, tmp_path: Path, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in tiny_model.iterdir():
         there.store.put(there.bucket, f"base/{file.name}", file.read_bytes())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     arguments = ("--data", there.disk / "data", "--model", there.uri("base"), "--output", tmp_path / "model")
-    outcome = run_job("train", *arguments, *options[2:], "--dry-run")
+    outcome = run_job("train", *arguments, *main_job.OPTIONS, "--dry-run")
     assert outcome.code == 0, outcome.stderr
     assert list(tmp_path.glob("rayview-models-*/*/model.safetensors"))

@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipeline.score.verify import verify
@@ -23,91 +18,10 @@ from pipeline.storage.location import locate
 from tests.chaos.job import TRACE
 from tests.chaos.kills import SETS, size_of
 from tests.commands import ROOT, Outcome, run_in_subprocess, the_line
-from tests.main_job import Outputs, check_held_out
+from tests.main_job import Outputs
+from tests.ray_head import Head
 
 pytestmark = pytest.mark.ray
-
-RAY = Path(sys.executable).with_name("ray")
-
-
-@dataclass
-class Head:
-    """A running `ray start --head` with one CPU."""
-
-    port: int
-    dashboard_port: int
-    env: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    # Ray's socket paths must be short, which pytest's folders are not.
-    home = Path(tempfile.mkdtemp(prefix="rv-", dir="/tmp"))
-    env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    env |= {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_SIGNAL": "SIGINT"}
-    env["PATH"] = f"{RAY.parent}:{env['PATH']}"
-    subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
-    port, dashboard_port = free_port(), free_port()
-    command = [str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
-    command += [f"--dashboard-port={dashboard_port}", f"--temp-dir={home}/ray", "--disable-usage-stats"]
-    # The agent runs the submitted jobs. Its default port may be taken by another Ray of this machine, and
-    # then it never answers.
-    command += ["--dashboard-agent-listen-port=0"]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for wanted in (port, dashboard_port):
-            wait_for_port(wanted)
-        yield Head(port, dashboard_port, env)
-    finally:
-        # A graceful shutdown takes half a minute.
-        mine = psutil.Process(process.pid).children(recursive=True)
-        for each in (process, *mine):
-            each.kill()
-        psutil.wait_procs(mine, timeout=30)
-        process.wait(30)
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def wait_for_port(port: int, timeout_s: float = 90) -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-
-
-def run_when_ready(submit: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Submit a job; retried, as the dashboard responds some seconds before the agent that runs jobs."""
-    deadline = time.monotonic() + 60
-    while True:
-        done = subprocess.run(submit, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
-        if "No available agent" not in done.stderr or time.monotonic() > deadline:
-            return done
-        time.sleep(1)
-
-
-def test_the_main_job_runs_when_submitted(head: Head, dump: Path, tiny_model: Path, tmp_path: Path) -> None:
-    submit = [str(RAY), "job", "submit", "--address", f"http://127.0.0.1:{head.dashboard_port}"]
-    *train, held_out = map(str, sorted(dump.iterdir()))
-    submit += ["--working-dir", ".", "--", "python", "-m", "jobs.run", *train, "--score", held_out]
-    submit += ["--config", "jobs/configs/demo.toml", "--output", str(tmp_path / "out")]
-    submit += ["--set", f"model.name={tiny_model},train.best_by=last"]
-    done = run_when_ready(submit, head.env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 node, 1 CPU, 0 GPUs" in done.stdout
-    assert "always" in done.stdout
-    check_held_out(tmp_path / "out")
-
 
 TOKEN = 8 * "abcd"
 
@@ -137,12 +51,12 @@ def check_joined(env: dict[str, str], resources: str) -> None:
 
 
 def test_a_running_cluster_is_joined(head: Head) -> None:
-    before = set(Path(head.env["HOME"], "ray").glob("session_2*"))
-    env = head.env | {"RAY_ADDRESS": f"127.0.0.1:{head.port}"}
+    before = set((head.home / "ray").glob("session_2*"))
+    env = {**head.env, "RAY_ADDRESS": f"127.0.0.1:{head.port}"}
     check_joined(env, "1 node, 1 CPU")
     # The cluster is left running for the second job, whose shell does not set the mode.
     check_joined({name: value for name, value in env.items() if name != "RAY_AUTH_MODE"}, "1 node, 1 CPU")
-    assert set(Path(head.env["HOME"], "ray").glob("session_2*")) == before
+    assert set((head.home / "ray").glob("session_2*")) == before
 
 
 @pytest.mark.parametrize(
@@ -172,12 +86,10 @@ def test_a_stopped_job_resumes_when_it_is_submitted_again(
     score = [sys.executable, "-m", "tests.chaos.job", str(dump), untrained, str(scores), *SETS]
     # Tests are not uploaded with the working directory.
     script = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(score)}"
-    address = ["--address", f"http://127.0.0.1:{head.dashboard_port}"]
-    about = json.dumps({"env_vars": {TRACE: str(trace)}})
-    submit = [str(RAY), "job", "submit", *address, "--runtime-env-json", about]
+    runtime_env = json.dumps({"env_vars": {TRACE: str(trace)}})
+    options, job = ("--runtime-env-json", runtime_env), ("--", "bash", "-c", script)
 
-    started = [*submit, "--no-wait", "--submission-id", "s1", "--", "bash", "-c", script]
-    first = run_when_ready(started, head.env)
+    first = head.submit(*options, "--no-wait", "--submission-id", "s1", *job)
     assert first.returncode == 0, first.stderr
     deadline = time.monotonic() + 120
     while not (size_of(trace) and list(scores.glob("part-*"))):
@@ -185,8 +97,7 @@ def test_a_stopped_job_resumes_when_it_is_submitted_again(
         time.sleep(0.1)
 
     def ray_job(*arguments: str) -> str:
-        command = [str(RAY), "job", *arguments, *address]
-        done = subprocess.run(command, env=head.env, capture_output=True, text=True, timeout=120)
+        done = head.ray_job(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
@@ -195,7 +106,7 @@ def test_a_stopped_job_resumes_when_it_is_submitted_again(
     done = len(list(scores.glob("part-*")))
     assert not (scores / "manifest.json").exists()
 
-    again = run_when_ready([*submit, "--", "bash", "-c", script], head.env)
+    again = head.submit(*options, *job)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{done} chunk" in again.stdout
     assert verify(locate(scores)).faults == {}

@@ -1,19 +1,31 @@
-"""What the tests of scoring share."""
+"""Fixtures of the tests of scoring."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.model.card import ModelCard, read_card
+from pipeline.progress import Reporter
+from pipeline.score.stage import score
 from pipeline.storage.location import locate
+from tests.score.small_job import plan_small
 from tests.score.written import write_scores
+
+
+@pytest.fixture(scope="session")
+def undisturbed(dump: Path, untrained: str, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of the small job when nothing fails; read-only."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "scores"
+    score(plan_small(dump, untrained, folder), cluster, Reporter())
+    return folder
 
 
 @pytest.fixture
 def scores(tmp_path: Path) -> Path:
-    """A scores directory; see written.py."""
+    """A scores directory written without a model; see written.py."""
     folder = tmp_path / "scores"
     folder.mkdir()
     write_scores(folder)
@@ -22,5 +34,5 @@ def scores(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(untrained: str) -> tuple[str, ModelCard]:
-    """A directory with a classifier that was not trained, and its card."""
+    """The directory of an untrained classifier, and its card."""
     return untrained, read_card(locate(untrained))

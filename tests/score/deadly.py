@@ -1,4 +1,4 @@
-"""Steps of a scoring job that fail, or kill their process. Workers import them from here by name."""
+"""Steps of a scoring job that fail or crash their process. Workers import them from here by name."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ from pipeline.score.predictor import Predictor
 from pipeline.score.steps import ChunkWork
 from pipeline.storage import localwrite
 
-BAD_CHUNK = 1
+FATAL = {"encode": (0, 1), "score": (1, 1), "write": (0, 1)}
+"""The file and chunk over which a step crashes."""
 
 
 class DeadlyPredictor(Predictor):
-    """Dies over one chunk."""
+    """Crashes while scoring one chunk."""
 
     def _score(self, batch: Batch) -> Batch:
-        if (batch.header.file, batch.header.chunk) == (0, BAD_CHUNK):
+        if (batch.header.file, batch.header.chunk) == FATAL["score"]:
             os._exit(1)
         return super()._score(batch)
 
 
 @dataclass(frozen=True)
 class DeadlyWork(ChunkWork):
-    """Dies over one chunk."""
+    """Crashes while encoding one chunk."""
 
     def encode(self, chunk: Chunk) -> Batch:
-        if (chunk.header.file, chunk.header.chunk) == (0, BAD_CHUNK):
+        if (chunk.header.file, chunk.header.chunk) == FATAL["encode"]:
             os._exit(1)
         return super().encode(chunk)
 
 
 @dataclass(frozen=True)
 class DeadlyWriting(ChunkWork):
-    """Dies when it is to write one chunk."""
+    """Crashes while writing one chunk."""
 
     def _write(self, batch: Batch) -> pa.Table:
-        if (batch.header.file, batch.header.chunk) == (0, BAD_CHUNK):
+        if (batch.header.file, batch.header.chunk) == FATAL["write"]:
             os._exit(1)
         return super()._write(batch)
 
 
 @dataclass(frozen=True)
 class FullDiskWork(ChunkWork):
-    """Finds the disk full: twice for each file, or, once a part is there, for good."""
+    """Finds the disk full: twice for each file, or permanently once a part exists."""
 
     for_good: bool = False
 

@@ -1,4 +1,4 @@
-"""A scoring job on a disk that is full for a while, or for good."""
+"""A scoring job on a disk that is full for a while, or permanently."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from pipeline.progress import Reporter
 from pipeline.score import stage
 from pipeline.score.steps import ChunkWork
 from pipeline.score.verify import verify
-from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from tests.score.deadly import FullDiskWork
+from tests.score.small_job import plan_small
 
 pytestmark = pytest.mark.ray
-
-SETS = ["input.chunk_bytes=65536", "score.precision=float32", "score.num_actors=1"]
 
 
 def full_disk(plain: Any, job: Any, *, for_good: bool) -> ChunkWork:
@@ -28,24 +26,23 @@ def full_disk(plain: Any, job: Any, *, for_good: bool) -> ChunkWork:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """All that is there, but for what tells when it was written."""
-    return {
-        str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*.parquet")) if f.is_file()
-    }
+    """The Parquet files of a directory, which do not depend on when they were written."""
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*.parquet"))}
 
 
 def test_rows_are_the_same_after_it(
-    untrained: str, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    untrained: str,
+    dump: Path,
+    cluster: Any,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = stage.chunk_work
-
-    def score(output: str) -> Any:
-        plan = stage.plan([str(dump)], untrained, str(tmp_path / output), load_config(None, SETS))
-        return stage.score(plan, cluster, Reporter())
-
-    score("plain")
-    expected = files_of(tmp_path / "plain")
+    plain, expected = stage.chunk_work, files_of(undisturbed)
     assert len(expected) > 3
+
+    def score(output: str) -> None:
+        stage.score(plan_small(dump, untrained, tmp_path / output), cluster, Reporter())
 
     monkeypatch.setattr(stage, "chunk_work", partial(full_disk, plain, for_good=False))
     score("while")
@@ -55,9 +52,9 @@ def test_rows_are_the_same_after_it(
     said = r"part-\d+-\d+\.parquet: cannot be written: No space left on device"
     with pytest.raises(OutputError, match=said) as failed:
         score("good")
-    # As a job does: else its actors live, and keep their CPUs from the next one's.
+    # As a job does: otherwise its actors stay alive and keep their CPUs.
     clear_frames(failed.value)
-    # One part is there, and nothing of any other.
+    # One part was written, and nothing of any other.
     assert len(list((tmp_path / "good").glob("part-*"))) == 1
     assert not list((tmp_path / "good").rglob("*tmp*"))
 

@@ -1,8 +1,7 @@
-"""A scoring job whose store fails for a while, or for good: nothing is lost, and nothing is half there."""
+"""A scoring job whose store fails for a while, or permanently: no chunk is lost, and no file is partial."""
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import threading
@@ -10,68 +9,60 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.progress import Reporter
-from pipeline.score.stage import plan, score
-from pipeline.settings import load_config
-from tests.commands import Outcome, RunJob, run_in_subprocess
+from tests.chaos.kills import rows_of
+from tests.commands import Outcome, RunJob
 from tests.s3server import Fault, Proxy, Store, faulty, s3_error
+from tests.score.small_job import OPTIONS
 
 pytestmark = pytest.mark.ray
-
-SETS = ["input.chunk_bytes=65536", "score.precision=float32", "score.num_actors=1", "cluster.num_cpus=2"]
 
 
 @dataclass
 class Scoring:
-    """A bucket with a dump, a model on the disk, and the job that scores the one with the other."""
+    """A bucket with a dump, a model on disk, and a job that scores the dump through a proxy."""
 
     store: Store
     bucket: str
     model: str
     url: str
+    """Address of the proxy."""
     proxy: Proxy
-    plain: Path
-    """The same scores on the disk, where nothing failed."""
+    undisturbed: Path
+    """The same scores on disk, where nothing failed."""
 
-    def run(self, output: str) -> Outcome:
-        uri = f"s3://{self.bucket}"
-        arguments = (f"{uri}/dump", "--model", self.model, "--output", f"{uri}/{output}")
-        sets = [item for pair in SETS for item in ("--set", pair)]
-        return run_in_subprocess(
-            "score", *arguments, *sets, env=self.store.env | {"AWS_ENDPOINT_URL": self.url}
-        )
+    def uri(self, path: str, url: str) -> str:
+        return f"s3://{self.bucket}/{path}?region=us-east-1&endpoint_override={url}"
 
-    def is_whole(self, output: str) -> bool:
-        """Whether the rows are those of the plain run."""
-        keys = sorted(self.store.keys(self.bucket, f"{output}/part-"))
-        there = rows_of([self.store.get(self.bucket, key) for key in keys])
-        return there.equals(rows_of([f.read_bytes() for f in sorted(self.plain.glob("part-*"))]))
+    def run(self, run_job: RunJob, output: str) -> Outcome:
+        dump, out = self.uri("dump", self.url), self.uri(output, self.url)
+        return run_job("score", dump, "--model", self.model, "--output", out, *OPTIONS)
+
+    def is_complete(self, run_job: RunJob, output: str) -> bool:
+        """Whether the output is verified, and its rows equal those of the undisturbed run."""
+        uri = self.uri(output, self.store.url)
+        same = rows_by_file(uri).equals(rows_by_file(str(self.undisturbed)))
+        return same and run_job("verify", uri).code == 0
 
 
-def rows_of(parts: list[bytes]) -> pa.Table:
-    """The rows of some parts; of their dumps only the names."""
-    whole = pa.concat_tables([pq.read_table(io.BytesIO(part)).replace_schema_metadata() for part in parts])
-    names = [uri.rpartition("/")[2] for uri in whole["source"].to_pylist()]
-    return whole.set_column(0, "source", pa.array(names))
+def rows_by_file(scores: str) -> pa.Table:
+    """The rows of a directory of scores, with the names of the dumps instead of their locations."""
+    rows = rows_of(scores)
+    names = [source.partition("?")[0].rpartition("/")[2] for source in rows["source"].to_pylist()]
+    return rows.set_column(0, "source", pa.array(names)).replace_schema_metadata()
 
 
 @pytest.fixture(scope="module")
-def scoring(
-    store: Store, dump: Path, untrained: str, cluster: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scoring]:
-    bucket, plain = store.new_bucket(), tmp_path_factory.mktemp("plain") / "scores"
+def scoring(store: Store, dump: Path, untrained: str, undisturbed: Path) -> Iterator[Scoring]:
+    bucket = store.new_bucket()
     for file in dump.iterdir():
         store.put(bucket, f"dump/{file.name}", file.read_bytes())
-    score(plan([str(dump)], untrained, str(plain), load_config(None, SETS)), cluster, Reporter())
     with faulty(store.url) as (url, proxy):
-        yield Scoring(store, bucket, untrained, url, proxy, plain)
+        yield Scoring(store, bucket, untrained, url, proxy, undisturbed)
 
 
 def is_of_part(path: str, output: str) -> bool:
@@ -82,13 +73,13 @@ TROUBLES = {"an error": s3_error(500, "InternalError"), "no answer": Fault()}
 
 
 @pytest.mark.parametrize("name", ["no answer", pytest.param("an error", marks=pytest.mark.slow)])
-def test_a_store_that_fails_for_a_while_in_mid_job(scoring: Scoring, run_job: RunJob, name: str) -> None:
+def test_a_store_that_fails_for_a_while_during_a_job(scoring: Scoring, run_job: RunJob, name: str) -> None:
     output, began = f"while-{name.replace(' ', '-')}", threading.Event()
     until, failed = [0.0], [0]
 
     def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
         if method == "PUT" and is_of_part(path, output) and not began.is_set():
-            # From the first part on nothing works for some seconds: neither reading, nor writing, nor asking.
+            # From the first part on every request fails for some seconds.
             until[0] = time.monotonic() + 4
             began.set()
         if began.is_set() and time.monotonic() < until[0]:
@@ -97,17 +88,16 @@ def test_a_store_that_fails_for_a_while_in_mid_job(scoring: Scoring, run_job: Ru
         return None
 
     scoring.proxy.rule = rule
-    code, _, said = scoring.run(output)
+    code, _, said = scoring.run(run_job, output)
     scoring.proxy.rule = lambda method, path, headers: None
     assert code == 0, said
     assert failed[0] > 1
-    assert scoring.is_whole(output)
-    assert run_job("verify", f"s3://{scoring.bucket}/{output}", env=scoring.store.env).code == 0
+    assert scoring.is_complete(run_job, output)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["no leave", "an error"])
-def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(
+def test_a_store_that_fails_permanently_is_reported_and_the_job_resumes_later(
     scoring: Scoring, run_job: RunJob, name: str
 ) -> None:
     output, written = f"good-{name.replace(' ', '-')}", list[str]()
@@ -120,20 +110,19 @@ def test_a_store_that_fails_for_good_is_told_and_the_job_goes_on_later(
         return None
 
     scoring.proxy.rule = rule
-    code, _, said = scoring.run(output)
+    code, _, said = scoring.run(run_job, output)
     scoring.proxy.rule = lambda method, path, headers: None
     assert code == OutputError.exit_code
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    where = rf"error: s3://{scoring.bucket}/{output}/part-\d+-\d+\.parquet: cannot be written: "
+    where = rf"error: s3://{scoring.bucket}/{output}/part-\d+-\d+\.parquet\?\S+: cannot be written: "
     assert re.match(where, errors[0])
     assert "Traceback" not in said
     parts = [k for k in scoring.store.keys(scoring.bucket, f"{output}/") if "/part-" in k]
     assert len(parts) == 1
-    code, _, said = scoring.run(output)
+    code, _, said = scoring.run(run_job, output)
     assert code == 0, said
     assert "score: 1 chunk committed by an earlier job; resuming" in said
-    assert scoring.is_whole(output)
+    assert scoring.is_complete(run_job, output)
     manifest = json.loads(scoring.store.get(scoring.bucket, f"{output}/manifest.json"))
     assert manifest["counts"]["lines"] == 1200
-    assert run_job("verify", f"s3://{scoring.bucket}/{output}", env=scoring.store.env).code == 0

@@ -15,7 +15,7 @@ from pipeline.progress import Reporter
 from pipeline.rundir.claim import begin
 from pipeline.train import stage as train_stage
 from tests.commands import ROOT, command
-from tests.main_job import Outputs, settings
+from tests.main_job import Outputs, options
 
 pytestmark = pytest.mark.ray
 
@@ -33,9 +33,8 @@ def test_a_killed_training_of_two_workers_resumes_to_the_same_weights(
 
     # How often checkpoints are written changes no weight.
     sets["train__checkpoint_every_steps"] = 10
-    train = command("train", "--data", outputs.data, "--output", killed)
-    pairs = settings(tiny_model) + [f"{name.replace('__', '.')}={value}" for name, value in sets.items()]
-    train += [item for pair in pairs for item in ("--set", pair)]
+    train = command("train", "--data", outputs.data, "--output", killed, *options(tiny_model))
+    train += [f"--set={name.replace('__', '.')}={value}" for name, value in sets.items()]
     process = subprocess.Popen(train, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + TIMEOUT_S
     while not list(killed.glob("checkpoints/checkpoint_*/state.json")) and time.monotonic() < deadline:
