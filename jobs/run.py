@@ -64,7 +64,7 @@ def run_all(
     from jobs.run_stage import run_stage
     from pipeline.runtime.connect import survey
     from pipeline.runtime.pools import plan_train
-    from pipeline.score.stage import find_input, is_split
+    from pipeline.score.inputs import find_input, is_split
     from pipeline.storage.expand import expand_inputs
     from pipeline.storage.location import locate
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.rundir.claim import State
     from pipeline.rundir.manifest import Details, Manifest
     from pipeline.runtime.pools import Cluster, Pool
-    from pipeline.score.stage import ScoreJob
+    from pipeline.score.job import ScoreJob
     from pipeline.storage.location import Location
     from pipeline.train.stage import TrainJob
 

@@ -38,7 +38,7 @@ def main(
     """Score review dumps, or a split of prepared data, with a trained model."""
     with session("score") as job:
         from pipeline.errors import SettingError
-        from pipeline.score.stage import is_split
+        from pipeline.score.inputs import is_split
         from pipeline.settings import load_config
 
         settings = load_config(config, sets or (), input__strict=strict or None)

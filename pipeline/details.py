@@ -57,7 +57,7 @@ class PrepareDetails(Details):
     last_day: str | None
     split_by: str
     rows_without_key: int
-    """Rows, duplicates included, without the user or product by which the split goes."""
+    """Rows, duplicates included, without the user or product that the split is by."""
     broken: list[str]
     """One sentence for each file that could not be read to its end."""
 

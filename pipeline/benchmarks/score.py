@@ -140,13 +140,14 @@ def _our_chunks(dump: str, model: str, device: str) -> tuple[list[Ragged], str, 
     from pipeline.runtime.pools import plan_score
     from pipeline.runtime.precision import choose_precision
     from pipeline.score import stage
+    from pipeline.score.job import choose_chunks
 
     config = _settings(device)
     cluster = _with_device(survey(config.cluster), device)
     job = stage.plan([dump], model, f"{dump}-unused", config)
     pools = plan_score(cluster, len(job.sources))
-    work = stage.chunk_work(job)
-    read = ReadPlan(stage.choose_chunks(job, pools))
+    work = job.chunk_work()
+    read = ReadPlan(choose_chunks(job, pools))
     chunks = [
         Ragged.of(work.encode(chunk).rows["input_ids"]).distinct()[0]
         for source in job.sources

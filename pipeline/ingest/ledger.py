@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pipeline.errors import AccountingError, ErrorBudgetError
-from pipeline.humanize import counted, printable
+from pipeline.humanize import counted
 from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.entry import Entry
 from pipeline.ingest.parse.rejects import count_errors
-from pipeline.ingest.read.chunks import ChunkHeader
-from pipeline.ingest.stream import Batch
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Counts, FileCounts, OutputFile
 from pipeline.runtime.ray_data import iter_tables
@@ -31,117 +27,33 @@ _BUDGET_MARGIN = 2
 """A job stops early only if it would be over budget even if the input had this many times the lines."""
 
 _AHEAD_BYTES = 1 << 19
-"""Up to so much more of a stored file is read than a chunk holds: decoders take 256 KiB at a time."""
+"""Stored bytes that may be read beyond the end of a chunk: decoders read 256 KiB at a time."""
 
-_EXAMPLE_BYTES = 80
 _TOP_REASONS = 3
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Account of one chunk, known once its output is written."""
-
-    header: ChunkHeader
-    rows: int
-    rejected: dict[str, int]
-    """Lines by reason."""
-    examples: dict[str, str]
-    """For each error that lines were rejected for, the first of them: source, line, detail, beginning."""
-    outputs: list[OutputFile]
-    counts: dict[str, float]
-    failed: int = 0
-    """Rejected rows whose lines are restored at the end of the job; the part of the chunk lists them."""
-    timings: dict[str, float] = field(default_factory=dict)
-    """See stream.Batch; empty for chunks of earlier jobs."""
-
-    @classmethod
-    def of(cls, batch: Batch, outputs: list[OutputFile], *, failed: int = 0) -> Entry:
-        """The entry of a batch whose output files are these, without its timings."""
-        rejected, examples = _count(batch.rejects)
-        rows = batch.rows.num_rows
-        return cls(batch.header, rows, rejected, examples, outputs, batch.counts, failed)
-
-    def to_json(self) -> str:
-        """As JSON, for a column of a dataset."""
-        return json.dumps(self.as_dict())
-
-    @classmethod
-    def from_json(cls, text: str) -> Entry:
-        """The entry that `to_json` wrote."""
-        return cls.of_dict(json.loads(text))
-
-    def as_dict(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            **asdict(self.header),
-            "rows": self.rows,
-            "rejected": self.rejected,
-            "examples": self.examples,
-            "outputs": [o.model_dump() for o in self.outputs],
-            "counts": self.counts,
-            "failed": self.failed,
-            "took": self.timings,
-        }
-
-    @classmethod
-    def of_dict(cls, data: Mapping[str, Any]) -> Entry:
-        """The entry that `as_dict` gave.
-
-        Raises:
-            KeyError, TypeError: the data are something else.
-        """
-        return cls(
-            ChunkHeader(**{f.name: data[f.name] for f in fields(ChunkHeader)}),
-            data["rows"],
-            data["rejected"],
-            data["examples"],
-            [OutputFile(**o) for o in data["outputs"]],
-            data["counts"],
-            # Parts of earlier versions lack it.
-            data.get("failed", 0),
-            data["took"],
-        )
-
-
-def _count(rejects: pa.Table | None) -> tuple[dict[str, int], dict[str, str]]:
-    if rejects is None:
-        return {}, {}
-    reasons = rejects["reason"].to_pylist()
-    rejected = Counter(reasons)
-    errors = [reason for reason in rejected if count_errors({reason: 1})]
-    examples = {reason: _example(rejects.slice(reasons.index(reason), 1)) for reason in errors}
-    return dict(rejected.most_common()), examples
-
-
-def _example(reject: pa.Table) -> str:
-    row = reject.to_pylist()[0]
-    raw = (row["raw"] or b"")[:_EXAMPLE_BYTES].decode(errors="replace")
-    detail = row["detail"].partition("\n")[0][:_EXAMPLE_BYTES]
-    return f"{row['source']}, line {row['line']}: {detail or row['reason']}: {printable(raw)}".rstrip(": ")
 
 
 @dataclass
 class _Joined:
-    """The chunks of a file without a gap from the first one on."""
+    """The contiguous prefix of the chunks of a file."""
 
     chunks: int = 0
     lines: int = 0
     bytes_read: int = 0
     ended: bool = False
-    """Whether they are all."""
+    """Whether it contains all chunks."""
 
 
 @dataclass
 class Ledger:
     """Entries of all chunks so far, checked at the end.
 
-    The error budget is judged by the whole input, so the verdict does not depend on how that is cut up.
+    The error budget applies to the whole input, so the verdict does not depend on the cuts between chunks.
     """
 
     sources: list[Source]
     max_rejected_frac: float
     strict: bool = False
-    """Whether no line may be rejected for an error, and no file break off."""
+    """Whether a line rejected for an error, or a file that ends early, is an error of the job."""
     entries: dict[tuple[int, int], Entry] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -151,11 +63,11 @@ class Ledger:
     _joined: dict[int, _Joined] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
-        """Take in a chunk; a chunk that a retry reports again is counted once.
+        """Add a chunk. A chunk that a retry reports again is counted once.
 
         Raises:
-            ErrorBudgetError: more lines were rejected than the whole input may have; or any, or a file
-                broke off, if strict.
+            ErrorBudgetError: more lines are rejected than allowed for the whole input. If strict: a line is
+                rejected for an error, or a file ends early.
         """
         header = entry.header
         if (header.file, header.chunk) in self.entries:
@@ -174,16 +86,16 @@ class Ledger:
             self.check_budget(max(self.lines, _BUDGET_MARGIN * self._expected_lines()))
 
     def add_all(self, entries: Iterable[Entry]) -> None:
-        """Take in some chunks; see `add`."""
+        """Add several chunks; see `add`."""
         for entry in entries:
             self.add(entry)
 
     def expect(self, read: Mapping[int, int]) -> None:
-        """Take note of how many bytes of each file earlier jobs have read; their chunks are added later."""
+        """Set the bytes of each file that earlier jobs have read; their chunks are added later."""
         self._read.update(read)
 
     def fill(self, dataset: Dataset, reporter: Reporter, what: str) -> None:
-        """Run a dataset of accounts (column `entry`), and take in each as soon as its output is written."""
+        """Run a dataset of accounts (column `entry`), and add each as soon as its output is written."""
         with reporter.meter(what) as meter:
             for table in iter_tables(dataset):
                 for text in table["entry"].to_pylist():
@@ -206,7 +118,7 @@ class Ledger:
             )
 
     def _join(self, file: int) -> None:
-        """Follow the chunks of a file from its first one on, up to the first that is not there."""
+        """Extend the contiguous prefix of a file."""
         joined = self._joined.setdefault(file, _Joined())
         while entry := self.entries.get((file, joined.chunks)):
             joined.chunks += 1
@@ -214,10 +126,10 @@ class Ledger:
             joined.bytes_read, joined.ended = entry.header.bytes_read, entry.header.last
 
     def _expected_lines(self) -> float:
-        """Lines of the whole input, if the rest is like what has been read.
+        """Lines of the whole input, extrapolated from the lines per byte so far.
 
-        Broken lines may all be in one place, so their share of the chunks that happen to be done first
-        says little; how long lines are is much the same everywhere.
+        The share of broken lines is not extrapolated: they may all be in one place, whereas the length of
+        lines varies little within a dump.
         """
         read = lines = 0
         for source in self.sources:
@@ -243,7 +155,7 @@ class Ledger:
 
     @property
     def broken(self) -> list[str]:
-        """One sentence for each file whose stream could not be read to its end."""
+        """One sentence per file whose stream could not be read to its end."""
         headers = [entry.header for entry in self.ordered()]
         return [f"{header.source}: {header.broken}" for header in headers if header.broken]
 
@@ -260,18 +172,18 @@ class Ledger:
         return sum(entry.counts.get(name, 0) for entry in self.entries.values())
 
     def total_time(self, name: str) -> float:
-        """The sum of a timing over the chunks that this job did."""
+        """The sum of a timing over the chunks of this job, without those of earlier ones."""
         return sum(entry.timings.get(name, 0.0) for entry in self.entries.values())
 
     def close(self, *, all_files: bool = True) -> Counts:
-        """Check that everything is accounted for, and sum it up.
+        """Check that every line is accounted for, and return the totals.
 
         Args:
-            all_files: whether every file must have been read; under `input.max_rows` those after the last
-                one that was need not be.
+            all_files: whether every file must have been read; with `input.max_rows` the last ones may be
+                missing.
         Raises:
             AccountingError: a chunk is missing, line ranges have a gap, or lines in and out differ.
-            ErrorBudgetError: more lines were rejected than allowed.
+            ErrorBudgetError: more lines are rejected than allowed.
         """
         chunks: dict[int, list[Entry]] = {}
         for entry in self.ordered():
@@ -289,13 +201,14 @@ class Ledger:
 
 
 def check_finished(counts: Counts, broken: Iterable[str], max_rejected_frac: float, *, strict: bool) -> None:
-    """Check a finished output against a budget other than the one it was made with.
+    """Check a finished output against another budget than that of its job.
 
     Args:
-        counts: of its manifest.
-        broken: one sentence for each file that could not be read to its end.
+        counts: counts of its manifest.
+        broken: one sentence per file that could not be read to its end.
     Raises:
-        ErrorBudgetError: more lines were rejected than allowed; or any, or a file broke off, if strict.
+        ErrorBudgetError: more lines are rejected than allowed. If strict: a line is rejected for an error, or
+            a file ends early.
     """
     ledger = Ledger([], max_rejected_frac, rejected=Counter(counts.rejected), lines=counts.lines)
     ledger.check_budget(counts.lines)
@@ -326,7 +239,7 @@ def _check_file(uri: str, entries: Iterable[Entry]) -> None:
                 f" line {header.first_line}"
             )
         if header.lines != entry.rows + sum(entry.rejected.values()):
-            raise AccountingError(f"{uri}: chunk {number}: {header.lines} lines in, fewer or more out")
+            raise AccountingError(f"{uri}: chunk {number}: {header.lines} lines in, another number out")
         line, number, ended = header.next_line, number + 1, header.last
     if not ended:
-        raise AccountingError(f"{uri}: its end is missing; the last chunk that was written is {number - 1}")
+        raise AccountingError(f"{uri}: its end is missing, from chunk {number} on")

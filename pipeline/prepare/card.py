@@ -1,4 +1,4 @@
-"""The data card: what the prepared data are like, as plain data, as a page, and as pictures."""
+"""The data card: a summary of the prepared data, as plain data and as a page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline import plotstyle
-from pipeline.arrays import Float64Array, IntArray
 from pipeline.config import Config
 from pipeline.details import PrepareDetails
 from pipeline.humanize import agree, counted
 from pipeline.prepare.buckets import leak_frac
+from pipeline.prepare.card_plots import draw_lengths, draw_rejects, draw_stars
 from pipeline.prepare.shuffle import Filled
 from pipeline.prepare.split import SPLITS
 from pipeline.rundir.manifest import Counts, OutputFile
@@ -24,7 +23,6 @@ Key = TypeVar("Key", bound=Hashable)
 
 CARD_FILE = "card.md"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-_BARS = 40
 
 
 def make_card(
@@ -36,15 +34,15 @@ def make_card(
     broken: list[str],
     rows_without_key: int = 0,
 ) -> PrepareDetails:
-    """Everything that the card says.
+    """The content of the card.
 
     Args:
-        counts: of the whole stage.
-        filled: the accounts of the buckets.
+        counts: counts of the whole stage.
+        filled: accounts of the buckets.
         labels: names of the classes, in order.
-        formats: by the URI of each input file.
-        broken: one sentence for each file that could not be read to its end.
-        rows_without_key: rows, duplicates included, with no user or product where the split goes by that.
+        formats: URI of an input file → name of its format.
+        broken: one sentence per file that could not be read to its end.
+        rows_without_key: rows, duplicates included, without the user or product that the split is by.
     """
     summaries = [bucket.summary for bucket in filled]
     lengths = _add(s.lengths for s in summaries)
@@ -97,10 +95,10 @@ def _add(counts: Iterable[Mapping[Key, int]]) -> Counter[Key]:
 
 
 def _quantiles(lengths: Counter[str]) -> dict[str, int]:
-    """Lengths that so large a share of the rows do not exceed; exact, from counts of each length."""
+    """Exact quantiles of the length, from the number of rows of each length."""
     values = np.array(sorted(map(int, lengths)))
-    rising = np.cumsum([lengths[str(v)] for v in values])
-    index = np.searchsorted(rising, np.ceil(np.array(QUANTILES) * rising[-1]))
+    cumulative = np.cumsum([lengths[str(v)] for v in values])
+    index = np.searchsorted(cumulative, np.ceil(np.array(QUANTILES) * cumulative[-1]))
     return {f"{q:g}": int(values[i]) for q, i in zip(QUANTILES, index, strict=True)}
 
 
@@ -128,7 +126,7 @@ def render_card(card: PrepareDetails) -> str:
         "# Data card",
         f"{counted(card.lines, 'line')}, {counted(card.rows, 'review')} kept"
         + (f", written {card.first_day} to {card.last_day}." if card.first_day else "."),
-        *(f"**Not read to its end:** {sentence}" for sentence in card.broken),
+        *(f"**Incomplete input:** {sentence}" for sentence in card.broken),
         "## Splits and classes",
         _table(
             ("", *SPLITS, "all"),
@@ -146,35 +144,34 @@ def render_card(card: PrepareDetails) -> str:
         ),
         _on_length(card),
         "![Reviews by length](card-lengths.png)",
-        "## The same text more than once",
+        "## Repeated texts",
         _on_repeats(card),
-        f"Had the reviews been split at random, {card.random_split_leak_frac:.1%} of the test rows would"
-        " have had their text in the training rows.",
+        f"A random split would have put the text of {card.random_split_leak_frac:.1%} of the test rows into"
+        " the training rows.",
     ]
     if card.rejected:
         parts += [
-            "## Lines that were not kept",
+            "## Rejected lines",
             _table(("reason", "lines"), [(reason, f"{n:,}") for reason, n in card.rejected.items()]),
-            "Each is in `rejects/`, with its place in the dump.",
+            "`rejects/` has each of them, with its position in the dump.",
             "![Rejected lines by reason](card-rejects.png)",
         ]
     return "\n\n".join(parts) + "\n"
 
 
 def _warnings(card: PrepareDetails) -> list[str]:
-    """Where the splits are not quite what was asked for."""
+    """How the splits differ from what the settings ask for."""
     warnings = []
     keyless, apart = card.rows_without_key, card.texts_in_several_splits
     if keyless:
         warnings.append(
-            f"**Warning:** the split goes by {card.split_by}, but {counted(keyless, 'review')}, repeated"
-            f" ones included, {agree(keyless, 'has none; it went by its', 'have none; they went by their')}"
-            " text."
+            f"**Warning:** the split is by {card.split_by}; {counted(keyless, 'review')} without one,"
+            f" repeated ones included, {agree(keyless, 'is', 'are')} split by text."
         )
     if apart:
         warnings.append(
             f"**Warning:** {counted(apart, 'text')} {agree(apart, 'is', 'are')} in more than one split: the"
-            f" split goes by {card.split_by}, and repeated texts were kept."
+            f" split is by {card.split_by}, and repeated texts are kept."
         )
     return warnings
 
@@ -183,7 +180,7 @@ def _on_length(card: PrepareDetails) -> str:
     reviews, tokens = card.truncated_rows, card.cut_tokens
     return (
         f"{counted(reviews, 'review')} ({card.truncated_frac:.2%}) {agree(reviews, 'is', 'are')} longer"
-        f" than the {card.max_length} tokens that are kept of each; {counted(tokens, 'token')}"
+        f" than tokenize.max_length={card.max_length}; {counted(tokens, 'token')}"
         f" ({card.cut_tokens_frac:.2%}) {agree(tokens, 'was', 'were')} cut."
     )
 
@@ -191,10 +188,10 @@ def _on_length(card: PrepareDetails) -> str:
 def _on_repeats(card: PrepareDetails) -> str:
     repeated, conflicts = card.repeated_rows, card.texts_with_conflicting_stars
     return (
-        f"{counted(card.texts, 'different text')}; {counted(repeated, 'review')}"
-        f" {agree(repeated, 'repeats', 'repeat')} one that came before, one text"
-        f" {counted(card.most_repeats, 'time')}. {counted(conflicts, 'text')} came with different stars or"
-        " classes."
+        f"{counted(card.texts, 'distinct text')}; {counted(repeated, 'review')}"
+        f" {agree(repeated, 'repeats', 'repeat')} an earlier one, and the most frequent text occurs"
+        f" {counted(card.most_repeats, 'time')}. {counted(conflicts, 'text')}"
+        f" {agree(conflicts, 'has', 'have')} different stars or classes."
     )
 
 
@@ -208,77 +205,6 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of a cell, whatever a label holds."""
-    # A backslash before the bar would take away the meaning of the one that is put there.
+    """The text of a cell; a label may contain any character."""
+    # A backslash of the label itself would undo the escape of the bar that follows it.
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
-
-
-def draw_stars(card: PrepareDetails) -> bytes:
-    """Shares of the stars in each split, side by side; of the classes, where there are no stars."""
-    starred = any(sum(counts.values()) for counts in card.rows_by_stars.values())
-    what, rows = ("Stars", card.rows_by_stars) if starred else ("Classes", card.rows_by_label)
-    note = f"{counted(card.rows, 'review')}; shares of a split"
-    figure, axes = plotstyle.new_figure(f"{what} in each split", note)
-    splits = [s for s in SPLITS if sum(rows[s].values())]
-    names = list(rows[SPLITS[0]])
-    lying = not plotstyle.tick_names_fit(names)
-    width = 0.8 / max(1, len(splits))
-    for index, (split, color) in enumerate(zip(splits, plotstyle.class_colors(3), strict=False)):
-        counts = np.array(list(rows[split].values()))
-        place = np.arange(len(names)) + (index - (len(splits) - 1) / 2) * width
-        bars = axes.barh if lying else axes.bar
-        bars(place, counts / counts.sum(), width * 0.92, color=color, label=f"{split}, {counts.sum():,}")
-    by_name, by_share = (axes.yaxis, axes.xaxis) if lying else (axes.xaxis, axes.yaxis)
-    plotstyle.set_tick_names(by_name, names)
-    if lying:
-        by_name.set_inverted(True)
-    by_name.set_label_text(what)
-    by_share.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
-    axes.legend(frameon=False, labelcolor=plotstyle.INK)
-    return plotstyle.to_png(figure)
-
-
-def draw_lengths(card: PrepareDetails) -> bytes:
-    """Reviews by number of tokens, and where they are cut."""
-    median = card.length_quantiles.get("0.5", 0)
-    note = f"the median is {median:,}; {card.truncated_frac:.1%} have more than the {card.max_length} kept"
-    figure, axes = plotstyle.new_figure("Length of the reviews in tokens", note)
-    lengths = np.array([int(n) for n in card.length_histogram])
-    counts = np.array(list(card.length_histogram.values()))
-    edges = _edges(lengths)
-    heights, _ = np.histogram(lengths, edges, weights=counts)
-    # By the token: bars of short lengths hold one or two whole numbers each, and would go up and down.
-    heights = heights / np.diff(edges)
-    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=plotstyle.COLORS[4], edgecolor="white")
-    axes.axvline(card.max_length, color=plotstyle.COLORS[0], linewidth=1.4)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_xlabel("Tokens of a review, before the cut")
-    axes.set_ylabel("Reviews of each length")
-    return plotstyle.to_png(figure)
-
-
-def _edges(lengths: IntArray) -> Float64Array:
-    """Bounds of bars that look equally wide on a logarithmic axis, between whole numbers."""
-    low, high = (int(lengths.min()), int(lengths.max())) if len(lengths) else (1, 2)
-    edges = np.geomspace(max(1, low), high + 1, _BARS)
-    return np.unique(np.floor(edges)) - 0.5
-
-
-def draw_rejects(card: PrepareDetails) -> bytes:
-    """Lines that were not kept, by reason."""
-    rejected = card.rejected
-    share = sum(rejected.values()) / card.lines
-    figure, axes = plotstyle.new_figure(
-        "Lines that were not kept", f"{sum(rejected.values()):,} of {card.lines:,} ({share:.2%})"
-    )
-    place = range(len(rejected))
-    bars = axes.barh(place, list(rejected.values()), color=plotstyle.COLORS[4])
-    axes.bar_label(bars, [f"{n:,}" for n in rejected.values()], padding=4, color=plotstyle.INK)
-    axes.set_yticks(place, list(rejected))
-    axes.set_ylim(max(5, len(rejected)) - 0.4, -0.6)
-    axes.margins(x=0.15)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_xlabel("Lines")
-    return plotstyle.to_png(figure)

@@ -1,4 +1,4 @@
-"""What a split by user or by product goes by, and where the dumps have it."""
+"""The keys of a split by user or by product, and the columns that contain them."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from pipeline.ingest.stream import SMALL_CHUNK_BYTES, ReadPlan, read_source
 from pipeline.storage.location import CONCURRENT_FILES
 
 KEY_COLUMNS = {"user": "user_id", "product": "asin"}
-"""`split.by` → the column of columns.ROW_SCHEMA that the split goes by."""
+"""`split.by` → the column of columns.ROW_SCHEMA that contains the key."""
 
 _CHUNKS = 16
-"""Chunks that are searched for a readable line."""
+"""Number of chunks that are searched for a readable line."""
 
 
 def keys_of(rows: pa.Table, by: str) -> pa.Array:
-    """(N,) string, the key of each row; null where it has none, or nothing but white space."""
+    """(N,) string: the key of each row; null if it is missing or only white space."""
     keys = rows[KEY_COLUMNS[by]].combine_chunks()
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(keys), ""), None, keys)
 
 
 def only_used(fmt: Format, config: Config) -> Format:
-    """The format without the fields that prepare makes no use of: they are passed over, not read."""
+    """The format without the fields that prepare does not use, so that they are not parsed."""
     used = {KEY_COLUMNS.get(config.split.by), "timestamp", "verified" if config.input.verified_only else None}
     return replace(fmt, **dict.fromkeys(set(CARRIED_FIELDS) - used))  # type: ignore[arg-type]
 
 
 def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> list[Source]:
-    """The sources, as a split by user or by product reads them.
+    """The sources with the formats that a split by user or by product reads.
 
-    If a dump distinguishes products from their variants, the product replaces the variant, unless that is the
-    column that the settings name; the rows of prepare do not keep it.
+    If a dump distinguishes products from their variants, the product replaces the variant, unless the
+    settings name the column of the variant.
 
     Raises:
-        InputError: the split goes by user or product, and the files have none.
+        InputError: the split is by user or product, and no file has one.
     """
     by = config.split.by
     if by not in KEY_COLUMNS:
@@ -53,18 +53,18 @@ def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> l
         with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
             look = partial(_by_product, named=config.input.asin, options=options)
             sources = list(pool.map(look, sources))
-    lacking = None
+    without_key = None
     for source in sources:
         found = _has_keys(source, by, options)
         if found:
             return sources
-        lacking = lacking or (source if found is False else None)
-    if lacking is None:
+        without_key = without_key or (source if found is False else None)
+    if without_key is None:
         return sources
     column = KEY_COLUMNS[by]
     raise InputError(
-        f"{lacking.uri}: split.by={by}, but no line at the start of this or another file has a {by}; name the"
-        f" column with --set input.{column}=…, or choose --set split.by=text"
+        f"{without_key.uri}: split.by={by}, but no line at the start of this or another file has a {by};"
+        f" name the column with --set input.{column}=…, or use --set split.by=text"
     )
 
 
@@ -79,7 +79,7 @@ def _by_product(source: Source, named: str | None, options: ParseOptions) -> Sou
 
 
 def _has_keys(source: Source, by: str, options: ParseOptions) -> bool | None:
-    """Whether any of the first lines has a key; None where no line can be read."""
+    """Whether any of the first lines has a key; None if no line can be read."""
     for rows in _first_rows(source, options):
         if rows.num_rows:
             return bool(keys_of(rows, by).null_count < rows.num_rows)

@@ -12,7 +12,7 @@ from pipeline.arrays import IntArray
 from pipeline.config import SplitConfig
 from pipeline.ingest.clean.rows import Recipe, keep_lines
 from pipeline.ingest.clean.text import key_hash, text_hash
-from pipeline.ingest.ledger import Entry
+from pipeline.ingest.entry import Entry
 from pipeline.ingest.parse.columns import repeated
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.rejects import reject_table
@@ -29,7 +29,7 @@ ENCODED = "encoded"
 """Folder of the output while prepare runs: rows on their way to their splits."""
 
 KEYLESS = "rows_without_key"
-"""Count of the rows that have no user, or product, where the split goes by that."""
+"""Name of the count of rows without the user or product that the split is by."""
 
 
 @dataclass(frozen=True)

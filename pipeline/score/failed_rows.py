@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import AccountingError
 from pipeline.ingest.detect.sources import Source
-from pipeline.ingest.ledger import Entry
+from pipeline.ingest.entry import Entry
 from pipeline.ingest.lines import LineFinder
 from pipeline.ingest.parse.formats import ParseOptions
 from pipeline.ingest.stream import SMALL_CHUNK_BYTES, ReadPlan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from pipeline.ingest.ledger import Entry
+from pipeline.ingest.entry import Entry
 from pipeline.rundir.manifest import Run
 from pipeline.rundir.parts import ENTRY_KEY, part_name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from pipeline.arrays import IntArray
 from pipeline.errors import OutputError
-from pipeline.ingest.ledger import Entry
+from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.entry import Entry
 from pipeline.rundir.manifest import OutputFile, Run
 from pipeline.rundir.parts import part_name
 from pipeline.score.part_metadata import AccountError, read_account
@@ -28,23 +29,23 @@ class Committed:
     """Committed chunks of one input file."""
 
     numbers: IntArray
-    """(N,) int64, rising."""
+    """(N,) int64, ascending."""
     joined: int
     """Length of the contiguous prefix."""
     ended: bool
-    """Whether those are all chunks of the file."""
+    """Whether they are all chunks of the file."""
     bytes_read: int
-    """Of the stored file, up to the last of those."""
+    """Stored bytes of the file up to the end of the contiguous prefix."""
 
     @property
     def done(self) -> Done:
-        """What a reader needs to know of it."""
+        """The chunks that a reader skips."""
         return Done(self.joined, frozenset(self.numbers[self.joined :].tolist()))
 
 
 @dataclass(frozen=True)
 class Done:
-    """Numbers of chunks that need not be done again: all below one, and some others."""
+    """Numbers of committed chunks: all below one, and some others."""
 
     below: int
     others: frozenset[int]
@@ -54,13 +55,13 @@ class Done:
 
 
 def find_committed(output: Location, run: Run) -> dict[int, Committed]:
-    """What of each file is done, by its number.
+    """The committed chunks of each file, by its number.
 
-    Of a file only one part is opened, the last of those that follow each other, so a million parts take
-    seconds.
+    Only one part per file is opened, the last of the contiguous prefix, so a million parts take seconds.
 
     Raises:
-        OutputError: that part cannot be read, or is not of this run; or a part is of no file of its input.
+        OutputError: that part cannot be read or belongs to another run, or a part has a file number that the
+            input does not have.
     """
     found = [m.groups() for name in output.sizes(recursive=False) if (m := _PART.fullmatch(name))]
     # (N, 2): file and chunk.
@@ -86,11 +87,20 @@ def _of_file(output: Location, run: Run, file: int, numbers: IntArray) -> Commit
     return Committed(numbers, joined, end.last, end.bytes_read)
 
 
-def committed_entries(output: Location, run: Run, committed: dict[int, Committed]) -> Iterator[Entry]:
-    """The accounts of chunks whose parts are there, from the parts' own metadata.
+def unfinished_sources(
+    sources: Sequence[Source], max_rows: int | None, committed: Mapping[int, Committed]
+) -> list[Source]:
+    """The files that must be read; with `max_rows`, which counts lines over all files, each of them."""
+    if max_rows is not None:
+        return list(sources)
+    return [s for s in sources if s.number not in committed or not committed[s.number].ended]
+
+
+def committed_entries(output: Location, run: Run, committed: Mapping[int, Committed]) -> Iterator[Entry]:
+    """The accounts of committed chunks, from the metadata of their parts.
 
     Raises:
-        OutputError: a part that cannot be read or is not of this run.
+        OutputError: a part cannot be read or belongs to another run.
     """
     names = [part_name(file, n) for file, of_file in committed.items() for n in of_file.numbers.tolist()]
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:

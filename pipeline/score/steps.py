@@ -13,7 +13,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.clean.rows import CARRIED_COLUMNS, TRUE_LABEL, Recipe, keep_lines
 from pipeline.ingest.detect.sources import Source
-from pipeline.ingest.ledger import Entry
+from pipeline.ingest.entry import Entry
 from pipeline.ingest.parse.columns import repeated
 from pipeline.ingest.parse.formats import ENCODED, Format
 from pipeline.ingest.parse.ipc import from_ipc

@@ -1,4 +1,4 @@
-"""The data card: the page says what the numbers say, and its pictures can be read whatever the labels are."""
+"""The data card: its sentences match its numbers, and its plots are legible for any labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from pipeline import plotstyle
 from pipeline.details import PrepareDetails
 from pipeline.humanize import counted
-from pipeline.prepare import card as cards
+from pipeline.prepare.card import render_card
+from pipeline.prepare.card_plots import draw_lengths, draw_stars
 from pipeline.prepare.split import SPLITS
 
 ODD = ("$", "$$", "$$$", "a|b", "\\", "\\|", "two\nlines", "x_1^2", "$\\frac{1}$")
@@ -55,7 +56,7 @@ def card(labels: tuple[str, ...], lengths: dict[int, int] | None = None) -> Prep
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were drawn, after they were."""
+    """The figures, in the order in which they were drawn."""
     found: list[Figure] = []
     to_png = plotstyle.to_png
 
@@ -77,8 +78,8 @@ LONG = ("x" * 300, "y z " * 90)
 
 
 @pytest.mark.parametrize("labels", [ODD, MANY, *FEW, LONG])
-def test_labels_of_every_kind_are_drawn_apart(labels: tuple[str, ...], drawn: list[Figure]) -> None:
-    assert cards.draw_stars(card(labels)).startswith(b"\x89PNG")
+def test_labels_of_every_kind_do_not_overlap(labels: tuple[str, ...], drawn: list[Figure]) -> None:
+    assert draw_stars(card(labels)).startswith(b"\x89PNG")
     (axes,) = drawn[0].axes
     by_name = axes.yaxis if axes.get_ylabel() == "Classes" else axes.xaxis
     names = by_name.get_ticklabels()
@@ -96,7 +97,7 @@ def test_a_dollar_sign_is_drawn_as_itself_and_long_names_are_cut() -> None:
 
 
 def cells(row: str) -> list[str]:
-    """Of a row of a Markdown table, as a reader of Markdown finds them."""
+    """The cells of a row of a Markdown table, unescaped."""
     found, at = [""], 0
     while at < len(row):
         if row[at] == "\\":
@@ -110,8 +111,8 @@ def cells(row: str) -> list[str]:
     return [cell.strip() for cell in found[1:-1]]
 
 
-def test_a_label_is_one_cell_of_a_table_whatever_it_holds() -> None:
-    page = cards.render_card(card(ODD))
+def test_a_label_is_one_table_cell_whatever_it_contains() -> None:
+    page = render_card(card(ODD))
     start = page.index("| --- |")
     table = [cells(line) for line in page[start:].split("\n\n")[0].split("\n")[1:]]
     assert [row[0] for row in table] == [*(" ".join(n.split()) for n in ODD), "all"]
@@ -119,7 +120,7 @@ def test_a_label_is_one_cell_of_a_table_whatever_it_holds() -> None:
 
 
 def with_all(number: int) -> PrepareDetails:
-    """A card of which every count is the same."""
+    """A card whose counts are all the same."""
     names = ["lines", "rows", "truncated_rows", "cut_tokens", "texts", "repeated_rows", "most_repeats"]
     names += ["texts_with_conflicting_stars", "texts_in_several_splits", "rows_without_key"]
     return card(("a", "b")).model_copy(update=dict.fromkeys(names, number))
@@ -132,41 +133,41 @@ def with_all(number: int) -> PrepareDetails:
             1,
             [
                 "1 line, 1 review kept.",
-                "goes by text, but 1 review, repeated ones included, has none; it went by its text.",
+                "by text; 1 review without one, repeated ones included, is split by text.",
                 "1 text is in more than one split",
-                "1 review (1.00%) is longer than the 64 tokens",
+                "1 review (1.00%) is longer than tokenize.max_length=64",
                 "1 token (1.00%) was cut.",
-                "1 different text; 1 review repeats one that came before, one text 1 time."
-                " 1 text came with different stars or classes.",
+                "1 distinct text; 1 review repeats an earlier one, and the most frequent text occurs 1 time."
+                " 1 text has different stars or classes.",
             ],
         ),
         (
             1200,
             [
                 "1,200 lines, 1,200 reviews kept.",
-                "but 1,200 reviews, repeated ones included, have none; they went by their text.",
+                "1,200 reviews without one, repeated ones included, are split by text.",
                 "1,200 texts are in more than one split",
-                "1,200 reviews (1.00%) are longer than the 64 tokens",
+                "1,200 reviews (1.00%) are longer than tokenize.max_length=64",
                 "1,200 tokens (1.00%) were cut.",
-                "1,200 different texts; 1,200 reviews repeat one that came before, one text 1,200 times."
-                " 1,200 texts came with different stars or classes.",
+                "1,200 distinct texts; 1,200 reviews repeat an earlier one, and the most frequent text occurs"
+                " 1,200 times. 1,200 texts have different stars or classes.",
             ],
         ),
     ],
 )
-def test_what_is_counted_stands_in_the_singular_where_there_is_one(
+def test_counted_nouns_agree_with_their_numbers(
     number: int, sentences: list[str], drawn: list[Figure]
 ) -> None:
-    page = cards.render_card(with_all(number))
+    page = render_card(with_all(number))
     assert [s for s in sentences if s not in page] == []
-    assert not re.search(r"\b1 (different )?(lines|reviews|texts|tokens|times|are|were|have)\b", page)
-    cards.draw_stars(with_all(number))
+    assert not re.search(r"\b1 (distinct )?(lines|reviews|texts|tokens|times|are|were|have)\b", page)
+    draw_stars(with_all(number))
     (axes,) = drawn[0].axes
     assert [t.get_text() for t in axes.texts] == [f"{counted(number, 'review')}; shares of a split"]
 
 
 def test_lengths_of_an_even_spread_give_bars_of_one_height(drawn: list[Figure]) -> None:
-    cards.draw_lengths(card(("a", "b"), dict.fromkeys(range(3, 1000), 100)))
+    draw_lengths(card(("a", "b"), dict.fromkeys(range(3, 1000), 100)))
     (axes,) = drawn[0].axes
     heights = [bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]
     assert np.allclose(heights, 100)

@@ -226,7 +226,7 @@ def test_a_split_by_what_no_file_has_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_without_a_user_go_by_their_text_and_are_told(
+def test_rows_without_a_user_are_split_by_text_with_a_warning(
     cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     reviews = [review(n, reviewerID=("", " ", None)[n % 3] if n < 300 else "U1") for n in range(400)]
@@ -238,7 +238,7 @@ def test_rows_without_a_user_go_by_their_text_and_are_told(
     assert len(found["U1"]) == 1
     assert manifest.details.repeated_rows == 20
     assert manifest.details.rows_without_key == 320
-    warning = "goes by user, but 320 reviews, repeated ones included, have none; they went by their text"
+    warning = "by user; 320 reviews without one, repeated ones included, are split by text"
     assert warning in (tmp_path / "out" / "card.md").read_text()
 
 

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ import pytest
 from pipeline.errors import OutputError
 from pipeline.ingest.detect.sources import Source
 from pipeline.rundir.parts import part_name
-from pipeline.score.resume import Done, committed_entries, find_committed
-from pipeline.score.stage import _unfinished
+from pipeline.score.resume import Done, committed_entries, find_committed, unfinished_sources
 from pipeline.storage.location import locate
 from tests.score.written import CHUNKS, LAST, MIDDLE, PART, RUN, write_chunk
 
@@ -51,13 +49,12 @@ def test_nothing_is_done_where_nothing_is(tmp_path: Path) -> None:
 
 def test_only_unfinished_files_are_read(scores: Path) -> None:
     sources = [Source(i, f"/in/{n}", 1, "f") for i, n in enumerate("abc")]
-    job: Any = SimpleNamespace(sources=sources, max_rows=None)
-    assert _unfinished(job, find_committed(locate(scores), RUN)) == sources[2:]
+    assert unfinished_sources(sources, None, find_committed(locate(scores), RUN)) == sources[2:]
     (scores / LAST).unlink()
-    assert _unfinished(job, find_committed(locate(scores), RUN)) == [sources[0], sources[2]]
-    # Where lines are counted over all files, those before must be counted again.
-    job = SimpleNamespace(sources=sources, max_rows=7)
-    assert _unfinished(job, find_committed(locate(scores), RUN)) == sources
+    committed = find_committed(locate(scores), RUN)
+    assert unfinished_sources(sources, None, committed) == [sources[0], sources[2]]
+    # Lines are counted over all files, so those of finished files must be counted again.
+    assert unfinished_sources(sources, 7, committed) == sources
 
 
 def test_of_each_file_one_part_is_opened(scores: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.details import StepSeconds
 from pipeline.ingest.detect.sources import Source
-from pipeline.ingest.ledger import Entry, Ledger
+from pipeline.ingest.entry import Entry
+from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.runtime.pools import Cluster, Node, Pool, ScorePlan
 from pipeline.score.cost import describe_bill, make_bill

@@ -11,6 +11,7 @@ import pytest
 from jobs.failures import clear_frames
 from pipeline.errors import OutputError
 from pipeline.progress import Reporter
+from pipeline.rundir.parts import part_name
 from pipeline.score import stage
 from pipeline.score.verify import verify
 from pipeline.storage.location import locate
@@ -20,17 +21,12 @@ from tests.score.small_job import plan_small
 pytestmark = pytest.mark.ray
 
 
-def part_name(file: int, chunk: int) -> str:
-    return f"part-{file:05d}-{chunk:06d}.parquet"
-
-
 def test_chunks_that_crash_their_workers_are_set_aside_and_no_others(
-    untrained: str, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    untrained: str, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
-    scores, plain = tmp_path / "s", stage.chunk_work
-    job = plan_small(dump, untrained, scores, "input.max_rejected_frac=0.9")
+    scores, lenient = tmp_path / "s", "input.max_rejected_frac=0.9"
     # One chunk crashes its encoder, and one of another file its scorer.
-    monkeypatch.setattr(stage, "chunk_work", lambda job: DeadlyWork(**plain(job).__dict__))
+    job = plan_small(dump, untrained, scores, lenient, work_class=DeadlyWork)
     manifest = stage.score(job, cluster, Reporter(), predictor=DeadlyPredictor)
     assert verify(locate(scores)).faults == {}
     names = {"encode": part_name(*FATAL["encode"]), "score": f"failed-{FATAL['score'][0]:05d}.parquet"}
@@ -49,21 +45,19 @@ def test_chunks_that_crash_their_workers_are_set_aside_and_no_others(
     # As after a kill during the last pass: it is repeated, and nothing is scored again.
     (scores / "manifest.json").unlink()
     (scores / "rejects" / names["score"]).unlink()
+    job = plan_small(dump, untrained, scores, lenient)
     assert stage.score(job, cluster, Reporter()).outputs == manifest.outputs
 
 
 def test_a_chunk_that_cannot_be_written_ends_the_job(
-    untrained: str, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    untrained: str, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
-    job = plan_small(dump, untrained, tmp_path / "s")
-    plain = stage.chunk_work
-    monkeypatch.setattr(stage, "chunk_work", lambda job: DeadlyWriting(**plain(job).__dict__))
+    job = plan_small(dump, untrained, tmp_path / "s", work_class=DeadlyWriting)
     said = f"{part_name(*FATAL['write'])}: 3 workers crashed while trying to write this chunk"
     with pytest.raises(OutputError, match=said) as failed:
         stage.score(job, cluster, Reporter())
     # As a job does: otherwise its actors stay alive and keep their CPUs.
     clear_frames(failed.value)
     assert not (tmp_path / "s" / "manifest.json").exists()
-    monkeypatch.undo()
-    stage.score(job, cluster, Reporter())
+    stage.score(plan_small(dump, untrained, tmp_path / "s"), cluster, Reporter())
     assert verify(locate(tmp_path / "s")).faults == {}

@@ -18,7 +18,8 @@ from pipeline.config import Config, InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, detect_sources
-from pipeline.ingest.ledger import Entry, Ledger
+from pipeline.ingest.entry import Entry
+from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.stream import ReadPlan, batch_table, read_source
 from pipeline.model.tokenizer import tokenizer_json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,44 +22,33 @@ from tests.score.small_job import plan_small
 pytestmark = pytest.mark.ray
 
 
-def full_disk(plain: Any, job: Any, *, for_good: bool) -> ChunkWork:
-    return FullDiskWork(**plain(job).__dict__, for_good=for_good)
-
-
 def files_of(folder: Path) -> dict[str, bytes]:
     """The Parquet files of a directory, which do not depend on when they were written."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*.parquet"))}
 
 
 def test_rows_are_the_same_after_it(
-    untrained: str,
-    dump: Path,
-    cluster: Any,
-    undisturbed: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    untrained: str, dump: Path, cluster: Any, undisturbed: Path, tmp_path: Path
 ) -> None:
-    plain, expected = stage.chunk_work, files_of(undisturbed)
+    expected = files_of(undisturbed)
     assert len(expected) > 3
 
-    def score(output: str) -> None:
-        stage.score(plan_small(dump, untrained, tmp_path / output), cluster, Reporter())
+    def score(output: str, work_class: Callable[..., ChunkWork]) -> None:
+        job = plan_small(dump, untrained, tmp_path / output, work_class=work_class)
+        stage.score(job, cluster, Reporter())
 
-    monkeypatch.setattr(stage, "chunk_work", partial(full_disk, plain, for_good=False))
-    score("while")
+    score("while", FullDiskWork)
     assert files_of(tmp_path / "while") == expected
 
-    monkeypatch.setattr(stage, "chunk_work", partial(full_disk, plain, for_good=True))
     said = r"part-\d+-\d+\.parquet: cannot be written: No space left on device"
     with pytest.raises(OutputError, match=said) as failed:
-        score("good")
+        score("good", partial(FullDiskWork, for_good=True))
     # As a job does: otherwise its actors stay alive and keep their CPUs.
     clear_frames(failed.value)
     # One part was written, and nothing of any other.
     assert len(list((tmp_path / "good").glob("part-*"))) == 1
     assert not list((tmp_path / "good").rglob("*tmp*"))
 
-    monkeypatch.setattr(stage, "chunk_work", plain)
-    score("good")
+    score("good", ChunkWork)
     assert files_of(tmp_path / "good") == expected
     assert verify(locate(tmp_path / "good")).faults == {}

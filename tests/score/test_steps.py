@@ -13,7 +13,7 @@ import pytest
 from pipeline.config import InputConfig
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, detect_sources
-from pipeline.ingest.ledger import Entry
+from pipeline.ingest.entry import Entry
 from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.stream import ReadPlan, batch_table, chunk_table, read_source, to_batch
 from pipeline.ingest.tokenize.encode import load_encoder

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from pipeline.config import Config
 from pipeline.ingest.detect.sources import Source
-from pipeline.ingest.ledger import Entry, Ledger
+from pipeline.ingest.entry import Entry
+from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.rejects import Reason, RejectedLine, reject_table
 from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch, batch_table

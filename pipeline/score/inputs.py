@@ -1,0 +1,71 @@
+"""The files that a job scores: dumps, or a split of prepared data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from pipeline.config import InputConfig
+from pipeline.details import PrepareDetails
+from pipeline.errors import InputError, ModelError, SettingError
+from pipeline.ingest.detect.sources import Source, detect_sources, encoded_sources
+from pipeline.model.card import ModelCard
+from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, read_manifest, read_run
+from pipeline.storage.expand import expand_inputs
+from pipeline.storage.location import Location, locate
+
+
+def is_split(inputs: list[str]) -> bool:
+    """Whether the input is a split of prepared data, such as OUTPUT/test."""
+    if len(inputs) != 1 or locate(inputs[0]).name not in ("train", "val", "test"):
+        return False
+    return locate(inputs[0]).parent.child(MANIFEST_FILE).exists()
+
+
+def find_input(
+    inputs: list[str], config: InputConfig, outputs: Collection[Location], first: Sequence[str] = ()
+) -> tuple[list[Location], list[Source]]:
+    """The input files, and how to read each.
+
+    Args:
+        inputs: a split of prepared data, whose manifest lists the files, or dumps.
+        outputs: directories that must not contain an input.
+        first: URIs of the files that come first, in this order; other URIs in it are ignored.
+    Raises:
+        InputError: see errors.py.
+    """
+    if is_split(inputs):
+        split = locate(inputs[0])
+        manifest = read_manifest(split.parent, PrepareDetails)
+        files = [split.parent.child(o.path) for o in manifest.outputs if o.path.startswith(f"{split.name}/")]
+        if not files:
+            raise InputError(f"{split.uri}: this split has no rows")
+        return files, encoded_sources(files)
+    places = {uri: number for number, uri in enumerate(first)}
+    files = sorted(expand_inputs(inputs, outputs), key=lambda f: places.get(f.uri, len(places)))
+    return files, detect_sources(files, config, need_stars=False)
+
+
+def inputs_of(output: Location, config: InputConfig) -> list[str]:
+    """URIs of the inputs of an existing output, in the order that numbers its parts; empty without one."""
+    if config.max_rows is not None:
+        raise SettingError(f"input.max_rows={config.max_rows} does not go with --extend; leave one out")
+    return [file.path for file in read_run(output).inputs] if output.child(RUN_FILE).exists() else []
+
+
+def input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> InputConfig:
+    """The settings with which a model's input is read: its own, where they determine the text."""
+    if is_split(inputs):
+        # prepare has already filtered and joined its rows.
+        return InputConfig(max_rejected_frac=config.max_rejected_frac, strict=config.strict)
+    own = {"text_separator": card.text_separator, "unescape_html": card.unescape_html}
+    return config.model_copy(update={"text": config.text or card.text, **own})
+
+
+def check_tokenizer(data: Location, model: Location) -> None:
+    """Raise ModelError unless the data were encoded with the tokenizer that the model was trained with."""
+    encoded_with = read_manifest(data, PrepareDetails).model_fingerprint
+    if read_run(model).model_fingerprint != encoded_with:
+        raise ModelError(
+            f"{model.uri}: trained with another tokenizer than {data.uri} was encoded with; score the dumps"
+            " themselves, or prepare them again with the model's tokenizer"
+        )
