@@ -1,7 +1,7 @@
-"""A bucket: all reviews whose text hashes lie in one range, and what is kept of them.
+"""Buckets: all reviews whose text hashes are in one range, deduplicated and in order.
 
-Equal texts are always in one bucket, so a bucket can be deduplicated by itself. Its rows stand in order
-of their hashes, which is as good as shuffled, and the same whatever order they came in.
+Equal texts are always in the same bucket, so a bucket can be deduplicated independently. Its rows are
+sorted by hash, which is as good as a shuffle and does not depend on the order in which they arrive.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENCODED_SCHEMA = pa.schema(
         ("truncated", pa.bool_()),
     ]
 )
-"""A row of data/{train,val,test}: see architecture.md, Encoded row."""
+"""A row of data/{train,val,test}; see architecture.md, Encoded row."""
 
 BUCKET_SCHEMA = pa.schema(
     [
@@ -44,45 +44,45 @@ BUCKET_SCHEMA = pa.schema(
         ("file", pa.int32()),
     ]
 )
-"""A row on its way to its bucket."""
+"""A row of encoded/, before it is assigned to a bucket."""
 
 _HASHES = 2**64
 _REASONS = (Reason.DUPLICATE, Reason.CONFLICTING_STARS)
-"""Of a row that is not kept: another of its text is, or none."""
+"""Why a row is removed: another row with its text is kept, or no row with its text is."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """What became of the rows of one bucket."""
+    """Kept and removed rows of one bucket."""
 
     rows: pa.Table
-    """Of BUCKET_SCHEMA, in order of their hashes."""
+    """Kept rows, with the schema BUCKET_SCHEMA, in order of their hashes."""
     removed: pa.Table
-    """Of REMOVED_SCHEMA, in order of file and line."""
+    """Removed rows, with the schema REMOVED_SCHEMA, in order of file and line."""
     rejected: dict[int, dict[str, int]]
-    """Rejects by reason, for each file."""
+    """Number of removed rows by file and reason."""
     groups: Counter[int]
-    """Number of texts by how often each occurs."""
+    """Number of texts by number of occurrences."""
     conflicts: int
-    """Texts that came with different stars."""
+    """Number of texts that occur with different stars."""
     texts_apart: int = 0
-    """Texts that are in more than one split; only counted without deduplication."""
+    """Number of texts in more than one split; counted only without deduplication."""
 
 
 def bucket_edges(buckets: int) -> list[int]:
-    """The first hash of each bucket but the first; all are equally wide.
+    """The first hash of each bucket except the first; all buckets are equally wide.
 
     Returns:
-        (buckets - 1) values of int64, rising.
+        (buckets - 1) int64 values, ascending.
     """
     return [i * _HASHES // buckets - _HASHES // 2 for i in range(1, buckets)]
 
 
 def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
-    """Put the rows of a bucket in order and remove those whose text is already kept.
+    """Sort the rows of a bucket and remove duplicates.
 
     Args:
-        rows: of BUCKET_SCHEMA, in any order; all rows of their texts are among them.
+        rows: all rows of the bucket, with the schema BUCKET_SCHEMA, in any order.
     """
     rows = _in_order(rows)
     hashes = np.stack([rows[n].to_numpy() for n in ("text_hash", "text_hash_low")])
@@ -90,13 +90,13 @@ def close_bucket(rows: pa.Table, dedup: DedupConfig) -> Bucket:
     starts = np.flatnonzero(new_text)
     sizes = np.diff(starts, append=rows.num_rows)
     labels, stars = rows["label"].to_numpy(), rows["stars"].to_numpy()
-    # Where labels are words there are no stars.
+    # Rows with word labels have no stars.
     conflicts = int(np.count_nonzero(_differ(labels if rows["stars"].null_count else stars, starts)))
     groups = Counter(dict(zip(*(v.tolist() for v in np.unique(sizes, return_counts=True)), strict=True)))
     if not dedup.enabled:
         apart = int(np.count_nonzero(_differ(rows["split"].to_numpy(), starts)))
         return Bucket(rows, REMOVED_SCHEMA.empty_table(), {}, groups, conflicts, apart)
-    # For each row the one that is kept in its place; -1 where none is.
+    # Index of the row that is kept instead of each row; -1 if none is.
     keeper = starts.copy()
     for group in np.flatnonzero(_differ(labels, starts)):
         span = labels[starts[group] : starts[group] + sizes[group]]
@@ -111,20 +111,20 @@ def _in_order(rows: pa.Table) -> pa.Table:
     keys = ("line", "file", "text_hash_low", "text_hash")
     order = np.lexsort([rows[name].to_numpy() for name in keys])
     rows = rows.take(pa.array(order)).combine_chunks()
-    # Encoded again: otherwise the dictionary, and so the file, depends on the order in which rows arrived.
+    # Encoded again: otherwise the dictionary, and thus the file, depends on the order in which rows arrived.
     sources = rows["source"].cast(pa.string()).combine_chunks().dictionary_encode()
     return rows.set_column(0, rows.schema.field(0), sources)
 
 
 def _differ(values: npt.NDArray[Any], starts: IntArray) -> BoolArray:
-    """For each group, whether its values differ."""
+    """(groups,) bool: whether the values of each group differ."""
     if not len(values):
         return np.zeros(0, np.bool_)
     return np.asarray(np.minimum.reduceat(values, starts) != np.maximum.reduceat(values, starts))
 
 
 def _first_of_commonest(labels: Int32Array) -> int:
-    """Where the commonest label first stands; of several equally common ones, the first that came."""
+    """Index of the first row with the most common label; on a tie, of the earliest such label."""
     found, first, times = np.unique(labels, return_index=True, return_counts=True)
     commonest = first[times == times.max()]
     return int(commonest.min()) if len(found) else 0
@@ -136,7 +136,7 @@ def _removed(rows: pa.Table, kept: BoolArray, keeper: IntArray) -> tuple[pa.Tabl
     lines, files = rows["line"].to_numpy(), rows["file"].to_numpy()[gone]
     conflicting = keeper[gone] < 0
     reasons = pa.array([reason.value for reason in _REASONS]).take(pa.array(conflicting.astype(np.int8)))
-    # By the column: one text may come so often that its rows fill the bucket.
+    # Vectorized, because the rows of a single frequent text may fill the bucket.
     found = pa.array(keeper[gone], mask=conflicting)
     sources, places = (rows[n].take(found).cast(pa.string()).combine_chunks() for n in ("source", "line"))
     same = pc.binary_join_element_wise("same text as ", sources, ", line ", places, "")
@@ -157,14 +157,14 @@ def _removed(rows: pa.Table, kept: BoolArray, keeper: IntArray) -> tuple[pa.Tabl
 
 
 def leak_frac(groups: Counter[int], train_frac: float) -> float:
-    """Share of the test rows of a random split by rows whose text is also in its training rows; expected.
+    """Expected share of test rows whose text is also in the training rows, if rows are split at random.
 
     Args:
-        groups: number of texts by how often each occurs.
-        train_frac: share of the rows that are trained on.
+        groups: number of texts by number of occurrences.
+        train_frac: share of the rows in the training split.
     Returns:
-        In [0, 1]; 0 for no rows. A row of a text that came k times leaks unless all others of its text
-        are elsewhere: 1 - (1 - train_frac)^(k - 1).
+        In [0, 1]; 0 if there are no rows. A row whose text occurs k times leaks unless all other rows with
+        that text are outside the training split: 1 - (1 - train_frac)^(k - 1).
     """
     rows = sum(size * texts for size, texts in groups.items())
     leaked = sum(size * texts * (1 - (1 - train_frac) ** (size - 1)) for size, texts in groups.items())

@@ -1,4 +1,4 @@
-"""The data card: a summary of the prepared data, as plain data and as a page."""
+"""The data card: a summary of the prepared data, as plain data and as a Markdown page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_card(
     broken: list[str],
     rows_without_key: int = 0,
 ) -> PrepareDetails:
-    """The content of the card.
+    """Content of the card.
 
     Args:
         counts: counts of the whole stage.
@@ -42,7 +42,8 @@ def make_card(
         labels: names of the classes, in order.
         formats: URI of an input file → name of its format.
         broken: one sentence per file that could not be read to its end.
-        rows_without_key: rows, duplicates included, without the user or product that the split is by.
+        rows_without_key: number of rows without the user or product by which they are split, duplicates
+            included.
     """
     summaries = [bucket.summary for bucket in filled]
     lengths = _add(s.lengths for s in summaries)
@@ -121,7 +122,7 @@ def write_card(output: Location, card: PrepareDetails) -> list[OutputFile]:
 
 
 def render_card(card: PrepareDetails) -> str:
-    """The page, in Markdown."""
+    """The card as a Markdown page."""
     parts = [
         "# Data card",
         f"{counted(card.lines, 'line')}, {counted(card.rows, 'review')} kept"
@@ -205,6 +206,6 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """The text of a cell; a label may contain any character."""
-    # A backslash of the label itself would undo the escape of the bar that follows it.
+    """Escaped text of a cell; a label may contain any character."""
+    # A backslash in the label would undo the escape of the bar that follows it.
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())

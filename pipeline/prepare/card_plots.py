@@ -1,4 +1,4 @@
-"""The plots of the data card."""
+"""Plots of the data card."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw_lengths(card: PrepareDetails) -> bytes:
     counts = np.array(list(card.length_histogram.values()))
     edges = _edges(lengths)
     heights, _ = np.histogram(lengths, edges, weights=counts)
-    # Per token: bars at short lengths cover one or two integers each, so their sums would alternate.
+    # Per token: bars at short lengths cover one or two integers each, so raw sums would zigzag.
     heights = heights / np.diff(edges)
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=plotstyle.COLORS[4], edgecolor="white")
     axes.axvline(card.max_length, color=plotstyle.COLORS[0], linewidth=1.4)
@@ -60,7 +60,7 @@ def draw_lengths(card: PrepareDetails) -> bytes:
 
 
 def _edges(lengths: IntArray) -> Float64Array:
-    """Bounds of bars that look equally wide on a logarithmic axis; they lie between integers."""
+    """Edges of bars that look equally wide on a logarithmic axis; all are between integers."""
     low, high = (int(lengths.min()), int(lengths.max())) if len(lengths) else (1, 2)
     edges = np.geomspace(max(1, low), high + 1, _BARS)
     return np.unique(np.floor(edges)) - 0.5

@@ -1,8 +1,7 @@
-"""The lines of the rows that deduplication took out, found by reading the dumps once more.
+"""Lines of the rows that deduplication removed, restored by a second read of the dumps.
 
-Which rows go is known only when equal texts have come together, and to carry every line that far would
-double what is shuffled. So the rows that go are sorted by where they stand, and met again on the way
-through their files.
+Duplicates are known only after the shuffle, and carrying every line through it would double the shuffled
+bytes. So the removed rows are sorted by position, and one pass over each file finds their lines.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from pipeline.runtime.ray_data import iter_tables, map_batches, table_dataset, t
 from pipeline.storage.location import locate
 
 REMOVED = "removed"
-"""Folder of the output while prepare runs: rows that deduplication took out."""
+"""Temporary folder of the output: rows that deduplication removed."""
 
 REMOVED_SCHEMA = pa.schema(
     [
@@ -42,7 +41,7 @@ REMOVED_SCHEMA = pa.schema(
 )
 
 _RANGE_LINES = 1 << 16
-"""Lines of the input whose removed rows one process holds at a time."""
+"""Lines of the input whose removed rows one process holds in memory at a time."""
 
 _MAX_RANGES = 4096
 _PARTS_A_TASK = 16
@@ -50,36 +49,36 @@ _PARTS_A_TASK = 16
 
 @dataclass(frozen=True)
 class Ranges:
-    """The lines of all files, one after the other, in ranges of `width` lines; plain data."""
+    """Division of the concatenated lines of all files into ranges of `width` lines; plain data."""
 
     firsts: tuple[int, ...]
-    """How many lines stand before each file, and how many there are."""
+    """Number of lines before each file, and the total."""
     width: int
 
     @classmethod
     def of(cls, lines: Sequence[int]) -> Ranges:
-        """The ranges of files with these numbers of lines."""
+        """Ranges of files with the given numbers of lines."""
         firsts = [0, *np.cumsum(lines).tolist()]
         return cls(tuple(firsts), max(_RANGE_LINES, -(-firsts[-1] // _MAX_RANGES)))
 
     def edges(self) -> list[int]:
-        """The first place of each range but the first; at least one, as Ray would else sample them."""
+        """First place of each range except the first; at least one, otherwise Ray samples the bounds."""
         return list(range(self.width, max(self.firsts[-1], self.width + 1), self.width))
 
     def places(self, rows: pa.Table) -> IntArray:
-        """(N,) how many lines of the input stand before each row of a table of REMOVED_SCHEMA."""
+        """(N,) int64: number of lines of the input before each row of a table with REMOVED_SCHEMA."""
         firsts = np.array(self.firsts, np.int64)
         return np.asarray(firsts[rows["file"].to_numpy()] + rows["line"].to_numpy() - 1)
 
     def of_file(self, file: int) -> range:
-        """Numbers of the ranges that a file has lines in."""
+        """Numbers of the ranges that contain lines of a file."""
         first, end = self.firsts[file : file + 2]
         return range(first // self.width, -(-end // self.width))
 
 
 @dataclass(frozen=True)
 class Restore:
-    """What the tasks need; plain data."""
+    """Parameters of the tasks; plain data."""
 
     output: str
     read: ReadPlan
@@ -87,13 +86,13 @@ class Restore:
     ranges: Ranges
 
     def load(self, parts: list[str]) -> pa.Table:
-        """Some parts of REMOVED_SCHEMA as one table, with a column `place`."""
+        """Several parts with REMOVED_SCHEMA as one table, with an added column `place`."""
         release_freed_memory()
         rows = pa.concat_tables([_read(self.output, name) for name in parts]).unify_dictionaries()
         return rows.append_column("place", pa.array(self.ranges.places(rows)))
 
     def write_range(self, rows: pa.Table) -> pa.Table:
-        """Write the rows of a range in order, and return its number."""
+        """Write the rows of a range in order, and return the number of the range."""
         release_freed_memory()
         if not rows.num_rows:
             return pa.table({"range": pa.array([], pa.int64())})
@@ -106,7 +105,7 @@ class Restore:
         """Write the rejects of a file to rejects/, one range at a time, and yield a description of each file.
 
         Args:
-            found: the ranges that have rows.
+            found: numbers of the ranges that have rows.
         """
         release_freed_memory()
         finder = LineFinder(source, self.read, self.options)
@@ -122,7 +121,7 @@ class Restore:
             yield pa.table({"output": [written.model_dump_json()]})
 
     def _removed(self, file: int, number: int) -> pa.Table:
-        """Rows of a range that are of one file, in order of line."""
+        """Rows of a range that belong to one file, in order of line."""
         rows = _read(self.output, _range_name(number)).combine_chunks()
         files = rows["file"].to_numpy()
         first, end = np.searchsorted(files, [file, file + 1]).tolist()
@@ -141,20 +140,20 @@ def _read(output: str, name: str) -> pa.Table:
 def restore_lines(
     parts: list[OutputFile], sources: list[Source], work: Restore, pool: Pool, reporter: Reporter
 ) -> list[OutputFile]:
-    """Write removed rows to rejects/, each with its line as it stands in the dump.
+    """Write removed rows to rejects/, each with its original line from the dump.
 
     Args:
-        parts: files of REMOVED_SCHEMA in the output, in any order.
-        sources: files of the input that have rows in them.
+        parts: files of the output with REMOVED_SCHEMA, in any order.
+        sources: files of the input that have removed rows.
     Raises:
-        InputError: a file of the input cannot be read any more, or has changed.
+        InputError: a file of the input can no longer be read, or has changed.
         AccountingError: not every row was written.
     """
     rows = sum(p.rows or 0 for p in parts)
     if not rows:
         return []
     found = frozenset(_sort(parts, work, pool))
-    # By name: a task that runs twice writes the same file twice.
+    # Keyed by name: a retried task writes the same file again.
     outputs: dict[str, OutputFile] = {}
     done = 0
     dataset = task_dataset([partial(work.read_file, source, found) for source in sources], pool)
@@ -171,7 +170,11 @@ def restore_lines(
 
 
 def _sort(parts: list[OutputFile], work: Restore, pool: Pool) -> list[int]:
-    """From parts in the order of texts to ranges in the order of the dumps; which ones there are."""
+    """Sort the removed rows from parts in order of text to ranges in order of the dumps.
+
+    Returns:
+        Numbers of the ranges that have rows.
+    """
     names = [p.path for p in parts]
     groups = [names[i : i + _PARTS_A_TASK] for i in range(0, len(names), _PARTS_A_TASK)]
     dataset = table_dataset(work.load, groups, pool).sort("place", boundaries=work.ranges.edges())

@@ -1,7 +1,7 @@
-"""From parts in the order of the dump to buckets in order of the text's hash, by Ray Data's sort.
+"""Shuffle from parts in the order of the dump to buckets in order of text hash, with Ray Data's sort.
 
-The bounds of the buckets are fixed beforehand, not sampled, so two runs cut the same buckets. Whatever
-does not fit into Ray's object store goes to disk; no process holds more than one part group or bucket.
+The bounds of the buckets are fixed, not sampled, so two runs have the same buckets. Ray spills blocks that
+do not fit into its object store to disk; no process holds more than one part group or bucket.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.runtime.ray_data import iter_tables, map_batches, table_dataset
 from pipeline.storage.location import locate
 
 BUCKET_ROWS = 1 << 16
-"""Rows of a bucket, about; its split parts are what a training worker reads at a time."""
+"""Approximate rows of a bucket. A training worker reads one part, a split of a bucket, at a time."""
 
 _MAX_BUCKETS = 4096
 _READ_ROWS = 1 << 17
@@ -39,23 +39,23 @@ _READ_ROWS = 1 << 17
 
 @dataclass(frozen=True)
 class Shuffle:
-    """What the tasks need; plain data."""
+    """Parameters of the tasks; plain data."""
 
     output: str
     dedup: DedupConfig
     buckets: int
     group_rows: int
-    """Rows of a row group: what scoring takes at a time."""
+    """Rows of a row group, which is a chunk of a scoring job."""
 
     @classmethod
     def of(cls, output: str, dedup: DedupConfig, rows: int) -> Shuffle:
-        """The buckets for a number of rows; at least two, so that Ray never samples their bounds."""
+        """Shuffle with buckets for a number of rows; at least two, so that Ray never samples the bounds."""
         buckets = min(_MAX_BUCKETS, max(2, -(-rows // BUCKET_ROWS)))
         return cls(output, dedup, buckets, group_rows=min(1 << 14, max(1 << 10, rows // 64)))
 
 
 class BucketSummary(Record):
-    """Counts of the rows of a bucket for the data card; they add up over buckets."""
+    """Counts of a bucket for the data card; they are summed over buckets."""
 
     classes: dict[str, dict[str, int]]
     """Rows by split and label."""
@@ -67,9 +67,9 @@ class BucketSummary(Record):
     truncated: int
     cut_tokens: int
     texts_apart: int
-    """Texts that are in more than one split."""
+    """Number of texts in more than one split."""
     first_ms: int | None
-    """Of the timestamps, in milliseconds since 1970, UTC."""
+    """Earliest timestamp in milliseconds since 1970, UTC."""
     last_ms: int | None
 
 
@@ -80,13 +80,13 @@ class Filled(Record):
     rows: int
     outputs: list[OutputFile]
     removed: OutputFile | None
-    """Temporary: the rows that are not kept."""
+    """Temporary file of the removed rows."""
     kept: dict[int, int]
-    """Rows that are kept, for each file of the input."""
+    """Number of kept rows by file of the input."""
     rejected: dict[int, dict[str, int]]
-    """Rejects by reason, for each file of the input."""
+    """Number of removed rows by file of the input and reason."""
     groups: dict[int, int]
-    """Number of texts by how often each occurs."""
+    """Number of texts by number of occurrences."""
     conflicts: int
     summary: BucketSummary
 
@@ -94,20 +94,20 @@ class Filled(Record):
 def shuffle(
     parts: list[OutputFile], directory: str, plan: Shuffle, pool: Pool, reporter: Reporter
 ) -> list[Filled]:
-    """Share the rows of some parts out to buckets, and write each bucket's splits.
+    """Shuffle the rows of parts to buckets, and write the splits of each bucket.
 
     Args:
         parts: Parquet files of BUCKET_SCHEMA in `directory`.
     Returns:
-        The accounts of the buckets that have rows, in order.
+        Accounts of the buckets that have rows, in order.
     Raises:
-        AccountingError: not every row that went in came out, kept or rejected.
+        AccountingError: the number of rows out, kept or rejected, differs from the number in.
     """
     groups = [[locate(directory).child(p.path).uri for p in group] for group in _grouped(parts)]
     work = _Work(plan)
     dataset = table_dataset(read_parts, groups, pool)
     dataset = dataset.sort("text_hash", boundaries=bucket_edges(plan.buckets))
-    # A whole block, which is a bucket, at a time.
+    # One block at a time: a block is a bucket.
     dataset = map_batches(dataset, work.close, pool, batch_size=None)
     rows = sum(p.rows or 0 for p in parts)
     filled: dict[int, Filled] = {}
@@ -138,7 +138,7 @@ def _grouped(parts: list[OutputFile]) -> Iterator[list[OutputFile]]:
 
 
 def read_parts(uris: list[str]) -> pa.Table:
-    """Some parts as one table of BUCKET_SCHEMA."""
+    """Several parts as one table with BUCKET_SCHEMA."""
     release_freed_memory()
     tables = []
     for uri in uris:
@@ -148,7 +148,7 @@ def read_parts(uris: list[str]) -> pa.Table:
 
 
 class _Work:
-    """Writes a bucket; small, sent to every worker once."""
+    """Writer of buckets; small, sent to every worker once."""
 
     def __init__(self, plan: Shuffle) -> None:
         self._plan = plan

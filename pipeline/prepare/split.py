@@ -1,4 +1,4 @@
-"""Which split a review belongs to."""
+"""Assignment of reviews to splits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Boundary:
 
 
 def uniform(hashes: IntArray, seed: int) -> Float64Array:
-    """Numbers in [0, 1) that depend only on each hash and the seed.
+    """(N,) numbers in [0, 1) that depend only on each hash and the seed.
 
-    So a text never moves to another split when more data come, and equal texts stay together.
+    So a text keeps its split when data are added, and equal texts are in the same split.
 
     Args:
         hashes: (N,) int64.
@@ -45,13 +45,13 @@ def assign(
     config: SplitConfig,
     boundary: Boundary | None,
 ) -> npt.NDArray[np.int8]:
-    """The split of each row by its hash, or by its place if `split.by` is head, as an index into SPLITS.
+    """Split of each row, by its hash or, if `split.by` is head, by its position, as an index into SPLITS.
 
     Args:
-        hashes: (N,) int64 hashes of what must not be in two splits: text, user or product.
+        hashes: (N,) int64 hashes of the text, user or product that must not be in two splits.
         lines: (N,) int64 line numbers in the file.
         file: number of the file in the input.
-        boundary: where the test set ends; only if `split.by` is head.
+        boundary: end of the test set; only if `split.by` is head.
     Returns:
         (N,) int8.
     """
@@ -65,7 +65,7 @@ def assign(
 
 
 def assign_by_time(times_ms: IntArray, config: SplitConfig) -> npt.NDArray[np.int8]:
-    """The split of each row by its day, as an index into SPLITS.
+    """Split of each row by its day, as an index into SPLITS.
 
     Args:
         times_ms: (N,) int64 milliseconds since 1970, UTC.

@@ -1,4 +1,4 @@
-"""The keys of a split by user or by product, and the columns that contain them."""
+"""Keys of a split by user or by product, and the columns that contain them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def only_used(fmt: Format, config: Config) -> Format:
 
 
 def with_keys(sources: list[Source], config: Config, options: ParseOptions) -> list[Source]:
-    """The sources with the formats that a split by user or by product reads.
+    """The sources, with formats that read the key of a split by user or by product.
 
-    If a dump distinguishes products from their variants, the product replaces the variant, unless the
-    settings name the column of the variant.
+    If a dump distinguishes products from their variants, the key is the product, unless the settings name
+    the column of the variant.
 
     Raises:
         InputError: the split is by user or product, and no file has one.

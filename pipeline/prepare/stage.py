@@ -1,8 +1,8 @@
 """The prepare stage: dumps → data/{train,val,test}, in three passes.
 
-The first encodes, one task a chunk, and knows what was wrong with which line. The second brings equal
-texts together, keeps one of each, and leaves the rows in an order that depends only on their texts. The
-third, where rows were not kept, writes their lines to rejects/.
+The first pass encodes each chunk and rejects invalid lines. The second shuffles rows by text hash and
+deduplicates them; the order of the result depends only on the texts. The third writes the lines of removed
+duplicates to rejects/.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ from pipeline.storage.expand import expand_inputs
 from pipeline.storage.location import Location, locate
 
 MIN_CHUNK_BYTES = 512 << 10
-"""A chunk costs some 10 ms whatever it holds; smaller ones would make the work of a small machine longer."""
+"""A chunk has a fixed cost of about 10 ms, so smaller chunks would slow down a small machine."""
 MAX_CHUNK_BYTES = 8 << 20
 _ENCODERS = 16
-"""Encoders that get several chunks each of an input that takes long. A constant, not their number: there is
-one file of rejects per chunk, and the files must not depend on the machine."""
+"""Encoders among which a large input is divided, several chunks each. A constant instead of their actual
+number: there is one file of rejects per chunk, and the files must not depend on the machine."""
 
 DECLARATION = Declaration(
     files=(
@@ -63,7 +63,8 @@ DECLARATION = Declaration(
     ),
     provisional=(r"rejects/(part|duplicates)-[\d-]+\.parquet",),
 )
-"""Every file of a data directory; it does not resume, as parts of another job may be cut differently."""
+"""Every file of a data directory. prepare does not resume: parts of an interrupted job may have been cut
+differently."""
 
 _SECTIONS = ("input", "labels", "dedup", "split", "tokenize", "model")
 _SMALL_CHUNK_BYTES = 1 << 20
@@ -83,10 +84,10 @@ class PrepareJob:
 
 
 def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
-    """Look at inputs, model and output; write nothing.
+    """Check inputs, model and output; write nothing.
 
     Raises:
-        UserError: any of them does not fit, see errors.py.
+        UserError: one of them is unsuitable, see errors.py.
     """
     where = locate(output)
     files = expand_inputs(inputs, [where])
@@ -121,7 +122,7 @@ def _chunk_bytes(sources: list[Source]) -> int:
 
 
 def _settings(config: Config) -> dict[str, Any]:
-    """The settings that the output depends on."""
+    """Settings that the output depends on."""
     settings = config.section(*_SECTIONS)
     for name in ("max_rejected_frac", "strict"):
         del settings["input"][name]
@@ -131,15 +132,15 @@ def _settings(config: Config) -> dict[str, Any]:
 def prepare(
     job: PrepareJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False
 ) -> Manifest[PrepareDetails]:
-    """Run the job on a cluster that is connected.
+    """Run the job on a connected cluster.
 
     Returns:
-        The manifest, also where the same job was finished before.
+        The manifest, also if the job is already finished.
     Raises:
         OutputError, ErrorBudgetError, AccountingError: see errors.py.
     """
     start = time.monotonic()
-    # Parts of an interrupted job may be cut in other chunks; nothing of it is kept.
+    # No part of an interrupted job is kept: it may have been cut into other chunks.
     if begin(job.output, job.run, overwrite=overwrite) is State.FINISHED:
         return read_manifest(job.output, PrepareDetails)
     ledger, counts = encode_dumps(job, cluster, reporter)
@@ -154,7 +155,7 @@ def prepare(
 
 
 def encode_dumps(job: PrepareJob, cluster: Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
-    """The first pass: every line encoded, in encoded/, or rejected."""
+    """First pass: encode every line to encoded/, or reject it."""
     pools = plan_prepare(cluster, len(job.sources))
     read = _read_plan(job)
     boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
@@ -168,7 +169,7 @@ def encode_dumps(job: PrepareJob, cluster: Cluster, reporter: Reporter) -> tuple
 
 
 def _shuffle(job: PrepareJob, cluster: Cluster, ledger: Ledger, reporter: Reporter) -> list[Filled]:
-    """The second pass: rows of encoded/ to their splits, equal texts once."""
+    """Second pass: shuffle the rows of encoded/ to their splits, and deduplicate them."""
     parts = [o for o in ledger.outputs() if o.path.startswith(f"{ENCODED}/")]
     plan = Shuffle.of(job.output.uri, job.config.dedup, sum(p.rows or 0 for p in parts))
     return shuffle(parts, job.output.uri, plan, plan_tasks(cluster), reporter)
@@ -177,10 +178,10 @@ def _shuffle(job: PrepareJob, cluster: Cluster, ledger: Ledger, reporter: Report
 def _restore(
     job: PrepareJob, cluster: Cluster, counts: Counts, filled: list[Filled], reporter: Reporter
 ) -> list[OutputFile]:
-    """The third pass: the rows that the second took out, with their lines, to rejects/."""
+    """Third pass: write the rows that the second pass removed, with their lines, to rejects/."""
     read = [counts.files[s.uri].lines if s.uri in counts.files else 0 for s in job.sources]
     files = {file for bucket in filled for file in bucket.rejected}
-    # Small chunks: what is kept of each would leave holes of its size in the memory of the process.
+    # Small chunks: rows kept from large ones would fragment the heap with large holes.
     plan = replace(_read_plan(job), chunk_bytes=_SMALL_CHUNK_BYTES)
     work = Restore(job.output.uri, plan, job.recipe.parse_options(), Ranges.of(read))
     return restore_lines(
@@ -198,10 +199,10 @@ def _read_plan(job: PrepareJob) -> ReadPlan:
 
 
 def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]) -> Counts:
-    """The counts of the first pass, less the rows that the second took out.
+    """Counts of the first pass, updated with the rows that the second pass removed.
 
     Raises:
-        AccountingError: rows of a file were lost on the way, or came twice.
+        AccountingError: rows of a file were lost or duplicated.
     """
     kept = Counter[int]()
     rejected = {s.number: Counter(counts.files[s.uri].rejected) for s in sources if s.uri in counts.files}
@@ -228,10 +229,10 @@ def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]
 def find_boundary(
     sources: list[Source], recipe: Recipe, plan: ReadPlan, config: SplitConfig
 ) -> Boundary | None:
-    """Where the first `split.head_rows` kept rows end; None unless `split.by` is head.
+    """Position of the last of the first `split.head_rows` kept rows; None unless `split.by` is head.
 
     Raises:
-        InputError: the input has no more rows than that.
+        InputError: the input has `split.head_rows` rows or fewer.
     """
     if config.by != "head":
         return None
@@ -240,7 +241,7 @@ def find_boundary(
         assert isinstance(source.fmt, Format)
         for chunk in read_source(source, replace(plan, chunk_bytes=_SMALL_CHUNK_BYTES), lines):
             rows = keep_lines(chunk, source.fmt, recipe).rows
-            # One row more must follow: with none left over there is nothing to train on.
+            # At least one more row must follow; otherwise nothing is left for training.
             if rows.num_rows > left:
                 return Boundary(
                     source.number, rows["line"][left - 1].as_py() if left else chunk.header.first_line - 1
@@ -263,12 +264,12 @@ def _finish(
     rejects: list[OutputFile],
     start: float,
 ) -> Manifest[PrepareDetails]:
-    """Write the card, and make the manifest.
+    """Write the card and return the manifest.
 
     Args:
-        rejects: files of the rows that the second pass took out.
+        rejects: files of the rows that the second pass removed.
     Raises:
-        InputError: train or val has no row.
+        InputError: train or val has no rows.
     """
     scheme = job.recipe.scheme
     assert scheme is not None
@@ -280,7 +281,7 @@ def _finish(
     for split in ("train", "val"):
         if not splits[split]:
             raise InputError(
-                f"no row for {split} among {counts.rows} usable ones; give more input, or change"
+                f"none of the {counts.rows} usable rows is in {split}; add more input, or change"
                 f" {_share_setting(job.config.split, split)}"
             )
     outputs = [o for o in ledger.outputs() if not o.path.startswith(f"{ENCODED}/")]
@@ -291,5 +292,5 @@ def _finish(
 
 
 def _share_setting(config: SplitConfig, split: str) -> str:
-    """The setting that gives a split its rows."""
+    """Setting that determines the size of a split."""
     return f"split.{split}_frac" if config.by != "time" else "split.val_from and split.test_from"

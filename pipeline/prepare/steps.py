@@ -1,4 +1,4 @@
-"""The first pass of prepare, a chunk at a time: rows encoded and assigned to splits, or rejected."""
+"""First pass of prepare for one chunk: encode rows and assign them to splits, or reject them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from pipeline.rundir.parts import part_name, write_part, write_rejects
 from pipeline.storage.location import locate
 
 ENCODED = "encoded"
-"""Folder of the output while prepare runs: rows on their way to their splits."""
+"""Temporary folder of the output: encoded rows before the shuffle."""
 
 KEYLESS = "rows_without_key"
-"""Name of the count of rows without the user or product that the split is by."""
+"""Name of the count of rows without the user or product by which they are split."""
 
 
 @dataclass(frozen=True)
 class ChunkEncoder:
-    """What a worker needs to encode a chunk; plain data."""
+    """Parameters of a worker that encodes chunks; plain data."""
 
     output: str
     formats: dict[int, Format]
-    """The format of each file of the input."""
+    """Format of each file of the input, by number."""
     recipe: Recipe
     tokenizer: str
     split: SplitConfig
@@ -60,7 +60,7 @@ class ChunkEncoder:
         return pa.table({"entry": [Entry.of(batch, outputs).to_json()]})
 
     def _encode(self, header: ChunkHeader, kept: pa.Table) -> pa.Table:
-        """Rows of rows.keep_lines as rows of buckets.BUCKET_SCHEMA."""
+        """Rows of rows.keep_lines as rows with buckets.BUCKET_SCHEMA."""
         texts = kept["text"].combine_chunks()
         encoded = load_encoder(self.tokenizer, self.recipe.max_length)(texts)
         hashes = text_hash(texts)

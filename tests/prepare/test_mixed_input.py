@@ -127,7 +127,7 @@ def test_a_line_that_is_too_long_is_rejected_wherever_it_is_cut(
         output = tmp_path / str(chunk_bytes)
         job = (cluster, tiny_model, [tmp_path / "a.json.gz"], output, *sets)
         # Equal texts are in one split, and one of train and val stays empty; the lines are told all the same.
-        with pytest.raises(InputError, match="no row for"):
+        with pytest.raises(InputError, match="usable rows is in"):
             prepare(*job)
         found = [(r["line"], r["reason"], r["byte_offset"], len(r["raw"])) for r in rejects_of(output)]
         first = len(line) + 1
