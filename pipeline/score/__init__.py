@@ -1,5 +1,5 @@
 """Dumps or data/test → scores/: label and probabilities of every review.
 
-Add here: what turns logits into committed part files, resumes a run or verifies one. How logits are computed
-belongs to `pipeline.model`.
+Add here: code that turns logits into committed part files, or resumes or verifies a run. Computation of
+logits belongs in `pipeline.model`.
 """

@@ -33,7 +33,7 @@ def make_bill(
     """Cost of the chunks that this job scored.
 
     Args:
-        elapsed_s: from the start of the dataset to its end, the start of processes included.
+        elapsed_s: seconds from the start to the end of the dataset, including the startup of processes.
         per_device_hour: price of a GPU, or of a machine if no GPU is used.
     """
     done = [e for e in ledger.entries.values() if e.timings]

@@ -1,8 +1,8 @@
 """Rows that the model failed on: listed by the parts of their chunks, and restored from the dumps at the end.
 
-The scoring step has token IDs and line numbers, but no lines. So a part lists its failed rows in its
-metadata. Before the manifest is written, one pass over each file that has any writes them with their lines to
-`rejects/failed-<file>.parquet`. A part is never rewritten. A pass that is killed is repeated.
+The scoring step has token IDs and line numbers, but no lines, so a part lists its failed rows in its
+metadata. Before the manifest is written, one pass over each file with failed rows writes them with their
+lines to `rejects/failed-<file>.parquet`. A part is never rewritten; an interrupted pass is repeated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.score.part_metadata import RUN_KEY
 from pipeline.storage.location import Location, locate
 
 FAILED_KEY = b"rayview.failed"
-"""Key in a part's Parquet metadata: the rows of its chunk that the model failed on."""
+"""Key in a part's Parquet metadata; its value lists the rows of the chunk that the model failed on."""
 
 FAILED_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("detail", pa.string())])
 
@@ -44,7 +44,7 @@ MAX_ROWS = 1 << 17
 
 
 def split_failed(rejects: pa.Table | None) -> tuple[pa.Table | None, pa.Table]:
-    """Rejected lines that were read with the chunk, and rows of FAILED_SCHEMA whose lines are not known."""
+    """Rejects whose lines are known, and rows of FAILED_SCHEMA, whose lines are restored later."""
     if rejects is None or not rejects["raw"].null_count:
         return rejects, FAILED_SCHEMA.empty_table()
     unknown = pc.is_null(rejects["raw"])
@@ -72,13 +72,18 @@ def read_failed(metadata: Mapping[bytes, bytes]) -> pa.Table:
 
 
 def failed_name(file: int, number: int = 0) -> str:
-    """Name of an output file with failed rows: of which input file, and which one of that."""
+    """Name of an output file with failed rows.
+
+    Args:
+        file: number of the input file.
+        number: number of the output file among those of the input file.
+    """
     more = f"-{number:05d}" if number else ""
     return f"rejects/failed-{file:05d}{more}.parquet"
 
 
 def group_failed(names: Iterable[str]) -> dict[int, list[str]]:
-    """The files with failed rows among some names, by input file, each list in the order of its rows."""
+    """Names of the files with failed rows, by number of the input file, in the order of their rows."""
     found = [match for name in names if (match := FAILED_NAME.fullmatch(name))]
     groups: dict[int, list[str]] = {}
     # By number: "failed-00000-00001.parquet" sorts before "failed-00000.parquet".
@@ -91,7 +96,7 @@ def holds_rows(directory: Location, names: list[str], source: str, expected: pa.
     """Whether files of rejected lines hold exactly these rows of a source, in this order.
 
     Args:
-        names: of the files, in their order.
+        names: names of the files, in order.
         expected: rows of FAILED_SCHEMA.
     """
     tables = []
@@ -106,11 +111,11 @@ def holds_rows(directory: Location, names: list[str], source: str, expected: pa.
 
 @dataclass(frozen=True)
 class FailedRows:
-    """What a task needs to write the failed rows of an input file; plain data."""
+    """Parameters of a task that writes the failed rows of an input file; plain data."""
 
     output: str
     run: str
-    """Key of the run, see Run.key."""
+    """Key of the run; see Run.key."""
     options: ParseOptions
     max_rows: int = MAX_ROWS
 
@@ -118,7 +123,7 @@ class FailedRows:
         """Write the failed rows of a file, and yield a description of each file written.
 
         Args:
-            chunks: those of the file that have any, rising.
+            chunks: ascending numbers of the chunks that have failed rows.
         Raises:
             InputError: the file cannot be read or has changed.
         """
@@ -156,10 +161,10 @@ def write_failed(
     """Write the failed rows of all chunks with their lines, one pass over each file that has any.
 
     Args:
-        entries: of all chunks, by file and chunk.
+        entries: entries of all chunks, by file and chunk.
         sources: the files of the input.
     Returns:
-        The files in rejects/ that hold these rows. A file that an earlier job completed is kept.
+        The files in rejects/ that contain these rows. A file that an earlier job completed is kept.
     Raises:
         InputError: a file of the input cannot be read or has changed.
         AccountingError: not every row was written.
@@ -196,7 +201,7 @@ def _run(
     dataset = task_dataset(tasks, pool)
     with reporter.meter("rejects") as meter:
         for table in iter_tables(dataset):
-            # By name: a task that runs twice writes the same file twice.
+            # Keyed by name: a retried task writes the same file again.
             for output in map(OutputFile.model_validate_json, table["output"].to_pylist()):
                 done[output.path] = output
             meter.update(_rows(done), _rows(done) / rows)
@@ -208,7 +213,10 @@ def _rows(outputs: Mapping[str, OutputFile]) -> int:
 
 
 def _written_before(work: FailedRows, file: int, rows: int) -> OutputFile | None:
-    """The file with the failed rows of an input file, if it is complete; parts never change, nor does it."""
+    """File with the failed rows of an input file, if an earlier job completed it.
+
+    It is still valid, because parts never change.
+    """
     name = failed_name(file)
     output = locate(work.output).child(name)
     if not output.exists():

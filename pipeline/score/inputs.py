@@ -1,4 +1,4 @@
-"""The files that a job scores: dumps, or a split of prepared data."""
+"""Input files of a scoring job: dumps, or a split of prepared data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_split(inputs: list[str]) -> bool:
 def find_input(
     inputs: list[str], config: InputConfig, outputs: Collection[Location], first: Sequence[str] = ()
 ) -> tuple[list[Location], list[Source]]:
-    """The input files, and how to read each.
+    """Input files, and how to read each of them.
 
     Args:
         inputs: a split of prepared data, whose manifest lists the files, or dumps.
@@ -48,12 +48,12 @@ def find_input(
 def inputs_of(output: Location, config: InputConfig) -> list[str]:
     """URIs of the inputs of an existing output, in the order that numbers its parts; empty without one."""
     if config.max_rows is not None:
-        raise SettingError(f"input.max_rows={config.max_rows} does not go with --extend; leave one out")
+        raise SettingError(f"input.max_rows={config.max_rows} cannot be combined with --extend; omit one")
     return [file.path for file in read_run(output).inputs] if output.child(RUN_FILE).exists() else []
 
 
 def input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> InputConfig:
-    """The settings with which a model's input is read: its own, where they determine the text."""
+    """Input settings for a model: those that determine the text are the model's own."""
     if is_split(inputs):
         # prepare has already filtered and joined its rows.
         return InputConfig(max_rejected_frac=config.max_rejected_frac, strict=config.strict)
@@ -66,6 +66,6 @@ def check_tokenizer(data: Location, model: Location) -> None:
     encoded_with = read_manifest(data, PrepareDetails).model_fingerprint
     if read_run(model).model_fingerprint != encoded_with:
         raise ModelError(
-            f"{model.uri}: trained with another tokenizer than {data.uri} was encoded with; score the dumps"
+            f"{model.uri}: its tokenizer differs from the one that encoded {data.uri}; score the dumps"
             " themselves, or prepare them again with the model's tokenizer"
         )

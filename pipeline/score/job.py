@@ -1,4 +1,4 @@
-"""A scoring job, and the values that are resolved once per output."""
+"""Scoring jobs, and the values that are resolved once per output."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MAX_CHUNK_BYTES = {"cpu": 1 << 20, "gpu": 8 << 20}
 _CONSUMERS = 8
 """Actors among which a small input is divided, several chunks each.
 
-A constant instead of their number: batches are cut within a chunk, and the rows must be the same for any
-number of actors.
+A constant instead of their actual number: batches are cut within a chunk, and the rows must be the same for
+any number of actors.
 """
 
 _AUTOTUNE_BYTES = {"cpu": 16 << 20, "gpu": 256 << 20}
-"""Size of the input from which a job takes minutes, so that some seconds of autotuning pay off."""
+"""Input size above which a job takes minutes, so that a few seconds of autotuning pay off."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ScoreJob:
     """Number of lines to score at most, over all files."""
 
     def chunk_work(self) -> ChunkWork:
-        """What tasks need to encode and write chunks."""
+        """Parameters of the tasks that encode and write chunks."""
         formats = {s.number: s.fmt for s in self.sources}
         fingerprint = str(self.run.model_fingerprint)
         return ChunkWork(
@@ -55,7 +55,7 @@ class ScoreJob:
         )
 
     def forward_options(self, resolved: Resolved) -> ForwardOptions:
-        """What an actor needs to load the model."""
+        """Options with which an actor loads the model."""
         return ForwardOptions(
             self.model.uri,
             str(self.run.model_fingerprint),
@@ -67,7 +67,7 @@ class ScoreJob:
 
 
 class Resolved(Record):
-    """Values that the settings leave open, chosen once for the life of an output and stored in run.json."""
+    """Values that the settings leave open, chosen once per output and stored in run.json."""
 
     chunk_bytes: int
     precision: str
@@ -78,7 +78,7 @@ class Resolved(Record):
 
 
 def resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, *, tune: bool = True) -> Resolved:
-    """The values for a new output. A large input is autotuned first, on a worker.
+    """Values for a new output. For a large input, options are autotuned on a worker.
 
     Args:
         tune: whether autotuning is allowed.
@@ -100,7 +100,7 @@ def resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, *, tune: bool = T
 
 
 def choose_chunks(job: ScoreJob, pools: ScorePlan) -> int:
-    """Bytes of text in a chunk: the same for any number of actors."""
+    """Bytes of text in a chunk, independent of the number of actors."""
     return job.config.input.chunk_bytes or choose_chunk_bytes(
         job.sources, max_bytes=MAX_CHUNK_BYTES[_device(pools)], consumers=_CONSUMERS
     )

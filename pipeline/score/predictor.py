@@ -1,4 +1,4 @@
-"""A model in an actor: encoded rows in, label and probabilities out."""
+"""Actor that scores chunks: encoded rows in, label and probabilities out."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pipeline.model.forward import Forward
 
 _MIN_COMPARED, _MAX_COMPARED = 64, 256
-"""The first sixteenth of the rows of one chunk is scored in float32 too, within these bounds: in a job of
-seconds on a CPU, more rows would be a large part of the work."""
+"""Bounds on the rows that are also scored in float32, a sixteenth of the rows of one chunk. More rows would
+dominate a job that takes seconds on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PredictorOptions:
     card: ModelCard
     batch_tokens: int
     threads: int = 1
-    """Chunks computed at the same time, each by one thread."""
+    """Number of chunks computed concurrently, each by one thread."""
     guard: CrashGuard = UNGUARDED
     """Records the attempts at scoring each chunk."""
 
@@ -54,14 +54,14 @@ class Predictor:
         """Load the model.
 
         Raises:
-            ModelError: it cannot be loaded, or changed since the job began.
+            ModelError: it cannot be loaded, or has changed since the job began.
         """
         self._options = options
         self._threads = ThreadPoolExecutor(options.threads, "computing")
         self._forward = _read_forward(options.forward)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """A batch with label, score and probabilities instead of token IDs, and what it cost; see cost.py."""
+        """Batch with label, score and probabilities instead of token IDs, and its cost; see cost.py."""
         batch = to_batch(table)
         header = batch.header
         with self._options.guard.attempt("score", header.file, header.chunk) as crashes:
@@ -77,7 +77,7 @@ class Predictor:
     def _score(self, batch: Batch) -> Batch:
         start, header = time.time(), batch.header
         ids = Ragged.of(batch.rows["input_ids"])
-        # Within the chunk only: the result of a chunk must not depend on other chunks.
+        # Only within the chunk: the result of a chunk must not depend on other chunks.
         distinct, which = ids.distinct()
         scored = self._threads.submit(self._forward, distinct, self._options.batch_tokens).result()
         card = self._options.card
@@ -102,7 +102,7 @@ class Predictor:
         return replace(batch, rows=rows, rejects=rejects, counts=counts, timings=batch.timings | timings)
 
     def _set_aside(self, batch: Batch, why: str) -> Batch:
-        """The batch with all its rows rejected."""
+        """The batch with all of its rows rejected."""
         details = dict.fromkeys(range(batch.rows.num_rows), why)
         rejects = add_rejects(batch.rejects, batch, Reason.WORKER_DIED, details)
         none = np.empty((0, len(self._options.card.labels)), np.float32)
@@ -111,10 +111,10 @@ class Predictor:
         return replace(batch, rows=rows, rejects=rejects, timings=batch.timings | timings)
 
     def _compare(self, ids: Ragged, found: FloatArray) -> dict[str, float]:
-        """Differences of the first rows of a chunk from their probabilities in float32.
+        """Differences of the probabilities of the first rows of a chunk from those in float32.
 
         Args:
-            found: (N, C), the probabilities of N rows.
+            found: (N, C) float32, probabilities of N rows.
         """
         options = self._options.forward
         first = ids.head(min(_MAX_COMPARED, max(_MIN_COMPARED, len(ids.lengths) // 16)))
@@ -142,10 +142,10 @@ def _read_forward(options: ForwardOptions) -> Forward:
 def add_rejects(
     rejects: pa.Table | None, batch: Batch, reason: Reason, details: Mapping[int, str]
 ) -> pa.Table:
-    """Rejected lines of a batch, and some of its rows; their offsets and contents are looked up later.
+    """Rejects of a batch with additional rejected rows, whose offsets and lines are looked up later.
 
     Args:
-        details: by row number in the batch.
+        details: details of the rejected rows, by row index in the batch.
     """
     lines = batch.rows["line"].take(pa.array(list(details), pa.int64())).to_pylist()
     more = [
@@ -156,7 +156,7 @@ def add_rejects(
 
 
 def score_columns(rows: pa.Table, probabilities: FloatArray, card: ModelCard) -> pa.Table:
-    """Append label, score and one probability per class to rows; token counts stay last.
+    """Rows with label, score and one probability per class; token counts stay last.
 
     Args:
         rows: N rows, with num_tokens and truncated as their last two columns.

@@ -1,4 +1,4 @@
-"""Committed chunks of a scores directory, from the names and the metadata of its parts."""
+"""Committed chunks of a scores directory, from the names and metadata of its parts."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Committed:
     joined: int
     """Length of the contiguous prefix."""
     ended: bool
-    """Whether they are all chunks of the file."""
+    """Whether all chunks of the file are committed."""
     bytes_read: int
-    """Stored bytes of the file up to the end of the contiguous prefix."""
+    """Stored bytes of the input file up to the end of the contiguous prefix."""
 
     @property
     def done(self) -> Done:
-        """The chunks that a reader skips."""
+        """Chunks that a reader skips."""
         return Done(self.joined, frozenset(self.numbers[self.joined :].tolist()))
 
 
 @dataclass(frozen=True)
 class Done:
-    """Numbers of committed chunks: all below one, and some others."""
+    """Numbers of committed chunks: a contiguous prefix, and individual numbers after it."""
 
     below: int
     others: frozenset[int]
@@ -55,7 +55,7 @@ class Done:
 
 
 def find_committed(output: Location, run: Run) -> dict[int, Committed]:
-    """The committed chunks of each file, by its number.
+    """Committed chunks of each file, by file number.
 
     Only one part per file is opened, the last of the contiguous prefix, so a million parts take seconds.
 
@@ -90,14 +90,14 @@ def _of_file(output: Location, run: Run, file: int, numbers: IntArray) -> Commit
 def unfinished_sources(
     sources: Sequence[Source], max_rows: int | None, committed: Mapping[int, Committed]
 ) -> list[Source]:
-    """The files that must be read; with `max_rows`, which counts lines over all files, each of them."""
+    """Files that still must be read; all of them with `max_rows`, which counts lines over all files."""
     if max_rows is not None:
         return list(sources)
     return [s for s in sources if s.number not in committed or not committed[s.number].ended]
 
 
 def committed_entries(output: Location, run: Run, committed: Mapping[int, Committed]) -> Iterator[Entry]:
-    """The accounts of committed chunks, from the metadata of their parts.
+    """Accounts of committed chunks, from the metadata of their parts.
 
     Raises:
         OutputError: a part cannot be read or belongs to another run.

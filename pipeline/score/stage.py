@@ -138,7 +138,7 @@ def score(
         reporter.say(f"score: {counted(chunks, 'chunk')} committed by an earlier job; resuming")
         ledger.expect({file: c.bytes_read for file, c in committed.items()})
     if at_once:
-        # A fault in them must stop the job now, not at its end.
+        # An error in them must stop the job now, not at its end.
         ledger.add_all(earlier)
     dataset_start = time.monotonic()
     sources = unfinished_sources(job.sources, job.max_rows, committed)

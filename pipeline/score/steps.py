@@ -1,4 +1,4 @@
-"""What is done to a chunk before and after the model: encode, and commit what became of it."""
+"""Processing of a chunk before and after the model: encode its lines, and commit its rows and rejects."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ _SAMPLE_CHUNKS = 32
 
 @dataclass(frozen=True)
 class ChunkWork:
-    """What a task needs to encode or write a chunk; plain data."""
+    """Parameters of a task that encodes or writes a chunk; plain data."""
 
     output: str
     formats: dict[int, Format | str]
-    """The format of each file of the input."""
+    """Format of each file of the input, by number."""
     recipe: Recipe
     tokenizer: str
     card: ModelCard
     run: str
-    """Of which run the parts are, see Run.key."""
+    """Key of the run that the parts belong to; see Run.key."""
     model: str
     """Fingerprint of the model."""
     guard: CrashGuard = UNGUARDED
     """Records the attempts at encoding and writing each chunk."""
 
     def encode_chunk(self, table: pa.Table) -> pa.Table:
-        """The rows of a chunk, encoded.
+        """Encoded rows and rejected lines of a chunk.
 
         Raises:
-            InputError: workers crashed over it, and it cannot be set aside, as its lines are in no dump.
+            InputError: workers crashed repeatedly on a chunk of prepared data, which has no lines to reject.
         """
         start = time.monotonic()
         chunk = to_chunk(table)
@@ -77,7 +77,7 @@ class ChunkWork:
         return batch_table(replace(batch, timings=timings))
 
     def encode(self, chunk: Chunk) -> Batch:
-        """The rows of a chunk with their token ids, and what was rejected of it."""
+        """Rows of a chunk with their token IDs, and its rejected lines."""
         header, fmt = chunk.header, self.formats[chunk.header.file]
         if fmt == ENCODED:
             rows, rejects = _carried_only(from_ipc(chunk.raw), self.card), None
@@ -89,7 +89,7 @@ class ChunkWork:
         return Batch(header, rows, rejects)
 
     def _set_aside(self, chunk: Chunk, why: str) -> Batch:
-        """A chunk whose lines are all rejected."""
+        """The chunk with all of its lines rejected."""
         header, fmt = chunk.header, self.formats[chunk.header.file]
         assert isinstance(fmt, Format)
         locator = RecordLocator(chunk, fmt, self.recipe.parse_options())
@@ -102,7 +102,7 @@ class ChunkWork:
     def first_rows(self, sources: Iterable[Source], max_rows: int) -> pa.Array:
         """(N,) list<int32>: token IDs of the first rows of the input, at most `max_rows`.
 
-        There are fewer if the input has fewer rows, or starts with long runs of rejected lines.
+        The result is shorter if the input has fewer rows or starts with long runs of rejected lines.
         """
         found: list[pa.Array] = []
         read = ReadPlan(SMALL_CHUNK_BYTES, limits=self.recipe.limits)
@@ -114,12 +114,12 @@ class ChunkWork:
         return pa.concat_arrays(found or [pa.array([], pa.list_(pa.int32()))]).slice(0, max_rows)
 
     def write_chunk(self, table: pa.Table) -> pa.Table:
-        """Commit a scored chunk, its rejects first, and return its account.
+        """Commit a scored chunk, rejects first, and return its account.
 
-        A chunk without rows has a part too, which marks it as committed.
+        A chunk without rows also gets a part, which marks it as committed.
 
         Raises:
-            OutputError: it cannot be written, or workers crashed over it.
+            OutputError: the chunk cannot be written, or workers crashed repeatedly while writing it.
         """
         batch = to_batch(table)
         header = batch.header
@@ -142,9 +142,9 @@ class ChunkWork:
         return pa.table({"entry": [replace(entry, outputs=[*outputs, part], timings=timings).to_json()]})
 
     def _split_failed(self, batch: Batch) -> tuple[pa.Table | None, pa.Table]:
-        """Rejects to write with the chunk, and rows of FAILED_SCHEMA, which follow at the end of the job."""
+        """Rejects to write with the chunk, and rows of FAILED_SCHEMA to restore at the end of the job."""
         if self.formats.get(batch.header.file) == ENCODED:
-            # Rows that prepare encoded; their lines are not in this input.
+            # This input contains encoded rows, not their lines.
             return batch.rejects, FAILED_SCHEMA.empty_table()
         return split_failed(batch.rejects)
 
@@ -162,7 +162,7 @@ def _encode(rows: pa.Table, source: str, tokenizer: str, recipe: Recipe) -> pa.T
 
 
 def _carried_only(rows: pa.Table, card: ModelCard) -> pa.Table:
-    """Rows that prepare encoded, with the columns that rows of a dump have; unknown ones are null."""
+    """Rows of prepared data, with the columns that rows of a dump have; unknown ones are null."""
     types = {"asin": pa.string(), "user_id": pa.string(), "timestamp": pa.timestamp("ms", tz="UTC")}
     types["verified"] = pa.bool_()
     columns = {"source": rows["source"], "line": rows["line"]}

@@ -1,7 +1,7 @@
-"""Proof that a scores directory is complete, unmixed and unchanged.
+"""Verification that a scores directory is complete and unchanged, and comes from a single run.
 
-Only the directory is read, neither the dumps nor the model. The accounts of the parts must add up
-for every file of the input, from its first line to the end that the last part states.
+Only the directory is read, neither the dumps nor the model. For every input file, the accounts of the parts
+must cover all lines from the first to the end of the chunk that is marked last.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BATCH = 1024
 
 @dataclass
 class FileAccount:
-    """What became of one file of the input."""
+    """Rows and rejected lines of one file of the input, summed over its parts."""
 
     source: str
     chunks: int = 0
@@ -40,21 +40,21 @@ class FileAccount:
     rows: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     broken: str | None = None
-    """Why the file could not be read to its end, if so."""
+    """Why the file could not be read to its end; None if it was."""
 
 
 @dataclass
 class Verdict:
-    """What `verify` found."""
+    """Result of `verify`."""
 
     run: Run
     files: list[FileAccount]
     faults: dict[str, str]
-    """By the name of a file in the directory, what is wrong with it; none: the directory is proved."""
+    """File name in the directory → its fault; empty if the directory is valid."""
 
     @property
     def parts(self) -> int:
-        """Scores parts that are as they were written."""
+        """Number of intact scores parts."""
         return sum(file.chunks for file in self.files)
 
 
@@ -63,14 +63,14 @@ class _Input(Record):
 
 
 class _Settings(Record):
-    """What matters here of the settings in run.json."""
+    """Settings in run.json that verification needs."""
 
     input: _Input = _Input()
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """What a scores part says of its chunk, as far as it is needed; there may be a million of them."""
+    """Account of a chunk from its scores part, reduced because there may be a million of them."""
 
     header: ChunkHeader
     rows: int
@@ -82,15 +82,15 @@ class _Claim:
 
 
 def verify(directory: Location) -> Verdict:
-    """Read a scores directory, and hold all that is in it against each other.
+    """Read all files of a scores directory, and check that they agree.
 
     Raises:
-        InputError: it is not a scores directory, or cannot be read.
+        InputError: the directory does not contain scores, or cannot be read.
     """
     run = read_run(directory)
     if run.stage != "score":
         raise InputError(
-            f"{directory.uri}: holds the output of jobs.{run.stage}; verify takes one of jobs.score"
+            f"{directory.uri}: holds the output of jobs.{run.stage}; verify needs an output of jobs.score"
         )
     has_max_rows = _Settings.model_validate(run.settings).input.max_rows is not None
     sizes = directory.sizes()
@@ -112,7 +112,7 @@ def verify(directory: Location) -> Verdict:
     for number, file in enumerate(run.inputs):
         of_file = sorted(claims[number], key=lambda claim: claim.header.chunk)
         files.append(_sum_up(file.path, of_file))
-        # Of files behind the first `input.max_rows` lines there is nothing.
+        # With `input.max_rows`, the last files may have no parts.
         if not has_max_rows or any(claims[number:]):
             _add(faults, _gaps(number, file.path, of_file, faults))
     _add(faults, _rejects_faults(found, claims))
@@ -122,7 +122,7 @@ def verify(directory: Location) -> Verdict:
 
 
 def _add(faults: dict[str, str], more: Iterable[tuple[str, str]]) -> None:
-    """Add faults of files of which none is known yet: one that is damaged need not be missed as well."""
+    """Add the faults of files without a known fault: a damaged file is not reported as missing, too."""
     for name, text in list(more):
         faults.setdefault(name, text)
 
@@ -144,7 +144,7 @@ def _strays(names: Collection[str]) -> Iterator[tuple[str, str]]:
 
 
 def _read_all(directory: Location, names: list[str]) -> Iterator[tuple[str, Part | ValueError]]:
-    """Some parts by their names, or what is wrong with them; a batch of them in memory at a time."""
+    """The named parts, or their faults; a batch of them is in memory at a time."""
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
@@ -159,10 +159,10 @@ def _read(directory: Location, name: str) -> Part | ValueError:
 
 
 def _claim(name: str, part: Part, run: Run) -> _Claim:
-    """What a scores part says of its chunk.
+    """Account of the chunk of a scores part.
 
     Raises:
-        AccountError: that is not what belongs under this name.
+        AccountError: the part does not belong under its name, or its counts disagree.
     """
     entry = read_account(name, part.metadata, run)
     lines, rejected = entry.header.lines, sum(entry.rejected.values())
@@ -194,11 +194,11 @@ def _sum_up(source: str, claims: list[_Claim]) -> FileAccount:
 def _gaps(
     file: int, source: str, claims: list[_Claim], faults: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """What is missing of a file, or too much, by the chunks' numbers and lines and the mark of the last.
+    """Missing and surplus chunks of a file, by chunk number, line number and the mark of the last chunk.
 
     Args:
-        claims: in the order of their chunks.
-        faults: what is known already.
+        claims: sorted by chunk.
+        faults: faults that are already known.
     """
     number, line, ended = 0, 1, False
     for claim in claims:
@@ -206,24 +206,25 @@ def _gaps(
         missing = [part_name(file, n) for n in range(number, claim.header.chunk)]
         yield from _missing([n for n in missing if n not in faults], source)
         if not missing and claim.header.first_line != line:
-            yield name, f"begins with line {claim.header.first_line} of {source}, but line {line} comes next"
+            yield name, f"begins at line {claim.header.first_line} of {source}; expected line {line}"
         if ended:
-            yield name, f"comes after the end of {source}"
+            yield name, f"is past the end of {source}"
         ended = ended or claim.header.last
         number, line = claim.header.chunk + 1, claim.header.next_line
     if not ended:
-        yield part_name(file, number), f"missing, and with it the end of {source}"
+        yield part_name(file, number), f"missing, so the end of {source} is missing, too"
 
 
 def _missing(names: list[str], source: str) -> Iterator[tuple[str, str]]:
     if names:
-        yield names[0], f"missing, of {source}" + (f"; and so on to {names[-1]}" if len(names) > 1 else "")
+        last = f"; also all parts up to {names[-1]}" if len(names) > 1 else ""
+        yield names[0], f"missing part of {source}{last}"
 
 
 def _rejects_faults(
     found: Mapping[str, tuple[int, int]], claims: Iterable[Iterable[_Claim]]
 ) -> Iterator[tuple[str, str]]:
-    """Files of rejected lines that are not as the parts of their chunks say."""
+    """Files of rejected lines that disagree with the parts of their chunks."""
     listed = [claim.rejects for of_file in claims for claim in of_file if claim.rejects is not None]
     expected = {name: (rows, size) for name, rows, size in listed}
     present = {name for name in found if name.startswith("rejects/part-")}
@@ -233,7 +234,7 @@ def _rejects_faults(
         elif name not in expected:
             yield name, "belongs to no existing part"
         elif found[name] != expected[name]:
-            yield name, "is not the one that was written with the part of its chunk"
+            yield name, "is not the file that was written with the part of its chunk"
 
 
 def _failed_faults(
@@ -242,7 +243,7 @@ def _failed_faults(
     found: Mapping[str, tuple[int, int]],
     claims: Sequence[Iterable[_Claim]],
 ) -> Iterator[tuple[str, str]]:
-    """Files of rows that the model failed on that do not hold what the parts list."""
+    """Files of failed rows that disagree with the parts' lists of rows that the model failed on."""
     names = group_failed(found)
     for file, of_file in enumerate(claims):
         listed = [FAILED_SCHEMA.empty_table(), *(c.failed for c in of_file if c.failed is not None)]
@@ -254,9 +255,9 @@ def _failed_faults(
             if directory.child(MANIFEST_FILE).exists():
                 yield failed_name(file), "missing"
         elif not holds_rows(directory, present, run.inputs[file].path, expected):
-            yield present[0], f"does not hold the rows of {run.inputs[file].path} that the model failed on"
+            yield present[0], f"does not contain the rows of {run.inputs[file].path} that the model failed on"
     for name in (n for unknown in names.values() for n in unknown):
-        yield name, "belongs to no file of the input"
+        yield name, "belongs to no input file"
 
 
 def _manifest_faults(
@@ -273,11 +274,11 @@ def _manifest_faults(
     listed = {o.path: (o.rows or 0, o.bytes) for o in manifest.outputs}
     for name in sorted(listed.keys() | found.keys()):
         if name not in found:
-            yield name, f"missing, but in {MANIFEST_FILE}"
+            yield name, f"missing, but listed in {MANIFEST_FILE}"
         elif name not in listed:
-            yield name, f"not in {MANIFEST_FILE}"
+            yield name, f"not listed in {MANIFEST_FILE}"
         elif listed[name] != found[name]:
-            yield name, f"differs from what {MANIFEST_FILE} records"
+            yield name, f"differs from its entry in {MANIFEST_FILE}"
     counts = manifest.counts.files if manifest.counts is not None else {}
     for file in files:
         recorded = counts.get(file.source, FileCounts(lines=0, rows=0))
@@ -288,6 +289,6 @@ def _manifest_faults(
         ):
             yield (
                 MANIFEST_FILE,
-                f"records {recorded.lines} lines of {file.source} and {recorded.rows} rows, its parts"
-                f" {file.lines} and {file.rows}",
+                f"records {recorded.lines} lines and {recorded.rows} rows of {file.source}; its parts contain"
+                f" {file.lines} lines and {file.rows} rows",
             )

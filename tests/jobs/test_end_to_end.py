@@ -260,7 +260,7 @@ def test_extend_adds_files_to_finished_scores(
     score(extend=True)
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")} == after
     # max_rows counts lines over all files; with more files it would select other lines.
-    with pytest.raises(SettingError, match=r"input\.max_rows=9 does not go with --extend"):
+    with pytest.raises(SettingError, match=r"input\.max_rows=9 cannot be combined with --extend"):
         score_stage.plan(
             [str(folder)], str(outputs.model), out, config.replace(input__max_rows=9), extend=True
         )
@@ -342,7 +342,7 @@ def test_a_split_is_not_scored_by_a_model_with_another_tokenizer(outputs: Output
     shutil.copytree(outputs.model, other)
     about = json.loads((other / "run.json").read_text()) | {"model_fingerprint": "another"}
     (other / "run.json").write_text(json.dumps(about))
-    with pytest.raises(ModelError, match="another tokenizer than"):
+    with pytest.raises(ModelError, match="its tokenizer differs from"):
         score_stage.plan([f"{outputs.data}/test"], str(other), str(tmp_path / "s"), outputs.config)
 
 

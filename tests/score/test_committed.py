@@ -72,7 +72,7 @@ def test_of_each_file_one_part_is_opened(scores: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"settings": {"input": {"max_rows": 7}}}, "is of another run, with other settings"),
+        ({"settings": {"input": {"max_rows": 7}}}, "belongs to another run, with different settings"),
         ({"model_fingerprint": "model 2"}, "was scored by another model, model 2; the"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_part_of_another_run_is_not_taken_for_done(scores: Path, other: dict[s
 
 def test_a_part_under_another_name_is_not_taken_for_done(scores: Path) -> None:
     shutil.copy(scores / PART, scores / MIDDLE)
-    with pytest.raises(OutputError, match=f"{MIDDLE}: was written as {PART}: renamed, or a copy; move it"):
+    with pytest.raises(OutputError, match=f"{MIDDLE}: was written as {PART}: renamed or copied; move it"):
         list(committed_entries(locate(scores), RUN, find_committed(locate(scores), RUN)))
     stray = part_name(7, 0)
     shutil.copy(scores / PART, scores / stray)

@@ -183,11 +183,11 @@ OTHER = "rejects/failed-00001.parquet"
 Damage = Callable[[FailedRows, Source, list[int]], object]
 DAMAGES: dict[str, tuple[str, Damage]] = {
     "missing": (FAILED, lambda work, source, chunks: (Path(work.output) / FAILED).unlink()),
-    "does not hold the rows": (
+    "does not contain the rows": (
         FAILED,
         lambda work, source, chunks: write_failed_rows(work, source, chunks[1:]),
     ),
-    "belongs to no file of the input": (
+    "belongs to no input file": (
         OTHER,
         lambda work, source, chunks: shutil.copy(Path(work.output) / FAILED, Path(work.output) / OTHER),
     ),

@@ -62,16 +62,16 @@ def other_input(folder: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
-    "deleted": (lambda d: (d / MIDDLE).unlink(), {MIDDLE: "missing, of /in/a"}),
-    "first deleted": (lambda d: (d / PART).unlink(), {PART: "missing, of /in/a"}),
-    "end deleted": (lambda d: (d / LAST).unlink(), {LAST: "missing, and with it the end of /in/a"}),
+    "deleted": (lambda d: (d / MIDDLE).unlink(), {MIDDLE: "missing part of /in/a"}),
+    "first deleted": (lambda d: (d / PART).unlink(), {PART: "missing part of /in/a"}),
+    "end deleted": (lambda d: (d / LAST).unlink(), {LAST: "missing, so the end of /in/a is missing, too"}),
     "all of a file deleted": (
         lambda d: [p.unlink() for p in d.glob("part-00001-*")],
-        {"part-00001-000000.parquet": "missing, and with it the end of /in/b"},
+        {"part-00001-000000.parquet": "missing, so the end of /in/b is missing, too"},
     ),
     "doubled": (
         lambda d: shutil.copy(d / MIDDLE, d / "part-00000-000003.parquet"),
-        {"part-00000-000003.parquet": f"was written as {MIDDLE}: renamed, or a copy"},
+        {"part-00000-000003.parquet": f"was written as {MIDDLE}: renamed or copied"},
     ),
     "renamed": (
         lambda d: (d / LAST).rename(d / "part-00000-000007.parquet"),
@@ -96,12 +96,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
         lambda d: pq.write_table(pa.table({"line": [1]}), d / MIDDLE),
         {MIDDLE: "has no checksum; rayview did not write it"},
     ),
-    "of other settings": (other_settings, {MIDDLE: "is of another run, with other settings"}),
+    "of other settings": (other_settings, {MIDDLE: "belongs to another run, with different settings"}),
     "of another model": (
         other_model,
-        {MIDDLE: "was scored by another model, model 2; the directory's is model 1"},
+        {MIDDLE: "was scored by another model, model 2; this directory's model is model 1"},
     ),
-    "of another input": (other_input, {MIDDLE: "is of /in/z, which is not the file"}),
+    "of another input": (other_input, {MIDDLE: "belongs to /in/z, which is not the input file"}),
     "more than its lines": (
         lambda d: write_chunk(d, 0, 1, lines=11),
         {MIDDLE: "11 lines in, 9 rows and 1 rejected lines out"},
@@ -109,17 +109,17 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     "other lines": (
         lambda d: write_chunk(d, 0, 1, first_line=12),
         {
-            MIDDLE: "begins with line 12 of /in/a, but line 11 comes next",
-            LAST: "begins with line 21 of /in/a, but line 22 comes next",
+            MIDDLE: "begins at line 12 of /in/a; expected line 11",
+            LAST: "begins at line 21 of /in/a; expected line 22",
         },
     ),
     "an end in the middle": (
         lambda d: write_chunk(d, 0, 1, last=True),
-        {LAST: "comes after the end of /in/a"},
+        {LAST: "is past the end of /in/a"},
     ),
     "no end": (
         lambda d: write_chunk(d, 0, 2, last=False),
-        {"part-00000-000003.parquet": "missing, and with it the end"},
+        {"part-00000-000003.parquet": "missing, so the end"},
     ),
     "rejects deleted": (lambda d: (d / "rejects" / MIDDLE).unlink(), {f"rejects/{MIDDLE}": "missing"}),
     "rejects cut": (
@@ -182,8 +182,8 @@ def test_the_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
     assert done.returncode == 3
     assert done.stdout.splitlines()[2:] == [
         "fault: notes.txt: not a file of jobs.score; move it away",
-        f"fault: {LAST}: missing, and with it the end of /in/a",
-        "fault: manifest.json: records 30 lines of /in/a and 29 rows, its parts 20 and 19",
+        f"fault: {LAST}: missing, so the end of /in/a is missing, too",
+        "fault: manifest.json: records 30 lines and 29 rows of /in/a; its parts contain 20 lines and 19 rows",
     ]
     assert done.stderr.splitlines() == [f"error: {scores}: 3 faults; see above"]
 
@@ -204,7 +204,7 @@ def test_counts_that_the_manifest_has_otherwise(scores: Path) -> None:
     manifest["counts"]["files"]["/in/b"] |= {"lines": 21, "rows": 20}
     (scores / "manifest.json").write_text(json.dumps(manifest))
     assert verify(locate(scores)).faults == {
-        "manifest.json": "records 21 lines of /in/b and 20 rows, its parts 20 and 19"
+        "manifest.json": "records 21 lines and 20 rows of /in/b; its parts contain 20 lines and 19 rows"
     }
 
 
@@ -231,7 +231,7 @@ def test_chunks_are_taken_by_number_not_by_name(tmp_path: Path) -> None:
     ("run", "said"),
     [
         (None, "contains no run.json; it is not an output of rayview"),
-        ("prepare", "holds the output of jobs.prepare; verify takes one of jobs.score"),
+        ("prepare", "holds the output of jobs.prepare; verify needs an output of jobs.score"),
     ],
 )
 def test_another_directory_is_refused(tmp_path: Path, run: str | None, said: str) -> None:
