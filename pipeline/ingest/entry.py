@@ -1,4 +1,4 @@
-"""Account of one chunk: the rows, rejects and files that it became."""
+"""Account of one chunk: its rows, rejects and output files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Entry:
     header: ChunkHeader
     rows: int
     rejected: dict[str, int]
-    """Lines by reason."""
+    """Number of rejected lines by reason."""
     examples: dict[str, str]
     """Error reason → its first line: source, number, detail and beginning."""
     outputs: list[OutputFile]

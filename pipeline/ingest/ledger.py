@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 _BUDGET_FROM_LINES = 1000
-"""Lines from which the number of lines of the whole input is estimated."""
+"""Lines needed to estimate the number of lines of the whole input."""
 
 _BUDGET_MARGIN = 2
-"""A job stops early only if it would be over budget even if the input had this many times the lines."""
+"""A job stops early only if it would be over budget even if the input had this many times the expected
+lines."""
 
 _AHEAD_BYTES = 1 << 19
 """Stored bytes that may be read beyond the end of a chunk: decoders read 256 KiB at a time."""
@@ -47,7 +48,7 @@ class _Joined:
 class Ledger:
     """Entries of all chunks so far, checked at the end.
 
-    The error budget applies to the whole input, so the verdict does not depend on the cuts between chunks.
+    The error budget applies to the whole input, so the result does not depend on the division into chunks.
     """
 
     sources: list[Source]
@@ -91,11 +92,11 @@ class Ledger:
             self.add(entry)
 
     def expect(self, read: Mapping[int, int]) -> None:
-        """Set the bytes of each file that earlier jobs have read; their chunks are added later."""
+        """Set the number of bytes of each file that earlier jobs have read; their chunks are added later."""
         self._read.update(read)
 
     def fill(self, dataset: Dataset, reporter: Reporter, what: str) -> None:
-        """Run a dataset of accounts (column `entry`), and add each as soon as its output is written."""
+        """Run a dataset of accounts (column `entry`), and add each one as soon as its output is written."""
         with reporter.meter(what) as meter:
             for table in iter_tables(dataset):
                 for text in table["entry"].to_pylist():
@@ -128,8 +129,8 @@ class Ledger:
     def _expected_lines(self) -> float:
         """Lines of the whole input, extrapolated from the lines per byte so far.
 
-        The share of broken lines is not extrapolated: they may all be in one place, whereas the length of
-        lines varies little within a dump.
+        The share of errors is not extrapolated: they may all be in one place, whereas the length of lines
+        varies little within a dump.
         """
         read = lines = 0
         for source in self.sources:
@@ -149,7 +150,7 @@ class Ledger:
 
     @property
     def done_frac(self) -> float:
-        """Share of the input's stored bytes that is read."""
+        """Share of the input's stored bytes that has been read."""
         total = sum(s.size_bytes for s in self.sources)
         return sum(self._read.values()) / total if total else 1.0
 

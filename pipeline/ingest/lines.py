@@ -15,7 +15,7 @@ from pipeline.ingest.stream import ReadPlan, read_source
 
 
 class LineFinder:
-    """Reads a file of the input once, from its start to the last line that is asked for."""
+    """Reader of an input file that goes through it once, from its start to the last requested line."""
 
     def __init__(self, source: Source, read: ReadPlan, options: ParseOptions) -> None:
         assert isinstance(source.fmt, Format)
@@ -24,12 +24,12 @@ class LineFinder:
         self._chunk: Chunk | None = None
 
     def rejects(self, rows: pa.Table) -> pa.Table:
-        """Rejected rows with their lines as these stand in the file.
+        """Rejected rows with their original lines from the file.
 
         Args:
-            rows: (N,) rows with `line`, `reason` and `detail`. The lines rise, also from call to call.
+            rows: N rows with `line`, `reason` and `detail`; `line` ascends within and across calls.
         Returns:
-            (N,) rows of REJECT_SCHEMA.
+            N rows with REJECT_SCHEMA.
         Raises:
             InputError: the file ends before a line, so it changed while the job was running.
         """

@@ -1,7 +1,7 @@
-"""Chunks on Ray Data: one row of a dataset is one chunk, at every step of a stage.
+"""Chunks as rows of a Ray dataset: at every step of a stage, one row is one chunk.
 
-Between steps a chunk's tables travel as Arrow IPC in a binary column, so Ray Data can neither merge
-two chunks, nor drop one that has no rows, nor split one over two calls.
+Between steps, the tables of a chunk are Arrow IPC in a binary column. Thus Ray Data cannot merge two chunks,
+drop a chunk without rows, or split a chunk between calls.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 SMALL_CHUNK_BYTES = 1 << 18
-"""Text in a chunk where only some records of a file are needed."""
+"""Bytes of text in a chunk if only some records of a file are needed."""
 
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """How the input is cut up; two jobs with the same plan cut the same chunks."""
+    """How the input is cut; two jobs with the same plan cut the same chunks."""
 
     chunk_bytes: int
     max_rows: int | None = None
     limits: ReadLimits = DEFAULT_LIMITS
     done: Mapping[int, Container[int]] = field(default_factory=dict)
-    """Chunks that are skipped, by file number."""
+    """Numbers of the chunks to skip, by file number."""
     guard: CrashGuard = UNGUARDED
     """Records the attempts at reading each chunk."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows and rejected lines of a chunk, between the steps that follow its parsing."""
+    """Rows and rejected lines of a chunk, between the steps after parsing."""
 
     header: ChunkHeader
     rows: pa.Table
@@ -59,26 +59,27 @@ class Batch:
     counts: dict[str, float] = field(default_factory=dict)
     """Sums over the rows, by name."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds by step, and times of day: they differ between attempts, so no output may depend on them."""
+    """Durations in seconds and timestamps, by name. They differ between attempts, so outputs must not depend
+    on them."""
 
 
 def read_dataset(sources: list[Source], plan: ReadPlan, pool: Pool) -> Dataset:
-    """A Ray dataset of chunks, one a row; read with `to_chunk`.
+    """Ray dataset of chunks, one per row; decode rows with `to_chunk`.
 
-    With `max_rows` the files are read one after the other by one task, which counts as it goes;
-    else each file has a task of its own.
+    With `max_rows`, a single task reads all files sequentially and counts their records; otherwise there is
+    one task per file.
     """
     groups = [sources] if plan.max_rows is not None else [[s] for s in sources]
     return task_dataset([partial(read_group, group, _plan_of(plan, group)) for group in groups], pool)
 
 
 def _plan_of(plan: ReadPlan, group: Iterable[Source]) -> ReadPlan:
-    """The plan for the task of a group, with the committed chunks of that group only."""
+    """Plan of the task that reads a group, with only the committed chunks of that group."""
     return replace(plan, done={s.number: plan.done[s.number] for s in group if s.number in plan.done})
 
 
 def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
-    """Chunks of some files, in their order, as one-row tables; `max_rows` is counted over all of them."""
+    """Chunks of several files, in order, as one-row tables; `max_rows` applies to all files together."""
     keep_freed_memory()
     left = plan.max_rows
     for source in sources:
@@ -93,7 +94,7 @@ def read_group(sources: Iterable[Source], plan: ReadPlan) -> Iterator[pa.Table]:
 
 
 def _watched(chunks: Iterator[Chunk], source: Source, guard: CrashGuard) -> Iterator[Chunk]:
-    """The same chunks; the job ends if workers crash repeatedly while reading one."""
+    """The same chunks; raises InputError if workers crash repeatedly while reading one."""
     for number in count():
         with guard.attempt("read", source.number, number) as crashes:
             if crashes >= MAX_CRASHES:
@@ -105,7 +106,7 @@ def _watched(chunks: Iterator[Chunk], source: Source, guard: CrashGuard) -> Iter
 
 
 def read_source(source: Source, plan: ReadPlan, max_rows: int | None = None) -> Iterator[Chunk]:
-    """All chunks of a file, or those of its first records."""
+    """All chunks of a file, or those of its first `max_rows` records."""
     file, fmt = locate(source.uri), source.fmt
     if not isinstance(fmt, Format):
         return read_encoded(file, source.number)
@@ -116,7 +117,7 @@ def read_source(source: Source, plan: ReadPlan, max_rows: int | None = None) -> 
 
 
 def read_encoded(file: Location, number: int) -> Iterator[Chunk]:
-    """Row groups of a part that `prepare` wrote, as chunks whose `raw` is Arrow IPC."""
+    """Row groups of a part of prepared data, as chunks whose `raw` is Arrow IPC."""
     with file.open_input() as stream:
         parquet = pq.ParquetFile(stream)
         groups = parquet.num_row_groups
@@ -174,7 +175,7 @@ def to_batch(table: pa.Table) -> Batch:
 
 
 def _binary(value: bytes | pa.Buffer | None) -> pa.Array:
-    """One value of bytes or a buffer as a column, without a copy of it; None makes a null."""
+    """Column with one value, the given bytes or buffer, without a copy; null for None."""
     if value is None:
         return pa.nulls(1, pa.large_binary())
     data = pa.py_buffer(value)

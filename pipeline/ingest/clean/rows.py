@@ -20,7 +20,7 @@ from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 
 _MAX_SHOWN_CHARS = 100
-"""Of a value in the detail of a reject."""
+"""Maximum length of a value in the detail of a reject."""
 
 _MAX_DETAIL_CHARS = 200
 
@@ -43,7 +43,7 @@ class Recipe:
     needs_timestamp: bool = False
     """Whether rows without a timestamp are rejected."""
     unescape_html: bool = False
-    """Whether HTML entities and `<br />` are replaced by the characters that they stand for."""
+    """Whether HTML entities and `<br />` are replaced by the characters that they represent."""
     limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""

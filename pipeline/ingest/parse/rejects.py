@@ -1,4 +1,4 @@
-"""Lines that leave the stream: a closed list of reasons, and the table that keeps them."""
+"""Rejected lines: the closed list of reasons, and the table that stores them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.ingest.read.limits import MAX_RAW_BYTES
 
 
 class Reason(str, Enum):
-    """Why a line is not kept; the value is what the tables in rejects/ hold.
+    """Reason why a line is rejected; its value is stored in the tables in rejects/.
 
     pipeline/ingest/README.md describes each.
     """
@@ -41,9 +41,9 @@ class Reason(str, Enum):
 
     @property
     def is_filter(self) -> bool:
-        """Whether the line is valid and the settings leave it out.
+        """Whether the line is valid but excluded by the settings.
 
-        Otherwise something is wrong with it, which counts toward `input.max_rejected_frac`.
+        Otherwise it is an error, which counts toward `input.max_rejected_frac`.
         """
         return self in (
             Reason.FILTERED_UNVERIFIED,
@@ -67,10 +67,10 @@ REJECT_SCHEMA = pa.schema(
 
 
 class RejectedLine(NamedTuple):
-    """One line that is not kept."""
+    """One rejected line."""
 
     line: int
-    """Number in its file, from 1."""
+    """Line number in its file, from 1."""
     byte_offset: int | None
     """Offset of its first byte in its chunk; None for Parquet, whose rows have no offset."""
     reason: Reason
@@ -80,10 +80,10 @@ class RejectedLine(NamedTuple):
 
 
 def reject_table(source: str, chunk_offset: int | None, lines: Iterable[RejectedLine]) -> pa.Table:
-    """Rejected lines of one chunk in order of line, as they are kept on disk.
+    """Rejected lines of one chunk in order of line, as stored on disk.
 
     Args:
-        chunk_offset: where the chunk begins in the decompressed file; None where it has no such place.
+        chunk_offset: offset of the chunk in the decompressed file; None if the chunk has no offset.
     """
     ordered = sorted(lines, key=lambda r: r.line)
     offsets = [

@@ -1,4 +1,4 @@
-"""From a file to line-aligned chunks of bytes: decompress and cut.
+"""Reading of files as line-aligned chunks of bytes: decompress and cut.
 
-Add here: another compression, or another rule for where a record ends. Nothing here parses a record.
+Add here: another compression, or another rule for where a record ends. Records are not parsed here.
 """

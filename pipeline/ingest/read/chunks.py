@@ -1,7 +1,7 @@
-"""Cut a dump into chunks of whole records: the unit of work and of commitment.
+"""Division of a dump into chunks of whole records, the unit of work and of commit.
 
-The only sequential part of reading a file is here: decompress, and cut at record ends. Where a chunk
-begins depends only on the bytes and the settings, so a second read cuts the same chunks.
+This is the only sequential part of reading a file: decompress it, and cut it at record ends. The cuts depend
+only on the bytes and the settings, so a second read gives the same chunks.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pipeline.storage.readahead import FileReader
 
 @dataclass(frozen=True, slots=True)
 class ChunkHeader:
-    """Which records of which file a chunk holds; a record is a line, or a CSV record, which may span lines.
+    """Position of a chunk in its file. A record is a line or a CSV record, which may span several lines.
 
-    It goes with the chunk from the reader to the metadata of the part that is written for it.
+    The header accompanies the chunk from the reader to the metadata of its part.
     """
 
     file: int
@@ -35,26 +35,26 @@ class ChunkHeader:
     first_line: int
     """Number of its first record in the file, from 1; a CSV header is not counted."""
     lines: int
-    """Records in it."""
+    """Number of records in the chunk."""
     last: bool
-    """Whether the file ends with it."""
+    """Whether this is the last chunk of the file."""
     broken: str | None
-    """On the last chunk: why the file could not be read to its end, if so."""
+    """Why the file could not be read to its end; set only on the last chunk."""
     bytes_read: int
-    """Bytes of the stored file that were read up to its end, for progress."""
+    """Bytes of the stored file read up to the end of the chunk, for progress."""
 
     @classmethod
     def of_file(cls, file: int, source: str) -> ChunkHeader:
-        """The header of the first chunk of a file, before its records are counted."""
+        """Header of the first chunk of a file, before its records are counted."""
         return cls(file, source, 0, 1, 0, last=False, broken=None, bytes_read=0)
 
     @property
     def next_line(self) -> int:
-        """Number of the first record after it."""
+        """Number of the first record after the chunk."""
         return self.first_line + self.lines
 
     def next(self) -> ChunkHeader:
-        """The header of the chunk after it, before its records are counted."""
+        """Header of the next chunk, before its records are counted."""
         return replace(self, chunk=self.chunk + 1, first_line=self.next_line, lines=0)
 
 
@@ -67,7 +67,7 @@ class Chunk:
     """Offset of the chunk in the decompressed file; None for Parquet, whose records have no offset."""
     raw: bytes
     skipped_bytes: int = 0
-    """Above 0 if the chunk is one record that is too long: bytes that follow `raw` and were not kept."""
+    """Bytes after `raw` that were dropped; above 0 only if the chunk is one record that is too long."""
 
     @cached_property
     def line_ends(self) -> IntArray:
@@ -80,11 +80,11 @@ class Cutting:
     """How a file is cut; two reads with the same cutting give the same chunks."""
 
     chunk_bytes: int
-    """Text per chunk; a longer record makes a longer chunk."""
+    """Size of a chunk in bytes of text; a longer record makes a longer chunk."""
     limits: ReadLimits = DEFAULT_LIMITS
     rule: Rule = LINES
     start_bytes: int = 0
-    """Text before the first record: a byte order mark, a header."""
+    """Bytes of text before the first record: a byte order mark, a header."""
 
 
 def read_chunks(
@@ -98,13 +98,14 @@ def read_chunks(
     """Read a file as chunks.
 
     Args:
-        number: of the file in the job's input.
+        number: position of the file in the job's input, from 0.
         max_lines: stop after this number of records.
-        skip: chunk numbers to leave out; they are read but not yielded.
+        skip: numbers of chunks that are read but not yielded.
     Yields:
-        At least one chunk, empty if the file is; the last one has `last` set.
+        At least one chunk, empty if the file is empty; the last one has `last` set. If the compressed
+        stream is damaged, the last one has `broken` set.
     Raises:
-        InputError: the file cannot be read. A compressed stream that breaks sets `broken` of the last chunk.
+        InputError: the file cannot be read.
     """
     with FileReader(file) as stream:
         for chunk in with_last(_number(stream, file.uri, number, cutting, max_lines)):
@@ -140,10 +141,10 @@ def _number(
 def _of_few_records(
     cuts: Iterable[tuple[bytes, int]], rule: Rule, max_records: int
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Cut text that has more than `max_records` again.
+    """Split texts with more than `max_records` records.
 
     Yields:
-        As `cut_records`, with the number of records.
+        Items of `cut_records`, each with its number of records.
     """
     for raw, skipped in cuts:
         lines = 1 if skipped else rule.count(raw)
@@ -161,11 +162,11 @@ def _without_start(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def with_last(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Set `last` of the last chunk, which is known only when no other follows."""
+    """Set `last` of the last chunk, which is known only when no other chunk follows."""
     held: Chunk | None = None
     for chunk in chunks:
         if held is not None and not chunk.header.lines and chunk.header.broken:
-            # The last chunk that has lines reports the break.
+            # The last chunk that has lines reports the damage.
             end = replace(held.header, broken=chunk.header.broken, bytes_read=chunk.header.bytes_read)
             held = replace(held, header=end)
             continue

@@ -1,4 +1,4 @@
-"""Decompress a dump as a stream. The compression is detected from the first bytes, never from the name."""
+"""Streaming decompression of dumps. The compression is detected by the first bytes, never by the name."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from pipeline.storage.readahead import FileReader
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 18
 _BZIP2_PIECE_BYTES = 1 << 13
-"""Small, because the piece in which bzip2 data are damaged is lost."""
+"""Small, because the piece that contains damaged bzip2 data is lost."""
 
 _ZSTD_PIECE_BYTES = 1 << 14
 _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
-"""Of a frame, or of one to be skipped, with which some writers begin."""
+"""Magic number of a frame, or of a skippable frame, with which some writers begin."""
 
 
 class _Decoder(Protocol):
-    """A decoder of one member of a file, as the standard library's BZ2Decompressor."""
+    """Decoder of one member of a file, with the interface of the standard library's BZ2Decompressor."""
 
     @property
     def needs_input(self) -> bool: ...
@@ -42,14 +42,14 @@ class _Decoder(Protocol):
 
 
 class BrokenStreamError(Exception):
-    """A compressed stream ends early or is damaged; the text before that has been yielded."""
+    """A compressed stream is truncated or damaged; the text before that point has been yielded."""
 
 
 def decompress(stream: ByteStream) -> Iterator[bytes]:
     """Decompressed pieces of an open file.
 
     Raises:
-        BrokenStreamError: the compressed data end early or are damaged, after the pieces before that.
+        BrokenStreamError: the compressed data are truncated or damaged; raised after all pieces before that.
     """
     head = bytes(stream.read(6))
     stream.seek(0)
@@ -69,11 +69,11 @@ def _members(
     damage: type[Exception],
     piece_bytes: int,
 ) -> Iterator[bytes]:
-    """Members of a gzip or bz2 file one after the other; zero padding after the last one is ignored.
+    """Decompressed pieces of all members of a gzip or bz2 file; zero padding after the last is ignored.
 
     Args:
-        new_decoder: of one member; as the standard library's BZ2Decompressor.
-        damage: what it raises.
+        new_decoder: creates a decoder of one member.
+        damage: exception that the decoder raises for damaged data.
     """
     decoder, start, text_bytes = new_decoder(), None, 0
     while data := bytes(stream.read(_READ_BYTES)):
@@ -99,7 +99,7 @@ def _members(
 
 
 def _unzstd(stream: ByteStream) -> Iterator[bytes]:
-    # Through a Python file: the decoder closes what it reads from, and `stream` is still needed.
+    # Wrapped in a Python file: the decoder closes its input, but `stream` is still needed.
     source = WatchedFile(stream)
     decoded = pa.CompressedInputStream(source, "zstd")
     while True:
@@ -113,7 +113,7 @@ def _unzstd(stream: ByteStream) -> Iterator[bytes]:
                     "zstd data need more than 128 MiB of memory; compress them again with --long=27 or less"
                 ) from None
             raise BrokenStreamError(
-                f"zstd data are damaged or cut short near byte {stream.tell()}: {error}"
+                f"zstd data are damaged or truncated near byte {stream.tell()}: {error}"
             ) from None
         if not piece:
             return
@@ -121,26 +121,26 @@ def _unzstd(stream: ByteStream) -> Iterator[bytes]:
 
 
 class WatchedFile:
-    """An open file for Arrow that stays open, and that distinguishes a failed read from damaged data."""
+    """File object for Arrow that stays open, and that distinguishes failed reads from damaged data."""
 
     closed = False
 
     def __init__(self, stream: ByteStream | pa.NativeFile) -> None:
-        # Arrow reads a ByteStream from front to back only.
+        # Arrow reads a ByteStream only sequentially.
         self._stream: pa.NativeFile = stream
         self.error: Exception | None = None
         """Error of the last failed read."""
 
     def readable(self) -> bool:
-        """Always."""
+        """See io.RawIOBase."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """See io.RawIOBase."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file."""
+        """See io.RawIOBase."""
         try:
             return bytes(self._stream.read(None if size < 0 else size))
         except Exception as error:
@@ -148,19 +148,19 @@ class WatchedFile:
             raise
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of any file."""
+        """See io.RawIOBase."""
         return int(self._stream.seek(offset, whence))
 
     def tell(self) -> int:
-        """As of any file."""
+        """See io.RawIOBase."""
         return int(self._stream.tell())
 
     def close(self) -> None:
-        """Leave the file as it is."""
+        """Do nothing, so that the file stays open."""
 
 
 def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
-    """The first decompressed bytes of a file, at most `size`, and why the stream broke, if it did."""
+    """The first decompressed bytes of a file, at most `size`, and the error of a damaged stream, if any."""
     held, broken = b"", None
     with FileReader(file) as stream:
         try:

@@ -65,10 +65,10 @@ LINES = Lines()
 
 @dataclass(frozen=True)
 class QuotedRecords:
-    """A record of CSV, in which a quoted field may hold line ends and doubled quotes (RFC 4180).
+    """A record is a CSV record, whose quoted fields may contain line ends and doubled quotes (RFC 4180).
 
-    A quote elsewhere than at the start of a field is a character like any other. So is one that opens a
-    field which does not end within `max_field_bytes`: else one stray quote would swallow the rest of a file.
+    A quote that is not at the start of a field is an ordinary character. So is a quote whose field does not
+    end within `max_field_bytes`: otherwise a stray quote would swallow the rest of a file.
     """
 
     delimiter: bytes
@@ -88,7 +88,7 @@ class QuotedRecords:
         return len(self.ends(text))
 
     def max_pending_bytes(self, max_line_bytes: int) -> int:
-        """See Rule. A quote may be a stray one for up to `max_field_bytes` after it."""
+        """See Rule. Whether a quote is a stray is uncertain for up to `max_field_bytes` after it."""
         return max_line_bytes + self.max_field_bytes
 
     def _ends(self, text: bytes, *, more: bool) -> IntArray:
@@ -98,14 +98,14 @@ class QuotedRecords:
         fields = self._paired(text, quotes, more=more)
         if fields is None:
             fields = self._one_by_one(text, more=more)
-        # Inside a field, more starts than ends precede a line end.
+        # A line end is inside a field if more field starts than field ends precede it.
         inside = np.searchsorted(fields[:, 0], newlines) > np.searchsorted(fields[:, 1], newlines)
         return newlines[~inside] + 1
 
     def _paired(self, text: bytes, quotes: IntArray, *, more: bool) -> IntArray | None:
-        """(fields, 2): where quoted fields begin and end, if every quote is in its place; else None.
+        """(fields, 2) int64: start and end of each quoted field; None if a quote is misplaced.
 
-        Every other quote opens then. A doubled quote closes a field and opens it again.
+        Without misplaced quotes, every other quote opens a field; a doubled quote closes and reopens one.
         """
         unclosed = len(quotes) % 2 == 1
         if unclosed and not more:
@@ -169,13 +169,13 @@ def first_records(text: bytes, max_records: int, rule: Rule) -> bytes:
 def cut_records(
     pieces: Iterable[bytes], chunk_bytes: int, rule: Rule, max_line_bytes: int
 ) -> Iterator[tuple[bytes, int]]:
-    """Join pieces of a stream and cut them after the last record that ends in every `chunk_bytes` of it.
+    """Join pieces of a stream, and cut each `chunk_bytes` of text after the last record that ends in them.
 
     Yields:
-        Text of whole records, and 0; or the beginning of one record that is much longer than
-        `max_line_bytes`, and how many more bytes it has, which are never held in memory at once.
+        Text of whole records, and 0; or the start of one record that is much longer than `max_line_bytes`,
+        and the number of its other bytes, which are dropped as they are read.
     Raises:
-        BrokenStreamError: that of `pieces`, after all that came before it, an unfinished record included.
+        BrokenStreamError: raised by `pieces`, after all text before it, including an unfinished record.
     """
     tail = b""
     dropped: int | None = None
@@ -210,7 +210,7 @@ def cut_records(
 
 
 def _exact(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in pieces of `size`, the last one shorter; an error follows the bytes before it."""
+    """The same bytes in pieces of `size`, the last one shorter; an error follows all bytes before it."""
     parts: list[bytes] = []
     held = 0
     broken: BrokenStreamError | None = None

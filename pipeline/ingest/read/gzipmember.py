@@ -1,7 +1,7 @@
-"""One member of a gzip file, decompressed by ISA-L; all text before damage is returned before the error.
+"""Decoder of a gzip member with ISA-L that returns all text before damage, and only then raises an error.
 
-ISA-L decodes up to 64 KiB of text ahead of what it returns, and on an error does not return that text. So
-checksums are verified here, and zlib decompresses the text before damaged data again.
+ISA-L decodes up to 64 KiB of text ahead of its output and drops that text on an error. So checksums are
+verified here, and zlib decompresses the text before damaged data again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _STEP_BYTES = 1 << 12
 
 
 class ByteStream(Protocol):
-    """An open file that can seek."""
+    """Open seekable file."""
 
     def read(self, size: int, /) -> bytes:
-        """The next bytes, at most `size`; none at the end."""
+        """The next bytes, at most `size`; empty at the end."""
         ...
 
     def seek(self, position: int, /) -> object:
@@ -37,11 +37,11 @@ class ByteStream(Protocol):
 
 
 class DamagedDataError(ValueError):
-    """The compressed data are damaged, so some text before the damage has not been returned."""
+    """The compressed data are damaged, and some text before the damage has not been returned."""
 
 
 class GzipMember:
-    """A decoder of one member; as the standard library's BZ2Decompressor.
+    """Decoder of one member, with the interface of the standard library's BZ2Decompressor.
 
     Source: RFC 1952.
     """
@@ -71,7 +71,7 @@ class GzipMember:
 
         Raises:
             DamagedDataError: the data are damaged.
-            ValueError: there is no header; or, after all text was returned, a checksum or length is wrong.
+            ValueError: the header is invalid; or the checksum or length is wrong, after all text is returned.
         """
         if self._head is not None:
             self._head += data
@@ -97,7 +97,7 @@ class GzipMember:
             return
         checksum, length = (int.from_bytes(self._tail[at : at + 4], "little") for at in (0, 4))
         if checksum != self._inflate.crc:
-            raise ValueError("the checksum is wrong, so some of the text before it may be, too")
+            raise ValueError("the checksum is wrong, so the text before it may be corrupt")
         if length != self._text_bytes % 2**32:
             raise ValueError("the length is wrong")
         self.eof, self.unused_data = True, self._tail[_TRAILER_BYTES:]
@@ -110,9 +110,9 @@ def _header_bytes(head: bytes) -> int | None:
         ValueError: it is not a gzip header.
     """
     if not GZIP_MAGIC.startswith(head[:2]) or (len(head) > 2 and head[2] != 8):
-        raise ValueError("what follows is not gzip data")
+        raise ValueError("the trailing data are not gzip data")
     if len(head) > _MAX_HEADER_BYTES:
-        raise ValueError("its header has no end")
+        raise ValueError("the header is not terminated")
     if len(head) < _FIXED_BYTES:
         return None
     flags, at = head[3], _FIXED_BYTES
@@ -130,11 +130,11 @@ def _header_bytes(head: bytes) -> int | None:
 
 
 def text_before_damage(stream: ByteStream, start: int, skip_bytes: int) -> Iterator[bytes]:
-    """Text of a member up to the damage, without its first `skip_bytes`.
+    """Text of a member up to the damage, without its first `skip_bytes` bytes.
 
     Args:
-        stream: an open file.
-        start: the byte of it with which the member begins.
+        stream: the compressed file.
+        start: offset of the member in the file.
     """
     stream.seek(start)
     decoder, data = zlib.decompressobj(31), b""
@@ -151,7 +151,7 @@ def text_before_damage(stream: ByteStream, start: int, skip_bytes: int) -> Itera
 
 
 def _byte_by_byte(decoder: zlib._Decompress, data: bytes) -> Iterator[bytes]:
-    """All output before the error; a call of zlib that raises returns nothing."""
+    """All output before the error, byte by byte, because a zlib call that raises returns nothing."""
     try:
         while text := decoder.decompress(data, 1):
             yield text
