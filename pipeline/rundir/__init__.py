@@ -1,5 +1,5 @@
-"""One output directory: who owns it, what it may hold, and whether it is complete.
+"""Output directories: ownership, permitted files, and completeness.
 
-Add here: what every stage writes in the same way, as run.json, manifest.json and part files. Nothing here
-names a stage or looks into rows.
+Add here: files that every stage writes in the same way, such as run.json, manifest.json and part files.
+Nothing here names a stage or reads rows.
 """

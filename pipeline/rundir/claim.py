@@ -26,7 +26,7 @@ from pipeline.storage.location import CONCURRENT_FILES, Location, check_writable
 from pipeline.storage.objectstore import TEMPORARY_MARK
 
 _MAX_DIFFERENCES = 5
-"""Differences between two runs that a message lists."""
+"""Maximum number of differences between two runs that a message lists."""
 
 _held: dict[str, int] = {}
 """Open handles of the local directories that this process has locked, by path."""
@@ -59,8 +59,8 @@ def inspect_output(output: Location, run: Run, *, extend: bool = False) -> State
     Args:
         extend: whether the run may have more inputs than the existing one.
     Raises:
-        OutputError: the directory holds other files, or the output of a different run (the differences are
-            listed), or is finished but incomplete.
+        OutputError: the directory holds other files or the output of a different run (the message lists the
+            differences), or is finished but incomplete.
     """
     if output.info().is_file:
         raise OutputError(f"{output.uri}: this is a file; choose a directory for --output")
@@ -103,8 +103,8 @@ def check_output(output: Location, run: Run, *, overwrite: bool = False, extend:
     """State that `begin` would return; changes nothing.
 
     Raises:
-        OutputError: as `inspect_output`; or files would have to be deleted that the stage did not write; or
-            another job is writing to the directory.
+        OutputError: as for `inspect_output`; or the stage would have to delete files that it did not write;
+            or another job is writing to the directory.
     """
     if overwrite and output.child(RUN_FILE).exists():
         state = State.UNFINISHED
@@ -124,7 +124,7 @@ def check_output(output: Location, run: Run, *, overwrite: bool = False, extend:
 
 
 def _read_own_run(output: Location, run: Run) -> Run:
-    """The existing run.json; raise OutputError if it is of another stage."""
+    """The existing run.json; raises OutputError if it belongs to another stage."""
     existing = read_run(output)
     if existing.stage != run.stage:
         raise OutputError(
@@ -135,7 +135,7 @@ def _read_own_run(output: Location, run: Run) -> Run:
 
 
 def _declaration_of(run: Run) -> Declaration:
-    """What the stage of a run declares; a run without a declaration may not delete anything."""
+    """Declaration of the stage of a run; a run without a declaration may not delete anything."""
     return run.declaration or Declaration()
 
 
@@ -154,20 +154,20 @@ def _is_always_ours(name: str) -> bool:
 
 
 def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool = False) -> State:
-    """Claim an output directory for a run and write run.json, unless the same run has begun there before.
+    """Claim an output directory for a run and write run.json, unless it already belongs to the same run.
 
     Files of an interrupted run are deleted if its stage does not resume.
 
     Args:
-        overwrite: delete the files of an earlier run of the same stage, whatever its inputs and settings.
+        overwrite: delete the files of an earlier run of the same stage with any inputs and settings.
         extend: add inputs to a finished run that is otherwise the same.
     Returns:
-        State of the directory before, or FRESH if files were deleted.
+        Previous state of the directory, or FRESH if files were deleted.
     Raises:
-        OutputError: as `check_output`, or the directory is not writable.
+        OutputError: as for `check_output`, or the directory is not writable.
     """
     if output.is_local:
-        # Not in a store: a test write would leave a directory marker, and the first real write fails as well.
+        # Not in a store: a test write would leave a directory marker, and the first real write fails, too.
         if check_output(output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
             return State.FINISHED
         check_writable(output)
@@ -183,7 +183,7 @@ def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool =
         clear(output, run)
         _write_run(output, run)
     elif state is State.EXTENDED:
-        # In this order: a job killed in between leaves an unfinished directory with the new inputs.
+        # In this order, a job killed in between leaves an unfinished directory with the new inputs.
         _write_run(output, run.model_copy(update={"resolved": read_run(output).resolved}))
         output.child(MANIFEST_FILE).delete_file()
     elif state is State.UNFINISHED:
@@ -192,14 +192,14 @@ def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool =
 
 
 def _update_declaration(output: Location, run: Run) -> None:
-    """Store the declaration of this version if that of another one is stored: files of both may follow."""
+    """Store the declaration of this version if that of another version is stored."""
     existing = read_run(output)
     if existing.declaration not in (None, run.declaration):
         _write_run(output, existing.model_copy(update={"declaration": run.declaration}))
 
 
 def check_leases() -> None:
-    """Raise OutputError if another job has taken over a directory that this process held a lease of."""
+    """Raise OutputError if another job has taken over a directory whose lease this process held."""
     for uri, lease in _leases.items():
         if lease.is_lost:
             raise OutputError(
@@ -209,7 +209,7 @@ def check_leases() -> None:
 
 
 def release_outputs() -> None:
-    """Release the leases of this process, so that other jobs can write to the directories at once."""
+    """Release the leases of this process, so that other jobs can write to the directories immediately."""
     while _leases:
         _leases.popitem()[1].release()
 
@@ -219,7 +219,7 @@ def _write_run(output: Location, run: Run) -> None:
 
 
 def _hold(output: Location) -> None:
-    """Lock a local directory against other jobs for the life of this process."""
+    """Lock a local directory against other jobs for the lifetime of this process."""
     handle = _lock(output)
     if handle is not None:
         if output.path in _held:
@@ -228,7 +228,7 @@ def _hold(output: Location) -> None:
 
 
 def _lock(output: Location) -> int | None:
-    """Handle that holds the lock of a local directory; None if this process holds it or it cannot be locked.
+    """Handle that holds the lock of a local directory; None if already held or not supported.
 
     Raises:
         OutputError: another process holds it.
@@ -256,8 +256,7 @@ def _lock(output: Location) -> int | None:
 def finish(output: Location, run: Run, manifest: Manifest) -> None:
     """Write the manifest of a run whose output is complete, and release the directory.
 
-    Temporary and provisional files that the manifest does not list are deleted first: writers that were
-    killed left them.
+    First delete temporary and provisional files that the manifest does not list, which killed writers left.
 
     Raises:
         OutputError: the manifest cannot be written, a file cannot be deleted, or another job took over.
@@ -267,7 +266,7 @@ def finish(output: Location, run: Run, manifest: Manifest) -> None:
     listed = {o.path for o in manifest.outputs} | {LEASE_FILE}
     for name in sorted(output.sizes().keys() - listed):
         file = output.child(name)
-        # A writer that was believed dead may have renamed its file meanwhile.
+        # A writer that was presumed dead may have renamed its file in the meantime.
         if (TEMPORARY_MARK in name or declaration.is_provisional(name)) and file.exists():
             file.delete_file()
     write_manifest(output, manifest)
@@ -279,7 +278,8 @@ def finish(output: Location, run: Run, manifest: Manifest) -> None:
 def clear(output: Location, run: Run) -> None:
     """Delete the files of an earlier run from a directory that `check_output` accepted.
 
-    The manifest goes first and run.json last, so a job killed at any point leaves an unfinished directory.
+    The manifest is deleted first and run.json last, so a job killed at any point leaves an unfinished
+    directory.
     """
     first = (MANIFEST_FILE, *_declaration_of(run).first)
     names = output.sizes().keys() - {LEASE_FILE}

@@ -1,7 +1,7 @@
-"""What a stage declares about its output directory: which files it writes, and whether it resumes.
+"""Declaration of the files that a stage writes to its output directory, and whether the stage resumes.
 
-A stage declares it once, next to its other constants. The declaration is stored in run.json, so whatever
-deletes files knows which files the run in a directory writes, without knowing any stage.
+Each stage has one declaration, next to its other constants. It is stored in run.json, so that code that
+deletes files knows which files belong to a run without depending on any stage.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ class Declaration(Record):
     """
 
     files: tuple[str, ...] = ()
-    """Patterns of its files."""
+    """Patterns of the stage's files, including temporary ones."""
     provisional: tuple[str, ...] = ()
-    """Patterns of more files, which count only if the manifest lists them: those that a killed attempt left
-    are deleted when the run finishes."""
+    """Patterns of files that count only if the manifest lists them; files left by killed attempts are deleted
+    when the run finishes."""
     first: tuple[str, ...] = ()
-    """Names of files that state that other files are complete; deleted before those."""
+    """Names of files that mark other files as complete; deleted before the others."""
     resumes: bool = False
-    """Whether a run continues what an interrupted run wrote; otherwise that is deleted."""
+    """Whether a run resumes from the files of an interrupted run; otherwise they are deleted."""
 
     def common_with(self, stored: Declaration | None) -> Declaration:
-        """The part of this declaration that a stored one agrees with; all of it if none is stored.
+        """Intersection of this declaration with a stored one; all of it if none is stored.
 
-        Patterns are compared as text. One that only the stored declaration has, such as `.*` in a damaged or
-        hostile run.json, is never applied. Earlier versions stored no declaration and wrote the same files.
+        Patterns are compared as text, so a pattern that only the stored declaration has, such as `.*` in a
+        damaged or hostile run.json, is never applied. Earlier versions stored no declaration and wrote the
+        same files.
         """
         if stored is None:
             return self

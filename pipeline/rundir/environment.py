@@ -1,4 +1,4 @@
-"""Versions and platform on which results depend besides the settings."""
+"""Versions and platform that affect results."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PACKAGES = ("ray", "torch", "transformers", "tokenizers", "pyarrow", "numpy", "
 
 
 class Environment(Record):
-    """What results depend on besides settings, inputs and model."""
+    """Versions and platform that affect results, in addition to settings, inputs and model."""
 
     python: str
     platform: str
     packages: dict[str, str | None]
-    """Versions; None where a package is not installed."""
+    """Version of each package; None if it is not installed."""
     git_commit: str | None
 
 

@@ -1,8 +1,8 @@
-"""Lease of a directory in an object store or on a network filesystem, where file locks do not work.
+"""Leases of directories in object stores and on network filesystems, where file locks do not work.
 
-A job writes a small file there and changes it every few seconds (heartbeat). Another job that finds such a
-file watches it: if it changes, its owner is alive; if it does not change for a while, the lease has expired
-and is taken over. Clocks of different machines are never compared.
+A job writes a small file to the directory and changes it every few seconds (heartbeat). Another job that
+finds such a file watches it: if it changes, its owner is alive; if it does not change for a while, the lease
+has expired and is taken over. Clocks of different machines are never compared.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class LeaseTiming:
     """Intervals of a lease, in seconds."""
 
     heartbeat_s: float = 5.0
-    """Interval between two changes of the file."""
+    """Interval between heartbeats."""
     expires_s: float = 15.0
     """A lease has expired if its file does not change for this long."""
     poll_s: float = 0.5
     race_s: float = 1.0
-    """Time after writing the file until a job checks whether another job wrote it at the same time."""
+    """Delay between writing the file and checking whether another job wrote it at the same time."""
     release_s: float = 15.0
-    """Maximum wait for a heartbeat in flight when the job ends."""
+    """Maximum wait for an in-flight heartbeat when the job ends."""
 
 
 TIMING = LeaseTiming()
 
 
 class Lease:
-    """The right to write to a directory, held from `take` to `release` or the end of the process."""
+    """Exclusive right to write to a directory, held from `take` to `release` or the end of the process."""
 
     def __init__(self, directory: Location) -> None:
         self._directory = directory
@@ -55,7 +55,7 @@ class Lease:
         self._owner = uuid.uuid4().hex
         self._beats = 0
         self.is_lost = False
-        """Whether another job has taken over the directory; this process was then interrupted."""
+        """Whether another job has taken over the directory and this process has been interrupted."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
@@ -82,7 +82,7 @@ class Lease:
         """Release the directory to other jobs."""
         self._ended.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            # A heartbeat in flight could write the file after its deletion.
+            # An in-flight heartbeat could write the file after its deletion.
             self._thread.join(TIMING.release_s)
         with suppress(RayviewError):
             if self._current_owner() == self._owner:
@@ -113,7 +113,7 @@ class Lease:
             return "unknown process"
 
     def _current_owner(self) -> str | None:
-        """ID of the job that holds the lease; None if there is no file, or it is not a lease.
+        """ID of the job that holds the lease; None if the file does not exist or is not a lease.
 
         Raises:
             InputError: the storage does not respond.
@@ -152,7 +152,8 @@ class Lease:
                     # The file may have been deleted.
                     return
                 if owner != self._owner:
-                    # No heartbeat arrived in time and another job took over; without a file, it has ended.
+                    # No heartbeat arrived in time and another job took over. If the file is missing, that job
+                    # has ended.
                     self.is_lost = True
                     # Not SIGINT: processes that a script starts in the background ignore it.
                     _thread.interrupt_main(signal.SIGTERM)

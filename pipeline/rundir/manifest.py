@@ -1,7 +1,7 @@
-"""run.json and manifest.json: what an output directory holds.
+"""run.json and manifest.json, which describe an output directory.
 
-run.json is written first and fixes what the directory will hold: inputs, model, settings. manifest.json is
-written last and atomically: a directory without one is unfinished.
+run.json is written first and fixes inputs, model and settings. manifest.json is written last and atomically:
+a directory without it is unfinished.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _RUN_KEYS = {"stage", "version", "inputs", "model_fingerprint", "settings", "res
 
 
 class Details(OptionalFields):
-    """What the manifest of one stage records besides what all have; see `pipeline.details`."""
+    """Fields of a manifest that are specific to one stage; see `pipeline.details`."""
 
     stage: ClassVar[str]
     """Name of the stage."""
 
 
 DetailsT = TypeVar("DetailsT", bound=Details)
-# A frozen manifest of any stage can be passed where only what all have in common is read.
+# Covariant: a frozen manifest of any stage can be passed to code that reads only the common fields.
 DetailsT_co = TypeVar("DetailsT_co", bound=Details, covariant=True, default=Details)
 
 
@@ -51,12 +51,12 @@ class InputFile(Record):
 
     @classmethod
     def of(cls, file: Location) -> InputFile:
-        """Description of a file as it is now."""
+        """Description of the current content of a file."""
         return cls(path=file.uri, size_bytes=file.info().size, fingerprint=fingerprint(file))
 
 
 def describe_files(files: Iterable[Location]) -> list[InputFile]:
-    """Descriptions of files as they are now; concurrent, as a store needs several round trips for each."""
+    """Descriptions of files; concurrent, because a store needs several round trips for each."""
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         return list(pool.map(InputFile.of, files))
 
@@ -99,18 +99,18 @@ class Counts(Record):
 
 
 class Run(Record):
-    """What a directory holds, fixed before its first row is written."""
+    """Content of run.json, fixed before the first row is written."""
 
     stage: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
     version: str = __version__
     inputs: list[InputFile] = Field(default_factory=list)
     model_fingerprint: str | None = None
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Settings that the output depends on; not those that only determine where and how fast the job runs."""
+    """Settings that the output depends on, without those that only affect where and how fast the job runs."""
     resolved: dict[str, JsonValue] = Field(default_factory=dict)
     """Values that the settings leave open, chosen once and kept on resume."""
     declaration: Declaration | None = None
-    """Which files the stage writes; None in a run.json of an earlier version."""
+    """Files that the stage writes; None in a run.json of an earlier version."""
 
     @property
     def key(self) -> str:
@@ -118,7 +118,7 @@ class Run(Record):
         return digest([self.settings, self.model_fingerprint])
 
     def differences(self, other: Run) -> list[str]:
-        """One line for each value by which the output of another run would differ."""
+        """One line for each value that makes the output of another run differ."""
         mine, theirs = _flat(self._identity()), _flat(other._identity())
         names = sorted(mine.keys() | theirs.keys())
         return [
@@ -135,7 +135,7 @@ class Run(Record):
         return later.model_copy(update={"inputs": later.inputs[:count]})
 
     def _identity(self) -> dict[str, JsonValue]:
-        # Parts are named after the number of the file, so the same files in another order are another run.
+        # Parts are named after the number of the input file, so a different order is a different run.
         inputs: dict[str, JsonValue] = {
             f.path: f"file {number}, {f.fingerprint}" for number, f in enumerate(self.inputs)
         }
@@ -143,7 +143,7 @@ class Run(Record):
 
 
 class Manifest(Record, Generic[DetailsT_co]):
-    """The record of a finished stage."""
+    """Content of manifest.json, the record of a finished stage."""
 
     stage: str
     version: str = __version__
@@ -168,10 +168,10 @@ class Manifest(Record, Generic[DetailsT_co]):
         counts: Counts | None = None,
         model_fingerprint: str | None = None,
     ) -> Manifest[DetailsT]:
-        """The manifest of a run that ends now.
+        """Manifest of a run that ends now.
 
         Args:
-            start: time.monotonic() when it began.
+            start: time.monotonic() at the start of the run.
             model_fingerprint: by default that of `run`.
         """
         return Manifest(
@@ -189,7 +189,7 @@ class Manifest(Record, Generic[DetailsT_co]):
 
 
 def read_run(directory: Location) -> Run:
-    """The run.json of a directory; InputError if it is missing, damaged or of another program."""
+    """The run.json of a directory; raises InputError if it is missing, damaged or from another program."""
     try:
         run = Run.model_validate_json(_read(directory, RUN_FILE))
     except ValidationError:
@@ -200,19 +200,21 @@ def read_run(directory: Location) -> Run:
 
 
 def read_manifest(directory: Location, details: type[DetailsT]) -> Manifest[DetailsT]:
-    """The manifest of a finished stage, the one that `details` is of.
+    """Manifest of a finished stage, with its details.
 
+    Args:
+        details: class of the details, which determines the stage.
     Raises:
-        InputError: the directory is missing, unfinished, damaged, of another stage, or of another version.
+        InputError: the directory is missing, unfinished, damaged, or from another stage or version.
     """
     return _read_manifest(directory, details.stage, details)
 
 
 def read_common_manifest(directory: Location, stage: str) -> Manifest:
-    """The manifest of any finished stage, without what only that stage records.
+    """Manifest of any finished stage, without its details.
 
     Raises:
-        InputError: as `read_manifest`.
+        InputError: as for `read_manifest`.
     """
     return _read_manifest(directory, stage, Details)
 
@@ -235,22 +237,22 @@ def _read_manifest(directory: Location, stage: str, details: type[DetailsT]) -> 
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise InputError(
-            f"{file.uri}: damaged, or of another version of rayview ({where}: {fault['msg']});"
+            f"{file.uri}: damaged, or from another version of rayview ({where}: {fault['msg']});"
             " use --overwrite to rebuild it"
         ) from None
 
 
 class _Stage(Record):
-    """What is read of a manifest first."""
+    """Field of a manifest that is read before all others."""
 
     stage: str
 
 
 def write_manifest(output: Location, manifest: Manifest) -> None:
-    """Write the manifest; from then on the directory is finished.
+    """Write the manifest, which marks the directory as finished.
 
     Raises:
-        AccountingError: the counts do not add up.
+        AccountingError: the counts do not balance.
         OutputError: an output is missing or has another size, for example because another job deleted it.
     """
     if manifest.counts is not None:
@@ -265,7 +267,7 @@ def write_manifest(output: Location, manifest: Manifest) -> None:
 
 
 def find_incomplete(directory: Location, outputs: Iterable[OutputFile]) -> str | None:
-    """What is wrong with the first output that is missing or has another size; None if all are complete."""
+    """Description of the first output that is missing or has another size; None if all are complete."""
     sizes = directory.sizes()
     for output in outputs:
         size = sizes.get(output.path)

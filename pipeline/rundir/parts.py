@@ -1,7 +1,7 @@
 """Part files: one per chunk, named after its file and number, written atomically and sealed.
 
-The seal is a checksum over the whole file, stored in its Parquet metadata, so a read detects every change of
-a byte and every truncation.
+The seal is a checksum of the whole file, stored in its Parquet metadata. It detects every changed byte and
+every truncation.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pipeline.rundir.manifest import OutputFile
 from pipeline.storage.location import Location
 
 ENTRY_KEY = b"rayview.entry"
-"""Key in the Parquet metadata of a part: the account of its chunk."""
+"""Key in the Parquet metadata of a part; its value is the account of the chunk."""
 
 SEAL_KEY = b"rayview.xxh3_128"
-"""Key of the checksum: over the bytes of the file, with zeros instead of the checksum."""
+"""Key of the checksum, which is computed over the bytes of the file with zeros instead of the checksum."""
 
 _NO_SEAL = b"0" * 32
 
@@ -48,8 +48,8 @@ def write_part(
     Args:
         name: path of the file relative to `directory`.
         metadata: stored in the file next to the schema.
-        row_group_rows: rows per row group; by default one group, as a part is read as a whole.
-        temporary: whether only this job reads it; it is then written in half the time and a third larger.
+        row_group_rows: rows per row group; by default one group, because a part is read as a whole.
+        temporary: whether only this job reads the file; it is written in half the time, but a third larger.
     """
     sink = io.BytesIO()
     # Dictionaries of IDs or numbers take longer and compress worse than plain values.
@@ -85,7 +85,7 @@ def check_part(file: Location) -> Part:
     """Read a part file and compare it with its seal.
 
     Raises:
-        ValueError: the file is not what was written: not Parquet, without a seal, or with another checksum.
+        ValueError: the file is not Parquet, has no seal, or has a wrong checksum.
         InputError: the file cannot be read.
     """
     data = bytearray(file.read_bytes())

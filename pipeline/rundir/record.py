@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict, JsonValue, SerializerFunctionWrapHan
 
 
 class Record(BaseModel):
-    """Frozen data that is stored as JSON; keys that a later version added are ignored."""
+    """Frozen data that is stored as JSON; unknown keys, from a later version, are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
 class OptionalFields(Record):
-    """A record whose fields are not written where they were not set."""
+    """Record whose unset fields are not written."""
 
     @model_serializer(mode="wrap")
     def _without_unset(self, serialize: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:

@@ -47,7 +47,7 @@ def _expand(text: str, outputs: Collection[Location]) -> list[Location]:
         reason = "no file matches this pattern"
     else:
         raise InputError(f"{text}: no such file or directory")
-    # An input that is itself inside an output still expands, so that the stage can refuse it.
+    # An input that is itself inside an output still expands, so that the stage can reject it.
     excluded = [o for o in outputs if not o.contains(location)]
     files = [f for f in matches if not any(o.contains(f) for o in excluded)]
     if not files:

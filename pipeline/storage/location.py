@@ -23,7 +23,7 @@ from pipeline.storage.localwrite import write_file
 from pipeline.storage.objectstore import upload
 
 CONCURRENT_FILES = 16
-"""Files that a process opens, checks or deletes at the same time: most of the time is spent on waiting."""
+"""Files that a process opens, checks or deletes concurrently; most of the time is spent waiting."""
 
 _SAMPLE_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 24
@@ -38,7 +38,7 @@ class Location:
     uri: str
     """Absolute path, or URI with its scheme, for messages and manifests; never contains a secret."""
     lookups: pafs.FileSystem | None = field(default=None, compare=False)
-    """Filesystem with short timeouts for metadata requests, see `objectstore.Clients`; None: `filesystem`."""
+    """Filesystem with short timeouts for metadata requests; see `objectstore.Clients`. None: `filesystem`."""
 
     @property
     def is_local(self) -> bool:
@@ -108,7 +108,7 @@ class Location:
         """Bytes of every file below this directory, by relative path; includes unfinished temporary files.
 
         Raises:
-            InputError: as `list_files`.
+            InputError: as for `list_files`.
         """
         return self._list(recursive=recursive)
 

@@ -31,7 +31,7 @@ TEMPORARY_MARK = ".rayview-tmp-"
 """Part of the name of a file that is being written; such a file is never read."""
 
 _STORES = ("s3", "gcs", "abfs")
-"""pyarrow filesystem types with buckets, where a file appears when its upload ends and not before."""
+"""pyarrow filesystem types with buckets, in which a file appears only when its upload ends."""
 
 _S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
 _CONNECT_TIMEOUT_S = 3

@@ -115,7 +115,7 @@ def test_a_field_that_cannot_be_read_is_named(
     with pytest.raises(InputError) as raised:
         read_manifest(out, ScoreDetails)
     text = str(raised.value)
-    assert text.startswith(f"{out.uri}/manifest.json: damaged, or of another version of rayview ({said}")
+    assert text.startswith(f"{out.uri}/manifest.json: damaged, or from another version of rayview ({said}")
     assert text.endswith("; use --overwrite to rebuild it")
     assert "\n" not in text
 
