@@ -1,4 +1,4 @@
-"""Join a Ray cluster, or start Ray on this machine."""
+"""Connection to a Ray cluster, or to a Ray that is started on this machine."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 _CONNECT_TIMEOUT_S = 10
 
 _START_TIMEOUT_S = 180
-"""Limit for the second attempt to start Ray. The first has Ray's own, 30 s, which a busy machine exceeds."""
+"""Time limit for the second attempt to start Ray. The first has Ray's default of 30 s, which a busy machine
+exceeds."""
 
 _log = logging.getLogger(__name__)
 
 
 def connect(config: ClusterConfig, say: Callable[[str], None] = _log.warning) -> Cluster:
-    """Join the cluster that is named or running, or start Ray on this machine.
+    """Join the configured or running cluster, or start Ray on this machine.
 
     Args:
         say: receives one line if Ray has to be started a second time.
@@ -71,7 +72,7 @@ def check_shared(locations: Iterable[Location], cluster: Cluster, config: Cluste
         if location.is_local and not inside:
             raise ClusterError(
                 f"{location.uri}: a path on this machine, but the cluster has {len(cluster.nodes)} nodes; use"
-                " s3:// or the like, or a folder that all nodes share, named with"
+                " s3:// or another store, or a folder that all nodes share, named with"
                 " --set cluster.storage_path=FOLDER"
             )
 
@@ -113,7 +114,7 @@ def _check_reachable(address: str) -> None:
 def _authenticate(address: str) -> None:
     """Use the user's token if the cluster requires one.
 
-    Not otherwise: a driver with a token rejects the calls of workers that have none, and then waits forever
+    Only then, because a driver with a token rejects the calls of workers that have none, and waits forever
     for the first item of a generator.
 
     Raises:
@@ -132,11 +133,11 @@ def _authenticate(address: str) -> None:
 
 
 def _start_ray(options: Mapping[str, object], say: Callable[[str], None]) -> None:
-    """Start Ray on this machine; if that fails, once more with a longer limit.
+    """Start Ray on this machine; on failure, retry once with a longer time limit.
 
     Raises:
-        RuntimeError: the second attempt failed too.
-        ValueError: an option is wrong.
+        RuntimeError: the second attempt failed, too.
+        ValueError: an option is invalid.
     """
     import ray
 
@@ -145,13 +146,13 @@ def _start_ray(options: Mapping[str, object], say: Callable[[str], None]) -> Non
         ray.init(**options)
     except ValueError:
         raise
-    except Exception as error:  # noqa: BLE001  For a node that is late Ray raises Exception itself.
+    except Exception as error:  # noqa: BLE001  If a node is late, Ray raises a plain Exception.
         _log.warning("Ray did not start: %s", error)
     else:
         return
-    say(f"Ray did not start within {time.monotonic() - start:.0f} s; trying once more")
+    say(f"Ray did not start within {time.monotonic() - start:.0f} s; retrying once")
     ray.shutdown()
-    # What the first attempt started would compete with the second.
+    # Processes of the first attempt would compete with those of the second.
     _kill(set(_ray_processes()) - before)
     try:
         with ray_internals.start_timeout(_START_TIMEOUT_S):
@@ -162,7 +163,7 @@ def _start_ray(options: Mapping[str, object], say: Callable[[str], None]) -> Non
 
 
 def _ray_processes() -> list[psutil.Process]:
-    """The processes of a Ray that this process has started."""
+    """Processes of a Ray that this process has started."""
     import psutil
     import ray
 

@@ -1,7 +1,7 @@
-"""Counts the worker crashes over each chunk of a run.
+"""Counts of worker crashes for each chunk of a run.
 
-Ray restarts a crashed worker and retries its chunk without a limit. So each attempt at a chunk is recorded
-before it begins, in a table of Ray that outlives the worker.
+Ray restarts a crashed worker and retries its chunk without limit. So each attempt at a chunk is recorded
+before it begins, in a Ray key-value table that outlives the worker.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from threading import Lock
 from pipeline.runtime.ray_internals import KeyValueTable
 
 MAX_CRASHES = 3
-"""A chunk over which this many workers crashed is set aside; the job ends where that is impossible."""
+"""Worker crashes after which a chunk is rejected, or, if its lines cannot be rejected, the job fails."""
 
 RECORDS = KeyValueTable("rayview")
-"""One key per attempt in progress: run/step/file/chunk → workers that crashed if this one does."""
+"""One key per attempt in progress: run/step/file/chunk → number of crashes if this attempt crashes."""
 
 _suspects = Lock()
 
 
 @dataclass(frozen=True)
 class CrashGuard:
-    """Records the attempts of one run at its chunks; plain data that travels to the workers."""
+    """Recorder of the attempts at the chunks of one run; plain data that is sent to the workers."""
 
     run: str = ""
-    """Unique ID of the run, so that counts left by a killed attempt of another run are never read.
-    Empty: nothing is recorded."""
+    """Unique ID of the run, so that counts left by a killed attempt of another run are never read. If empty,
+    nothing is recorded."""
 
     @contextmanager
     def attempt(self, step: str, file: int, chunk: int) -> Iterator[int]:
-        """Record an attempt at a chunk for as long as the block lasts.
+        """Record an attempt at a chunk while the block runs.
 
         Yields:
-            Number of workers that crashed over the chunk in this step of the run.
+            Number of workers that crashed on the chunk in this step of the run.
         """
         if not self.run or not RECORDS.is_available:
             yield 0
             return
         key = f"{self.run}/{step}/{file}/{chunk}"
         crashes = int(RECORDS.get(key) or 0)
-        # A worker may have several chunks in flight. One that may have caused a crash runs without other such
-        # chunks beside it, and is recorded only then: those that crashed with it are not counted again.
+        # A worker may have several chunks in flight, and a crash counts for all of them. Those suspects then
+        # run one at a time, so that another crash counts for only one of them.
         with _suspects if crashes else nullcontext():
             RECORDS.put(key, str(crashes + 1))
             try:
@@ -54,24 +54,24 @@ class CrashGuard:
 
 
 UNGUARDED = CrashGuard()
-"""Records nothing: for work outside a run, which nobody retries."""
+"""Guard that records nothing, for work outside a run, which is not retried."""
 
 
 @contextmanager
 def guard_run() -> Iterator[CrashGuard]:
-    """A guard for one run of a dataset; its records are removed at the end of the run."""
+    """Guard for one run of a dataset; its records are removed at the end of the run."""
     from ray.exceptions import RpcError
 
     guard = CrashGuard(uuid.uuid4().hex)
     try:
         yield guard
     finally:
-        # Killed attempts leave their records. If Ray has ended, so has the table.
+        # Killed attempts leave their records. If Ray has stopped, the table no longer exists.
         if RECORDS.is_available:
             with suppress(RpcError):
                 RECORDS.delete_all(f"{guard.run}/")
 
 
 def crash_message(crashes: int, step: str) -> str:
-    """Why a chunk is set aside."""
+    """Reason why a chunk is rejected, or the job fails."""
     return f"{crashes} workers crashed while trying to {step} this chunk"

@@ -1,4 +1,4 @@
-"""Memory of processes that do the same work on one chunk after another."""
+"""malloc settings of processes that do the same work for one chunk after another."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MMAP_BYTES = 1 << 25
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, up to one GiB, and reuse it for the next chunk.
+    """Keep up to one GiB of freed memory in this process, and reuse it for the next chunk.
 
-    Returning it to the system and requesting it again for each chunk takes a sixth of the time of encoding.
-    Has no effect if the C library is not glibc.
+    Returning it to the system and requesting it again for each chunk takes a sixth of the encoding time. Has
+    no effect if the C library is not glibc.
 
     Source: mallopt(3).
     """
@@ -31,9 +31,9 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the system, also between blocks in use; takes a few milliseconds.
+    """Return freed memory to the system, including memory between blocks in use; takes a few milliseconds.
 
-    For a process that continues with another kind of work, with allocations of other sizes.
+    For a process that continues with another kind of work, with allocations of different sizes.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -1,9 +1,9 @@
 """Plans that divide the CPUs and GPUs of a cluster so that no step of a job can starve another.
 
-Ray runs a task only when the CPUs that it requests are free, and waits without a message. If the actors of
-one step reserved every CPU, the step that feeds them would never run. So all shares are computed here, by
-one rule: the pools of a job together request at most what the cluster has, and every pool has at least one
-member. On small machines the shares are fractions of a CPU.
+Ray runs a task only when its requested CPUs are free, and waits silently until then. If the actors of one
+step reserved every CPU, the step that feeds them would never run. So all shares are computed here, by one
+rule: the pools of a job together request at most the resources of the cluster, and every pool has at least
+one member. On small machines the shares are fractions of a CPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CALLS_PER_GPU = 3
 """One chunk is on the GPU, one is being prepared for it, and the results of one are being processed."""
 
 _MAX_ACTORS_PER_DEVICE = 100
-"""More actors on one CPU or GPU are certainly a typo."""
+"""A larger number of actors per CPU or GPU is certainly a typo."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Pool:
     cpus: float
     gpus: float = 0.0
     threads: int = 1
-    """Threads that a member computes with; more than its CPUs where the other pools are mostly idle."""
+    """Compute threads of a member; more than its CPUs if the other pools are mostly idle."""
     calls: int = 1
-    """Chunks that a member processes at the same time."""
+    """Chunks that a member processes concurrently."""
 
     @property
     def all_cpus(self) -> float:
@@ -62,7 +62,7 @@ class Cluster:
 
     nodes: tuple[Node, ...]
     accelerators: tuple[str, ...] = ()
-    """Types of the GPUs in Ray's terms, such as H100 or T4."""
+    """Types of the GPUs, by Ray's names, such as H100 or T4."""
 
     @property
     def cpus(self) -> float:
@@ -75,7 +75,7 @@ class Cluster:
         return sum(n.gpus for n in self.nodes)
 
     def gpus_of(self, pool: Pool) -> float:
-        """GPUs that a pool uses; a GPU that several members share counts once."""
+        """GPUs that a pool uses; a GPU shared by several members counts once."""
         return min(self.gpus, pool.size * pool.gpus)
 
     def __str__(self) -> str:
@@ -100,31 +100,31 @@ class ScorePlan:
     scorers: Pool
     writers: Pool
     stay: bool = False
-    """Whether encoders and writers are actors, with the next chunks in their queues, instead of tasks. A GPU
-    scores a chunk in less time than Ray Data needs to start a task. Where CPUs score, fewer processes are
-    better. On several nodes, actors could reserve for good the CPUs that the only GPU's actor needs."""
+    """Whether encoders and writers are actors with queued chunks instead of tasks, because a GPU scores a
+    chunk in less time than Ray Data needs to start a task. Without GPUs, fewer processes are better. On
+    several nodes, actors could permanently reserve the CPUs that the actor of the only GPU needs."""
 
 
 def plan_prepare(cluster: Cluster, files: int) -> PreparePlan:
     """Divide a cluster between readers and encoders.
 
-    A reader delivers about 100 times what an encoder processes, so an eighth of the CPUs is plenty.
+    A reader is about 100 times as fast as an encoder, so an eighth of the CPUs is plenty.
 
     Args:
         files: input files, each read by one reader at a time.
     """
     readers = _fill(cluster.cpus / 8, max_size=files)
     encoders = _fill(cluster.cpus - readers.all_cpus, rounds_up=True)
-    # Encoders run to the end, so a reader can only have what they leave.
+    # Encoders run to the end, so readers can use only the CPUs that encoders leave free.
     room = _room(cluster, encoders, cluster.cpus - encoders.all_cpus)
     return PreparePlan(replace(readers, cpus=_share(min(readers.cpus, room))), encoders)
 
 
 def _room(cluster: Cluster, actors: Pool, rest: float) -> float:
-    """CPUs that are certainly free on some node beside all actors of a pool, which leave `rest` in total.
+    """CPUs that are certainly free on at least one node if all actors of a pool run, leaving `rest` in total.
 
-    Actors of less than one CPU may leave a little free on every node and a whole CPU on none. Wherever they
-    run, some node has the mean or more, so what fits into the mean fits somewhere.
+    Actors of less than one CPU may leave a fraction free on every node, but a whole CPU on none. Regardless
+    of their placement, at least one node has the mean or more, so a request up to the mean fits.
     """
     whole = len(cluster.nodes) == 1 or actors.cpus == 1
     return math.inf if whole else rest / len(cluster.nodes)
@@ -133,15 +133,15 @@ def _room(cluster: Cluster, actors: Pool, rest: float) -> float:
 def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> ScorePlan:
     """Divide a cluster between the actors that hold the model and the steps that feed them.
 
-    Without a GPU the model takes nearly all the time, so there is one actor per CPU. Together they reserve a
-    little less than all CPUs: the other steps have one CPU in 16, but at least one, or half of a single CPU.
-    With GPUs an actor needs half a CPU to one CPU, and all other CPUs encode.
+    Without a GPU, the model takes nearly all the time, so there is one actor per CPU. Together they reserve
+    slightly less than all CPUs: the other steps get a sixteenth of the CPUs, at least one, or half of a
+    single CPU. With GPUs, an actor needs half a CPU to one CPU, and all other CPUs encode.
 
     Args:
         files: input files.
         num_actors: actors that hold the model; None: one per GPU, or else one per CPU.
     Raises:
-        SettingError: far more actors than CPUs or GPUs.
+        SettingError: far more actors are requested than there are CPUs or GPUs.
     """
     scorers, rest = _plan_scorers(cluster, num_actors)
     room = _room(cluster, scorers, rest)
@@ -153,7 +153,7 @@ def plan_score(cluster: Cluster, files: int, num_actors: int | None = None) -> S
 
 
 def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float]:
-    """The actors that hold the model, and the CPUs for the other steps."""
+    """Pool of the actors that hold the model, and the CPUs for the other steps."""
     cpus, devices = cluster.cpus, cluster.gpus or cluster.cpus
     if num_actors is not None and num_actors > _MAX_ACTORS_PER_DEVICE * devices:
         available = counted(devices, "GPU" if cluster.gpus else "CPU")
@@ -163,7 +163,7 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
         )
     if cluster.gpus:
         size = num_actors or max(1, math.floor(cluster.gpus))
-        # An actor runs on one GPU. Three actors on two GPUs get a half each: two thirds would fit only twice.
+        # An actor runs on one GPU. Three actors on two GPUs get half a GPU each; only two of two thirds fit.
         per_gpu = math.ceil(size / cluster.gpus)
         beside_gpu = min(n.cpus / n.gpus for n in cluster.nodes if n.gpus)
         cpus_each = _share(min(1.0, beside_gpu / 2 / per_gpu))
@@ -171,23 +171,23 @@ def _plan_scorers(cluster: Cluster, num_actors: int | None) -> tuple[Pool, float
         return scorers, cpus - scorers.all_cpus
     rest = cpus / 2 if cpus < 2 else math.ceil(cpus / 16)
     size = num_actors or max(1, math.floor(cpus))
-    # Fewer actors than CPUs compute several chunks at once, each with one thread: threads that share a matrix
-    # product change its last bits, and wait for each other whenever something else takes a core.
+    # Fewer actors than CPUs compute several chunks at once, one thread each: threads that share a matrix
+    # product change its last bits, and wait for each other when another process takes a core.
     threads = max(1, min(math.floor(cpus / size), math.floor(max(n.cpus for n in cluster.nodes))))
     share = _share(1 / math.ceil(size / (cpus - rest)))
     return Pool(size, share, threads=threads, calls=threads), rest
 
 
 def plan_tasks(cluster: Cluster) -> Pool:
-    """Tasks that run beside no other step: those of evaluate, and of the later passes of prepare."""
+    """Pool of tasks that run while no other step does: evaluate, and the later passes of prepare."""
     return _fill(cluster.cpus, rounds_up=True)
 
 
 def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
     """Workers of the training job.
 
-    By default one per GPU, or one per node if there is none. Nothing else runs during training, so the
-    workers divide all CPUs.
+    By default one per GPU, or one per node without GPUs. Nothing else runs during training, so the workers
+    divide all CPUs.
 
     Raises:
         SettingError: a GPU is requested and there is none, or there are more workers than GPUs or than rows
@@ -209,7 +209,7 @@ def plan_train(cluster: Cluster, config: TrainConfig) -> Pool:
 
 
 def _worker_cpus(nodes: tuple[Node, ...], size: int, *, use_gpu: bool) -> float:
-    """The largest number of CPUs, or fraction of one, with which `size` workers fit on the nodes."""
+    """Largest number of CPUs per worker, or fraction of one, with which `size` workers fit on the nodes."""
     max_cpus = max(math.floor(n.cpus) for n in nodes)
     for share in (*range(max_cpus, 0, -1), *(_share(1 / parts) for parts in range(2, size + 1))):
         fitting = (math.floor(n.cpus / share + 1e-9) for n in nodes)
@@ -223,12 +223,12 @@ def _worker_cpus(nodes: tuple[Node, ...], size: int, *, use_gpu: bool) -> float:
 def _fill(
     budget: float, *, max_size: int | None = None, rounds_up: bool = False, max_cpus: float = math.inf
 ) -> Pool:
-    """The pool that uses a budget of CPUs.
+    """Pool that uses a budget of CPUs.
 
     Args:
         max_size: maximum number of members.
-        rounds_up: leave no CPU unused: rather one member more, with less than one CPU each.
-        max_cpus: maximum per member; never more than one.
+        rounds_up: use all CPUs, if necessary with one more member and less than one CPU each.
+        max_cpus: maximum CPUs per member; never more than one.
     """
     max_cpus = min(1.0, max_cpus)
     whole = math.ceil(budget / max_cpus) if rounds_up else math.floor(budget / max_cpus)
@@ -237,7 +237,7 @@ def _fill(
 
 
 def _share(cpus: float) -> float:
-    """A fraction that Ray can count, never rounded up: the sum must not exceed the cluster."""
+    """The share in units that Ray can count; rounded down, because the sum must not exceed the cluster."""
     if cpus >= 1:
         return 1.0
     return max(_RESOURCE_UNIT, math.floor(cpus / _RESOURCE_UNIT + 1e-6) * _RESOURCE_UNIT)

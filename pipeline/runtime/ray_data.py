@@ -1,7 +1,7 @@
 """Datasets of Ray Data: read tasks, maps, pools of actors, backpressure.
 
-The only module that sets fields of Ray's DataContext, many of which are not documented. Those that have a
-constant value are in the dictionaries below; tests/runtime/test_ray_internals.py checks that all exist.
+Only this module sets fields of Ray's DataContext, many of which are undocumented. Fields with constant values
+are in the dictionaries below; tests/runtime/test_ray_internals.py checks that all of them exist.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Argument = TypeVar("_Argument")
 
 _READ_AHEAD_CHUNKS = 16
 """Chunks that a reader may be ahead of the driver, which collects them ten times per second. With Ray Data's
-default of 2, a reader delivers 20 chunks per second, however many encoders are idle."""
+default of 2, a reader delivers at most 20 chunks per second, even if encoders are idle."""
 
 ERRORS = {
     # Otherwise an exception of a map is replaced by a UserCodeException with its traceback as text.
@@ -38,7 +38,7 @@ ERRORS = {
 """DataContext fields of all datasets."""
 
 STREAMED_READ = {
-    # One byte: a table becomes a block at once, and does not wait to be merged with the next.
+    # One byte: a table becomes a block immediately, without being merged with the next.
     "target_max_block_size": 1,
     "_max_num_blocks_in_streaming_gen_buffer": _READ_AHEAD_CHUNKS,
 }
@@ -46,13 +46,13 @@ STREAMED_READ = {
 
 SHUFFLED_READ = {
     "target_max_block_size": None,
-    # A shuffle takes one table at a time; by default it merges them up to one GiB.
+    # The shuffle processes one table at a time; by default it merges them up to one GiB.
     "shuffle_input_batch_bytes": 0,
 }
 """DataContext fields of `table_dataset`."""
 
 BACKPRESSURE = {
-    # Above this fraction of the limit, a step that has no room may still process what waits for it.
+    # Above this fraction of the limit, a step without budget may still process its queued input.
     "object_store_memory_pressure_fraction": 0.5,
     # A throttled reader may emit one chunk per interval, to avoid deadlock.
     "output_backpressure_guard_release_interval_s": 60.0,
@@ -60,7 +60,7 @@ BACKPRESSURE = {
 """DataContext fields of `limit_backlog`."""
 
 _ACTOR_QUEUE_CHUNKS = 4
-"""Chunks in flight per actor of `map_in_actors`; enough where a chunk takes 0.1 s or more."""
+"""Chunks in flight per actor of `map_in_actors`; enough if a chunk takes 0.1 s or more."""
 
 _MIN_BACKLOG_BYTES = 256 << 20
 """Lower bound for the limit on the object store: the rows of a small chunk may be larger than its text."""
@@ -70,14 +70,14 @@ _BACKLOG_CHUNKS = 8
 
 
 def task_dataset(tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool) -> Dataset:
-    """A dataset whose blocks are the tables that functions yield, each available at once."""
+    """A dataset whose blocks are the tables that functions yield, each available immediately."""
     return _read(tasks, pool, STREAMED_READ)
 
 
 def table_dataset(
     function: Callable[[_Argument], pa.Table], arguments: Iterable[_Argument], pool: Pool
 ) -> Dataset:
-    """A dataset whose blocks are the tables that a function returns, one per argument; meant to be sorted."""
+    """A dataset whose blocks are the tables that a function returns, one per argument; for sorting."""
     return _read([partial(_yield_one, function, argument) for argument in arguments], pool, SHUFFLED_READ)
 
 
@@ -88,16 +88,16 @@ def _yield_one(function: Callable[[_Argument], pa.Table], argument: _Argument) -
 def _read(
     tasks: Sequence[Callable[[], Iterator[pa.Table]]], pool: Pool, fields: Mapping[str, object]
 ) -> Dataset:
-    """A dataset of what functions yield.
+    """A dataset of the tables that functions yield.
 
     Args:
-        fields: of the dataset's DataContext.
+        fields: values for fields of the dataset's DataContext.
     """
     import ray.data
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
-    # Part of the names of Ray's processes and of the steps on its dashboard.
+    # The class name is part of the names of Ray's processes and of the steps on its dashboard.
     class Tasks(Datasource):  # type: ignore[misc]
         def estimate_inmemory_data_size(self) -> int | None:
             return None
@@ -139,10 +139,10 @@ def map_batches(
     """Apply a function, or a class in a pool of actors, to the tables of a dataset.
 
     Args:
-        function: from a table to a table; of a class, the instances are.
-        batch_size: rows per call, 1 where a row is a chunk; None: a whole block.
+        function: maps a table to a table; or a class whose instances do.
+        batch_size: rows per call, 1 if a row is a chunk; None: a whole block.
         max_in_flight: calls of an actor that are running or queued; None: Ray Data's default.
-        fn_constructor_args: of the class.
+        fn_constructor_args: constructor arguments of the class.
     """
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
@@ -167,9 +167,9 @@ def map_batches(
 
 
 def map_in_actors(dataset: Dataset, function: Callable[[pa.Table], pa.Table], pool: Pool) -> Dataset:
-    """Apply a function to each chunk's row, in processes that always have the next chunks in their queue.
+    """Apply a function to each chunk's row, in actors with queued chunks.
 
-    Ray Data checks ten times per second which tasks have finished, and starts new ones only then. If a chunk
+    Ray Data checks ten times per second which tasks have finished, and starts new tasks only then. If a chunk
     takes 0.2 s, a pool of tasks is idle for a third of the time.
     """
     return map_batches(
@@ -178,17 +178,17 @@ def map_in_actors(dataset: Dataset, function: Callable[[pa.Table], pa.Table], po
 
 
 def limit_backlog(dataset: Dataset, chunk_bytes: int, readers: Pool, *others: Pool) -> Dataset:
-    """Limit the chunks in Ray's object store to what the steps need to stay busy.
+    """Limit the chunks in Ray's object store to the number that keeps the steps busy.
 
-    By default readers continue until half of the object store of all nodes is full, however slow a later step
-    is; and even then, chunk by chunk, while the step after them is idle.
+    By default, readers continue until half of the object store of all nodes is full, even if a later step is
+    slow; and even then, they emit single chunks while the next step is idle.
 
     Args:
         others: pools of the steps after the readers.
     """
     from ray.data import ExecutionResources
 
-    # With less, Ray Data decides that a reader needs more than its share, and does not throttle it at all.
+    # With a lower limit, Ray Data decides that a reader needs more than its share, and does not throttle it.
     chunks = 2 * _READ_AHEAD_CHUNKS * readers.size
     chunks += _BACKLOG_CHUNKS * sum(pool.size * pool.calls for pool in others)
     max_bytes = max(_MIN_BACKLOG_BYTES, chunks * chunk_bytes)
@@ -210,7 +210,7 @@ def iter_tables(dataset: Dataset) -> Iterator[pa.Table]:
 
 
 class _Apply:
-    """A function as a class, for actors."""
+    """Callable class for actors that wraps a function."""
 
     def __init__(self, function: Callable[[pa.Table], pa.Table]) -> None:
         keep_freed_memory()

@@ -1,7 +1,7 @@
-"""Everything that rayview uses of Ray beside its public API, except the switches of Ray Data (ray_data.py).
+"""All uses of Ray beyond its public API, except the DataContext fields of Ray Data (ray_data.py).
 
 Any of these names may change in a minor release of Ray. tests/runtime/test_ray_internals.py checks that the
-installed one has all of them.
+installed release has all of them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 SYSTEM_CONFIG = {"idle_worker_killing_time_threshold_ms": 60_000}
-"""Settings of the raylet. By default a worker process ends after one idle second, so every step of a job has
-to start new ones: preparing 400 rows then took 23 s instead of 1.4 s."""
+"""Settings of the raylet. By default, a worker process ends after one idle second, so every step of a job
+must start new processes: preparing 400 rows took 23 s instead of 1.4 s."""
 
 START_OPTIONS = {"_system_config": SYSTEM_CONFIG}
 """Options of `ray.init` for a Ray that rayview starts."""
 
 
 def find_address(address: str | None) -> str | None:
-    """Address of the cluster to join, as IP:PORT; None if a new one is to be started on this machine.
+    """Address of the cluster to join, as IP:PORT; None if Ray must be started on this machine.
 
     Args:
         address: setting `cluster.address`; None: RAY_ADDRESS, then a cluster that runs on this machine.
     Raises:
-        ValueError: the address has another form.
+        ValueError: the address is malformed.
     """
     from ray._private.services import canonicalize_bootstrap_address
 
@@ -34,7 +34,7 @@ def find_address(address: str | None) -> str | None:
 
 
 def local_resources() -> tuple[float, float]:
-    """CPUs and GPUs that a Ray started on this machine finds; the CPUs respect the limits of a container."""
+    """CPUs and GPUs that Ray would detect on this machine; the CPUs respect the limits of a container."""
     from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
     from ray._private.utils import get_num_cpus
 
@@ -45,11 +45,11 @@ def local_resources() -> tuple[float, float]:
 def is_accepted(address: str) -> bool:
     """Whether a cluster accepts this process; False if it requires an authentication token other than ours.
 
-    `ray.init` cannot answer this: it retries a rejected join for 20 s and more, and then raises the same
+    `ray.init` cannot determine this: it retries a rejected join for 20 s or more, and then raises the same
     ConnectionError as for a cluster that does not respond.
 
     Raises:
-        ray.exceptions.RpcError: there is no Ray at this address.
+        ray.exceptions.RpcError: no Ray cluster is listening at this address.
     """
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
     from ray.exceptions import AuthenticationError
@@ -75,7 +75,7 @@ def use_token() -> bool:
 
 @contextmanager
 def start_timeout(timeout_s: float) -> Iterator[None]:
-    """Replaces the 30 s that `ray.init` waits for a new node, a constant in Ray's Node."""
+    """Replace the 30 s that `ray.init` waits for a new node, a constant in Ray's Node."""
     from ray._private import services
 
     get_node = services.get_node
@@ -99,7 +99,7 @@ def start_timeout(timeout_s: float) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class KeyValueTable:
-    """A table in Ray's GCS: visible to all processes of the cluster, and outlives the workers."""
+    """Key-value table in Ray's GCS; shared by all processes of the cluster, and outlives the workers."""
 
     namespace: str
 
@@ -111,7 +111,7 @@ class KeyValueTable:
         return bool(_internal_kv_initialized())
 
     def get(self, key: str) -> bytes | None:
-        """The value of a key; None if the table does not have it."""
+        """The value of a key; None if it does not exist."""
         from ray.experimental.internal_kv import _internal_kv_get
 
         return _internal_kv_get(key, namespace=self.namespace)  # type: ignore[no-any-return]
@@ -123,7 +123,7 @@ class KeyValueTable:
         _internal_kv_put(key, value, namespace=self.namespace)
 
     def delete(self, key: str) -> None:
-        """Delete a key, if the table has it."""
+        """Delete a key if it exists."""
         from ray.experimental.internal_kv import _internal_kv_del
 
         _internal_kv_del(key, namespace=self.namespace)

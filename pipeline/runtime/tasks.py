@@ -1,4 +1,4 @@
-"""Functions that run on workers, outside a dataset."""
+"""Execution of functions on workers, outside a dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run_once(
     *args: _Parameters.args,
     **kwargs: _Parameters.kwargs,
 ) -> _Result:
-    """What a function returns on a worker that has the resources of a member of a pool.
+    """Result of a function that runs on a worker with the resources of one pool member.
 
     Raises:
         RayviewError: the function raised it.
@@ -26,7 +26,7 @@ def run_once(
     """
     import ray
 
-    # With max_calls=1 the process ends, and with it its use of the GPU's memory.
+    # With max_calls=1 the process exits after the call, which frees its GPU memory.
     task = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_calls=1)(for_worker(function))
     with original_errors():
         return ray.get(task.remote(*args, **kwargs))  # type: ignore[no-any-return]
@@ -35,13 +35,13 @@ def run_once(
 def run_each(
     pool: Pool, function: Callable[..., _Result], calls: Iterable[tuple[object, ...]]
 ) -> Iterator[_Result]:
-    """What a function returns in each of several calls on workers, in order of completion.
+    """Results of several calls of a function on workers, in order of completion.
 
     Args:
-        pool: a call has the resources of one member.
-        calls: the arguments of each.
+        pool: each call has the resources of one member.
+        calls: the arguments of each call.
     Raises:
-        RayviewError, WorkerError: as `run_once`.
+        RayviewError, WorkerError: as for `run_once`.
     """
     import ray
 

@@ -1,8 +1,8 @@
-"""Errors of workers, by class: the driver raises what a worker has raised.
+"""Propagation of errors from workers: the driver raises the exception that a worker raised.
 
-Ray itself reports some exceptions only as text: those that do not unpickle, and those of an actor's
-constructor. Ray Data appends advice to the message of every exception. So functions and classes are wrapped
-for the workers, which turn each exception into a WorkerError, and the driver unwraps it.
+Ray reports some exceptions only as text: those that cannot be unpickled, and those of an actor's constructor.
+Ray Data appends advice to the message of every exception. So functions and classes for workers are wrapped to
+raise each exception as a WorkerError, which the driver unwraps.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _Item = TypeVar("_Item")
 
 
 class WorkerError(Exception):
-    """An exception in a worker; can be pickled whatever the exception was.
+    """An exception in a worker; always picklable.
 
-    The driver raises `error` instead, if that is set.
+    If `error` is set, the driver raises it instead.
     """
 
     def __init__(self, summary: str, error: RayviewError | None = None) -> None:
@@ -35,12 +35,12 @@ class WorkerError(Exception):
         return WorkerError, (self.summary, self.error)
 
     def __str__(self) -> str:
-        # Not `args`, to which Ray Data adds its advice.
+        # Not `args`, to which Ray Data appends its advice.
         return self.summary
 
 
 def summarize(error: BaseException) -> str:
-    """Type of an exception and the first line of its message; for a WorkerError, of the one in it."""
+    """Type and first line of an exception; for a WorkerError, those of the original exception."""
     if isinstance(error, WorkerError):
         return error.summary
     kind = type(error)
@@ -58,7 +58,7 @@ def _as_worker_error() -> Iterator[None]:
 
 
 def for_worker(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """A function for workers: raises WorkerError."""
+    """Wrap a function for workers so that it raises WorkerError."""
 
     @functools.wraps(function)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
@@ -69,7 +69,7 @@ def for_worker(function: Callable[_Parameters, _Result]) -> Callable[_Parameters
 
 
 def generator_for_worker(function: Callable[[], Iterable[_Item]]) -> Callable[[], Iterator[_Item]]:
-    """A generator function for workers: raises WorkerError."""
+    """Wrap a generator function for workers so that it raises WorkerError."""
 
     def generate() -> Iterator[_Item]:
         with _as_worker_error():
@@ -79,7 +79,7 @@ def generator_for_worker(function: Callable[[], Iterable[_Item]]) -> Callable[[]
 
 
 def class_for_worker(kind: type) -> type:
-    """A subclass of the same name for actors: calls raise WorkerError, also for a failed constructor."""
+    """Subclass of the same name for actors whose calls raise WorkerError, also if the constructor failed."""
 
     class ForWorker(kind):  # type: ignore[misc]
         def __init__(self, *args: object, **kwargs: object) -> None:
@@ -101,7 +101,7 @@ def class_for_worker(kind: type) -> type:
 
 @contextmanager
 def original_errors() -> Iterator[None]:
-    """Replaces a RayTaskError by what the worker raised; see `original_error`."""
+    """Replace a RayTaskError by the exception that the worker raised; see `original_error`."""
     from ray.exceptions import RayTaskError
 
     try:
@@ -112,7 +112,7 @@ def original_errors() -> Iterator[None]:
 
 @contextmanager
 def original_train_errors() -> Iterator[None]:
-    """As `original_errors`, for `fit` of a trainer; if several workers failed, a RayviewError comes first."""
+    """As `original_errors`, for `fit` of a trainer; prefers a RayviewError if several workers failed."""
     from ray.train import WorkerGroupError
 
     try:
@@ -123,7 +123,7 @@ def original_train_errors() -> Iterator[None]:
 
 
 def original_error(error: Exception) -> Exception:
-    """What a worker raised, without Ray's wrappers: a RayviewError as itself, all others as WorkerError."""
+    """The exception that a worker raised, without Ray's wrappers: a RayviewError, or else a WorkerError."""
     from ray.exceptions import RayTaskError
 
     while isinstance(error, RayTaskError):

@@ -51,7 +51,7 @@ def test_a_start_that_fails_is_repeated_with_a_longer_limit(
     assert starts[0] is before
     assert starts[1] is not before
     assert services.get_node is before
-    assert said == ["Ray did not start within 0 s; trying once more"]
+    assert said == ["Ray did not start within 0 s; retrying once"]
 
 
 def test_the_second_start_waits_for_its_node(starts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
