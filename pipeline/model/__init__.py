@@ -1,6 +1,6 @@
-"""From the name of a model to logits, for training and scoring.
+"""Models for training and scoring, from their names to logits.
 
-Add here: another encoder family, as a table of parameter names beside `bert_weights`; faster operations;
-another way to batch. `options`, `ragged`, `card`, `hub` and `tokenizer` hold plain data and import no torch;
-the driver, workers that only encode, and `--help` use only these. All other modules import torch.
+Add here: another encoder family, as a table of parameter names next to `bert_weights`; faster operations;
+another batching method. `options`, `ragged`, `card`, `hub` and `tokenizer` do not import torch; the driver,
+workers that only encode, and `--help` use only these. All other modules import torch.
 """

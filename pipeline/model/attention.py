@@ -1,9 +1,8 @@
-"""The operations of BERT that depend on the device: attention over packed rows, and the element-wise steps
-between matrix products.
+"""Device-dependent operations of BERT: attention over packed rows, and the element-wise steps between matrix
+products.
 
-There are three implementations of attention: PyTorch's, over the rows of one length at a time, on a CPU;
-PyTorch's for rows of any length, on a GPU; and kernels.py, which autotuning selects on a GPU where it is
-faster.
+There are three implementations of attention: on a CPU, PyTorch's for one row length at a time; on a GPU,
+PyTorch's variable-length attention, or kernels.py if autotuning finds that it is faster.
 """
 
 from __future__ import annotations
@@ -26,11 +25,12 @@ from pipeline.model.ragged import round_up
 from pipeline.model.tensors import Rows
 
 _KEYS_STEP = 16
-"""In 16 bits, attention on a CPU takes up to 1.5 times as long if it does not divide the number of keys."""
+"""In 16-bit precision, attention on a CPU takes up to 1.5 times as long if the number of keys is not a
+multiple of this."""
 
 _COMPARED_LENGTHS = (130, 40, 17, 2)
 _COMPARED_TOLERANCE = 0.03
-"""Absolute and relative; for numbers near 1 in bfloat16 it is a few of the last bits."""
+"""Absolute and relative tolerance: a few of the last bits of a bfloat16 number near 1."""
 
 
 class Attend(Protocol):
@@ -43,7 +43,7 @@ class Attend(Protocol):
 
 @dataclass(frozen=True)
 class Operations:
-    """The device-dependent operations in a layer of BERT."""
+    """Device-dependent operations in a layer of BERT."""
 
     attend: Attend
     """See attend_by_length."""
@@ -52,18 +52,18 @@ class Operations:
     linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
     """See linear_gelu."""
     step: int = 1
-    """The tokens and the rows of a batch are padded to multiples of it."""
+    """The numbers of tokens and of rows in a batch are padded to multiples of this."""
 
 
 def choose_operations(device: str, precision: str, heads: int, size: int, *, kernels: bool) -> Operations:
-    """The operations for a device.
+    """Operations for a device.
 
     Args:
-        heads: attention heads.
+        heads: number of attention heads.
         size: channels of a head.
         kernels: whether to use kernels.py.
     Raises:
-        ModelError: they do not work on this device; a trial run checks that.
+        ModelError: a trial run of the operations failed on this device.
     """
     if device == "cpu":
         return BY_LENGTH
@@ -81,17 +81,17 @@ def choose_operations(device: str, precision: str, heads: int, size: int, *, ker
 
 
 def _of_kernels() -> Operations:
-    # Needs Triton, which only PyTorch's CUDA build brings.
+    # Needs Triton, which only PyTorch's CUDA build includes.
     from pipeline.model import kernels
 
     return Operations(kernels.attend, kernels.add_norm, kernels.linear_gelu)
 
 
 def check_operations(found: Operations, device: str, precision: str, heads: int, size: int) -> None:
-    """Raise AssertionError unless operations agree with those for a CPU."""
+    """Raise AssertionError unless the operations agree with those for a CPU."""
     lengths = np.array(_COMPARED_LENGTHS, np.int64)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
-    # The operations read bounds and lengths only.
+    # The operations read only bounds and lengths.
     no_ids = torch.empty(0, dtype=torch.int64)
     rows = Rows(no_ids, no_ids, torch.from_numpy(bounds.astype(np.int32)).to(device), lengths)
     generator = torch.Generator().manual_seed(0)
@@ -99,7 +99,7 @@ def check_operations(found: Operations, device: str, precision: str, heads: int,
     def random(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(device, getattr(torch, precision))
 
-    # Strided, as the result of one matrix product is.
+    # Strided, like the result of one matrix product.
     query, key, value = random(int(bounds[-1]), 3, heads, size).unbind(1)
     first = random(len(lengths), heads, size)
     for asked, first_only in ((query, False), (first, True)):
@@ -123,12 +123,12 @@ def _assert_close(found: Tensor, expected: Tensor) -> None:
 
 
 def add_norm(added: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """(T, H): layer norm of the sum of two tensors of that shape."""
+    """(T, H): layer norm of the sum of two (T, H) tensors."""
     return F.layer_norm(added + hidden, hidden.shape[-1:], weight, bias, eps)
 
 
 def linear_gelu(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(T, W): GELU of a linear layer over (T, H)."""
+    """(T, W): GELU of a linear layer over a (T, H) tensor."""
     return F.gelu(F.linear(hidden, weight, bias))
 
 
@@ -136,10 +136,10 @@ def attend_by_length(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, f
     """Attention within each row; rows of the same length are computed together.
 
     Args:
-        query: (T, heads, D), or with `first_only` (B, heads, D), one query per row. More may follow.
-        key, value: (T, heads, D); more may follow.
+        query: (T, heads, D), or with `first_only` (B, heads, D), one query per row; padding may follow.
+        key, value: (T, heads, D); padding may follow.
     Returns:
-        The shape of `query`; zero for queries of no row.
+        Tensor with the shape of `query`; zero for padding.
     """
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     row = token = 0
@@ -163,19 +163,19 @@ def attend_by_length(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, f
 
 @lru_cache(maxsize=1024)
 def _hide_from(length: int, width: int, dtype: torch.dtype) -> Tensor:
-    """(1, 1, 1, W): additive mask that hides all keys from number `length` on."""
+    """(1, 1, 1, W): additive mask that hides all keys from index `length` on."""
     return torch.zeros((1, 1, 1, width), dtype=dtype).index_fill_(3, torch.arange(length, width), -torch.inf)
 
 
 def _runs(lengths: IntArray) -> list[tuple[int, int]]:
-    """Runs of consecutive rows of one length: how many rows, and their length."""
+    """Number of rows and length of each run of consecutive rows with equal lengths."""
     starts = np.flatnonzero(np.diff(lengths, prepend=-1))
     counts = np.diff(starts, append=len(lengths))
     return list(zip(counts.tolist(), lengths[starts].tolist(), strict=True))
 
 
 def _attend_flash(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
-    """See attend_by_length; on a GPU from Ampere on, in 16 bits, with PyTorch 2.10 or later."""
+    """See attend_by_length; needs an Ampere or newer GPU, 16-bit precision, and PyTorch 2.10 or newer."""
     # Missing in PyTorch before 2.10.
     from torch.nn.attention.varlen import varlen_attn
 
@@ -184,11 +184,11 @@ def _attend_flash(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, firs
     if first_only:
         asked, max_asked = torch.arange(len(bounds), device=bounds.device, dtype=bounds.dtype), 1
     found = varlen_attn(query, key, value, asked, bounds, max_asked, max_length)
-    # A tuple only if more than the result is requested.
+    # A tuple only if additional outputs are requested.
     assert isinstance(found, Tensor)
     return found
 
 
 BY_LENGTH = Operations(attend_by_length, add_norm, linear_gelu, step=32)
-"""Each new shape costs oneDNN some milliseconds, in all a tenth of a short job. It multiplies in tiles of
+"""Each new shape costs oneDNN a few milliseconds, in total a tenth of a short job. It multiplies in tiles of
 rows, so padding to a multiple of 32 is not slower."""

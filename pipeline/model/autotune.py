@@ -1,7 +1,7 @@
-"""Autotuning: settings of the forward pass that a long job measures on its device before it starts.
+"""Autotuning of the forward pass, which a long job runs on its device before it starts.
 
-It measures the batch size in tokens, and whether torch.compile or our own kernels pay, on the first rows of
-the input. The result is measured once and stored in run.json, so a resumed job cuts the same batches and
+The first rows of the input are used to find the fastest batch size in tokens, and whether torch.compile or
+our own kernels are faster. The result is stored in run.json, so a resumed job cuts the same batches and
 computes the same bits.
 """
 
@@ -20,10 +20,11 @@ from pipeline.model.packed import PackedModel
 from pipeline.model.ragged import Ragged
 
 _CANDIDATES = {"cpu": (512, 1024, 2048, 4096), "gpu": (16384, 32768, 65536, 131072)}
-"""Tokens in a batch, by device."""
+"""Candidates for the number of tokens in a batch, by device."""
 
 _NEAR_BEST = 0.97
-"""The smallest batch is used whose rate is this near the best: larger ones pad more and use more memory."""
+"""The smallest batch size within this fraction of the best rate is used: larger ones pad more and use more
+memory."""
 
 _MIN_SPEEDUP = 1.05
 """Minimum speedup to use kernels or torch.compile, which takes a minute or two at the start of each actor."""
@@ -32,10 +33,10 @@ _REPEATS = 3
 
 
 def autotune(options: AutotuneOptions, input_ids: pa.Array) -> TunedOptions:
-    """The fastest settings on the device of this process.
+    """Fastest settings on the device of this process.
 
     Args:
-        input_ids: (N,) list<int32>, rows of the input.
+        input_ids: (N,) list<int32>: rows of the input.
     """
     ids = Ragged.of(input_ids)
     compiled, kernels = bool(options.compiled), False
@@ -52,7 +53,7 @@ def autotune(options: AutotuneOptions, input_ids: pa.Array) -> TunedOptions:
 
 
 def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
-    """The smallest candidate whose rate is near the best, in tokens."""
+    """Smallest batch size, in tokens, whose rate is near the best."""
     rates: dict[int, float] = {}
     for budget in _CANDIDATES[device]:
         rates[budget] = _rate(forward, _repeated(ids, 2 * budget), budget)
@@ -61,7 +62,7 @@ def _fastest_budget(forward: Forward, ids: Ragged, device: str) -> int:
 
 
 def _repeated(ids: Ragged, tokens: int) -> Ragged:
-    """The first rows that hold `tokens` tokens together; all rows are repeated if they hold fewer."""
+    """First rows with `tokens` tokens in total; all rows are repeated if they have fewer."""
     total = int(ids.lengths.sum())
     times = -(-tokens // total)
     lengths = np.tile(ids.lengths, times)
@@ -72,7 +73,7 @@ def _repeated(ids: Ragged, tokens: int) -> Ragged:
 
 
 def _rate(forward: Forward, ids: Ragged, budget: int) -> float:
-    """Tokens per second, the best of several runs: other load on the machine only slows a run down."""
+    """Tokens per second in the best of several runs, because other load can only slow a run down."""
     timings = [forward(ids, budget).seconds for _ in range(1 + _REPEATS)]
     # The first run is a warm-up.
     return float(ids.lengths.sum()) / min(timings[1:])

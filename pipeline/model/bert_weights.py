@@ -26,8 +26,8 @@ _STANDARD = {
     "per_layer_config": None,
     "transformers_weights": None,
 }
-"""Values that a config must have, or omit, for the classifier of the paper with its weights in the default
-file. Besides these, only the sizes determine transformers' BERT."""
+"""Values that these keys of a config must have, unless it omits them: the classifier of the paper, with its
+weights in the default file. Apart from them, only the sizes determine transformers' BERT."""
 
 _SIZES = (
     "vocab_size",
@@ -48,8 +48,8 @@ class BertCheckpoint:
     """Weights and sizes of a standard BertForSequenceClassification."""
 
     tensors: Mapping[str, Tensor]
-    """By their names in transformers. Memory-mapped, so a node holds them once, not once per process; whoever
-    overwrites that file in place, instead of replacing it, changes them."""
+    """Tensors by their names in transformers. They are memory-mapped, so a node holds them once, not once per
+    process; overwriting the file in place, instead of replacing it, changes them."""
     layers: int
     heads: int
     eps: float
@@ -67,7 +67,7 @@ class BertCheckpoint:
         return int(self.tensors["classifier.weight"].shape[0])
 
     def embedding(self, kind: str) -> Tensor:
-        """(N, hidden): the table of `word`, `position` or `token_type` embeddings."""
+        """(N, hidden): table of `word`, `position` or `token_type` embeddings."""
         return self.tensors[f"{_EMBEDDINGS}.{kind}_embeddings.weight"]
 
     def embedding_norm(self) -> Weights:
@@ -84,7 +84,7 @@ class BertCheckpoint:
 
 
 def read_bert(directory: Path) -> BertCheckpoint | None:
-    """The model in a directory; None unless it is a standard BERT classifier, which transformers must load.
+    """The model in a directory; None if it is not a standard BERT classifier, so transformers must load it.
 
     Raises:
         ModelError: its files cannot be read.
@@ -103,7 +103,7 @@ def read_bert(directory: Path) -> BertCheckpoint | None:
         # transformers then raises the error message.
         return None
     except OSError as error:
-        # transformers is no fallback here: its results differ in the last bits.
+        # Falling back to transformers would change the last bits of the results.
         raise ModelError(f"model {directory}: cannot be read: {error}") from None
     if not all(t.is_floating_point() for t in tensors.values()):
         return None

@@ -14,7 +14,7 @@ CARD_FILE = "rayview.json"
 
 
 class ModelCard(BaseModel):
-    """rayview.json: what is needed to apply a model to other data as it was trained."""
+    """Content of rayview.json, with which a model is applied to other data as in training."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -55,7 +55,7 @@ def fingerprint_model(directory: Location) -> str:
     sha = hashlib.sha256()
     for name in names:
         sha.update(name.encode())
-        # In pieces: on a node with many actors the file is in memory once, in the page cache.
+        # In pieces, so that a node with many actors holds the file in memory only once, in the page cache.
         for piece in directory.child(name).read_pieces():
             sha.update(piece)
     return sha.hexdigest()[:16]

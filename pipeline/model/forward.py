@@ -1,8 +1,8 @@
-"""A classifier on its device: rows of token IDs in, probabilities out.
+"""Forward pass of a classifier on its device: rows of token IDs in, probabilities out.
 
 All rows of a chunk are copied to the device at once and cut into batches there. The probabilities are copied
-back in one asynchronous transfer, which is waited for only when they are read. So a GPU always has the next
-batch queued, also that of the next chunk.
+back asynchronously; reading them waits for the copy. So a GPU always has the next batch queued, including
+that of the next chunk.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.storage.cache import local_copy
 from pipeline.storage.location import locate
 
 _ERROR_CHARS = 200
-"""Maximum length of an error message that is kept."""
+"""Maximum length of a recorded error message, in characters."""
 
 
 class Scored:
@@ -45,22 +45,22 @@ class Scored:
         halvings: int,
         errors: dict[int, str],
     ) -> None:
-        """Wrap probabilities that are complete once a clock has stopped.
+        """Wrap probabilities that are complete once the clock has stopped.
 
         Args:
-            host: (N, C) float32, in the host's memory.
-            order: (N,) which row of the chunk each is.
-            errors: by position in that order, why the model failed on a row.
+            host: (N, C) float32, in host memory.
+            order: (N,) row of the chunk of each row of `host`.
+            errors: index in `host` → error of the model on that row.
         """
         self._host, self._order, self._clock, self._errors = host, order, clock, errors
         self.padded_tokens = padded_tokens
-        """Tokens that went through the model, padding included."""
+        """Tokens that went through the model, including padding."""
         self.halvings = halvings
-        """How many batches were cut in two because they did not fit the device's memory."""
+        """Number of batches that were halved because they did not fit into device memory."""
 
     @cached_property
     def probabilities(self) -> FloatArray:
-        """(N, C); rows sum to 1, except those of `failures`, which are meaningless. Waits for the device.
+        """(N, C) float32; rows sum to 1, except undefined rows in `failures`. Waits for the device.
 
         Raises:
             BrokenDeviceError: the GPU failed.
@@ -72,19 +72,19 @@ class Scored:
 
     @cached_property
     def failures(self) -> dict[int, str]:
-        """Why the model failed, by row. Waits for the device."""
+        """Row → error of the model on that row. Waits for the device."""
         finite = np.isfinite(self.probabilities).all(1)
         found = dict.fromkeys(np.flatnonzero(~finite).tolist(), "its probabilities are not finite")
         return found | {int(self._order[place]): why for place, why in self._errors.items()}
 
     @property
     def seconds(self) -> float:
-        """Time on the device, without that of earlier passes. Waits for the device."""
+        """Time on the device, without earlier passes. Waits for the device."""
         return self._clock.wait()
 
 
 class _Clock:
-    """Measures the time between two points in a device's queue of work."""
+    """Timer between two points in the work queue of a device."""
 
     def __init__(self, device: str) -> None:
         """Start when the device reaches this point."""
@@ -100,7 +100,7 @@ class _Clock:
             self._events[1].record()
 
     def wait(self) -> float:
-        """Wait until the clock has stopped; the seconds between start and stop.
+        """Wait until the clock has stopped, and return the seconds between start and stop.
 
         Raises:
             BrokenDeviceError: the GPU failed.
@@ -116,7 +116,7 @@ class _Clock:
 
 
 def _cuda_event() -> torch.cuda.Event:
-    # Blocking: a thread that waits for it does not use a core.
+    # Blocking: a waiting thread does not occupy a core.
     return torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
 
 
@@ -124,16 +124,17 @@ def read_forward(options: ForwardOptions) -> Forward:
     """Load a model on the device of this process.
 
     Raises:
-        ModelError: it cannot be loaded, or changed since the job began; two models never mix in one output.
+        ModelError: it cannot be loaded, or has changed since the job began, because an output must not mix
+            models.
     """
     directory = local_copy(locate(options.model))
     try:
         forward = Forward(directory, options)
     except Exception:
-        # A changed model explains the error.
+        # If the model has changed, that explains the error.
         _check_fingerprint(directory, options)
         raise
-    # Afterwards: a change while the model was read is noticed too.
+    # After loading, so that a change while the model was read is detected, too.
     _check_fingerprint(directory, options)
     return forward
 
@@ -144,10 +145,10 @@ def _check_fingerprint(directory: Path, options: ForwardOptions) -> None:
 
 
 class Forward:
-    """A classifier in the requested precision, on a GPU if there is one.
+    """Classifier in the requested precision, on a GPU if available.
 
-    On a CPU several threads may call it at the same time: each computes its own rows. No operation uses more
-    than the calling thread, so no sum depends on the number of threads.
+    On a CPU, several threads may call it concurrently, each with its own rows. Every operation uses only the
+    calling thread, so no sum depends on the number of threads.
     """
 
     def __init__(self, directory: Path, options: ForwardOptions) -> None:
@@ -156,7 +157,7 @@ class Forward:
         Raises:
             ModelError: it cannot be loaded, or the device does not support the options.
         """
-        # For this thread; __call__ sets it for the others.
+        # For this thread; __call__ sets it for others.
         torch.set_num_threads(1)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = _load(directory, options, self.device)
@@ -167,20 +168,20 @@ class Forward:
         If the model fails on a batch, the batch is halved until only the failing rows are left.
 
         Args:
-            batch_tokens: maximum tokens in a batch, padding included.
+            batch_tokens: maximum tokens in a batch, including padding.
         Raises:
             BrokenDeviceError: the GPU failed.
         """
         try:
             return self._enqueue(ids, batch_tokens)
         except Exception as error:
-            # CUDA reports an error at a later call, which may be any of them.
+            # CUDA may report an error in any later call.
             if _is_broken_device(error):
                 raise BrokenDeviceError(_first_line(error)) from None
             raise
 
     def _enqueue(self, ids: Ragged, batch_tokens: int) -> Scored:
-        # For this thread. A sum shared by several threads differs in its last bits from that of one thread.
+        # For this thread. A sum computed by several threads differs from that of one thread in its last bits.
         torch.set_num_threads(1)
         clock = _Clock(self.device)
         batches = self.model.cut(ids.lengths, batch_tokens)
@@ -205,10 +206,10 @@ class _Batched:
         """(B, C) each, on the device."""
         self.tokens = self.halvings = 0
         self.errors: dict[int, str] = {}
-        """By row, why the model failed on it."""
+        """Row → error of the model on that row."""
 
     def compute(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Compute a batch of rows; if the model fails on it, the halves to compute instead, second first."""
+        """Compute a batch; if the model fails, return the halves to compute instead, second half first."""
         try:
             self.found.append(self._rows.logits(start, stop).softmax(1))
         except Exception as error:
@@ -219,7 +220,7 @@ class _Batched:
                 self.halvings += _is_out_of_memory(error)
                 return [(middle, stop), (start, middle)]
             if _is_out_of_memory(error):
-                # Not the row's fault: something else holds the memory.
+                # Not caused by the row: something else occupies the memory.
                 raise BrokenDeviceError(_first_line(error)) from None
             self.errors[start] = _first_line(error)
             self.found.append(self._nan_row)
@@ -238,8 +239,8 @@ def _load(directory: Path, options: ForwardOptions, device: str) -> PackedModel 
         except ModelError as error:
             if options.kernels:
                 raise ModelError(
-                    f"{error}; run.json requires them, as they were faster where the job began: use GPUs of"
-                    " that type, or start over with --overwrite"
+                    f"{error}; run.json requires them, because they were faster when the job began: use GPUs"
+                    " of the same type, or start over with --overwrite"
                 ) from None
             logging.getLogger(__name__).info("rows are padded: %s", error)
     model = load_classifier(directory).eval()
@@ -247,19 +248,19 @@ def _load(directory: Path, options: ForwardOptions, device: str) -> PackedModel 
 
 
 def _spans(batches: list[IntArray]) -> list[tuple[int, int]]:
-    """Start and end of each batch among the rows of all batches; the last batch first, for a stack."""
+    """Start and end of each batch in the rows of all batches, last batch first, for use as a stack."""
     ends = np.cumsum([len(b) for b in batches]).tolist()
     return list(zip([0, *ends[:-1]], ends, strict=True))[::-1] if batches else []
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # PyTorch's CPU allocator and CUDA's driver raise plain RuntimeErrors for it.
+    # PyTorch's CPU allocator and the CUDA driver raise plain RuntimeErrors.
     message = re.search("can't allocate memory|out of memory", str(error))
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or message is not None
 
 
 def _is_broken_device(error: BaseException) -> bool:
-    # After such an error every call of CUDA fails, unless it was for lack of memory.
+    # After such an error every CUDA call fails, unless the error was out of memory.
     message = re.search(r"CUDA error|Error \[CUDA\]|cuDNN error", str(error))
     return message is not None and not _is_out_of_memory(error)
 
@@ -270,7 +271,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _to_host(tensor: Tensor) -> Tensor:
-    """A copy in the host's memory, which is complete once the device reaches this point."""
+    """Copy in host memory, which is complete once the device reaches this point."""
     if tensor.device.type == "cpu":
         return tensor
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)

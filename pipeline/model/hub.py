@@ -1,7 +1,7 @@
-"""The files of a model, by its name.
+"""Files of a model, found by its name.
 
 Model names are Hub names. A model is taken from an installed package that provides it, else from the local
-cache, else from the Hub. Weights are safetensors only, and no remote code is ever run.
+cache, else from the Hub. Weights must be safetensors, and remote code is never run.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _HUB_TIMEOUT_S = 10
 
 @lru_cache(maxsize=8)
 def resolve_model(name: str) -> Path:
-    """The local directory with the files of a model.
+    """Local directory with the files of a model.
 
     Args:
         name: a directory, local or in an object store, or a Hub name.
     Raises:
-        ModelError: it is not found, or has no safetensors weights.
+        ModelError: the model is not found, or has no safetensors weights.
         InputError: the object store cannot be read.
     """
     directory = _find_model(name)
@@ -82,7 +82,7 @@ def _from_hub(name: str) -> Path:
 
 
 def model_max_length(directory: Path) -> int | None:
-    """Maximum positions that the model supports, from its config; None if that does not name them."""
+    """Maximum number of positions that the model supports, from its config; None if the config lacks it."""
     value = read_model_config(directory).get("max_position_embeddings")
     return int(value) if value else None
 
@@ -91,7 +91,7 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     """config.json of a model directory.
 
     Raises:
-        ModelError: it does not exist, or is damaged.
+        ModelError: the file does not exist, or is damaged.
     """
     try:
         return dict(json.loads((directory / "config.json").read_text(encoding="utf-8")))

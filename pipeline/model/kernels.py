@@ -1,9 +1,10 @@
-"""GPU kernels for the operations of BERT besides matrix products, over packed rows.
+"""GPU kernels for the operations of BERT other than matrix products, over packed rows.
 
-PyTorch's attention is built for rows of thousands of tokens; reviews have about forty, so most of its work on
-them is wasted. PyTorch also writes the sum of two tensors to memory before it normalizes it. Both operations
-are written in Triton here, which comes with PyTorch's CUDA build; without it, this module cannot be imported.
-PyTorch writes the output of a linear layer to memory before its GELU too; cuBLAS fuses the two.
+PyTorch's attention is designed for rows of thousands of tokens; reviews have about forty, so most of its work
+on them is wasted. PyTorch also writes the sum of two tensors to memory before it normalizes it. Both
+operations are implemented here in Triton, which PyTorch's CUDA build includes; without Triton, this module
+cannot be imported. PyTorch also writes the output of a linear layer to memory before the GELU; cuBLAS fuses
+the two.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from pipeline.model.tensors import Rows
 
 _TILES = {16: 1, 32: 2, 64: 4, 128: 8}
-"""Warps by tile size in tokens of a row: matrix units multiply at least 16, and registers hold at most 128. A
-longer row has several tiles."""
+"""Tile size in tokens → number of warps. Matrix units need at least 16 tokens, and registers hold at most
+128. A longer row has several tiles."""
 
 _NORM_WARPS = 4
 
@@ -48,13 +49,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only:
 
 
 def _by_tile(lengths: IntArray) -> list[tuple[int, int, int, int]]:
-    """Rows by tile size: the tile size, the first row, the number of rows and their maximum length.
+    """Rows grouped by tile size: the tile size, the first row, the number of rows and their maximum length.
 
     Args:
-        lengths: (B,), falling.
+        lengths: (B,), descending.
     """
     tiles = np.array(sorted(_TILES, reverse=True))
-    # A row gets the smallest tile that holds it, or else the largest.
+    # A row gets the smallest tile that holds it, else the largest.
     ends = np.searchsorted(-lengths, -np.append(tiles[1:], 0), side="left")
     starts = np.append(0, ends[:-1])
     return [
@@ -78,8 +79,8 @@ def add_norm(added: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, eps: f
 def linear_gelu(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """See attention.linear_gelu.
 
-    cuBLAS uses the tanh approximation, which is within 0.0005 of GELU: on an H100, its 16-bit result is as
-    near to the float32 result as that of the exact function.
+    cuBLAS uses the tanh approximation, which is within 0.0005 of GELU. On an H100, its 16-bit result is as
+    close to the float32 result as that of the exact function.
     """
     return torch._addmm_activation(bias, hidden, weight.t(), use_gelu=True)
 

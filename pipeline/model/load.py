@@ -1,4 +1,4 @@
-"""Load a classifier with transformers."""
+"""Loading of classifiers with transformers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_classifier(directory: Path, labels: list[str] | None = None, *, seed: i
     """A sequence classifier in float32 on the CPU.
 
     Args:
-        labels: class names for a new head, initialized from `seed`; None: the model has its head.
+        labels: class names for a new head, initialized from `seed`; None: the model already has a head.
     Raises:
         ModelError: transformers cannot load it.
     """
@@ -28,15 +28,15 @@ def load_classifier(directory: Path, labels: list[str] | None = None, *, seed: i
 def load_with_new_head(
     directory: Path, labels: list[str], *, seed: int
 ) -> tuple[PreTrainedModel, frozenset[str]]:
-    """A classifier to be trained, in float32 on the CPU, and its newly initialized parameters.
+    """A classifier for training, in float32 on the CPU, and its newly initialized parameters.
 
     Args:
         labels: class names.
-        seed: of the new parameters.
+        seed: seed of the new parameters.
     Returns:
         The model, and the names of the parameters that the checkpoint lacks or has in another shape: the
-        head, and for some checkpoints a pooler or the head's first layer. Empty for a classifier with the
-        same number of classes.
+        head, and for some checkpoints a pooler or the head's first layer. The names are empty for a
+        classifier with the same number of classes.
     Raises:
         ModelError: transformers cannot load it.
     """
@@ -54,13 +54,13 @@ def _new_head(labels: list[str]) -> dict[str, Any]:
 
 
 def _load(directory: Path, options: dict[str, Any], seed: int) -> tuple[PreTrainedModel, frozenset[str]]:
-    # Imported here: it takes two seconds, and scoring with a BERT does without.
+    # Imported here, because it takes two seconds, and scoring with a BERT does not need it.
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
-    # transformers would report new parameters as a fault; they are what was asked for.
+    # Without this, transformers warns about new parameters, which are expected.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.manual_seed(seed)
@@ -81,6 +81,6 @@ def _load(directory: Path, options: dict[str, Any], seed: int) -> tuple[PreTrain
 
 
 def pad_token_id(model: PreTrainedModel) -> int:
-    """The id that fills short rows; it is masked, so 0 serves where the model defines none."""
+    """Token ID that pads short rows; 0 if the model defines none, because padding is masked."""
     value = getattr(model.config, "pad_token_id", None)
     return int(value) if value is not None else 0

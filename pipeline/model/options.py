@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
-"""Rows of the input that autotuning measures on, by device."""
+"""Number of input rows that autotuning uses, by device."""
 
 BATCH_TOKENS = {"cpu": 2048, "gpu": 65536}
 """Tokens in a batch of a job that is too small to autotune, by device."""
@@ -13,12 +13,12 @@ BATCH_TOKENS = {"cpu": 2048, "gpu": 65536}
 
 @dataclass(frozen=True)
 class ForwardOptions:
-    """What a worker needs to load a model. The same options and rows give the same bits."""
+    """Options with which a worker loads a model. The same options and rows give the same bits."""
 
     model: str
     """URI of the model directory."""
     fingerprint: str
-    """Result of `fingerprint_model` when the job began."""
+    """Result of `fingerprint_model` at the start of the job."""
     max_length: int
     precision: str
     """float32 or bfloat16."""
@@ -30,15 +30,15 @@ class ForwardOptions:
 
 @dataclass(frozen=True)
 class AutotuneOptions:
-    """What to measure, and on which device."""
+    """Options of autotuning: the values to measure, and the device."""
 
     forward: ForwardOptions
     device: str
     """cpu or gpu."""
     batch_tokens: int | None
-    """None: measure which is fastest."""
+    """None: measure which batch size is fastest."""
     compiled: bool | None
-    """None: measure whether it pays."""
+    """None: measure whether torch.compile is faster."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""BERT over packed rows: no row is padded, and only what the logits depend on is computed.
+"""BERT over packed rows: no row is padded, and only values that the logits depend on are computed.
 
-transformers' BERT computes rectangles: short rows are padded, and attention has a mask. Here the rows are
-concatenated: matrix products run over the tokens of all rows, and attention over each row by itself; see
-attention.py. The classifier reads only the first token of each row, so the last layer computes no other.
+transformers' BERT computes rectangular batches: short rows are padded, and attention is masked. Here the rows
+are concatenated: matrix products run over the tokens of all rows, and attention within each row; see
+attention.py. The classifier reads only the first token of each row, so the last layer computes only that.
 
-Source: Devlin et al. 2019, arXiv:1810.04805; as transformers' BertForSequenceClassification.
+Source: Devlin et al. 2019, arXiv:1810.04805; equivalent to transformers' BertForSequenceClassification.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ class PackedModel:
         return packed_batches(np.maximum(lengths, 1), batch_tokens)
 
     def rows(self, ids: Ragged, order: IntArray) -> PackedRows:
-        """Rows in an order of falling length, on the device."""
+        """Rows in an order of descending length, on the device."""
         return PackedRows(self, ids, order)
 
     def flops(self, lengths: IntArray) -> float:
         """Multiplications and additions for rows of (N,) lengths; see PaddedModel.flops.
 
-        The last layer computes keys and values of all tokens, and the rest only for the first of each row.
+        The last layer computes keys and values of all tokens, and everything else only for the first token
+        of each row.
         """
         tokens, pairs = float(lengths.sum()), float((lengths * lengths).sum())
         all_but_last = (self._layers - 1) * (2 * self._weights * tokens + 4 * self._hidden * pairs)
@@ -89,11 +90,11 @@ class PackedRows:
         self._bounds = bounds.int()
 
     def tokens(self, start: int, stop: int) -> int:
-        """Tokens that the model computes for rows `start` to `stop`, padding included."""
+        """Tokens that the model computes for rows `start` to `stop`, including padding."""
         return round_up(int(self._ends[stop] - self._ends[start]), self._model.model.step)
 
     def logits(self, start: int, stop: int) -> Tensor:
-        """(B, C) float32 on the device: the logits of rows `start` to `stop`."""
+        """(B, C) float32 on the device: logits of rows `start` to `stop`."""
         first, end = int(self._ends[start]), int(self._ends[stop])
         bounds = self._bounds[start : stop + 1] - first
         padding = (0, self.tokens(start, stop) - (end - first))
@@ -124,14 +125,14 @@ class PackedBert:
         """Copy the weights to a device.
 
         Args:
-            dtype: of the encoder; its head stays in float32: its few operations cost nothing, and
-                probabilities of 8 bits would tie.
+            dtype: dtype of the encoder. The head stays in float32: it costs next to nothing, and
+                probabilities with 8 significant bits would tie.
         """
         self._heads, self._eps = checkpoint.heads, checkpoint.eps
 
         def put(*tensors: Tensor, as_dtype: torch.dtype = dtype) -> Tensor:
             joined = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
-            # Only an encoder of the same precision stays in the memory-mapped file, shared by all actors.
+            # Weights with an unchanged dtype stay in the memory-mapped file, which all actors share.
             return joined.to(device, as_dtype, copy=as_dtype != dtype).contiguous()
 
         def weights(*modules: Weights, as_dtype: torch.dtype = dtype) -> Weights:
@@ -160,10 +161,10 @@ class PackedBert:
         self.step = operations.step
 
     def __call__(self, rows: Rows) -> Tensor:
-        """(B, C) float32: the logits of B rows.
+        """(B, C) float32: logits of B rows.
 
         Args:
-            rows: more tokens may follow theirs; those do not change the result.
+            rows: packed rows; additional tokens at the end do not affect the result.
         """
         hidden = self._words[rows.ids] + self._kind + self._places[rows.positions]
         weight, bias = self._norm
@@ -191,7 +192,7 @@ class PackedBert:
         return self._after(layer, attended, first)
 
     def _after(self, layer: _Layer, attended: Tensor, hidden: Tensor) -> Tensor:
-        """The part of a layer after attention, the same for each token."""
+        """Part of a layer after attention, which is applied to each token independently."""
         operations = self._operations
         attended = F.linear(attended.reshape(hidden.shape), *layer.attention_output)
         hidden = operations.add_norm(attended, hidden, *layer.attention_norm, self._eps)

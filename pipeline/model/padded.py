@@ -1,4 +1,4 @@
-"""Any classifier of transformers, on padded batches; the device pads the rows."""
+"""Any classifier of transformers, on batches that are padded on the device."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _PROBE_IDS = ((1, 2, 3, 4), (4, 3, 2, 1))
-"""Two rows to find out which masks a model accepts; any IDs do."""
+"""Two rows with arbitrary IDs, to determine which masks a model accepts."""
 
 
 class PaddedModel:
-    """A classifier in evaluation mode, on its device."""
+    """Classifier in evaluation mode, on its device."""
 
     def __init__(
         self, model: PreTrainedModel, precision: str, device: str, max_length: int, *, compiled: bool
@@ -32,9 +32,9 @@ class PaddedModel:
 
         Args:
             precision: float32 or bfloat16.
-            max_length: maximum IDs in a row that the model supports.
+            max_length: maximum number of IDs in a row that the model supports.
         Raises:
-            ModelError: `compiled`, and torch.compile does not work here.
+            ModelError: `compiled` is set, but torch.compile does not work on this machine.
         """
         self.device, self.max_length, self.classes = device, max_length, model.config.num_labels
         self.pad_id = pad_token_id(model)
@@ -50,16 +50,16 @@ class PaddedModel:
         return token_budget_batches(lengths, batch_tokens, self.max_length)
 
     def rows(self, ids: Ragged, order: IntArray) -> PaddedRows:
-        """Rows in an order of falling length, on the device."""
+        """Rows in an order of descending length, on the device."""
         return PaddedRows(self, ids, order)
 
     def flops(self, lengths: IntArray) -> float:
         """Multiplications and additions that rows of (N,) lengths need, without padding.
 
-        Counts matrix products only: two per weight and token, and in attention four per channel, layer and
-        pair of tokens.
+        Counts only matrix products: two operations per weight and token, and in attention four per channel,
+        layer and pair of tokens.
 
-        Source: Kaplan et al. 2020, arXiv:2001.08361, table 1 (forward pass), embeddings left out.
+        Source: Kaplan et al. 2020, arXiv:2001.08361, table 1 (forward pass), without embeddings.
         """
         named = self.model.base_model.named_parameters()
         weights = sum(p.numel() for name, p in named if p.dim() == 2 and "embedding" not in name)
@@ -80,17 +80,17 @@ class PaddedRows:
         self._lengths = to_device(self._host_lengths, model.device)
 
     def tokens(self, start: int, stop: int) -> int:
-        """Tokens that the model computes for rows `start` to `stop`, padding included."""
+        """Tokens that the model computes for rows `start` to `stop`, including padding."""
         return self._width(start) * (stop - start)
 
     def logits(self, start: int, stop: int) -> Tensor:
-        """(B, C) float32 on the device: the logits of rows `start` to `stop`."""
+        """(B, C) float32 on the device: logits of rows `start` to `stop`."""
         model, width = self._model, self._width(start)
         column = torch.arange(width, device=model.device)
         lengths = self._lengths[start:stop, None]
         places = self._starts[start:stop, None] + column
         if int(self._host_lengths[stop - 1]) == width:
-            # No row is padded: attention is faster without a mask.
+            # If no row is padded, attention is faster without a mask.
             ids, mask = self._values[places].long(), None
         else:
             is_token = column < lengths
@@ -101,12 +101,12 @@ class PaddedRows:
         return logits
 
     def _width(self, start: int) -> int:
-        """Width of the batch that begins with a row, which is its longest."""
+        """Width of the batch that starts with this row, which is the longest."""
         return padded_width(int(self._host_lengths[start]), self._model.max_length)
 
 
 def _try_compiled(model: PreTrainedModel, device: str) -> None:
-    """Raise ModelError if a model cannot be compiled; torch.compile compiles it at its first call."""
+    """Raise ModelError if a model cannot be compiled; torch.compile compiles it on the first call."""
     try:
         with torch.inference_mode():
             model(input_ids=torch.tensor(_PROBE_IDS, device=device), attention_mask=None)
@@ -118,8 +118,8 @@ def _try_compiled(model: PreTrainedModel, device: str) -> None:
 
 
 def _in_precision(model: PreTrainedModel, precision: str) -> PreTrainedModel:
-    """The model with its encoder in `precision`; the head stays in float32: its few operations cost nothing,
-    and probabilities of 8 bits would tie."""
+    """The model with its encoder in `precision`. The head stays in float32: it costs next to nothing, and
+    probabilities with 8 significant bits would tie."""
     if precision == "float32":
         return model
     encoder = model.base_model
@@ -135,20 +135,20 @@ def _to_float32(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tens
 
 
 def _plain_mask(is_token: Tensor) -> Tensor:
-    """(B, L) int64 as tokenizers make it: 1 for a token, 0 for padding."""
+    """(B, L) int64, as from a tokenizer: 1 for a token, 0 for padding."""
     return is_token.long()
 
 
 def _mask_of(model: PreTrainedModel, device: str) -> Callable[[Tensor], Tensor]:
-    """Function that makes a model's attention mask: additive if the model accepts that.
+    """Function that creates the attention mask of a model: an additive one if the model accepts it.
 
-    Given a plain mask, a model makes the additive one itself, but once per layer, and on a GPU it first waits
-    for all queued work, to see whether any row is padded.
+    From a plain mask, a model creates the additive mask itself, but once per layer; and on a GPU it first
+    waits for all queued work, to check whether any row is padded.
     """
     dtype = next(model.base_model.parameters()).dtype
 
     def additive_mask(is_token: Tensor) -> Tensor:
-        """(B, 1, L, L): added to the scores of attention."""
+        """(B, 1, L, L): added to the attention scores."""
         zeros = torch.zeros((), dtype=dtype, device=device)
         lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
         width = is_token.shape[1]

@@ -12,8 +12,8 @@ from pipeline.arrays import IntArray, TokenArray
 _ID_BYTES = 4
 
 WIDTH_STEP = 8
-"""Padded widths are multiples of it. Each new shape costs a math library set-up time and memory that it never
-frees (a trainer on a CPU grew by 100 MB per minute), and GPUs multiply in eights."""
+"""Padded widths are multiples of this. For each new shape, a math library needs set-up time and memory that
+it never frees (a trainer on a CPU grew by 100 MB per minute), and GPUs multiply in units of eight."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Ragged:
     """N concatenated rows of token IDs."""
 
     values: TokenArray
-    """(T,) int32: the IDs of all rows."""
+    """(T,) int32: IDs of all rows."""
     offsets: IntArray
     """(N + 1,) int64: start of each row in `values`, and the end of the last row."""
 
@@ -41,7 +41,7 @@ class Ragged:
 
     @property
     def lengths(self) -> IntArray:
-        """(N,) int64: IDs in each row."""
+        """(N,) int64: number of IDs in each row."""
         return np.diff(self.offsets)
 
     def head(self, max_rows: int) -> Ragged:
@@ -50,7 +50,7 @@ class Ragged:
         return Ragged(self.values[: offsets[-1]], offsets)
 
     def distinct(self) -> tuple[Ragged, IntArray]:
-        """The distinct rows in order of first occurrence, and (N,) which of them each row equals."""
+        """Distinct rows in order of first occurrence, and (N,) the index of the distinct row of each row."""
         first, last = int(self.offsets[0]), int(self.offsets[-1])
         data = pa.py_buffer(np.ascontiguousarray(self.values[first:last], np.int32))
         starts = pa.py_buffer(((self.offsets - first) * _ID_BYTES).astype(np.int64))
@@ -67,7 +67,7 @@ class Ragged:
 
         Args:
             rows: (B,) row numbers, B at least 1.
-            pad_id: pads the shorter rows.
+            pad_id: token ID that pads shorter rows.
             max_width: see `padded_width`.
         Returns:
             input_ids and attention_mask, both (B, L) int64.
@@ -81,26 +81,27 @@ class Ragged:
 
 
 def padded_width(length: int, max_width: int) -> int:
-    """The next multiple of WIDTH_STEP, but at most `max_width`, the maximum that the model supports."""
+    """Next multiple of WIDTH_STEP, at most `max_width`, the maximum that the model supports."""
     return max(1, length, min(max_width, round_up(length, WIDTH_STEP)))
 
 
 def round_up(count: int, step: int) -> int:
-    """The smallest multiple of a step that is at least a count."""
+    """Smallest multiple of `step` that is at least `count`."""
     return -(-count // step) * step
 
 
 def token_budget_batches(lengths: IntArray, budget: int, max_width: int) -> list[IntArray]:
     """Divide rows into batches of similar length.
 
-    Rows are sorted by falling length, so the largest batch comes first and running out of memory shows early.
+    Rows are sorted by descending length, so the largest batch comes first and an out-of-memory error shows
+    early.
 
     Args:
-        lengths: (N,) IDs in each row.
-        budget: maximum IDs in a batch, padding included; a longer row is a batch by itself.
+        lengths: (N,) number of IDs in each row.
+        budget: maximum IDs in a batch, including padding; a longer row is a batch by itself.
         max_width: see `padded_width`.
     Returns:
-        Row numbers of each batch; each row is in exactly one. The same lengths give the same batches.
+        Row numbers of each batch; each row is in exactly one batch. The same lengths give the same batches.
     """
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
@@ -115,13 +116,13 @@ def token_budget_batches(lengths: IntArray, budget: int, max_width: int) -> list
 def packed_batches(lengths: IntArray, budget: int) -> list[IntArray]:
     """Divide rows into batches without padding.
 
-    Rows are sorted by falling length, as in `token_budget_batches`; a batch may hold rows of any length.
+    Rows are sorted by descending length, as in `token_budget_batches`; a batch may have rows of any length.
 
     Args:
-        lengths: (N,) IDs in each row.
+        lengths: (N,) number of IDs in each row.
         budget: maximum IDs in a batch; a longer row is a batch by itself.
     Returns:
-        As `token_budget_batches`.
+        As for `token_budget_batches`.
     """
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])

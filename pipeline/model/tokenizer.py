@@ -1,4 +1,4 @@
-"""The tokenizer of a model directory."""
+"""Tokenizer of a model directory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.model.hub import read_model_config
 
 
 def tokenizer_json(directory: Path) -> str:
-    """The tokenizer of a model in the format of the `tokenizers` library.
+    """Tokenizer of a model in the format of the `tokenizers` library.
 
     Raises:
-        ModelError: the model has none that can be converted to it.
+        ModelError: the model has no tokenizer that can be converted to this format.
     """
     file = directory / "tokenizer.json"
     if file.is_file():
@@ -37,8 +37,8 @@ def check_vocabulary(directory: Path, tokenizer: str) -> None:
         raise ModelError(f"model {directory}: damaged tokenizer ({first_line(error)})") from None
     if size and max_id >= int(size):
         raise ModelError(
-            f"model {directory}: its tokenizer produces IDs up to {max_id}, but its weights are for {size}"
-            " IDs from 0; they do not belong together"
+            f"model {directory}: its tokenizer produces IDs up to {max_id}, but its weights support only IDs"
+            f" below {size}; tokenizer and weights do not match"
         )
 
 

@@ -20,7 +20,9 @@ def test_a_tokenizer_must_fit_the_weights(untrained: str, tmp_path: Path) -> Non
     config = json.loads((tmp_path / "config.json").read_text())
     size = config["vocab_size"] - 1
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": size}))
-    with pytest.raises(ModelError, match=f"produces IDs up to {size}, but its weights are for {size} IDs"):
+    with pytest.raises(
+        ModelError, match=f"produces IDs up to {size}, but its weights support only IDs below {size}"
+    ):
         check_vocabulary(tmp_path, tokenizer)
 
 
