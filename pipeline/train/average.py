@@ -1,4 +1,4 @@
-"""A moving average of the weights, which often generalizes better than the last ones."""
+"""Moving average of the weights, which often generalizes better than the last weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 class WeightAverage:
     """Exponential moving average of a model's parameters.
 
-    Source: Polyak and Juditsky 1992, doi:10.1137/0330046; the warm-up of the decay as in TensorFlow's
+    Source: Polyak and Juditsky 1992, doi:10.1137/0330046; warm-up of the decay as in TensorFlow's
     ExponentialMovingAverage.
     """
 
@@ -27,13 +27,13 @@ class WeightAverage:
         torch._foreach_lerp_(list(self.average.values()), now, 1 - decay)
 
     def restore(self, average: dict[str, torch.Tensor]) -> None:
-        """Continue from a saved average."""
+        """Restore a saved average."""
         for name, value in average.items():
             self.average[name].copy_(value)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Give the model the average weights while the block runs."""
+        """Use the average weights in the model while the block runs."""
         self._swap()
         try:
             yield

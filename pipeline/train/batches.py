@@ -1,8 +1,8 @@
-"""Batches of an epoch: shuffled, read in bounded memory, the same for any number of workers.
+"""Batches of an epoch: shuffled, read in bounded memory, and independent of the number of workers.
 
-The seed and the number of the epoch fix its sequence of global batches. Every worker takes part in each of
-them with the rows of its streams, so all take the same number of steps, and a resumed run finds its place by
-counting.
+The seed and the epoch number determine the sequence of global batches. Every worker contributes the rows of
+its streams to each global batch, so all workers take the same number of steps, and a resumed run skips to its
+position by counting steps.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from pipeline.train.streams import (
 from pipeline.train.task import RowGroup
 
 WINDOW_ROWS = 1 << 18
-"""Rows of all streams that are held and shuffled together; row groups are in random order besides."""
+"""Rows of all streams that are held in memory and shuffled together; row groups are shuffled separately."""
 
 _SORTED_ROWS = 1 << 15
-"""Rows of all streams that are sorted by length before they are cut into batches, which reduces padding."""
+"""Rows of all streams that are sorted by length before being cut into batches, which reduces padding."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,26 @@ class Batch:
     """One worker's rows of a global batch."""
 
     rows: Rows
-    """Those of many batches."""
+    """Rows of many batches."""
     numbers: IntArray
-    """(B,) indices into `rows`; B may be 0 in the last batch of an epoch."""
+    """(B,) indices of this batch into `rows`; B may be 0 in the last batch of an epoch."""
     global_rows: int
-    """Rows in the global batch, of all workers."""
+    """Rows in the global batch, over all workers."""
 
 
 PLACEHOLDER = Batch(
     Rows(Ragged(np.zeros(1, np.int32), np.array([0, 1])), np.zeros(1, np.int64)), np.zeros(1, np.int64), 1
 )
-"""One row for a worker that has none in a batch; every model has token 0 and class 0."""
+"""Row for a worker without rows in a batch; every model has token 0 and class 0."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the rows of a split, in an order that all workers know."""
+    """One pass over the rows of a split, in an order that all workers can compute."""
 
     groups: list[RowGroup]
     batch_rows: int
-    """Rows in a global batch; only the last may be smaller."""
+    """Rows in a global batch; only the last batch may be smaller."""
     seed: int
     number: int
     window_rows: int = WINDOW_ROWS
@@ -87,9 +87,9 @@ class Epoch:
     def batches(
         self, rank: int, world: int, *, first: int = 0, read: ReadRowGroup = read_row_group
     ) -> Iterator[Batch]:
-        """One worker's part of each global batch, from batch `first` on.
+        """One worker's part of each global batch, starting with batch `first`.
 
-        Each row of the split is in one batch, and row i of a batch comes from stream i mod 8.
+        Each row of the split is in exactly one batch, and row i of a batch comes from stream i mod 8.
         """
         windows = self._windows(first)
         streams, share = streams_of(rank, world)
@@ -101,7 +101,7 @@ class Epoch:
                 yield Batch(rows, numbers[step - window.start], self._rows_in(step))
 
     def _windows(self, first: int) -> list[range]:
-        """The numbers of the batches of each window, from the one with batch `first` on."""
+        """Batch numbers of each window, starting with the window that contains batch `first`."""
         length = max(1, self.window_rows // self.batch_rows)
         steps = -(-self._rows // self.batch_rows)
         return [
@@ -111,9 +111,9 @@ class Epoch:
     def _read(
         self, stream: int, extents: list[Extent], windows: list[range], read: ReadRowGroup
     ) -> Iterator[tuple[Rows, list[IntArray]]]:
-        """One stream's rows of each window, and the indices of those of each of its batches."""
+        """Rows of one stream in each window, and the indices of the rows of each batch."""
         sizes = [[stream_rows(self._rows_in(step), stream) for step in window] for window in windows]
-        # Batches before the first window are full.
+        # All batches before the first window are full.
         before = windows[0].start * stream_rows(self.batch_rows, stream) if windows else 0
         tables = read_stream(skip_rows(extents, before), map(sum, sizes), read)
         for window, table, counts in zip(windows, tables, sizes, strict=True):
@@ -123,7 +123,7 @@ class Epoch:
             yield rows, [pieces[i] for i in self._order(window)]
 
     def _order(self, window: range) -> IntArray:
-        """A random order of the batches of a window, the same for all streams; a short one stays last."""
+        """Random order of the batches of a window, the same for all streams; a short batch stays last."""
         order = np.arange(len(window))
         full = sum(self._rows_in(step) == self.batch_rows for step in window)
         order[:full] = self._rng("batches", window.start).permutation(full)
@@ -144,14 +144,14 @@ class Epoch:
 def _cut(
     lengths: IntArray, counts: Sequence[int], group_pieces: int, rng: np.random.Generator
 ) -> list[IntArray]:
-    """Cut rows in random order into pieces, each of rows of similar length.
+    """Cut shuffled rows into pieces, each with rows of similar length.
 
-    Pieces of the same number have similar lengths in all streams, as each has its place among the lengths of
-    `group_pieces` pieces.
+    Within each group of `group_pieces` pieces, rows are sorted by length, so pieces with the same number have
+    similar lengths in all streams.
 
     Args:
-        lengths: (N,) tokens of each row.
-        counts: rows of each piece; their sum is N.
+        lengths: (N,) number of tokens of each row.
+        counts: number of rows of each piece; their sum is N.
     """
     permuted = rng.permutation(len(lengths))
     pieces: list[IntArray] = []
@@ -163,7 +163,7 @@ def _cut(
 
 
 def _join(parts: Sequence[tuple[Rows, list[IntArray]]], share: slice) -> tuple[Rows, list[IntArray]]:
-    """The rows of some streams as one, and the indices of a worker's share of each batch."""
+    """Concatenated rows of several streams, and the indices of a worker's share of each batch."""
     rows, pieces = zip(*parts, strict=True)
     starts = accumulate(map(len, rows[:-1]), initial=0)
     shifted = [[piece[share] + start for piece in cut] for cut, start in zip(pieces, starts, strict=True)]
@@ -171,7 +171,7 @@ def _join(parts: Sequence[tuple[Rows, list[IntArray]]], share: slice) -> tuple[R
 
 
 def concat_rows(parts: Sequence[Rows]) -> Rows:
-    """The rows of several, in order."""
+    """Concatenation of several groups of rows, in order."""
     if len(parts) == 1:
         return parts[0]
     values = [part.ids.values[part.ids.offsets[0] : part.ids.offsets[-1]] for part in parts]
@@ -181,12 +181,12 @@ def concat_rows(parts: Sequence[Rows]) -> Rows:
 
 
 def read_rows(parts: list[str]) -> Iterator[pa.Table]:
-    """The columns needed of each part, in the order given."""
+    """Columns that training needs of each part, in the given order."""
     for uri in parts:
         with locate(uri).open_input() as file:
             yield pq.read_table(file, columns=COLUMNS)
 
 
 def to_rows(table: pa.Table) -> Rows:
-    """Arrow to NumPy."""
+    """Rows of an Arrow table."""
     return Rows(Ragged.of(table["input_ids"]), table["label"].to_numpy().astype(np.int64))

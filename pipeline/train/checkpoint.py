@@ -1,4 +1,4 @@
-"""Checkpoints: what a restarted worker needs to continue, and the best weights so far."""
+"""Checkpoints: the state from which a restarted worker resumes, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RESUME_FILE = "resume.pt"
 
 
 def write_checkpoint(trainer: Trainer, directory: Path) -> None:
-    """Write a checkpoint's files; called on rank 0, which has the best weights."""
+    """Write the files of a checkpoint; called on rank 0, which has the best weights."""
     trainer.state.write(directory)
     resume = {"model": trainer.model.state_dict(), "optimizer": trainer.optimizer.state_dict()}
     if trainer.average:
@@ -25,7 +25,7 @@ def write_checkpoint(trainer: Trainer, directory: Path) -> None:
 
 
 def restore_checkpoint(trainer: Trainer, directory: Path) -> None:
-    """Set a new trainer to the state of a checkpoint; only rank 0 loads the best weights."""
+    """Restore a trainer from a checkpoint; only rank 0 loads the best weights."""
     trainer.state = TrainState.read(directory)
     resume = torch.load(directory / _RESUME_FILE, map_location=trainer.workers.device, weights_only=True)
     trainer.model.load_state_dict(resume["model"])

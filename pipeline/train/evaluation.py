@@ -22,16 +22,16 @@ _METRICS = ("accuracy", "macro_f1", "weighted_f1")
 def validate(
     model: torch.nn.Module, forward: PaddedForward, parts: list[str], num_labels: int, workers: Workers
 ) -> dict[str, float]:
-    """Loss and metrics over all rows of a split; each row counts once for any number of workers.
+    """Loss and metrics over all rows of a split; each row counts once, for any number of workers.
 
     Args:
-        model: not wrapped: DDP would synchronize, and workers have unequal numbers of batches.
-        parts: URIs of the Parquet parts of the split; worker r reads every `world`-th from the r-th on.
+        model: unwrapped, because DDP would synchronize workers that have different numbers of batches.
+        parts: URIs of the Parquet parts of the split; worker r reads every `world`-th part from part r.
     Returns:
         val_loss, val_accuracy, val_macro_f1, val_weighted_f1; the same on every worker.
     """
     model.eval()
-    # Float64 holds counts and the loss alike, so one sum over workers is enough.
+    # Float64 holds both the counts and the loss, so one sum over workers is enough.
     sums = np.zeros(num_labels**2 + 1)
     for table in read_rows(parts[workers.rank :: workers.world]):
         rows = to_rows(table)

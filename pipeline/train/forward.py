@@ -1,4 +1,4 @@
-"""The forward pass of training and validation: rows padded to the longest of their batch."""
+"""Forward pass of training and validation, with rows padded to the longest in their batch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.train.batches import Rows
 
 @dataclass(frozen=True)
 class PaddedForward:
-    """Computes logits on one device in one precision."""
+    """Computation of logits on one device in one precision."""
 
     pad_id: int
     max_length: int
-    """Maximum tokens in a row."""
+    """Maximum number of tokens in a row."""
     precision: str
     """float32 or bfloat16."""
     device: torch.device
@@ -25,13 +25,13 @@ class PaddedForward:
     def __call__(
         self, model: torch.nn.Module, rows: Rows, numbers: IntArray
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and labels of some rows.
+        """Logits and labels of the given rows.
 
         Args:
-            model: wrapped or not; called as a transformers classifier.
+            model: a transformers classifier, wrapped or unwrapped.
             numbers: (B,) indices into `rows`, B at least 1.
         Returns:
-            (B, C) float32 and (B,) int64, on the device.
+            (B, C) float32 logits and (B,) int64 labels, on the device.
         """
         inputs = to_tensors(*rows.ids.pad(numbers, self.pad_id, self.max_length), str(self.device))
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):

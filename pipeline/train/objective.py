@@ -1,4 +1,4 @@
-"""From logits and labels to one loss per row; the same for training and validation."""
+"""Loss per row from logits and labels, the same for training and validation."""
 
 from __future__ import annotations
 

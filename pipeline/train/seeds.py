@@ -1,4 +1,4 @@
-"""Seeds of named random streams, all derived from one seed."""
+"""Seeds of named random streams, derived from a single seed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import xxhash
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """A 63-bit seed for one random stream; other names give an independent one.
+    """63-bit seed of a random stream; different names give independent streams.
 
     Args:
-        names: what the stream is used for, such as "dropout", step, rank.
+        names: purpose of the stream, such as "dropout", step, rank.
     """
     return xxhash.xxh3_64_intdigest(repr((seed, *names)).encode()) >> 1

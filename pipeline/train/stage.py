@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
 CHECKPOINTS = "checkpoints"
-"""Folder in the output directory while training runs; deleted at the end."""
+"""Temporary folder in the output directory; deleted when training ends."""
 
 DECLARATION = Declaration(
     files=(
         r"checkpoints/.+",
         r"model\.safetensors",
         r"(config|rayview)\.json",
-        # What a tokenizer is saved as depends on its kind.
+        # The file names depend on the kind of the tokenizer.
         r"tokenizer[\w.-]*",
         r"(special_tokens_map|added_tokens|normalizer|emoji|[\w-]*vocab[\w-]*|word_\w+|byte_maps)\.json",
         r"(vocab|merges|dict)\.txt",
@@ -52,7 +52,7 @@ DECLARATION = Declaration(
         r"chat_template\.jinja",
         r"additional_chat_templates/[\w.-]+\.jinja",
     ),
-    # Ray resumes from the checkpoints that this file names.
+    # Ray resumes from the checkpoints that this file lists.
     first=("checkpoints/checkpoint_manager_snapshot.json",),
     resumes=True,
 )
@@ -61,13 +61,13 @@ DECLARATION = Declaration(
 _SECTIONS = ("model", "train")
 _CONTROLLER_FAILURES = 3
 _POLL_S = 0.2
-# Where and how fast training runs; the number of workers changes only the last bits of sums.
+# These affect only where and how fast training runs; the number of workers changes the last bits of sums.
 _NOT_IN_RUN = ("num_workers", "use_gpu", "max_failures", "checkpoint_every_steps")
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """A planned training: all that is known before Ray starts."""
+    """Everything about a training job that is known before Ray starts."""
 
     output: Location
     data: Manifest[PrepareDetails]
@@ -76,7 +76,7 @@ class TrainJob:
     run: Run
     config: Config
     rows: dict[str, int]
-    """Rows of train and val."""
+    """Number of rows of train and val."""
 
     def parts(self, split: str) -> list[str]:
         """URIs of the Parquet parts of a split."""
@@ -85,10 +85,10 @@ class TrainJob:
 
 
 def plan(data: str, output: str, config: Config) -> TrainJob:
-    """Check data, model and output; writes nothing.
+    """Check data, model and output; write nothing.
 
     Raises:
-        UserError: the data is unfinished, or the model is not available or has another tokenizer.
+        UserError: the data are unfinished, or the model is not available or has another tokenizer.
     """
     location, where, name = locate(data), locate(output), config.model.name
     manifest = read_manifest(location, PrepareDetails)
@@ -138,12 +138,12 @@ def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCar
 def train(
     job: TrainJob, cluster: Cluster, reporter: Reporter, *, overwrite: bool = False
 ) -> Manifest[TrainDetails]:
-    """Fine-tune on the connected cluster and write the best model; resumes from the last checkpoint.
+    """Fine-tune on a connected cluster and write the best model; resumes from the last checkpoint.
 
     Returns:
-        The manifest; that of the earlier job if the same training is already finished.
+        The manifest, also if the job is already finished.
     Raises:
-        RayviewError: see errors.py; a worker's error of this kind is raised unwrapped.
+        RayviewError: see errors.py; raised unwrapped if a worker raised it.
     """
     start = time.monotonic()
     pool = plan_train(cluster, job.config.train)
@@ -172,7 +172,7 @@ def train(
 
 
 def _check_resumable(output: Location) -> None:
-    """Raise OutputError if an unfinished training left checkpoints of another version."""
+    """Raise OutputError if an unfinished job left checkpoints of another version."""
     for file in output.child(CHECKPOINTS).list_files():
         if file.name == STATE_FILE:
             try:
@@ -183,7 +183,7 @@ def _check_resumable(output: Location) -> None:
 
 def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Checkpoint:
     """Run Ray Train to its end and return the last checkpoint."""
-    # By default Ray polls the workers every 2 s, and the last report of a worker waits for that.
+    # By default Ray polls the workers every 2 s, and the last report of a worker waits for the next poll.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_S))
     import ray
 
@@ -195,10 +195,10 @@ def _fit(job: TrainJob, task: TrainTask, pool: Pool, reporter: Reporter) -> Chec
         try:
             with original_train_errors():
                 result.set_result(trainer.fit())
-        except Exception as error:  # noqa: BLE001  Raised in the thread that waits.
+        except Exception as error:  # noqa: BLE001  Raised again in the waiting thread.
             result.set_exception(error)
 
-    # In a thread: this one shows progress and can be interrupted.
+    # In a separate thread, because this thread shows progress and can be interrupted.
     threading.Thread(target=fit, daemon=True).start()
     with reporter.meter("train") as meter:
         while not result.done():
@@ -231,9 +231,9 @@ def _torch_trainer(job: TrainJob, task: TrainTask, pool: Pool, progress: ActorHa
             name=CHECKPOINTS,
             storage_path=job.output.path,
             storage_filesystem=None if job.output.is_local else job.output.filesystem,
-            # Every checkpoint holds the best weights, so the last one is enough.
+            # Every checkpoint contains the best weights, so the last one is enough.
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            # By default Ray retries forever to start workers that cannot start.
+            # By default Ray retries forever if workers cannot start.
             failure_config=FailureConfig(
                 max_failures=task.config.max_failures, controller_failure_limit=_CONTROLLER_FAILURES
             ),
@@ -248,20 +248,20 @@ class ProgressActor:
         self._phase, self._state = "starting training workers", TrainState()
 
     def put(self, phase: str, state: TrainState | None) -> None:
-        """Replace the phase, and the state if there is one.
+        """Replace the phase, and the state if it is not None.
 
         Args:
-            phase: what rank 0 does; empty while it trains.
+            phase: current activity of rank 0; empty while it trains.
         """
         self._phase, self._state = phase, state or self._state
 
     def get(self) -> tuple[str, TrainState]:
-        """The last phase and state."""
+        """Last phase and state."""
         return self._phase, self._state
 
 
 def _write_model(job: TrainJob, best: Path) -> list[OutputFile]:
-    """Weights, config, tokenizer and card, as `from_pretrained` reads them."""
+    """Write weights, config, tokenizer and card in the layout that `from_pretrained` reads."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory)
         save_tokenizer(resolve_model(job.config.model.name), target)

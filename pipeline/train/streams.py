@@ -1,8 +1,8 @@
-"""An epoch's rows, cut into 8 streams that can be read apart from each other.
+"""Rows of an epoch, divided into 8 streams that can be read independently.
 
-The row groups of the split are put in random order, one after the other, and cut into 8 runs of rows. Each
-run is a stream. So every worker knows all streams from the Parquet footers, and reads only the row groups of
-its own; one that a cut divides is read for both sides.
+The row groups of the split are shuffled, concatenated, and cut into 8 consecutive streams. Every worker can
+compute all streams from the Parquet footers, and reads only the row groups of its own streams; a row group
+that is cut is read for both streams.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Extent:
 
 
 def list_row_groups(parts: list[str]) -> list[RowGroup]:
-    """The row groups of some Parquet files, in order, from their footers.
+    """Row groups of Parquet files, in order, from the footers.
 
     Raises:
         InputError: a file is missing, unreadable, or not Parquet.
@@ -60,21 +60,21 @@ def _row_groups(part: str) -> list[RowGroup]:
 
 
 def read_row_group(group: RowGroup) -> pa.Table:
-    """The columns that training needs of a row group."""
+    """Columns of a row group that training needs."""
     with locate(group.part).open_input() as file:
         return pq.ParquetFile(file).read_row_group(group.number, columns=COLUMNS)
 
 
 def stream_rows(batch_rows: int, stream: int) -> int:
-    """Rows that a global batch takes from a stream."""
+    """Number of rows that a global batch takes from a stream."""
     return len(range(stream, batch_rows, STREAMS))
 
 
 def streams_of(rank: int, world: int) -> tuple[range, slice]:
-    """The streams that a worker reads, and its part of the rows that a batch takes from each.
+    """Streams that a worker reads, and its slice of the rows that a batch takes from each.
 
-    Up to 8 workers each have streams to themselves. More than 8 share: each reads one stream, and takes every
-    n-th row of it.
+    Up to 8 workers have exclusive streams. More workers share streams: each reads one stream and takes every
+    n-th row.
     """
     first = rank % STREAMS
     sharers = len(range(first, max(world, STREAMS), STREAMS))
@@ -82,12 +82,13 @@ def streams_of(rank: int, world: int) -> tuple[range, slice]:
 
 
 def deal(groups: list[RowGroup], batch_rows: int, rng: np.random.Generator) -> list[list[Extent]]:
-    """The rows of each stream of an epoch.
+    """Extents of each stream of an epoch.
 
-    A stream has the rows that the batches of the epoch take from it, so all end with the last batch.
+    A stream has exactly the rows that the batches of the epoch take from it, so all streams end with the last
+    batch.
 
     Args:
-        batch_rows: rows of a global batch; the last of the epoch may be shorter.
+        batch_rows: number of rows in a global batch; the last batch of the epoch may be smaller.
     """
     order = [groups[i] for i in rng.permutation(len(groups))]
     ends = np.cumsum([group.rows for group in order], dtype=np.int64)
@@ -98,7 +99,7 @@ def deal(groups: list[RowGroup], batch_rows: int, rng: np.random.Generator) -> l
 
 
 def _extents(order: list[RowGroup], ends: IntArray, start: int, stop: int) -> Iterator[Extent]:
-    """Rows [start, stop) of some row groups, one after the other."""
+    """Extents of rows [start, stop) of concatenated row groups."""
     for number in range(int(np.searchsorted(ends, start, side="right")), len(order)):
         group = order[number]
         before = int(ends[number]) - group.rows
@@ -108,7 +109,7 @@ def _extents(order: list[RowGroup], ends: IntArray, start: int, stop: int) -> It
 
 
 def skip_rows(extents: list[Extent], rows: int) -> list[Extent]:
-    """What is left of a stream after its first rows."""
+    """Rest of a stream after its first `rows` rows."""
     left = []
     for extent in extents:
         skipped = min(rows, extent.stop - extent.start)
@@ -119,7 +120,7 @@ def skip_rows(extents: list[Extent], rows: int) -> list[Extent]:
 
 
 def read_stream(extents: list[Extent], sizes: Iterable[int], read: ReadRowGroup) -> Iterator[pa.Table | None]:
-    """The next rows of a stream, a table for each size; None for 0 rows. One row group is read at a time."""
+    """Next rows of a stream, one table per size; None for 0 rows. One row group is read at a time."""
     tables = (read(e.group).slice(e.start, e.stop - e.start) for e in extents)
     held: list[pa.Table] = []
     rows = 0

@@ -1,4 +1,4 @@
-"""The training loop: plain PyTorch, the same on every worker."""
+"""Training loop in plain PyTorch, the same on every worker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.train.task import TrainState, TrainTask
 
 
 class Trainer:
-    """One worker's model, optimizer and state of the run."""
+    """Model, optimizer and run state of one worker."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Trainer:
         save: Callable[[Trainer], None],
         report_progress: Callable[[str, TrainState], None],
     ) -> None:
-        """Load the model: the same weights on every worker.
+        """Load the model, with the same weights on every worker.
 
         Args:
             save: writes a checkpoint; all workers call it after the same step.
@@ -43,7 +43,7 @@ class Trainer:
         self.task, self.workers = task, workers
         self._save, self._report_progress = save, report_progress
         seed = derive_seed(task.config.seed, "head") % 2**32
-        # Not wrapped: it holds the weights.
+        # The unwrapped model, which holds the weights.
         self.model, new = load_with_new_head(resolve_model(task.model), task.labels, seed=seed)
         self._wrapped = workers.wrap(self.model)
         pad_id = pad_token_id(self.model)
@@ -65,7 +65,7 @@ class Trainer:
             self._save(self)
 
     def train_epoch(self) -> float:
-        """Take the remaining steps of the current epoch; returns the mean loss of its rows."""
+        """Take the remaining steps of the current epoch; returns the mean loss of the epoch's rows."""
         task, state = self.task, self.state
         self._wrapped.train()
         batch_rows, before = task.config.global_batch_rows, state.epoch * task.epoch_steps
@@ -73,7 +73,7 @@ class Trainer:
         epoch = Epoch(task.train_groups, batch_rows, task.config.seed, state.epoch)
         first = state.step - before
         batches = epoch.batches(self.workers.rank, self.workers.world, first=first)
-        # Of this worker, since the last checkpoint.
+        # Loss of this worker since the last checkpoint.
         loss = 0.0
         for batch in islice(batches, last - first):
             loss += self.step(batch)
@@ -88,9 +88,9 @@ class Trainer:
     def step(self, batch: Batch) -> float:
         """Take one optimizer step; returns the sum of the losses of this worker's rows."""
         config, state = self.task.config, self.state
-        # Seeded at every step, so that a resumed run draws the same dropout masks.
+        # Seeded in every step, so that a resumed run draws the same dropout masks.
         torch.manual_seed(derive_seed(config.seed, "dropout", state.step, self.workers.rank) % 2**32)
-        # The other workers wait for this one's gradients: without a row it computes one of weight 0.
+        # The other workers wait for the gradients of this one, so without rows it computes one with weight 0.
         weight, mine = (1.0, batch) if len(batch.numbers) else (0.0, PLACEHOLDER)
         set_learning_rate(self.optimizer, learning_rate(state.step, self.task.total_steps, config))
         loss = row_losses(*self._forward(self._wrapped, mine.rows, mine.numbers)).sum() * weight

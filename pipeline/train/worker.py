@@ -1,4 +1,4 @@
-"""Entry point of a Ray Train worker: connects the training loop to Ray."""
+"""Entry point of a Ray Train worker, which connects the training loop to Ray."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def _save(trainer: Trainer) -> None:
 
 
 class _ProgressSender:
-    """Sends what rank 0 does to the driver: every change, and the state every half a second."""
+    """Sender of rank 0's progress to the driver: every change of phase, and the state every half second."""
 
     def __init__(self, actor: ActorHandle, rank: int) -> None:
         self._actor, self._rank = actor, rank
         self._sent_at, self._sent_phase = 0.0, ""
 
     def __call__(self, phase: str, state: TrainState | None = None) -> None:
-        """Send without waiting for an answer; see `ProgressActor.put`."""
+        """Send without waiting for a reply; see `ProgressActor.put`."""
         now = time.monotonic()
         is_due = phase != self._sent_phase or now - self._sent_at >= _SEND_EVERY_S
         if self._rank == 0 and is_due:
