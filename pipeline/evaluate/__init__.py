@@ -1,4 +1,4 @@
 """The evaluate stage: scores/ → report/ with metrics, plots and an HTML page.
 
-Add here: a plot, a table of the page, a baseline. Metrics belong to `pipeline.metrics`.
+Add here: a plot, a table of the page, a baseline. Metrics belong in `pipeline.metrics`.
 """

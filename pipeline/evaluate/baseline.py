@@ -49,7 +49,7 @@ def read_split(data: Location, split: str) -> LabeledTexts:
                 rows = pq.read_table(file, columns=["source", "line", "label"]).to_pydict()
             for source, line, label in zip(rows["source"], rows["line"], rows["label"], strict=True):
                 wanted.setdefault(source, {})[line] = label
-    # Cleaned as by prepare, which selected the lines.
+    # Cleaned in the same way as by prepare, which selected the lines.
     texts, labels = [], []
     for source, lines in wanted.items():
         for line, text in _texts(source, manifest.config):
@@ -106,7 +106,7 @@ def compare(run_dir: str) -> dict[str, dict[str, float]]:
         raise InputError(
             f"{base.uri}: the scores are not those of the test split; rerun jobs.run without --score"
         )
-    # The baseline needs no validation rows, so it is trained on them as well.
+    # The baseline needs no validation rows, so it is trained on them, too.
     train_val = LabeledTexts(train.texts + val.texts, np.concatenate([train.labels, val.labels]))
     tfidf = compute_metrics(tfidf_logistic(train_val, test, len(support)), ours["labels"], ordered=True)
     return {

@@ -87,7 +87,7 @@ def evaluate(
     """Run the job on a connected cluster.
 
     Returns:
-        The manifest, with the metrics in its details; that of an earlier run if the same job is finished.
+        The manifest, with the metrics in its details, also if the job is already finished.
     Raises:
         InputError: no scored row has a label under the label scheme.
     """
@@ -123,7 +123,7 @@ def _tallies(job: EvaluateJob, cluster: Cluster) -> Iterator[tuple[Tally, int]]:
 
 
 def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:
-    """Tally of some parts, and their number of rows, including those without a label."""
+    """Tally of several parts, and their number of rows, including those without a label."""
     tally, seen = Tally.empty(len(scheme.labels)), 0
     columns = [_label_column(scheme), *(f"prob_{name}" for name in scheme.labels)]
     tables: list[pa.Table] = []

@@ -24,11 +24,11 @@ class PerClass(NamedTuple):
     """Metrics of each class against all others; 0 if a denominator is 0."""
 
     precision: Float64Array
-    """(C,), as `recall` and `f1`."""
+    """(C,), like `recall` and `f1`."""
     recall: Float64Array
     f1: Float64Array
     support: IntArray
-    """(C,) rows of the class."""
+    """(C,) number of rows of each class."""
 
 
 def per_class_metrics(confusion: IntArray) -> PerClass:

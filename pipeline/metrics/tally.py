@@ -54,7 +54,7 @@ class ScoreCounts:
         return _collect(scores.astype(np.float64), member, 1 - member, snapped=False)
 
     def merge(self, other: ScoreCounts) -> ScoreCounts:
-        """Counts of the rows of both."""
+        """Counts of the rows of both tallies."""
         return _collect(
             np.concatenate([self.scores, other.scores]),
             np.concatenate([self.positives, other.positives]),
@@ -81,8 +81,8 @@ class ScoreCounts:
     def auc_bound(self) -> float:
         """Maximum difference between `roc_auc` and the AUC of the scores before snapping; 0 if not snapped.
 
-        Snapping preserves the order of scores that stay different, so only pairs of a positive and a negative
-        that share a grid point can be wrong, each by one half.
+        Snapping preserves the order of scores that remain distinct, so only pairs of a positive and a
+        negative at the same grid point can be wrong, each by one half.
         """
         pairs = float(self.positives.sum()) * float(self.negatives.sum())
         if not self.snapped or not pairs:
@@ -180,7 +180,7 @@ class Tally:
         )
 
     def merge(self, other: Tally) -> Tally:
-        """Tally of the rows of both.
+        """Tally of the rows of both tallies.
 
         Raises:
             ValueError: the numbers of classes differ.

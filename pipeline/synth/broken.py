@@ -1,4 +1,4 @@
-"""Lines with known defects, to test how a job accounts for lines that it cannot read."""
+"""Lines with known defects, to test how jobs account for lines that they cannot read."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SPEC_FILE = ".synth.json"
 """Hidden, so that jobs whose input is the directory ignore it."""
 
 _SETTINGS = {"form": "format"}
-"""Keys of the file whose setting has another name."""
+"""Keys of the file that differ from the names of their settings."""
 
 
 def claim(output: Location, spec: DumpSpec) -> list[str]:

@@ -1,7 +1,7 @@
 """Fields of synthetic reviews in the formats of the 2014, 2018 and 2023 Amazon dumps.
 
-Each generation has its own field names and its own treatment of text: 2014 and 2018 lack non-ASCII
-characters, 2014 has quotes as HTML entities, 2018 has links to products, 2023 has line ends as `<br />`.
+Each generation has its own field names and text conventions: 2014 and 2018 lack non-ASCII characters, 2014
+encodes quotes as HTML entities, 2018 contains links to products, and 2023 encodes line ends as `<br />`.
 """
 
 from __future__ import annotations

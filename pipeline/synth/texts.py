@@ -1,7 +1,7 @@
 """Synthetic review texts, composed of clauses, one block of rows at a time.
 
 The vocabulary is open: an open slot draws a rank from a heavy-tailed distribution (Zipf-Mandelbrot), and each
-rank is a word. As in real reviews, new words keep appearing however many rows are drawn.
+rank is a word. As in real reviews, new words keep appearing with any number of rows.
 """
 
 from __future__ import annotations
