@@ -1,4 +1,4 @@
-"""A long job in which the model is the bottleneck: the chunks that wait for it, and the memory in use."""
+"""Backlog and memory of a long job in which the model is the bottleneck."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Usage:
     spilled_bytes: int = 0
     """Maximum size of the files to which Ray spilled objects."""
     private_bytes: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
-    """By kind of process: time in seconds, and private memory, of each sample."""
+    """Kind of process → time in seconds and private memory in bytes of each sample."""
 
     @property
     def peak_bytes(self) -> dict[str, tuple[int, int]]:
-        """By kind of process, the maximum in the first and in the last quarter of the job."""
+        """Kind of process → maximum memory in the first and in the last quarter of the job."""
         peaks = {}
         for kind, samples in self.private_bytes.items():
             first = [size for time_s, size in samples if time_s <= self.seconds / 4]

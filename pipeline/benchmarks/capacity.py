@@ -20,7 +20,7 @@ _SHARDS = 8
 
 
 def bench_memory(out: Output, options: Options) -> Entries:
-    """Peak memory of prepare and score on one gz file, and on a file a fifth as large; it must not grow."""
+    """Peak memory of prepare and score on a gz file, and on a file a fifth as large; it must not grow."""
     from pipeline.benchmarks.growth import measure_growth
 
     rows = (options.rows // 5, options.rows)
@@ -74,7 +74,7 @@ def _bytes_entry(bench: str, contender: str, size: int, *, low: int, ratio: floa
 
 
 def bench_start(out: Output, options: Options) -> Entries:
-    """Seconds from the command to the first scored rows of a small file, and those of its steps."""
+    """Seconds from the command to the first scored rows of a small file, in total and by step."""
     from pipeline.benchmarks.models import write_model
 
     whole = "jobs.score, from the command to the first part"

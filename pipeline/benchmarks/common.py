@@ -1,4 +1,4 @@
-"""Code shared by contenders; standard library only, because Daft runs in an environment of its own."""
+"""Code shared by contenders; standard library only, because Daft runs in a separate environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Benchmarks that compare rayview with other software on data that they create."""
+"""Benchmarks that compare rayview with other software on generated data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pipeline.synth import write_dump
 _TRAIN_ROWS = 16_000
 
 _SCORE_PARTS = {"cpu": 4, "gpu": 64}
-"""The slower contenders of the benchmark score get the first of this many parts of each file. They are ten
-times slower: scoring everything would take an hour with the same result."""
+"""The slower contenders of the benchmark score get the first 1/N of each file. They are ten times slower;
+scoring everything would take an hour with the same result."""
 
 _SHARDS = 8
 """Files of a dump, so that readers that process one file at a time use all cores."""
@@ -60,7 +60,7 @@ def _print_metrics(out: Output, metrics: dict[str, dict[str, float]], names: tup
 
 
 def bench_encode(out: Output, options: Options) -> Entries:
-    """Rows per second of the encoder and of `encode_batch_fast`, one core each, with an empty cache."""
+    """Rows per second of the encoder and of `encode_batch_fast` on one core, starting with an empty cache."""
     from pipeline.benchmarks.encode import race, read_texts, synthetic_texts
 
     with tempfile.TemporaryDirectory() as work:

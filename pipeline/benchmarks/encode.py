@@ -50,7 +50,7 @@ def read_texts(file: Location) -> Chunks:
 
 
 def contenders(max_length: int) -> dict[str, Callable[[], Encode]]:
-    """Constructors of the encoders that are compared, by contender; a new encoder has an empty cache.
+    """Contender → constructor of its encoder; a new encoder has an empty cache.
 
     Args:
         max_length: maximum number of tokens of a text, special tokens included.
@@ -76,7 +76,7 @@ def race(chunks: Chunks, rounds: int) -> dict[str, list[float]]:
 
 
 def _library(tokenizer_json: str, max_length: int) -> Encode:
-    """The call only; the race does not read its IDs."""
+    """Only the call of the library; the race does not read its IDs."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from tokenizers import Tokenizer
 

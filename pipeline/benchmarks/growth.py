@@ -1,4 +1,4 @@
-"""Growth of memory with the input: jobs on a small and on a large file."""
+"""Growth of memory with the size of the input: jobs on a small and on a large file."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Growth:
     rows: int
     seconds: float
     peak_bytes: dict[str, int]
-    """Peak private memory of the largest process, by kind of process."""
+    """Kind of process → peak private memory of its largest process."""
 
 
 def measure_growth(work: Path, rows: tuple[int, ...]) -> list[Growth]:
     """Run `prepare` and `score` on dumps with the given numbers of rows, each in one gz file.
 
-    Two sleeping actors (see scale.py) stand in for a model, which would take hours.
+    Two sleeping actors (see scale.py) replace a model, which would take hours.
 
     Args:
         work: an empty directory for dumps and outputs.

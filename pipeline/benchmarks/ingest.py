@@ -1,7 +1,7 @@
 """gz dumps to token IDs in Parquet: rayview, Ray Data's documented pattern, and Hugging Face datasets.
 
-Each function does the work once and returns its duration in seconds. The start of its process, of Ray, and of
-Ray Data's statistics actors is excluded; the start of the workers that read and encode is included. All join
+Each function does the work once and returns its duration in seconds. Startup of the process, of Ray, and of
+Ray Data's statistics actors is excluded; startup of the workers that read and encode is included. All join
 summary and body, truncate at `max_length`, and write `input_ids` and the stars.
 """
 
@@ -22,7 +22,7 @@ _BATCH_ROWS = 1024
 
 
 def ours(dump: str, output: str, *, whole: bool) -> float:
-    """`jobs.prepare`, or only its first pass if not `whole`, which is what the other contenders do."""
+    """`jobs.prepare`, or its first pass if not `whole`, which does the same work as the other contenders."""
     from pipeline.prepare import stage
     from pipeline.rundir.claim import begin
     from pipeline.runtime.connect import connect
@@ -62,7 +62,7 @@ def ray_stock(dump: str, output: str) -> float:
     ray.init(address="local", log_to_driver=False)
     _start_ray_data()
     start = time.monotonic()
-    # An autoscaling pool: a fixed pool with all cores would leave none for the readers, a deadlock.
+    # An autoscaling pool: a fixed pool with all cores would leave none for the readers and deadlock.
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=os.cpu_count() or 1)
     rows = ray.data.read_json(files_of(dump), arrow_open_stream_args={"compression": "gzip"})
     rows = rows.map_batches(Tokenize, batch_size=_BATCH_ROWS, compute=pool)

@@ -1,4 +1,4 @@
-"""Memory of each process of a job, sampled while the job runs."""
+"""Sampling of the memory of each process of a job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sample:
 def run_measured(
     command: list[str], env: dict[str, str], record: Callable[[Sample], None], interval_s: float = 0.1
 ) -> int:
-    """Run a command, and sample the memory of it and of all its descendants.
+    """Run a command, and sample its memory and that of all its descendants.
 
     Args:
         record: called with a sample of each process every `interval_s` seconds.

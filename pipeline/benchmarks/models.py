@@ -1,4 +1,4 @@
-"""Models for benchmarks; they are not trained, because weights do not affect speed."""
+"""Untrained models for benchmarks, because weights do not affect speed."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _ROWS = 1_000_000
 _SCORE_ROWS = {"cpu": 16_000, "gpu": 1_000_000}
 
 Calls = dict[str, tuple[str, dict[str, Any]]]
-"""By contender, the function that runs it and its arguments; see rounds.run_rounds."""
+"""Contender → function that runs it, and its arguments; see rounds.run_rounds."""
 
 Entries = list[dict[str, Any]]
 """Results for `jobs.bench --json`; see rounds.results."""
@@ -42,7 +42,7 @@ class Options:
     """For ingest, score and train: run the first contender, and those whose name contains this text."""
 
     def select(self, calls: Calls) -> Calls:
-        """The contenders to run; the first is rayview, with which the others are compared.
+        """Contenders to run; the first is rayview, with which the others are compared.
 
         Raises:
             SettingError: no other contender matches `only`.

@@ -1,7 +1,7 @@
 """Daft's documented batch inference: read_json, a class with a batch method, write_parquet.
 
 Daft chooses the batch sizes: with `batch_size` set, tokenizing took four times as long (Daft 0.7.26). It runs
-in an environment of its own (`make daft`), because it excludes the pyarrow that rayview pins.
+in a separate environment (`make daft`), because it does not support the pyarrow version that rayview pins.
 
 Source: https://docs.daft.ai, custom code, "Stateful Class UDFs with @daft.cls".
 """
@@ -31,7 +31,7 @@ class Column(Protocol):
 
 
 def score(dump: str, model: str, output: str, device: str) -> float:
-    """gz dumps to labels and probabilities, in float32, batches padded to their longest row; see score.py."""
+    """gz dumps to labels and probabilities in float32, batches padded to the longest row; see score.py."""
     import daft
     import torch
     from daft import DataType

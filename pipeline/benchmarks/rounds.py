@@ -1,4 +1,4 @@
-"""Runs of several contenders in turn, so that other load on the machine affects all of them."""
+"""Interleaved runs of several contenders, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.errors import RayviewError
 _ROOT = Path(__file__).parents[2]
 
 _SEPARATE_ENVIRONMENTS = {"pipeline.benchmarks.peer_daft": "daft"}
-"""Contenders whose packages conflict with rayview's: `make NAME` creates the environment .venv-NAME."""
+"""Contenders whose packages conflict with rayview's; `make NAME` creates the environment .venv-NAME."""
 
 _RESULT = "took_s="
 """Prefix of the output line with a contender's result."""
@@ -29,18 +29,18 @@ def run_rounds(
     say: Callable[[str], None],
     may_fail: Collection[str] = (),
 ) -> dict[str, list[float]]:
-    """Durations of all contenders, each run once per round in a process of its own.
+    """Durations of all contenders, each run once per round in a separate process.
 
     Args:
-        calls: by contender, `module:function` and its arguments (JSON-serializable). The function returns its
-            duration in seconds, without the start of its process and of Ray, unless that is measured.
+        calls: contender → `module:function` and its arguments (JSON-serializable). The function returns its
+            duration in seconds, without startup of its process and of Ray, unless that is measured.
         rounds: number of rounds.
         say: prints a progress message.
         may_fail: contenders that are skipped if they fail.
     Returns:
         Seconds by contender, one value per round.
     Raises:
-        RayviewError: another contender failed; the message has the last error of its output.
+        RayviewError: another contender failed; the message contains the last error of its output.
     """
     seconds: dict[str, list[float]] = {}
     for name, (target, _) in calls.items():
@@ -85,7 +85,7 @@ def _python(target: str) -> str:
 
 
 def _reason(stderr: str) -> str:
-    """The last error in the output of a process, without Ray's wrapper errors; else the last line."""
+    """Last error in the output of a process, without Ray's wrapper errors; else the last line."""
     errors = re.findall(r"^(?!ray\.)[\w.]*(?:Error|Exception)\b.*$", stderr, re.MULTILINE)
     return str([*(stderr.strip().splitlines()[-1:] or ["no message"]), *errors][-1])
 
@@ -94,11 +94,11 @@ def results(bench: str, unit: str, rates: Mapping[str, list[float]], ours: str) 
     """Entries for `jobs.bench --json`.
 
     Args:
-        rates: by contender, one value per round; higher is better, unless the unit is seconds.
+        rates: contender → one value per round; higher is better, unless the unit is seconds.
         ours: the contender with which the others are compared.
     Returns:
-        Median, minimum and maximum of each contender, and the median over the rounds of ours / contender; of
-        seconds, contender / ours. So a ratio above 1 means that ours is better.
+        Median, minimum and maximum of each contender, and the median over the rounds of ours / contender, or
+        contender / ours for seconds. So a ratio above 1 means that ours is better.
     """
     power = -1 if unit == "s" else 1
     return [

@@ -1,4 +1,4 @@
-"""Number of GPUs that one machine can feed; actors sleep as long as a GPU would compute."""
+"""Number of GPUs that one machine can feed, with actors that sleep as long as a GPU would compute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from pipeline.score.predictor import PredictorOptions, score_columns
 from pipeline.settings import load_config
 
 ROWS_PER_S = 40_000
-"""Rate of one actor, about that of an H100 with BERT-base in bfloat16 and 40 tokens per review."""
+"""Rows per second of one actor, approximately those of an H100 with BERT-base in bfloat16 and 40 tokens per
+review."""
 
 RATE = "RAYVIEW_BENCH_ROWS_PER_S"
 """Environment variable: rows per second of an actor."""
@@ -29,7 +30,7 @@ _LOGICAL_CPUS_PER_CORE = 3
 
 
 class Sleeper:
-    """Stand-in for Predictor: sleeps as long as a GPU would compute, and predicts a uniform distribution."""
+    """Fake Predictor that sleeps as long as a GPU would compute, and predicts a uniform distribution."""
 
     def __init__(self, options: PredictorOptions) -> None:
         self._options, self._rows_per_s = options, float(os.environ[RATE])

@@ -1,8 +1,8 @@
 """gz dumps to labels and probabilities: rayview, other software, and the forward passes only.
 
-Each function scores the dump once and returns the seconds from the first rows at the model to the end. Start
-of processes, imports and loading of the model are excluded for all. All use the same device: `cpu` with all
-its cores, or one `gpu`.
+Each function scores the dump once and returns the seconds from the first rows at the model to the end.
+Startup of processes, imports and loading of the model are excluded for all. All use the same device: `cpu`
+with all cores, or one `gpu`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SORTED_BATCH_ROWS = 32
 
 
 def _settings(device: str) -> Config:
-    # Fixed, because a long job would tune it, and the contenders without a job must use the same batches.
+    # Fixed, because a long job would tune it, and contenders without a job must use the same batches.
     return load_config(None, [f"score.batch_tokens={BATCH_TOKENS[device]}"])
 
 
@@ -60,7 +60,7 @@ def ours(dump: str, model: str, output: str, device: str, num_actors: int | None
 
 
 class TimedPredictor(Predictor):
-    """A Predictor that records when the first rows reach it."""
+    """Predictor that records when the first rows reach it."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """See Predictor."""
@@ -177,7 +177,7 @@ def ray_stock(dump: str, model: str, output: str, device: str) -> float:
             import torch
 
             record_start()
-            # A block in which no row has a field lacks the column.
+            # If no row of a block has a field, the block lacks the column.
             none = [None] * len(batch["overall"])
             fields = (batch.get(name, none) for name in ("summary", "reviewText"))
             texts = [join(summary, text) for summary, text in zip(*fields, strict=True)]
@@ -194,7 +194,7 @@ def ray_stock(dump: str, model: str, output: str, device: str) -> float:
         os.environ[START_FILE] = f"{work}/start"
         ray.init(address="local", log_to_driver=False)
         rows = ray.data.read_json(files_of(dump), arrow_open_stream_args={"compression": "gzip"})
-        # One actor that uses all cores: one actor per core would leave no CPU for the readers, a deadlock.
+        # One actor that uses all cores: one actor per core would leave no CPU for the readers and deadlock.
         pool = ray.data.ActorPoolStrategy(size=1)
         gpus = {"num_gpus": 1} if device == "gpu" else {}
         rows = rows.map_batches(Classifier, batch_size=_BATCH_ROWS, compute=pool, **gpus)

@@ -1,6 +1,6 @@
 """Fine-tuning: `jobs.train`, and transformers' Trainer as in its run_classification example.
 
-Both train on the same rows of the same prepared data in batches of 32. Only steps are timed: start of
+Both train on the same rows of the same prepared data in batches of 32. Only steps are timed; startup of
 processes, loading of the model and validation are excluded.
 """
 
