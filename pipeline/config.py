@@ -1,4 +1,4 @@
-"""The schema of all settings: one frozen, validated model. See settings.py for how they are read.
+"""Schema of all settings: one frozen, validated model. See settings.py for how settings are read.
 
 The same dotted names (`train.learning_rate`) are used in TOML files, in `--set` and in manifests.
 """
@@ -21,7 +21,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 def _split_names(value: object) -> object:
-    """The comma-separated names of a text; any other value unchanged."""
+    """List of the comma-separated names in a text; any other value is unchanged."""
     if not isinstance(value, str):
         return value
     if value.startswith("["):
@@ -30,17 +30,17 @@ def _split_names(value: object) -> object:
 
 
 Names = Annotated[tuple[NonEmpty, ...], BeforeValidator(_split_names), Field(min_length=1)]
-"""One or more names, as an array or as one text with commas."""
+"""One or more names, as an array or as comma-separated text."""
 
 
 class Section(BaseModel):
-    """A frozen group of settings; an unknown name is an error."""
+    """Frozen group of settings; an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputConfig(Section):
-    """Which columns and lines of the input are read."""
+    """Columns and lines of the input that are read."""
 
     text: Names | None = None
     """Columns joined into the text; by default those of the format (summary and body)."""
@@ -61,9 +61,9 @@ class InputConfig(Section):
     max_rows: Count | None = None
     """Read only the first lines of the input, counted over its files in order."""
     chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
-    """Bytes of text in a chunk; by default chosen once from the size of the input and the device."""
+    """Bytes of text in a chunk; by default chosen from the size of the input and the device."""
     max_line_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 20
-    """Longer lines are rejected, and are never held in memory."""
+    """Maximum size of a line; longer lines are rejected and never held in memory."""
     max_rejected_frac: Fraction = 0.05
     """Fraction of the lines of the whole input that may be rejected, not counting filters; a job stops as
     soon as it is certain to exceed it."""
@@ -77,9 +77,9 @@ class LabelsConfig(Section):
     """How stars become classes."""
 
     scheme: Literal["stars", "sentiment", "binary", "words"] = "stars"
-    """words: the column `input.stars` holds words, such as pos and neg, instead of stars."""
+    """words: the column `input.stars` contains words, such as pos and neg, instead of stars."""
     words: Names | None = None
-    """The words that are the classes, in order, if the scheme is words."""
+    """Words that are the classes, in order, if the scheme is words."""
 
     @model_validator(mode="after")
     def _words_fit(self) -> LabelsConfig:
@@ -91,38 +91,39 @@ class LabelsConfig(Section):
 
 
 class DedupConfig(Section):
-    """What happens to reviews with equal texts.
+    """Handling of reviews with equal texts.
 
-    Texts are equal if they are after Unicode normalization (NFKC), lowercasing and collapsing of whitespace.
-    Lowercasing is not case folding: STRASSE and straße differ, as do ΟΔΟΣ and οδος.
+    Texts are equal if they agree after Unicode normalization (NFKC), lowercasing and collapsing of white
+    space. Lowercasing is not case folding: STRASSE and straße differ, as do ΟΔΟΣ and οδος.
     """
 
     enabled: bool = True
-    """Keep the first review of each text; otherwise all of them."""
+    """Keep only the first review of each text; otherwise keep all reviews."""
     conflict: Literal["majority", "drop"] = "majority"
-    """If reviews of one text differ in their class: keep the first of the most frequent class, or none."""
+    """If reviews with the same text have different classes: keep the first of the most frequent class, or
+    none."""
 
 
 class SplitConfig(Section):
     """How reviews are divided into train, val and test."""
 
     by: Literal["text", "user", "product", "time", "head"] = "text"
-    """text: by a hash of the text; no text is in two splits. user, product: by a hash of the user or product,
-    so that neither is in two splits; a review without one is split by its text, and the card counts those.
-    time: by the dates below. head: the first rows are the test set.
+    """text: by a hash of the text, so that no text is in two splits. user, product: by a hash of the user or
+    product, so that none is in two splits; a review without one is split by its text, and the card counts
+    such reviews. time: by the dates below. head: the first rows are the test set.
 
-    A review stays in its split when more data are added. But for all values except text, a different one of
-    several reviews with equal texts may be kept then, in another split. With `dedup.enabled=false`, equal
-    texts can be in several splits; the card counts them."""
+    A review stays in its split when data are added. However, except with text, a different one of several
+    reviews with equal texts may then be kept, in another split. With `dedup.enabled=false`, equal texts can
+    be in several splits; the card counts them."""
     train_frac: Fraction = 0.8
     val_frac: Fraction = 0.1
     test_frac: Fraction = 0.1
     head_rows: Count = 1000
-    """Usable rows at the start of the input that form the test set if `split.by` is head. They are counted
-    before deduplication, so the test set is smaller if some of them have equal texts, or if a later review of
-    a text is kept. train_frac and val_frac divide the rest."""
+    """Number of usable rows at the start of the input that form the test set if `split.by` is head. They are
+    counted before deduplication, so the test set is smaller if some of them have equal texts, or if a later
+    review with the same text is kept. train_frac and val_frac divide the rest."""
     val_from: date | None = None
-    """First day (UTC) of val if `split.by` is time; older reviews are for training."""
+    """First day (UTC) of val if `split.by` is time; older reviews are in train."""
     test_from: date | None = None
     """First day (UTC) of test if `split.by` is time."""
     seed: int = 0
@@ -138,7 +139,7 @@ class SplitConfig(Section):
         if self.train_frac == 0 or self.val_frac == 0:
             raise ValueError(
                 f"train_frac={self.train_frac} and val_frac={self.val_frac} must both be above 0:"
-                " training needs both"
+                " training needs both splits"
             )
         return self
 
@@ -154,47 +155,47 @@ class SplitConfig(Section):
 
 
 class ModelConfig(Section):
-    """The model to start from."""
+    """Base model."""
 
     name: NonEmpty = DEFAULT_MODEL
-    """A Hub name or a directory."""
+    """Hub name or directory of the model to start from."""
 
 
 class TokenizeConfig(Section):
-    """How texts become token IDs."""
+    """Tokenization of texts."""
 
     max_length: Annotated[int, Field(ge=3)] = 128
     """Maximum number of tokens of a review, including special tokens; longer ones are truncated."""
 
 
 class TrainConfig(Section):
-    """The fine-tuning recipe."""
+    """Fine-tuning recipe."""
 
     num_workers: Count | None = None
     """Ray Train workers; by default one per GPU, or one per node without GPUs."""
     use_gpu: bool | None = None
-    """By default: whether the cluster has GPUs."""
+    """Train on GPUs; by default if the cluster has any."""
     epochs: Count = 3
     max_steps: Count | None = None
     global_batch_rows: Count = 32
-    """Rows in one optimizer step, over all workers."""
+    """Number of rows in one optimizer step, over all workers."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     layer_lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Learning rate of an encoder layer relative to that of the layer above it; 1: the same for all."""
+    """Learning rate of an encoder layer relative to that of the layer above; 1: the same for all layers."""
     head_lr_factor: Annotated[float, Field(gt=0)] = 1.0
     """Learning rate of the new classification head relative to `learning_rate`."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_ratio: Fraction = 0.1
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of an exponential moving average of the weights, which is validated and kept; 0: no average."""
+    """Decay of an exponential moving average of the weights, which is validated and saved; 0: no average."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Precision = "auto"
-    """auto: bfloat16 if the device computes it natively, otherwise float32."""
+    """auto: bfloat16 if the device supports it natively, otherwise float32."""
     seed: int = 0
     checkpoint_every_steps: Count | None = None
-    """Also write a checkpoint within an epoch; one is always written after each epoch."""
+    """Interval of additional checkpoints within an epoch; one is always written after each epoch."""
     best_by: Literal["loss", "accuracy", "macro_f1", "weighted_f1", "last"] = "loss"
-    """Validation metric that selects the best epoch; last: keep the last epoch."""
+    """Validation metric that selects the best epoch; last: use the last epoch."""
     early_stopping_epochs: Count = 2
     """Stop after this number of consecutive epochs without improvement."""
     max_failures: Annotated[int, Field(ge=-1)] = 3
@@ -202,17 +203,17 @@ class TrainConfig(Section):
 
 
 class ScoreConfig(Section):
-    """How a dump is scored."""
+    """Scoring of dumps."""
 
     num_actors: Count | None = None
-    """Actors that hold the model; by default one per GPU, or one per CPU. With fewer on CPUs, each computes
-    several chunks at once, each with one thread. The output does not depend on it."""
+    """Number of actors that hold the model; by default one per GPU, or one per CPU. With fewer actors than
+    CPUs, each computes several chunks at once, one thread per chunk. The output does not depend on it."""
     precision: Precision = "auto"
     batch_tokens: Annotated[int, Field(ge=64)] | None = None
-    """Tokens in one forward pass, including padding; by default 2,048 on a CPU and 65,536 on a GPU, or the
-    fastest that a long job measures."""
+    """Number of tokens in one forward pass, including padding; by default 2,048 on a CPU and 65,536 on a GPU,
+    or the fastest value that a long job measures."""
     compile: bool | None = None
-    """torch.compile the model; by default only in a long job on a GPU, if that is faster."""
+    """Use torch.compile; by default only in a long job on a GPU, if that is faster."""
 
 
 class CostConfig(Section):
@@ -223,14 +224,14 @@ class CostConfig(Section):
 
 
 class ClusterConfig(Section):
-    """Where a job runs."""
+    """Ray cluster on which a job runs."""
 
     address: NonEmpty | None = None
     """Ray address; by default RAY_ADDRESS, then a running cluster on this machine, then a new one."""
     num_cpus: Count | None = None
-    """Logical CPUs of a Ray that the job starts itself; by default those of the machine."""
+    """Logical CPUs of a Ray cluster that the job starts; by default those of the machine."""
     storage_path: NonEmpty | None = None
-    """A folder that all nodes of the cluster share; with several nodes, local paths must be inside it."""
+    """Folder that all nodes of the cluster share; with several nodes, local paths must be inside it."""
 
 
 class Config(Section):
@@ -248,7 +249,7 @@ class Config(Section):
     cost: CostConfig = CostConfig()
 
     def section(self, *names: str) -> dict[str, dict[str, Any]]:
-        """The named sections as plain data, for a manifest."""
+        """Named sections as plain data, for a manifest."""
         return self.model_dump(mode="json", include=set(names))
 
     def digest(self) -> str:
@@ -265,7 +266,7 @@ class Config(Section):
 
 
 def _known(recorded: object) -> object:
-    """Recorded settings without those that this version does not have."""
+    """Recorded settings without those that this version lacks."""
     if not isinstance(recorded, dict):
         return recorded
     known = {name: type(section).model_fields for name, section in Config()}
@@ -279,7 +280,7 @@ def _known(recorded: object) -> object:
 
 
 RecordedConfig = Annotated[Config, BeforeValidator(_known)]
-"""All settings as a manifest recorded them: absent ones have their defaults, unknown ones are ignored."""
+"""All settings as recorded in a manifest: absent ones have their defaults, unknown ones are ignored."""
 
 
 def digest(data: object) -> str:

@@ -1,7 +1,7 @@
-"""What the manifest of each stage records besides what all manifests have: the contract between stages.
+"""Stage-specific fields of manifests, which are the contract between stages.
 
-Stages read each other's manifests and never import each other, so these classes are in a module of their own
-below all stages. A new field needs a default: manifests of earlier versions lack it.
+Stages read each other's manifests but never import each other, so these classes are in a separate module
+below all stages. A new field needs a default, because manifests of earlier versions lack it.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from pipeline.rundir.record import OptionalFields, Record
 
 
 class PrepareDetails(Details):
-    """Labels, formats and the data card: what the prepared rows are like."""
+    """Labels, formats and data card of prepared rows."""
 
     stage: ClassVar[str] = "prepare"
 
     labels: list[str]
     """Names of the classes, in order."""
     formats: dict[str, str]
-    """By the URI of each input file."""
+    """URI of each input file → its format."""
     lines: int
     rows: int
     rejected: dict[str, int]
-    """Lines that were not kept, by reason."""
+    """Number of rejected lines by reason."""
     rows_by_label: dict[str, dict[str, int]]
-    """By split and class."""
+    """Number of rows by split and class."""
     rows_by_stars: dict[str, dict[str, int]]
-    """By split and number of stars, 1 to 5."""
+    """Number of rows by split and stars, 1 to 5."""
     tokens: int
     length_quantiles: dict[str, int]
-    """Tokens of a row before truncation, by quantile in (0, 1]."""
+    """Quantile in (0, 1] → number of tokens of a row before truncation."""
     length_histogram: dict[str, int]
-    """Rows by tokens before truncation."""
+    """Number of rows by number of tokens before truncation."""
     max_length: int
     truncated_rows: int
     truncated_frac: float
     cut_tokens: int
-    """Tokens that truncation removed."""
+    """Number of tokens that truncation removed."""
     cut_tokens_frac: float
     texts: int
-    """Distinct texts."""
+    """Number of distinct texts."""
     repeated_rows: int
-    """Rows whose text occurred before."""
+    """Number of rows whose text occurred before."""
     most_repeats: int
-    """Occurrences of the most frequent text."""
+    """Number of occurrences of the most frequent text."""
     texts_with_conflicting_stars: int
     texts_in_several_splits: int
     random_split_leak_frac: float
@@ -57,18 +57,18 @@ class PrepareDetails(Details):
     last_day: str | None
     split_by: str
     rows_without_key: int
-    """Rows, duplicates included, without the user or product that the split is by."""
+    """Number of rows without the user or product by which they are split, duplicates included."""
     broken: list[str]
     """One sentence for each file that could not be read to its end."""
 
 
 class EpochRecord(Record):
-    """Losses and figures of one epoch."""
+    """Losses and metrics of one epoch."""
 
     epoch: int
-    """From 0."""
+    """Number of the epoch, from 0."""
     step: int
-    """Optimizer steps up to its end, over all epochs."""
+    """Number of optimizer steps up to the end of the epoch, over all epochs."""
     train_loss: float
     val_loss: float
     val_accuracy: float
@@ -78,12 +78,12 @@ class EpochRecord(Record):
 
 
 class TrainDetails(Details):
-    """How the model was trained."""
+    """Result of training."""
 
     stage: ClassVar[str] = "train"
 
     rows: dict[str, int]
-    """By split."""
+    """Number of rows by split."""
     num_workers: int
     use_gpu: bool
     precision: str
@@ -95,16 +95,16 @@ class TrainDetails(Details):
 
     @property
     def best(self) -> EpochRecord:
-        """The epoch whose weights were kept."""
+        """Epoch whose weights were kept."""
         return self.history[self.best_epoch]
 
 
 Rounded = Annotated[float, AfterValidator(lambda value: float(f"{value:.6g}"))]
-"""A measured number, to six significant digits."""
+"""Measured number, rounded to six significant digits."""
 
 
 class StepSeconds(Record):
-    """Seconds by step of scoring, over all its workers."""
+    """Seconds in each step of scoring, over all workers of the step."""
 
     encode: Rounded
     score: Rounded
@@ -112,45 +112,45 @@ class StepSeconds(Record):
 
 
 class Bill(OptionalFields):
-    """What the chunks that one job scored have cost."""
+    """Cost of the chunks that one job scored."""
 
     rows: int
     rows_per_s: Rounded
-    """From the first row at a model to the last: without the start of processes."""
+    """Rate from the first row at a model to the last, which excludes startup of processes."""
     tokens_per_s: Rounded
     padding_frac: Rounded
-    """Of the tokens that went through the model."""
+    """Share of padding in the tokens that went through the model."""
     repeated_rows: int
     repeated_tokens_frac: Rounded
-    """Tokens of repeated texts, which did not go through the model."""
+    """Share of tokens of repeated texts, which did not go through the model."""
     busy_s: StepSeconds
     waited_s: StepSeconds
-    """Seconds without work; for `score`, over the threads of its actors."""
+    """Seconds without work; for `score`, summed over the threads of its actors."""
     most_waiting_chunks: int
-    """Maximum of chunks that were encoded and not yet at a model."""
+    """Maximum number of chunks that were encoded, but not yet at a model."""
     halvings: int
-    """Batches halved for lack of memory."""
+    """Number of batches halved for lack of memory."""
     elapsed_s: Rounded
-    """From the start of the dataset to its end, the start of processes included."""
+    """Seconds from the start to the end of the dataset, including startup of processes."""
     devices: Rounded
     device_hours: Rounded
     peak_frac: Rounded | None = None
-    """Of the devices' peak matrix rate; not set where that is unknown."""
+    """Share of the devices' peak matrix rate that was used; not set if the peak is unknown."""
     price_per_million_rows: Rounded | None = None
-    """Not set where no price was given."""
+    """Not set without a price."""
 
 
 class PrecisionChange(Record):
-    """Difference that the precision makes, from rows that were also scored in float32."""
+    """Effect of the precision, measured on rows that were also scored in float32."""
 
     rows: int
     labels_changed_frac: float
     largest_change: float
-    """Of a probability."""
+    """Maximum change of a probability."""
 
 
 class ScoreDetails(Details):
-    """How the rows were scored."""
+    """Result of scoring."""
 
     stage: ClassVar[str] = "score"
 
@@ -165,16 +165,16 @@ class ScoreDetails(Details):
     """Name of the label scheme."""
     tokens: int
     against_float32: PrecisionChange | None = None
-    """Not set where nothing was compared."""
+    """Not set if no rows were compared."""
     bill: Bill
     formats: dict[str, str]
-    """By the URI of each input file."""
+    """URI of each input file → its format."""
     broken: list[str]
     """One sentence for each file that could not be read to its end."""
 
 
 class EvaluateDetails(Details):
-    """How good the scores are."""
+    """Result of evaluation."""
 
     stage: ClassVar[str] = "evaluate"
 

@@ -1,7 +1,7 @@
 """Errors that are not bugs of rayview, one class per kind.
 
-Raised where the fact is known and caught once, in `jobs.cli`, which prints the message as one line and exits
-with `exit_code`. A message says what is wrong, where, with which value, and how to fix it.
+They are raised where the problem is detected and caught once, in `jobs.cli`, which prints the message as one
+line and exits with `exit_code`. A message states the problem, the place, the value, and how to fix it.
 """
 
 
@@ -30,7 +30,7 @@ class MissingColumnError(InputError):
 
 
 class ModelError(UserError):
-    """A model that is not available, or does not fit the data."""
+    """A model that is not available, or does not match the data."""
 
 
 class OutputError(UserError):

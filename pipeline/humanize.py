@@ -1,10 +1,10 @@
-"""Numbers, texts and errors as parts of one-line messages."""
+"""Formatting of numbers, texts and errors for one-line messages."""
 
 from __future__ import annotations
 
 
 def agree(number: float, one: str, many: str) -> str:
-    """The form of a word for a number: `one` for 1, `many` for any other."""
+    """Form of a word for a number: `one` for 1, `many` for any other number."""
     return one if number == 1 else many
 
 
@@ -26,6 +26,6 @@ def printable(text: str, max_chars: int | None = None, *, ellipsis: str = "") ->
 
 
 def first_line(error: BaseException, max_chars: int = 200) -> str:
-    """The first line of an error, or the first two if the first only announces the second."""
+    """First line of an error, or the first two if the first only introduces the second."""
     first, *others = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     return " ".join([first, *others[: first.endswith(":")]])[:max_chars]

@@ -1,4 +1,4 @@
-"""The grammar of `--set`: one or more settings in a text.
+"""Grammar of `--set`: one or more settings in a text.
 
     text = item ("," item)*        item = section.key "=" value
 
@@ -6,9 +6,9 @@ A comma starts the next item if it is outside quotes and followed by `word.word=
 known setting; a word starts with a letter or an underscore. All other commas belong to the value.
 
 A value is TOML (`3e-5`, `false`, `["a", "b,c"]`, `"a.b=x,c=y"`) or else plain text (`a,b`, `/data/x=1`).
-Quotes, single or double, have a meaning only where a value or an element of a list starts, so `it's` is plain
+Quotes, single or double, are special only at the start of a value or of a list element, so `it's` is plain
 text; there they must be closed. A plain value that contains `,word.word=`, as some paths and URIs do, is
-ambiguous and is split: put it in quotes.
+ambiguous and is split; quote it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OPENS_QUOTES = re.compile(rf"""(?:{_NAME})?[\s\[]*["']""")
 
 
 def split_items(text: str) -> list[str]:
-    """The items of a text: `a.x=1,2,b.y=3` as `a.x=1,2` and `b.y=3`."""
+    """Items of a text: `a.x=1,2,b.y=3` has `a.x=1,2` and `b.y=3`."""
     items: list[str] = []
     for found in _ELEMENT.finditer(text):
         if items and found["name"] is None:
@@ -45,7 +45,7 @@ def split_items(text: str) -> list[str]:
 
 
 def parse_item(item: str) -> tuple[str, object]:
-    """The name and the value of an item.
+    """Name and value of an item.
 
     Raises:
         SettingError: there is no `=` or no value, or the value has quotes but is not valid TOML.
@@ -66,7 +66,7 @@ def parse_item(item: str) -> tuple[str, object]:
 
 
 def _toml_value(text: str) -> object:
-    """The value of a text as TOML; None if it is not valid TOML."""
+    """Value of a text as TOML; None if it is not valid TOML."""
     try:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

@@ -17,7 +17,7 @@ LINE_EVERY_S = 10.0
 
 
 class Meter:
-    """The progress of one piece of work."""
+    """Progress of one piece of work."""
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.what = what
@@ -29,9 +29,9 @@ class Meter:
         self._first: tuple[float, int, float] | None = None
 
     def update(self, rows: int, done_frac: float, note: str = "") -> None:
-        """Set the total number of rows done, the fraction of the work that they are, and a note."""
+        """Set the total number of completed rows, the fraction of completed work, and a note."""
         if rows and self._first is None:
-            # Rates count from the first rows: starting processes is not work on rows.
+            # Rates are measured from the first rows, because startup of processes is not work on rows.
             self._first = (self._clock(), rows, done_frac)
         self.rows, self.done_frac, self.note = rows, min(1.0, done_frac), note
 
@@ -54,7 +54,7 @@ class Meter:
         return (1 - self.done_frac) / pace
 
     def line(self) -> str:
-        """One line: rows, percentage, rows/s, time left; before the first rows, what is being waited for."""
+        """One line: rows, percentage, rows/s, time left; before the first rows, the note."""
         parts = [counted(self.rows, "row"), f"{self.done_frac:.0%}"]
         rate, left = self.rate(), self.left_s()
         if rate is not None:
@@ -69,10 +69,10 @@ class Meter:
 
 
 class Reporter:
-    """Prints the messages and the progress of a job."""
+    """Printer of the messages and the progress of a job."""
 
     def __init__(self, console: Console | None = None, every_s: float = LINE_EVERY_S) -> None:
-        # Workers import this module too, but need no console.
+        # Workers import this module, too, but need no console.
         from rich.console import Console
 
         self.console = console or Console(stderr=True, quiet=True)
@@ -85,7 +85,7 @@ class Reporter:
 
     @contextmanager
     def meter(self, what: str) -> Iterator[Meter]:
-        """Show a meter while the block runs; call `refresh` in it, often."""
+        """Show a meter while the block runs; the block must call `refresh` often."""
         meter = Meter(what)
         if self.console.is_terminal:
             with self._bar(what) as (progress, task):
@@ -107,7 +107,7 @@ class Reporter:
         self._show = _nothing
 
     def refresh(self) -> None:
-        """Show the current state of the meter, on a stream at most once per interval."""
+        """Show the current state of the meter; on a stream, at most once per interval."""
         self._show()
 
     @contextmanager

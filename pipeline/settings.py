@@ -1,4 +1,4 @@
-"""Reads settings: defaults, then a TOML file, then `--set`, then a job's own options."""
+"""Reading of settings: defaults, then a TOML file, then `--set`, then a job's own options."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **options: ob
 
     Args:
         file: path of a TOML file, or None.
-        sets: texts of `--set`, each with one or more settings (see overrides.py); the last of a name wins.
+        sets: texts of `--set`, each with one or more settings (see overrides.py); the last value of a name
+            wins.
         options: `section__key=value` from a job's own options; None means not given.
     Raises:
-        SettingError: the file is missing or not TOML, a name is unknown, a value does not fit, or `--set` and
+        SettingError: the file is missing or not TOML, a name is unknown, a value is invalid, or `--set` and
             an option give different values.
     """
     data = {} if file is None else _read_toml(file)
@@ -38,7 +39,7 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **options: ob
     for name, value in given.items():
         section, _, key = name.partition(".")
         table = data.setdefault(section, {})
-        # Else validation says that it must be a table.
+        # Otherwise validation reports that it must be a table.
         if isinstance(table, dict):
             table[key] = value
     where = "" if file is None else f" (from {file} and --set)"
@@ -49,7 +50,7 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **options: ob
 
 
 def _read_sets(sets: Iterable[str]) -> dict[str, object]:
-    """The values that `--set` gives, by name."""
+    """Values from `--set`, by name."""
     given: dict[str, object] = {}
     for text in sets:
         for number, item in enumerate(split_items(text)):
@@ -61,10 +62,10 @@ def _read_sets(sets: Iterable[str]) -> dict[str, object]:
 
 
 def _add_option(given: dict[str, object], name: str, value: object) -> None:
-    """Add the value of a job's own option; raise SettingError if `--set` gives another one."""
+    """Add the value of a job's own option; raise SettingError if `--set` gives a different value."""
     if given.setdefault(name, value) != value:
         raise SettingError(
-            f"--set {name}={given[name]}: conflicts with {value} of another option; leave one of them out"
+            f"--set {name}={given[name]}: conflicts with {value} of another option; omit one of them"
         )
 
 
@@ -95,18 +96,18 @@ def _unknown(name: str, *, follows_comma: bool = False) -> str:
     ]
     if close:
         return f"unknown setting {name}; did you mean {close[0]}?"
-    quote = "if it belongs to the value before it, put that in quotes; " if follows_comma else ""
-    return f"unknown setting {name}; {quote}the names are {', '.join(known)}"
+    quote = "if it is part of the preceding value, quote that value; " if follows_comma else ""
+    return f"unknown setting {name}; {quote}known settings: {', '.join(known)}"
 
 
 def _unknown_section(name: str, value: object) -> str:
     if name in setting_names():
-        return f'unknown section "{name}"; leave out the quotes'
+        return f'unknown section "{name}"; omit the quotes'
     if not isinstance(value, dict):
         return _unknown(name)
     known = list(Config.model_fields)
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"they are {', '.join(known)}"
+    hint = f"did you mean {near[0]}?" if near else f"known sections: {', '.join(known)}"
     return f"unknown section {name}; {hint}"
 
 

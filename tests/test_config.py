@@ -69,9 +69,7 @@ def test_an_option_and_a_set_must_agree() -> None:
     assert load_config(sets=["input.strict=true"], input__strict=True).input.strict is True
     with pytest.raises(SettingError) as raised:
         load_config(sets=["model.name=a"], model__name="b")
-    assert str(raised.value) == (
-        "--set model.name=a: conflicts with b of another option; leave one of them out"
-    )
+    assert str(raised.value) == ("--set model.name=a: conflicts with b of another option; omit one of them")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +179,7 @@ def test_an_unknown_name_in_a_file_suggests_the_right_one(tmp_path: Path) -> Non
     )
     assert "unknown setting train.optimizer" in message(file=toml(tmp_path, "[train.optimizer]\nx = 1\n"))
     assert "unknown setting epochs; did you mean train.epochs?" in message(file=toml(tmp_path, "epochs = 1"))
-    assert 'unknown section "train.epochs"; leave out the quotes' in message(
+    assert 'unknown section "train.epochs"; omit the quotes' in message(
         file=toml(tmp_path, "'train.epochs' = 1")
     )
 
@@ -258,7 +256,7 @@ def test_an_unknown_name_is_not_part_of_the_value_before_it(text: str) -> None:
 def test_a_value_with_an_ambiguous_comma_needs_quotes() -> None:
     uri = "s3://b/x?a.b=c,d.e=f"
     assert message(f"cluster.storage_path={uri}").startswith(
-        "--set d.e=f: unknown setting d.e; if it belongs to the value before it, put that in quotes; "
+        "--set d.e=f: unknown setting d.e; if it is part of the preceding value, quote that value; "
     )
     assert load_config(sets=[f'cluster.storage_path="{uri}"']).cluster.storage_path == uri
 
