@@ -1,4 +1,4 @@
-"""Sends what Ray and the libraries print to a log file, away from the terminal."""
+"""Redirection of the output of Ray and the libraries to a log file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def new_log(name: str) -> Path:
     """Create an empty log file for a job, in RAYVIEW_LOG_DIR or in the temporary directory.
 
     Raises:
-        OutputError: it cannot be created.
+        OutputError: the log file cannot be created.
     """
     folder = Path(os.environ.get("RAYVIEW_LOG_DIR") or Path(tempfile.gettempdir()) / f"rayview-{os.getuid()}")
     log = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}.log"
@@ -34,9 +34,9 @@ def new_log(name: str) -> Path:
 
 @contextmanager
 def captured_output(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
-    """Send file descriptors 1 and 2 to the log; yields the real stdout and stderr. An empty log is deleted.
+    """Redirect file descriptors 1 and 2 to the log; yields the real stdout and stderr. Deletes an empty log.
 
-    Redirected below Python, because Ray's C++ and its subprocesses write to the descriptors themselves.
+    The descriptors are redirected, because Ray's C++ code and subprocesses write to them directly.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The session of a job: what it reports to, what it runs on, and how it ends."""
+"""Session of a job: its output, its connection to Ray, and its exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A running job: where it reports, and what it runs on."""
+    """Running job: its output and its connection to Ray."""
 
     def __init__(self, reporter: Reporter, stdout: TextIO) -> None:
         self.reporter = reporter
@@ -30,7 +30,7 @@ class Session:
         self._cluster: Cluster | None = None
 
     def print(self, text: str = "") -> None:
-        """Print a line of the job's result."""
+        """Print a line of the result."""
         self.stdout.write(f"{text}\n")
         self.stdout.flush()
 
@@ -41,7 +41,7 @@ class Session:
         if self._cluster is None:
             self.reporter.say("connecting to Ray")
             self._cluster = connect(config.cluster, self.reporter.say)
-            # Ray has installed a handler of its own, which exits with the signal's number.
+            # Ray has installed its own handler, which exits with the number of the signal.
             signal.signal(signal.SIGTERM, _interrupt)
             self.reporter.say(f"Ray: {self._cluster}")
         return self._cluster
@@ -49,14 +49,14 @@ class Session:
 
 @contextmanager
 def session(name: str) -> Iterator[Session]:
-    """Run a job's body: errors become one line and an exit code, Ray is left as it was found.
+    """Run the body of a job: errors become one line and an exit code; disconnects from Ray at the end.
 
-    Everything that libraries and Ray print goes to a log file, which is named after an unexpected error.
+    Output of libraries and Ray goes to a log file, which the message of an unexpected error names.
 
     Raises:
-        SystemExit: the job failed; its code is one of those in jobs/README.md.
+        SystemExit: the job failed; jobs/README.md lists the exit codes.
     """
-    # Without it, a call to Ray after its end, from some destructor, starts another one.
+    # Otherwise a call to Ray after shutdown, for example from a destructor, would start Ray again.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         log = new_log(name)
@@ -69,7 +69,7 @@ def session(name: str) -> Iterator[Session]:
         reporter = _reporter(stderr)
         try:
             yield Session(reporter, stdout)
-        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  The last place that can explain it.
+        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  Last handler that can explain it.
             _ignore_interrupts()
             message, code = explain(error, name, log)
             reporter.say(message)
@@ -89,7 +89,7 @@ def _interrupt(*_: object) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM, which `ray job stop` sends, ends a job as Ctrl-C does."""
+    """Make SIGTERM, which `ray job stop` sends, end a job like Ctrl-C."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -100,7 +100,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _ignore_interrupts() -> None:
-    """Let a job end in order, which takes seconds, after a first Ctrl-C."""
+    """Ignore further interrupts during an orderly shutdown, which takes seconds."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

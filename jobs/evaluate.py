@@ -38,7 +38,7 @@ def main(
 
 
 def plan_stage(scores: str, output: str, config: Config) -> Stage[EvaluateDetails]:
-    """The evaluate stage, planned."""
+    """Plan of the evaluate stage."""
     from pipeline.details import EvaluateDetails
     from pipeline.evaluate.stage import REPORT_FILE, ROC_FILE, evaluate, plan
     from pipeline.runtime.pools import plan_tasks

@@ -1,4 +1,4 @@
-"""How a failed job explains itself: one line and an exit code."""
+"""Explanation of a failed job: one line and an exit code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MAX_SUMMARY_CHARS = 300
 
 
 def explain(error: BaseException, name: str, log: Path) -> tuple[str, int]:
-    """The line that a failed job ends with, and its exit code.
+    """Last line of a failed job, and its exit code.
 
-    Of an error that is not one of errors.py, the traceback is appended to the log.
+    The traceback of an error that is not one of errors.py is appended to the log.
     """
     if isinstance(error, KeyboardInterrupt):
         lost = _lost_lease()
@@ -32,7 +32,7 @@ def explain(error: BaseException, name: str, log: Path) -> tuple[str, int]:
 
 
 def _lost_lease() -> RayviewError | None:
-    """The reason of an interrupt that came from a lease: another job has taken over the output."""
+    """Reason for an interrupt from a lease: another job has taken over the output."""
     if "pipeline.rundir.claim" not in sys.modules:
         return None
     from pipeline.rundir.claim import check_leases
@@ -51,7 +51,7 @@ def _how_to_resume() -> str:
 
 
 def clear_frames(error: BaseException | None) -> None:
-    """Release what the frames of an error and its causes hold: a running dataset must end before Ray does."""
+    """Clear the frames of an error and its causes, because a running dataset must end before Ray does."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

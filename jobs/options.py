@@ -1,4 +1,4 @@
-"""Command-line options that several jobs have."""
+"""Command-line options that several jobs share."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first reject
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Delete what an earlier run of this job left in DIR, then start over."),
+    typer.Option("--overwrite", help="Delete the files of an earlier run of this job, then start over."),
 ]

@@ -1,4 +1,4 @@
-"""Dumps → data/{train,val,test}: token ids and labels, split without leaks."""
+"""Dumps → data/{train,val,test}: token IDs and labels, split without leaks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def main(
 
 
 def plan_stage(inputs: list[str], output: str, config: Config) -> Stage[PrepareDetails]:
-    """The prepare stage, planned."""
+    """Plan of the prepare stage."""
     from pipeline.details import PrepareDetails
     from pipeline.prepare.stage import plan, prepare
     from pipeline.runtime.pools import plan_prepare

@@ -71,9 +71,9 @@ def run_all(
     base = locate(output)
     outputs = [base.child(n) for n in ("data", "model", "scores", "report")]
     data, model, scores, report = (o.uri for o in outputs)
-    # Each stage excludes its own output; those of the other stages are not dumps either.
+    # Each stage excludes only its own output, but the outputs of other stages are not dumps, either.
     inputs = [f.uri for f in expand_inputs(inputs, outputs)]
-    # Errors in the inputs of the third stage must show before hours of training.
+    # Errors in the inputs of the third stage must be reported before hours of training.
     files, scored = find_input(score_inputs, config.input, outputs) if score_inputs else ([], [])
     if not is_split(score_inputs):
         score_inputs = [f.uri for f in files]

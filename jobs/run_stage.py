@@ -1,4 +1,4 @@
-"""The steps that all stages share: check, dry run, already finished, connect, run, summary."""
+"""Steps that all stages share: check, dry run, result of a finished run, connect, run, summary."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DetailsT = TypeVar("DetailsT", bound="Details")
 
 @dataclass(frozen=True)
 class Stage(Generic[DetailsT]):
-    """A planned stage: inputs and output have been examined, nothing has been written."""
+    """Planned stage: inputs and output have been checked, nothing has been written."""
 
     plan: PrepareJob | TrainJob | ScoreJob | EvaluateJob
     details: type[DetailsT]
-    """What its manifest records."""
+    """Class of the details in its manifest."""
     work: Callable[..., Manifest[DetailsT]]
-    """Called with the cluster, the reporter and `overwrite`."""
+    """Runs the stage; called with the cluster, the reporter and `overwrite`."""
     pools: Callable[[Cluster], Mapping[str, Pool]]
     """Worker pools by name, for the printed plan."""
     summary: Callable[[Manifest[DetailsT]], Sequence[str]]
@@ -42,19 +42,19 @@ class Stage(Generic[DetailsT]):
     directories: Mapping[str, Location] = field(default_factory=dict)
     """Input directories by name, for the printed plan."""
     notes: Sequence[str] = ()
-    """More lines of the printed plan."""
+    """Additional lines of the printed plan."""
     result: Callable[[Session, Manifest[DetailsT]], None] | None = None
-    """Prints the result of this run, or of the earlier run that finished."""
+    """Prints the result of this run, or of an earlier finished run."""
     extend: bool = False
     """Whether inputs are added to a finished output."""
 
 
 def run_stage(job: Session, stage: Stage[DetailsT], *, dry_run: bool, overwrite: bool) -> None:
-    """Run a stage, unless the same run finished before, or print its plan.
+    """Run a stage, unless the same run is already finished, or print its plan.
 
     Raises:
         RayviewError: see errors.py; also ErrorBudgetError if a finished output has more rejected lines than
-            the settings allow now.
+            the current settings allow.
     """
     from pipeline.rundir.claim import State, check_output
     from pipeline.runtime.connect import survey
@@ -99,7 +99,7 @@ def _run(job: Session, stage: Stage[DetailsT], *, overwrite: bool) -> Manifest[D
 
 
 def print_plan(job: Session, stage: Stage[DetailsT], cluster: Cluster, state: State) -> None:
-    """Print what a stage would read, use and write."""
+    """Print the inputs, resources and output of a stage."""
     job.print(f"{stage.plan.run.stage}: would run on {cluster}")
     for source in stage.sources:
         job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.format_name})")
@@ -119,7 +119,7 @@ def where(manifest: Manifest, output: Location) -> str:
 
 
 def outcome(manifest: Manifest, kept: str, output: Location) -> str:
-    """The account of the lines of the input: `score: 20 lines → 18 scored, 2 empty_text; 0:07 → out`."""
+    """Account of the lines of the input: `score: 20 lines → 18 scored, 2 empty_text; 0:07 → out`."""
     counts = manifest.counts
     assert counts is not None
     accounts = ", ".join([kept, *(f"{n:,} {reason}" for reason, n in counts.rejected.items())])
@@ -127,5 +127,5 @@ def outcome(manifest: Manifest, kept: str, output: Location) -> str:
 
 
 def broken_files(broken: Iterable[str]) -> list[str]:
-    """A warning for each damaged file, from one sentence about each."""
+    """Warning for each damaged file, from one sentence per file."""
     return [f"warning: {sentence}; the lines before that were read" for sentence in broken]

@@ -46,7 +46,7 @@ def main(
         if max_rows is not None and is_split(inputs):
             raise SettingError(
                 f"input.max_rows={max_rows} does not apply to {inputs[0]}, a split of prepared data;"
-                " leave it out, or score the dumps"
+                " omit it, or score the dumps"
             )
         stage = plan_stage(inputs, model, output, settings, extend=extend)
         run_stage(job, stage, dry_run=dry_run, overwrite=overwrite)
@@ -55,7 +55,7 @@ def main(
 def plan_stage(
     inputs: list[str], model: str, output: str, config: Config, *, extend: bool = False
 ) -> Stage[ScoreDetails]:
-    """The score stage, planned."""
+    """Plan of the score stage."""
     from pipeline.details import ScoreDetails
     from pipeline.runtime.pools import plan_score
     from pipeline.score.cost import describe_bill

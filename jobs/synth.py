@@ -11,7 +11,7 @@ from jobs.options import Output
 from pipeline.humanize import counted
 
 _FEW_ROWS = 200_000
-"""With fewer rows, starting processes takes longer than it saves."""
+"""With fewer rows, the startup of processes takes longer than it saves."""
 
 
 def main(

@@ -24,9 +24,7 @@ def main(
     *,
     model: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME_OR_PATH", help="Model to start from; by default model.name of the settings."
-        ),
+        typer.Option(metavar="NAME_OR_PATH", help="Model to start from; by default the setting model.name."),
     ] = None,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -42,7 +40,7 @@ def main(
 
 
 def plan_stage(data: str, output: str, config: Config) -> Stage[TrainDetails]:
-    """The train stage, planned."""
+    """Plan of the train stage."""
     from pipeline.details import TrainDetails
     from pipeline.runtime.pools import plan_train
     from pipeline.train.stage import plan, train

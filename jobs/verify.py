@@ -1,4 +1,4 @@
-"""Verify that a scores directory is complete, unmixed and unchanged."""
+"""Verify that a scores directory is complete and unchanged, and comes from a single run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.cli import run, session
 def main(
     scores: Annotated[str, typer.Argument(metavar="SCORES_DIR", help="Output of jobs.score.")],
 ) -> None:
-    """Verify that a scores directory holds each line of its input exactly once, scored by one model.
+    """Verify that a scores directory contains each line of its input exactly once, scored by one model.
 
     Reads only the parts and run.json. Prints the account of each file, and a line per fault: a part that is
     missing, duplicated, changed, from another run or unknown. Exit code 3 if there are faults.
