@@ -31,7 +31,7 @@ demo: $(READY)  ## Train, score and evaluate on a synthetic dump of 20,000 revie
 test: $(READY)  ## Run the default test suite in two processes.
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations=25
 
-test-slow: $(READY)  ## Run the tests that take minutes, and the property tests on more examples.
+test-slow: $(READY)  ## Run the tests that take minutes, and the property tests with more examples.
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile=large
 
@@ -44,9 +44,9 @@ format: $(READY)  ## Rewrite the code in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-daft: .venv-daft/.ready  ## Create the environment of Daft, which jobs.bench compares with.
+daft: .venv-daft/.ready  ## Create the environment of Daft, for a comparison in jobs.bench.
 
-# Daft excludes the pinned pyarrow.
+# Daft does not support the pinned pyarrow version.
 .venv-daft/.ready: cluster/requirements.txt
 	$(PYTHON) -m venv .venv-daft
 	(echo daft==0.7.26; grep -E '^(torch|transformers)==' $<) > .venv-daft/requirements.txt

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes cluster/requirements.txt and cluster/requirements-dev.txt from pyproject.toml, for Python 3.10 to 3.13.
+# Write cluster/requirements.txt and cluster/requirements-dev.txt from pyproject.toml, for Python 3.10 to 3.13.
 #
 #   sh cluster/lock.sh                           keeps every pin that still satisfies pyproject.toml
 #   sh cluster/lock.sh --upgrade-package NAME    upgrades one package
@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 
 resolve() {
-    # uv also reads the file that it writes, and prefers the pins in it.
+    # uv also reads the output file, and prefers its pins.
     output=$1
     shift
     "${UV:-uv}" pip compile pyproject.toml --universal --python-version 3.10 --no-header \
@@ -21,7 +21,8 @@ pins() {
     if [ -f "$1" ]; then grep -E '^[A-Za-z0-9]' "$1"; fi
 }
 
-# First both together: a development package can hold back one of the nodes, as botocore does with dateutil.
+# First resolve both together: a development package can hold back a package of the nodes, as botocore does with
+# dateutil.
 pins cluster/requirements.txt >"$work/dev.txt"
 pins cluster/requirements-dev.txt >>"$work/dev.txt"
 resolve "$work/dev.txt" --extra dev "$@"
@@ -29,15 +30,15 @@ cp "$work/dev.txt" "$work/run.txt"
 resolve "$work/run.txt"
 {
     cat <<'HEADER'
-# The environment of every node: every package that rayview needs, each at one version.
+# Environment of every node: all packages that rayview needs, each pinned to one version.
 # Written by `make lock` (sh cluster/lock.sh) from pyproject.toml; do not edit.
-# Without torch's CUDA packages: its CUDA build pins them itself, and its CPU build has none.
+# Without torch's CUDA packages: its CUDA build pins them itself, and its CPU build needs none.
 HEADER
     grep -vE '^(nvidia-|cuda-|triton==)' "$work/run.txt"
 } >"$work/requirements.txt"
 {
     cat <<'HEADER'
-# What development needs in addition; also installs the environment of the nodes.
+# Additional packages for development; also installs the environment of the nodes.
 # Written by `make lock` (sh cluster/lock.sh) from the extra `dev` of pyproject.toml; do not edit.
 -r requirements.txt
 HEADER
