@@ -95,7 +95,7 @@ def read_bert(directory: Path) -> BertCheckpoint | None:
         if not _is_standard(config):
             return None
         tensors = load_file(directory / "model.safetensors")
-        # Older files contain the position numbers as well.
+        # Older files also contain the position numbers.
         tensors.pop(f"{_EMBEDDINGS}.position_ids", None)
         if {name: tuple(t.shape) for name, t in tensors.items()} != _shapes(config):
             return None

@@ -161,7 +161,7 @@ def render_card(card: PrepareDetails) -> str:
 
 
 def _warnings(card: PrepareDetails) -> list[str]:
-    """How the splits differ from what the settings ask for."""
+    """Warnings about rows that the splits treat differently than configured."""
     warnings = []
     keyless, apart = card.rows_without_key, card.texts_in_several_splits
     if keyless:

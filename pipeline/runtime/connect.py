@@ -59,7 +59,7 @@ def survey(config: ClusterConfig) -> Cluster:
 
 
 def check_shared(locations: Iterable[Location], cluster: Cluster, config: ClusterConfig) -> None:
-    """Check that every node can reach what the job reads and writes.
+    """Check that every node can access the inputs and outputs of the job.
 
     Raises:
         ClusterError: the cluster has several nodes, and a local path is outside `cluster.storage_path`.

@@ -365,6 +365,6 @@ def test_a_split_is_scored_completely(
     with pytest.raises(SystemExit) as end:
         score_job.main([split], str(outputs.model), str(tmp_path / "s"), sets=["input.max_rows=9"])
     assert end.value.code == SettingError.exit_code
-    expected = f"error: input.max_rows=9 does not apply to {split}, a split of prepared data; leave it out"
+    expected = f"error: input.max_rows=9 does not apply to {split}, a split of prepared data; omit it"
     assert capfd.readouterr().err.startswith(expected)
     assert not (tmp_path / "s").exists()

@@ -73,7 +73,7 @@ def test_of_each_file_one_part_is_opened(scores: Path) -> None:
     ("other", "words"),
     [
         ({"settings": {"input": {"max_rows": 7}}}, "belongs to another run, with different settings"),
-        ({"model_fingerprint": "model 2"}, "was scored by another model, model 2; the"),
+        ({"model_fingerprint": "model 2"}, "was scored by another model, model 2; this"),
     ],
 )
 def test_a_part_of_another_run_is_not_taken_for_done(scores: Path, other: dict[str, Any], words: str) -> None:

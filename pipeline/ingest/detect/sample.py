@@ -39,7 +39,7 @@ _UNSUPPORTED = {
     b"\xff\xfe": "UTF-16 text; convert it to UTF-8",
     b"\xfe\xff": "UTF-16 text; convert it to UTF-8",
 }
-"""Magic numbers of unsupported files, and what to do about them."""
+"""Magic numbers of unsupported files, and the remedy for each."""
 
 
 @dataclass(frozen=True)
