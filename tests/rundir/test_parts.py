@@ -1,4 +1,4 @@
-"""Part files: named after their chunk, whole, and the same bytes for the same table."""
+"""Part files: names, metadata, and identical bytes for the same table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 100_000])
-def test_a_part_of_any_size_is_one_row_group_at_most(tmp_path: Path, rows: int) -> None:
+def test_part_of_any_size_has_at_most_one_row_group(tmp_path: Path, rows: int) -> None:
     written = write_part(locate(tmp_path), "a", pa.table({"line": pa.array(range(rows), pa.int64())}))
     file = pq.ParquetFile(tmp_path / "a")
     assert file.metadata.num_rows == written.rows == rows
