@@ -1,4 +1,4 @@
-"""How a job ends that fails or is interrupted: one line, an exit code, and a log if that helps."""
+"""A job that fails or is interrupted ends with one line, an exit code, and a log if that helps."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_second_interrupt_does_not_disturb_the_end_of_a_job(
     assert signal.getsignal(signal.SIGINT) == handler
 
 
-def test_what_libraries_print_is_logged_and_an_empty_log_is_deleted(
+def test_output_of_libraries_is_logged_and_an_empty_log_is_deleted(
     log: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with session("quiet") as job:

@@ -1,4 +1,4 @@
-"""The command of the demo with four CPUs; test_main_job_on_s3 runs it with one, other tests have two."""
+"""The demo command with four CPUs; test_main_job_on_s3 uses one CPU, other tests two."""
 
 from __future__ import annotations
 

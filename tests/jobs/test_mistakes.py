@@ -176,7 +176,7 @@ def long_job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def ends_in_one_line(job: subprocess.Popen[str], out: Path) -> None:
+def check_interrupted(job: subprocess.Popen[str], out: Path) -> None:
     """Check the message and the output of an interrupted job."""
     _, stderr = job.communicate(timeout=60)
     assert job.returncode == 1
@@ -197,7 +197,7 @@ def test_a_second_job_is_refused_until_the_first_is_interrupted(
         assert line.startswith(f"error: {tmp_path}/out: another job is writing to this directory; wait until")
     assert long_job.poll() is None
     long_job.send_signal(signal.SIGINT)
-    ends_in_one_line(long_job, tmp_path / "out")
+    check_interrupted(long_job, tmp_path / "out")
     outcome = run_job("prepare", *again, "--dry-run")
     assert outcome.code == 0, outcome.stderr
 

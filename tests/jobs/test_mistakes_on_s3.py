@@ -33,7 +33,7 @@ def refused_line(run_job: RunJob, env: dict[str, str], job: str, *arguments: obj
 
 @pytest.fixture
 def limits() -> Iterator[None]:
-    """Limits the duration of a test to what a user would wait."""
+    """Fails a test that takes longer than a user would wait."""
     start = time.monotonic()
     yield
     assert time.monotonic() - start < MAX_WAIT_S
@@ -83,7 +83,7 @@ def lookups(location: Location) -> list[Any]:
 
 
 def refused(uri: str, words: str) -> None:
-    """Lookups, listings and reads all fail with this message."""
+    """Check that lookups, listings and reads fail with this message."""
     for ask in lookups(locate(uri)):
         with pytest.raises(InputError, match=words) as raised:
             ask()
@@ -160,7 +160,7 @@ def test_error_responses_of_a_store(
 
 
 class Guarded:
-    """The server while it checks credentials: of an admin, and of a user with read access only."""
+    """The server with access checks, an admin, and a user with read access only."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -199,7 +199,7 @@ def guarded(store: Store, bucket: str) -> Iterator[Guarded]:
     server.check(on=False)
 
 
-def be(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
+def log_in(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
     """Use the credentials of a user."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -208,12 +208,12 @@ def be(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
 
 @pytest.mark.usefixtures("limits")
 def test_wrong_credentials(guarded: Guarded, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    be(monkeypatch, guarded.admin)
+    log_in(monkeypatch, guarded.admin)
     file = locate(f"s3://{bucket}/dumps/a.json")
     file.write_bytes(b"{}")
     assert [f.name for f in expand_inputs([f"s3://{bucket}/dumps"])] == ["a.json"]
     for name, value in (("AWS_ACCESS_KEY_ID", "AKIANOBODY"), ("AWS_SECRET_ACCESS_KEY", "wrong")):
-        be(monkeypatch, guarded.admin | {name: value})
+        log_in(monkeypatch, guarded.admin | {name: value})
         refused(f"s3://{bucket}/dumps", "the store rejected the credentials; check AWS_ACCESS_KEY_ID")
 
 
@@ -226,7 +226,7 @@ def test_no_write_permission(
     dump: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    be(monkeypatch, guarded.reader)
+    log_in(monkeypatch, guarded.reader)
     assert not locate(f"s3://{bucket}/out").exists()
     with pytest.raises(OutputError, match="cannot be written: access denied: the credentials"):
         locate(f"s3://{bucket}/out/a").write_bytes(b"x")

@@ -73,7 +73,7 @@ def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
     first = min(min(t["line"].to_pylist()) for t in others if t not in tests)
     assert last < first
     stars = [s for t in tests for s in t["stars"].to_pylist()]
-    # The fraction of five stars in the test rows of the original notebook.
+    # Fraction of five-star reviews in the test rows of the original notebook.
     assert stars.count(5.0) / len(stars) == pytest.approx(0.5445, abs=0.001)
 
 

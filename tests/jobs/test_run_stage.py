@@ -86,14 +86,14 @@ def test_a_dry_run_writes_nothing(job: Trial, out: Location, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_an_output_that_holds_something_else_is_refused(job: Trial, out: Location, dry_run: bool) -> None:
+def test_output_directory_with_foreign_files_is_refused(job: Trial, out: Location, dry_run: bool) -> None:
     out.child("thesis.txt").write_bytes(b"x")
     with pytest.raises(OutputError, match="was not written by rayview"):
         run_stage(job, stage_on(out), dry_run=dry_run, overwrite=True)
     assert job.connections == 0
 
 
-def test_a_plan_of_one_of_each(job: Trial, out: Location) -> None:
+def test_plan_lists_inputs_pools_and_output(job: Trial, out: Location) -> None:
     sources = [Source(0, "/in/a.json", 1, "f")]
     stage = stage_on(out, sources=sources, directories={"model": out.child("model")}, notes=["rows: 5"])
     print_plan(job, stage, ONE_NODE, State.FINISHED)
@@ -127,5 +127,5 @@ def test_damaged_files_are_named() -> None:
     ("nodes", "words"),
     [((Node(0.5),), "1 node, 0.5 CPUs, 0 GPUs"), ((Node(1.0), Node(2.0, 2.0)), "2 nodes, 3 CPUs, 2 GPUs")],
 )
-def test_a_cluster_in_words(nodes: tuple[Node, ...], words: str) -> None:
+def test_cluster_is_described_with_counted_nouns(nodes: tuple[Node, ...], words: str) -> None:
     assert str(Cluster(nodes)) == words
