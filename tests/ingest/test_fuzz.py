@@ -145,7 +145,7 @@ def damaged(text: bytes, rng: random.Random) -> bytes:
 
 
 def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
-    """Read a file as a job does; returns its number of records.
+    """Read a file as a job does; return its number of records.
 
     Checks that chunks are contiguous, that every record is a row or is rejected for a known reason, and that
     the bytes of a rejected record are those at its offset in the file.

@@ -278,7 +278,7 @@ def test_configured_columns_apply_to_the_files_that_have_them(tmp_path: Path) ->
         (("body",), "rank"),
         (("summary", "reviewText"), "overall"),
     ]
-    # No file has the configured column, or the other file is not in a known format.
+    # Refused: no file has the configured column, or a file without it has an unknown format.
     with pytest.raises(InputError, match=r"input\.text=body, but no line has this field"):
         detect_sources([amazon], config)
     with pytest.raises(InputError, match=r"other\.csv: input\.text=body"):

@@ -1,4 +1,4 @@
-"""Dumps in Parquet: typed columns of every kind, chunk by chunk."""
+"""Parquet dumps: columns of every type, chunk sizes, and damaged files."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_chunks_have_about_the_requested_size(tmp_path: Path) -> None:
 
 
 def test_chunk_size_counts_bytes_in_memory_of_used_columns(tmp_path: Path) -> None:
-    # One text that the file stores once; rows that each have a picture, which is not used.
+    # A repeated text that the file stores once; and an unused column of large binary values.
     texts = {"body": ["x" * 1000] * 3000, "rank": [1] * 3000}
     pictures = {"body": ["x"] * 3000, "rank": [1] * 3000, "picture": [random.randbytes(2000)] * 3000}
     sizes = []
@@ -174,7 +174,7 @@ def test_empty_file_and_unknown_columns(tmp_path: Path) -> None:
         detect_format(file, InputConfig())
 
 
-def test_damage_in_mid_file_breaks_the_last_chunk(tmp_path: Path) -> None:
+def test_damaged_row_group_ends_the_file_and_breaks_the_last_chunk(tmp_path: Path) -> None:
     columns = {"body": [f"text {i * i}" for i in range(4000)], "rank": [1] * 4000}
     file = write(tmp_path, columns, row_group_size=1000, compression="zstd")
     data = bytearray((tmp_path / "a.parquet").read_bytes())
