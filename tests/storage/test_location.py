@@ -32,7 +32,7 @@ def names(folder: Path, *inputs: str) -> list[str]:
 
 
 def below_a_file(folder: Path) -> Path:
-    """A path that nobody can write to, root included."""
+    """A path that no user can write to, including root."""
     (folder / "file").write_text("in the way")
     return folder / "file" / "out"
 
@@ -212,7 +212,7 @@ def test_write_read_list_delete(tmp_path: Path, make: Any) -> None:
 
 
 class FailingFile:
-    """A file on a disk that has room for three bytes."""
+    """A file on a disk with three free bytes."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

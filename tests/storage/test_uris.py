@@ -1,4 +1,4 @@
-"""URIs: names with any character, queries, options; secrets are refused."""
+"""URIs: names with special characters, queries, options; secrets are refused."""
 
 from __future__ import annotations
 
