@@ -1,4 +1,4 @@
-"""Batches against a plain loop over rows."""
+"""Batches of ragged rows, compared with a plain loop."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_batches_use_the_whole_budget() -> None:
     assert [len(b) for b in batches] == [4, 4, 2]
 
 
-def test_the_same_lengths_give_the_same_batches() -> None:
+def test_batches_are_deterministic() -> None:
     lengths = np.array([5, 9, 5, 9, 5, 1] * 50)
     one, two = (token_budget_batches(lengths, 30, 16) for _ in range(2))
     assert [b.tolist() for b in one] == [b.tolist() for b in two]
