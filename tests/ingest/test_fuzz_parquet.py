@@ -166,7 +166,7 @@ def is_short_line(message: str | None) -> bool:
 
 
 @pytest.mark.parametrize("cases", CASES)
-def test_damaged_files(cases: int, tmp_path: Path) -> None:
+def test_damaged_files_are_read_or_refused_in_one_line(cases: int, tmp_path: Path) -> None:
     rng = random.Random(f"parquet {cases}")
     file = locate(tmp_path / "a")
     num_complete, num_broken = 0, 0

@@ -41,12 +41,14 @@ def limits() -> Iterator[None]:
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("text", ["dumps/a.json.gz", "dumps", "dumps/*.gz", ""])
-def test_a_missing_bucket(bucket: str, text: str) -> None:
+def test_missing_bucket_is_named(bucket: str, text: str) -> None:
     with pytest.raises(InputError, match=f"^s3://no-such-bucket/?{re.escape(text)}: no such bucket$"):
         expand_inputs([f"s3://no-such-bucket/{text}"])
 
 
-def test_an_output_in_a_missing_bucket(run_job: RunJob, store: Store, bucket: str, dump: Path) -> None:
+def test_output_in_a_missing_bucket_is_refused(
+    run_job: RunJob, store: Store, bucket: str, dump: Path
+) -> None:
     out = "s3://no-such-bucket/out"
     assert refused_line(run_job, store.env, "prepare", dump, "--output", out) == f"{out}: no such bucket"
     with pytest.raises(OutputError, match=r"/a: cannot be written: no such bucket$"):
@@ -56,7 +58,7 @@ def test_an_output_in_a_missing_bucket(run_job: RunJob, store: Store, bucket: st
 
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
-def test_a_missing_input_of_a_later_stage(
+def test_missing_input_of_a_later_stage_is_named(
     run_job: RunJob, store: Store, bucket: str, job: str, tmp_path: Path
 ) -> None:
     option = {"train": "--data", "evaluate": "--scores"}[job]
@@ -70,7 +72,7 @@ def test_a_missing_input_of_a_later_stage(
         )
 
 
-def test_a_model_in_a_missing_bucket(
+def test_model_in_a_missing_bucket_is_refused(
     run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
 ) -> None:
     arguments = (dump, "--model", "s3://no-such-bucket/model", "--output", tmp_path / "out")
@@ -95,19 +97,21 @@ def refused(uri: str, words: str) -> None:
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
-def test_a_server_that_cannot_be_reached(bucket: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_unreachable_server_is_reported(bucket: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     refused(f"s3://{bucket}/dumps", r"cannot reach the store \(.*\); check the network, and AWS_ENDPOINT_URL")
 
 
-def test_a_server_that_cannot_be_reached_ends_a_job(run_job: RunJob, tmp_path: Path) -> None:
+def test_unreachable_server_ends_a_job(run_job: RunJob, tmp_path: Path) -> None:
     env = environment("http://127.0.0.1:9")
     line = refused_line(run_job, env, "prepare", "s3://bucket/dumps", "--output", tmp_path / "out")
     assert re.match(r"s3://bucket/dumps: cannot be looked up: cannot reach the store \(.*127.0.0.1:9\)", line)
 
 
 @pytest.mark.usefixtures("limits")
-def test_a_server_that_does_not_answer(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_does_not_answer_is_reported(
+    store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with faulty(store.url) as (url, proxy):
         proxy.rule = lambda method, path, headers: Fault(hang_s=60)
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
@@ -148,7 +152,7 @@ ANSWERS = {
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize(("fault", "words"), ANSWERS.values(), ids=ANSWERS)
-def test_error_responses_of_a_store(
+def test_error_responses_of_a_store_are_explained(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
 ) -> None:
     with faulty(store.url) as (url, proxy):
@@ -207,7 +211,9 @@ def log_in(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
 
 
 @pytest.mark.usefixtures("limits")
-def test_wrong_credentials(guarded: Guarded, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials_are_reported(
+    guarded: Guarded, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log_in(monkeypatch, guarded.admin)
     file = locate(f"s3://{bucket}/dumps/a.json")
     file.write_bytes(b"{}")
@@ -217,7 +223,7 @@ def test_wrong_credentials(guarded: Guarded, bucket: str, monkeypatch: pytest.Mo
         refused(f"s3://{bucket}/dumps", "the store rejected the credentials; check AWS_ACCESS_KEY_ID")
 
 
-def test_no_write_permission(
+def test_missing_write_permission_is_reported(
     run_job: RunJob,
     cluster: Any,
     store: Store,
@@ -237,14 +243,14 @@ def test_no_write_permission(
 
 
 @pytest.mark.usefixtures("limits")
-def test_another_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_store_of_another_kind_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objectstore, "_GS_LOOKUP_RETRY_S", 2)
     uri = "gs://anonymous@bucket/dumps?scheme=http&endpoint_override=127.0.0.1:9"
     with pytest.raises(InputError, match=r"cannot reach the store \(Could not connect to server\)"):
         expand_inputs([uri])
 
 
-def test_a_secret_in_a_uri_is_refused_and_not_logged(
+def test_secret_in_a_uri_is_refused_and_not_logged(
     run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
 ) -> None:
     logs, secret = tmp_path / "logs", f"s3://AKIA123:hunter2@{bucket}/x"

@@ -50,7 +50,7 @@ def check_joined(env: dict[str, str], resources: str) -> None:
     assert done.stdout == "a task ran\n"
 
 
-def test_a_running_cluster_is_joined(head: Head) -> None:
+def test_running_cluster_is_joined(head: Head) -> None:
     before = set((head.home / "ray").glob("session_2*"))
     env = {**head.env, "RAY_ADDRESS": f"127.0.0.1:{head.port}"}
     check_joined(env, "1 node, 1 CPU")
@@ -66,7 +66,7 @@ def test_a_running_cluster_is_joined(head: Head) -> None:
         ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}, "rejects the authentication token"),
     ],
 )
-def test_a_cluster_with_a_token_rejects_others_in_one_line(
+def test_cluster_with_a_token_rejects_others_in_one_line(
     head: Head, env: dict[str, str], problem: str
 ) -> None:
     start = time.monotonic()
@@ -79,7 +79,7 @@ def test_a_cluster_with_a_token_rejects_others_in_one_line(
     assert time.monotonic() - start < 60
 
 
-def test_a_stopped_job_resumes_when_it_is_submitted_again(
+def test_stopped_job_resumes_when_it_is_submitted_again(
     head: Head, dump: Path, untrained: str, tmp_path: Path
 ) -> None:
     scores, trace = tmp_path / "scores", tmp_path / "trace"
@@ -139,7 +139,7 @@ def open_cluster() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("has_token", [True, False], ids=["with-a-token", "without"])
-def test_a_cluster_without_a_token_is_joined(open_cluster: str, tmp_path: Path, has_token: bool) -> None:
+def test_cluster_without_a_token_is_joined(open_cluster: str, tmp_path: Path, has_token: bool) -> None:
     if has_token:
         (tmp_path / ".ray").mkdir()
         (tmp_path / ".ray" / "auth_token").write_text(TOKEN)

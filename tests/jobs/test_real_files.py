@@ -58,7 +58,7 @@ def test_label_schemes_on_the_fashion_file(
     assert all(0 <= by_label[n] - found[n] <= 18 for n in by_label)
 
 
-def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
+def test_seed_preset_uses_the_first_rows_as_its_test_set(
     cluster: Any, shared_data: Path, tmp_path: Path
 ) -> None:
     manifest = prepare(cluster, tmp_path, shared_data / FASHION, config="jobs/configs/seed.toml")
@@ -77,7 +77,7 @@ def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
     assert stars.count(5.0) / len(stars) == pytest.approx(0.5445, abs=0.001)
 
 
-def test_a_truncated_file_is_read_to_its_end(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_read_to_its_end(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
     manifest = prepare(
         cluster,
         tmp_path,

@@ -92,7 +92,7 @@ def test_rows_may_start_inside_the_array(classifier: Any, way: str) -> None:
     np.testing.assert_allclose(forward(part, 64).probabilities, whole[1:], atol=1e-5)
 
 
-def test_no_rows(classifier: Any, way: str) -> None:
+def test_no_rows_give_no_probabilities(classifier: Any, way: str) -> None:
     scored = forward_of(classifier, options(precision="float32"))(rows_of([]), 64)
     assert scored.probabilities.shape == (0, 3)
     assert scored.padded_tokens == 0

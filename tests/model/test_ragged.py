@@ -69,7 +69,7 @@ def test_distinct_contains_each_row_once(rows: list[list[int]], cut: int) -> Non
     assert [found[i] for i in which] == rows
 
 
-def test_no_rows() -> None:
+def test_no_rows_give_no_batches() -> None:
     empty = pa.chunked_array([], pa.list_(pa.int32()))
     assert len(Ragged.of(empty).lengths) == 0
     assert token_budget_batches(Ragged.of(empty).lengths, 100, 10) == []
@@ -123,11 +123,11 @@ def test_batches_are_deterministic() -> None:
     ("length", "max_width", "width"),
     [(0, 128, 1), (1, 128, 8), (8, 128, 8), (9, 128, 16), (121, 128, 128), (121, 125, 125), (130, 128, 130)],
 )
-def test_padded_width(length: int, max_width: int, width: int) -> None:
+def test_padded_width_is_rounded_up_within_max_width(length: int, max_width: int, width: int) -> None:
     assert padded_width(length, max_width) == width
 
 
-def test_tensors_hold_the_batch() -> None:
+def test_tensors_contain_the_batch() -> None:
     ids, mask = Ragged.of(column([[1, 2, 3], [4]])).pad(np.array([1, 0]), 0, 3)
     tensors = to_tensors(ids, mask, "cpu")
     assert tensors["input_ids"].tolist() == [[4, 0, 0], [1, 2, 3]]

@@ -111,7 +111,7 @@ def cells(row: str) -> list[str]:
     return [cell.strip() for cell in found[1:-1]]
 
 
-def test_a_label_is_one_table_cell_whatever_it_contains() -> None:
+def test_label_with_special_characters_is_one_table_cell() -> None:
     page = render_card(card(ODD))
     start = page.index("| --- |")
     table = [cells(line) for line in page[start:].split("\n\n")[0].split("\n")[1:]]

@@ -34,7 +34,7 @@ def splits_of(words: list[str], config: SplitConfig) -> list[str]:
 
 
 @given(words=texts, more=texts, seed=st.integers(-5, 2**40))
-def test_a_text_stays_in_its_split_when_rows_are_added_or_reordered(
+def test_text_stays_in_its_split_when_rows_are_added_or_reordered(
     words: list[str], more: list[str], seed: int
 ) -> None:
     config = SplitConfig(seed=seed)
@@ -131,7 +131,7 @@ def boundary_of(paths: list[str], head_rows: int, max_rows: int | None = None) -
         (6, Boundary(2, 1)),
     ],
 )
-def test_the_boundary_counts_usable_rows_over_several_files(
+def test_boundary_counts_usable_rows_over_several_files(
     tmp_path: Path, head_rows: int, boundary: Boundary
 ) -> None:
     paths = write_dump(tmp_path, [["a", "", "b", "c", ""], ["", "d", "e"], ["f", "g"]])

@@ -31,7 +31,7 @@ def listing(where: Location) -> list[str]:
     return [f.name for f in where.list_files()]
 
 
-def test_a_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) -> None:
+def test_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) -> None:
     assert inspect_output(out, RUN) is State.FRESH
     assert not out.exists()
     assert begin(out, RUN) is State.FRESH
@@ -46,7 +46,7 @@ def test_a_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) ->
     assert read_run(out) == RUN
 
 
-def test_an_existing_empty_directory_is_fresh(out: Location) -> None:
+def test_existing_empty_directory_is_fresh(out: Location) -> None:
     Path(out.path).mkdir()
     assert begin(out, RUN) is State.FRESH
 
@@ -196,7 +196,7 @@ def test_other_files_are_kept_even_with_overwrite(out: Location) -> None:
         b"",
     ],
 )
-def test_a_run_json_of_another_program_does_not_allow_deletion(out: Location, content: bytes) -> None:
+def test_foreign_run_json_does_not_allow_deletion(out: Location, content: bytes) -> None:
     out.child("run.json").write_bytes(content)
     out.child("notes.txt").write_bytes(b"mine")
     for function in (begin, check_output):
@@ -233,7 +233,7 @@ def test_output_path_that_is_a_file_is_refused(out: Location) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_an_output_of_another_stage_is_never_overwritten(out: Location, overwrite: bool) -> None:
+def test_output_of_another_stage_is_never_overwritten(out: Location, overwrite: bool) -> None:
     run = finished(out, "prepare")
     before = out.sizes()
     for function in (begin, check_output):
@@ -384,7 +384,7 @@ def test_only_stages_that_resume_accept_a_foreign_file(out: Location, stage: str
 
 
 @pytest.mark.parametrize("stage", WRITTEN)
-def test_a_finished_directory_with_a_missing_or_changed_file_is_refused(out: Location, stage: str) -> None:
+def test_finished_directory_with_a_missing_or_changed_file_is_refused(out: Location, stage: str) -> None:
     run = finished(out, stage)
     name = WRITTEN[stage][-1]
     out.child(name).write_bytes(b"row")

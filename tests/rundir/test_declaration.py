@@ -31,7 +31,7 @@ def write(out: Location, *names: str) -> None:
         out.child(name).write_bytes(b"text")
 
 
-def test_a_declaration_is_stored_in_run_json(out: Location) -> None:
+def test_declaration_is_stored_in_run_json(out: Location) -> None:
     begin(out, SUMMARY)
     data = json.loads(out.child("run.json").read_bytes())["declaration"]
     assert data == {
@@ -59,7 +59,7 @@ def test_stage_known_only_by_its_declaration_restarts_finishes_and_is_overwritte
     assert list(out.sizes()) == ["run.json"]
 
 
-def test_a_stage_that_resumes_keeps_its_files(out: Location) -> None:
+def test_stage_that_resumes_keeps_its_files(out: Location) -> None:
     run = SUMMARY.model_copy(update={"declaration": PAGES.model_copy(update={"resumes": True})})
     begin(out, run)
     write(out, "page-0.txt")
@@ -122,7 +122,7 @@ def test_run_resumed_by_another_version_gets_its_declaration(out: Location) -> N
 @pytest.mark.parametrize(
     "declared", [7, "files", {"files": 7}, {"files": [7]}, {"resumes": "perhaps"}, {"first": None}]
 )
-def test_a_damaged_declaration_is_refused_in_one_line(out: Location, declared: object) -> None:
+def test_damaged_declaration_is_refused_in_one_line(out: Location, declared: object) -> None:
     begin(out, RUN)
     data = json.loads(out.child("run.json").read_bytes()) | {"declaration": declared}
     out.child("run.json").write_bytes(json.dumps(data).encode())
@@ -155,7 +155,7 @@ def test_run_json_without_a_declaration_is_supported(out: Location, stage: str) 
     assert begin(out, run, overwrite=True) is State.FRESH
 
 
-def test_a_run_without_a_declaration_deletes_nothing(out: Location) -> None:
+def test_run_without_a_declaration_deletes_nothing(out: Location) -> None:
     run = Run(stage="summarize")
     begin(out, run)
     assert begin(out, run) is State.FRESH

@@ -91,7 +91,7 @@ def test_idle_actors_do_not_change_the_rate() -> None:
     assert bill.waited_s.score == pytest.approx(7 * 6)
 
 
-def test_an_unknown_peak_is_omitted() -> None:
+def test_unknown_peak_is_omitted() -> None:
     for types in ((), ("TPU-V9",), ("H100", "T4")):
         cluster = Cluster((Node(16, 2),), types)
         bill = make_bill(ledger(ONE | {"timings": TIMINGS}), cluster, pools(Pool(2, 1, 1.0)), 1.0, None)

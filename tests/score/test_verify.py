@@ -170,7 +170,7 @@ def command(scores: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
+def test_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
     done = command(scores)
     ledger = ["/in/a: 30 lines → 29 scored, 1 empty_text", "/in/b: 20 lines → 19 scored, 1 empty_text"]
     assert (done.returncode, done.stdout.splitlines()) == (0, ledger)

@@ -73,13 +73,13 @@ def test_failed_multipart_upload_keeps_the_old_file(
     assert store.get(bucket, "d/a") == b"old"
 
 
-def test_multipart_upload(store: Store, bucket: str, proxy: Proxy) -> None:
+def test_multipart_upload_stores_all_bytes(store: Store, bucket: str, proxy: Proxy) -> None:
     data = os.urandom(25 * MIB)
     locate(f"s3://{bucket}/d/a").write_bytes(data)
     assert store.get(bucket, "d/a") == data
 
 
-def test_a_small_upload_is_one_request(bucket: str, proxy: Proxy) -> None:
+def test_small_upload_is_one_request(bucket: str, proxy: Proxy) -> None:
     locate(f"s3://{bucket}/d/a").write_bytes(b"x" * MIB)
     assert [r.partition("?")[0] for r in proxy.requests] == [f"PUT /{bucket}/d/a"]
 

@@ -58,5 +58,5 @@ def test_filters_are_not_errors() -> None:
     assert count_errors(dict.fromkeys(filters, 2)) == 0
     counts = {reason.value: 2 for reason in Reason}
     assert count_errors(counts) == 2 * (len(Reason) - len(filters))
-    # An unknown reason, of a later version, may be a filter and does not count.
+    # An unknown reason, from a later version, counts as an error: it may be one.
     assert count_errors({"bad_json": 3, "neutral_dropped": 4, "later": 1}) == 4
