@@ -1,4 +1,4 @@
-"""A run and its manifest, for tests of run.json, manifests and output directories."""
+"""Sample runs and manifests, for tests of run.json, manifests and output directories."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ CARD = ModelCard(
 
 
 def run_of(stage: str) -> Run:
-    """A run of a stage, with what it declares."""
+    """A run of a stage, with the declaration of that stage."""
     return RUN.model_copy(update={"stage": stage, "declaration": DECLARATIONS[stage]})
 
 
 def manifest_of(run: Run, **values: Any) -> Manifest[ScoreDetails]:
-    """A manifest of a run; `values` replace the defaults, those of a job that had nothing to do."""
+    """A manifest of a run; `values` override the defaults, which are those of an empty job."""
     data: dict[str, Any] = {
         "config": Config(),
         "config_digest": "d",

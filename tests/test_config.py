@@ -1,4 +1,4 @@
-"""Settings: one name everywhere; unknown names and invalid values are errors."""
+"""Settings: precedence of their sources; unknown names and invalid values are errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def message(*sets: str, file: str | None = None) -> str:
     return str(raised.value)
 
 
-def test_defaults() -> None:
+def test_load_config_returns_the_defaults() -> None:
     assert load_config() == Config()
 
 
@@ -54,18 +54,18 @@ def test_options_override_sets_and_sets_override_the_file(tmp_path: Path) -> Non
         ("model.name=org/name", "model.name", "org/name"),
     ],
 )
-def test_set_reads_toml_values_and_otherwise_text(text: str, name: str, value: object) -> None:
+def test_set_parses_toml_values_or_else_text(text: str, name: str, value: object) -> None:
     section, _, key = name.partition(".")
     found = getattr(getattr(load_config(sets=[text]), section), key)
     assert found == value
     assert type(found) is type(value)
 
 
-def test_the_last_set_wins() -> None:
+def test_last_set_takes_precedence() -> None:
     assert load_config(sets=["train.epochs=4", "train.epochs=5"]).train.epochs == 5
 
 
-def test_an_option_and_a_set_must_agree() -> None:
+def test_option_and_set_must_agree() -> None:
     assert load_config(sets=["input.strict=true"], input__strict=True).input.strict is True
     with pytest.raises(SettingError) as raised:
         load_config(sets=["model.name=a"], model__name="b")
@@ -84,12 +84,12 @@ def test_an_option_and_a_set_must_agree() -> None:
         ("input.max_reject_frac=1", "input.max_rejected_frac"),
     ],
 )
-def test_an_unknown_name_suggests_the_right_one(wrong: str, right: str) -> None:
+def test_unknown_name_suggests_a_similar_one(wrong: str, right: str) -> None:
     name = wrong.partition("=")[0]
     assert message(wrong) == f"--set {wrong}: unknown setting {name}; did you mean {right}?"
 
 
-def test_a_name_similar_to_none_lists_all_names() -> None:
+def test_name_without_a_similar_one_lists_all_names() -> None:
     text = message("zzz.qqq=1")
     assert all(name in text for name in setting_names())
 
@@ -133,7 +133,7 @@ def test_invalid_names_are_refused(name: str) -> None:
         ),
     ],
 )
-def test_an_invalid_value_is_shown(text: str, starts: str) -> None:
+def test_invalid_value_is_shown(text: str, starts: str) -> None:
     assert message(text).startswith(starts)
 
 
@@ -154,12 +154,12 @@ def test_training_needs_rows_in_train_and_val(empty: str) -> None:
     assert "must both be above 0" in text
 
 
-def test_the_test_set_is_optional() -> None:
+def test_test_split_is_optional() -> None:
     config = load_config(sets=["split.train_frac=0.9", "split.test_frac=0"])
     assert config.split.test_frac == 0
 
 
-def test_a_missing_file_a_directory_and_bad_toml(tmp_path: Path) -> None:
+def test_unreadable_config_file_is_refused(tmp_path: Path) -> None:
     assert message(file="/no/such.toml") == "--config /no/such.toml: no such file"
     assert message(file=str(tmp_path)) == f"--config {tmp_path}: cannot be read (Is a directory)"
     bad = toml(tmp_path, "[train\nepochs = 1\n")
@@ -169,7 +169,7 @@ def test_a_missing_file_a_directory_and_bad_toml(tmp_path: Path) -> None:
     assert message(file=str(latin)).startswith(f"--config {latin}: not valid TOML: ")
 
 
-def test_an_unknown_name_in_a_file_suggests_the_right_one(tmp_path: Path) -> None:
+def test_unknown_name_in_a_file_suggests_a_similar_one(tmp_path: Path) -> None:
     file = toml(tmp_path, "[train]\nlearning_rat = 1\n")
     assert message(file=file) == (
         f"unknown setting train.learning_rat; did you mean train.learning_rate? (from {file} and --set)"
@@ -184,7 +184,7 @@ def test_an_unknown_name_in_a_file_suggests_the_right_one(tmp_path: Path) -> Non
     )
 
 
-def test_a_value_instead_of_a_table(tmp_path: Path) -> None:
+def test_section_must_be_a_table(tmp_path: Path) -> None:
     file = toml(tmp_path, "train = 3\n")
     assert message(file=file) == f"train=3: [train] must be a table (from {file} and --set)"
     assert message("train.epochs=1", file=file) == message(file=file)
@@ -206,7 +206,7 @@ def test_replace_changes_settings_and_validates_them() -> None:
         config.replace(split__train_frac=0.5)
 
 
-def test_digests_differ_exactly_if_the_settings_differ() -> None:
+def test_digests_differ_if_and_only_if_the_settings_differ() -> None:
     assert Config().digest() == load_config().digest()
     digests = {load_config(sets=[s]).digest() for s in ("train.seed=0", "train.seed=1", "split.seed=1")}
     assert len(digests) == 3
@@ -221,7 +221,7 @@ def test_sections_are_plain_data() -> None:
     assert section["input"]["text"] == ["a", "b"]
 
 
-def test_the_names_that_others_rely_on_exist() -> None:
+def test_documented_setting_names_exist() -> None:
     relied_on = {
         "input": "text stars max_rows chunk_bytes max_rejected_frac verified_only",
         "labels": "scheme",
@@ -243,17 +243,17 @@ def test_every_preset_is_valid() -> None:
         assert math.isfinite(load_config(str(preset)).train.learning_rate)
 
 
-def test_one_set_may_hold_several_settings() -> None:
+def test_one_set_may_contain_several_settings() -> None:
     config = load_config(sets=["input.text=title,body,input.stars=rank, split.seed=3"])
     assert (config.input.text, config.input.stars, config.split.seed) == (("title", "body"), "rank", 3)
 
 
 @pytest.mark.parametrize("text", ["model.name=x,train.epoch=3", "train.epoch=3,model.name=x"])
-def test_an_unknown_name_is_not_part_of_the_value_before_it(text: str) -> None:
+def test_unknown_name_is_not_part_of_the_preceding_value(text: str) -> None:
     assert message(text) == "--set train.epoch=3: unknown setting train.epoch; did you mean train.epochs?"
 
 
-def test_a_value_with_an_ambiguous_comma_needs_quotes() -> None:
+def test_value_with_an_ambiguous_comma_needs_quotes() -> None:
     uri = "s3://b/x?a.b=c,d.e=f"
     assert message(f"cluster.storage_path={uri}").startswith(
         "--set d.e=f: unknown setting d.e; if it is part of the preceding value, quote that value; "

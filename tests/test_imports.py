@@ -1,4 +1,4 @@
-"""Imports point one way, and what CPU workers load is light."""
+"""Imports follow the layers, and CPU workers load no heavy libraries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LAYERS = (
     ("synth",),
     ("benchmarks",),
 )
-"""What is in `pipeline`, lowest first; a layer imports from itself and from those below it."""
+"""Layers of `pipeline`, lowest first; a layer imports only from itself and lower layers."""
 BASE, STAGE, TOP = 0, LAYERS.index(STAGES), len(LAYERS)
 
 
@@ -49,7 +49,7 @@ MODULES = modules()
 
 
 def imports_of(file: Path) -> Iterator[str]:
-    """Our own modules that a file imports anywhere in it: in functions and for types too."""
+    """This project's modules that a file imports anywhere, including in functions and for types."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -87,14 +87,14 @@ def layer(module: str) -> int:
 
 
 def unit(module: str) -> str:
-    """The package or loose module of a layer that a module belongs to."""
+    """The package or single module in a layer that a module belongs to."""
     path = module.partition(".")[2]
     return max(
         (n for n in LAYERS[layer(module)] if path == n or path.startswith(f"{n}.")), default="", key=len
     )
 
 
-def test_the_modules_are_found_and_import_each_other() -> None:
+def test_modules_and_their_imports_are_found() -> None:
     assert {"pipeline.config", "pipeline.ingest.clean.rows", "jobs.run"} <= set(MODULES)
     assert "pipeline.rundir.manifest" in IMPORTS["pipeline.score.stage"]
     assert "pipeline.runtime.pools" in IMPORTS["pipeline.score.stage"]
@@ -102,29 +102,29 @@ def test_the_modules_are_found_and_import_each_other() -> None:
 
 
 def test_every_package_is_in_a_layer_and_states_its_purpose() -> None:
-    there = {path.parent.relative_to(ROOT / "pipeline") for path in (ROOT / "pipeline").rglob("*.py")}
+    packages = {path.parent.relative_to(ROOT / "pipeline") for path in (ROOT / "pipeline").rglob("*.py")}
     named = {Path(name.replace(".", "/")) for names in LAYERS for name in names}
-    assert there - {Path()} <= named
-    for package in there:
+    assert packages - {Path()} <= named
+    for package in packages:
         doc = ast.get_docstring(ast.parse((ROOT / "pipeline" / package / "__init__.py").read_text("utf-8")))
         assert doc, package
         assert package == Path() or "\n\nAdd here: " in doc, package
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_imports_point_down(module: str) -> None:
+def test_modules_import_only_from_lower_layers(module: str) -> None:
     upwards = [name for name in IMPORTS[module] if layer(name) > layer(module)]
     assert upwards == []
 
 
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if layer(m) < STAGE))
 def test_packages_of_one_layer_do_not_import_each_other(module: str) -> None:
-    beside = [n for n in IMPORTS[module] if layer(n) == layer(module) and unit(n) != unit(module)]
-    # The first two describe what all others raise and say; `settings` reads the other two.
+    others = [n for n in IMPORTS[module] if layer(n) == layer(module) and unit(n) != unit(module)]
+    # All packages use the first two, for errors and messages; only `settings` reads the other two.
     shared = {"pipeline.errors", "pipeline.humanize"}
     if module == "pipeline.settings":
         shared |= {"pipeline.config", "pipeline.overrides"}
-    assert set(beside) <= shared
+    assert set(others) <= shared
 
 
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if stage_of(m)))
@@ -134,17 +134,17 @@ def test_stages_never_import_each_other(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if not m.startswith("jobs")))
-def test_the_pipeline_never_imports_jobs(module: str) -> None:
+def test_pipeline_never_imports_jobs(module: str) -> None:
     assert [n for n in IMPORTS[module] if n.startswith("jobs")] == []
 
 
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if layer(m) < STAGE))
-def test_what_stages_share_knows_no_stage(module: str) -> None:
+def test_shared_packages_import_no_stage(module: str) -> None:
     assert [n for n in IMPORTS[module] if stage_of(n)] == []
 
 
-def test_there_is_no_circle() -> None:
-    # Jobs name the session of jobs.cli for types alone.
+def test_imports_have_no_cycle() -> None:
+    # Jobs are excluded: they import the session of jobs.cli only for types.
     graph = {m: [n for n in names if n != m] for m, names in IMPORTS.items() if m.startswith("pipeline")}
     order = list(TopologicalSorter(graph).static_order())
     assert set(order) >= set(graph)
@@ -170,11 +170,11 @@ for statement in json.load(sys.stdin):
     os.waitpid(child, 0)
     print("end of statement")
 """
-"""Executes each statement in a fork of an interpreter that has imported nothing of ours."""
+"""Executes each statement in a fork of an interpreter that has imported no module of this project."""
 
 
 def run_forked(statements: list[str]) -> list[tuple[str, int, set[str]]]:
-    """What each statement prints, its exit code, and the modules that are loaded after it."""
+    """Output and exit code of each statement, and the modules loaded after it."""
     done = subprocess.run(
         [sys.executable, "-c", FORKS],
         cwd=ROOT,
@@ -219,7 +219,7 @@ LIGHT = [
 JOBS = ["prepare", "train", "score", "evaluate", "run", "verify", "synth"]
 
 
-def test_importing_loads_nothing_heavy() -> None:
+def test_light_modules_load_no_heavy_libraries() -> None:
     found = run_forked([f"import {module}" for module in LIGHT])
     for module, (said, code, loaded) in zip(LIGHT, found, strict=True):
         assert code == 0, said
@@ -230,7 +230,7 @@ def test_importing_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module", sorted(m for m in MODULES if m.startswith(("pipeline.model", "pipeline.train")))
 )
-def test_torch_is_imported_at_the_top_of_a_module_or_not_at_all(module: str) -> None:
+def test_torch_is_never_imported_in_a_function(module: str) -> None:
     functions = (
         n for n in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))) if isinstance(n, ast.FunctionDef)
     )
@@ -246,7 +246,7 @@ def test_encoding_loads_neither_torch_nor_transformers() -> None:
     assert loaded & {"torch", "transformers", "ray"} == set()
 
 
-def test_a_worker_that_encodes_chunks_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+def test_encoding_worker_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     from pipeline.config import InputConfig
     from pipeline.ingest.clean.rows import Recipe
     from pipeline.ingest.detect.sources import detect_sources
@@ -274,14 +274,14 @@ print(encode(chunk).rows.num_rows)
     assert loaded & {"torch", "transformers", "ray"} == set()
 
 
-def test_a_job_is_imported_without_the_libraries_that_it_needs_later() -> None:
+def test_importing_a_job_loads_no_heavy_libraries() -> None:
     for job, (said, code, loaded) in zip(JOBS, run_forked([f"import jobs.{j}" for j in JOBS]), strict=True):
         assert code == 0, said
         assert f"jobs.{job}" in loaded
         assert loaded & (HEAVY | {"pyarrow", "numpy"}) == set(), job
 
 
-def test_help_loads_nothing_heavy() -> None:
+def test_help_loads_no_heavy_libraries() -> None:
     call = (
         "import sys, runpy; sys.argv = ['{0}', '--help']; runpy.run_module('jobs.{0}', run_name='__main__')"
     )

@@ -1,4 +1,4 @@
-"""The grammar of `--set`: no setting is swallowed by the value before it."""
+"""The grammar of `--set`: no setting becomes part of the preceding value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PIECES = (
 
 @st.composite
 def raw_items(draw: st.DrawFn) -> str:
-    """A setting with a value of anything that has a meaning in the grammar; few are valid."""
+    """A setting whose value is made of the special characters of the grammar; few are valid."""
     text = "".join(draw(st.lists(st.sampled_from(PIECES), max_size=6)))
     quoted = [f'"{text}"', f"'{text}'", f'["{text}", "x"]', f"[ '{text}' ]"]
     value = draw(st.sampled_from([text, *quoted, "3", "2020-01-31", "a,b"]))
@@ -42,7 +42,7 @@ def raw_items(draw: st.DrawFn) -> str:
 
 
 def is_valid(item: str) -> bool:
-    """Whether an item is one setting, which is accepted on its own."""
+    """Whether an item is a single setting that is accepted."""
     try:
         load_config(sets=[item])
     except SettingError:
@@ -51,9 +51,9 @@ def is_valid(item: str) -> bool:
 
 
 @given(st.lists(raw_items(), max_size=12), st.sampled_from([",", ", ", " ,"]))
-def test_settings_joined_by_commas_are_read_as_given_one_by_one(raw: list[str], comma: str) -> None:
+def test_settings_joined_by_commas_equal_separate_ones(raw: list[str], comma: str) -> None:
     items = [item for item in raw if is_valid(item)]
-    # An empty text is no setting.
+    # An empty text is not a setting.
     assert load_config(sets=[comma.join(items)] if items else []) == load_config(sets=items)
 
 
@@ -71,7 +71,7 @@ def test_settings_joined_by_commas_are_read_as_given_one_by_one(raw: list[str], 
         ('a.b="x,c.d=1', ['a.b="x', "c.d=1"]),
         ("a.b=/data/x=1,y=2,z/part", ["a.b=/data/x=1,y=2,z/part"]),
         ("a.b=1.0=low,2.0=high", ["a.b=1.0=low,2.0=high"]),
-        # Ambiguous without quotes: refused later, as d.e is no setting.
+        # Ambiguous without quotes; refused later, because d.e is not a setting.
         ("a.b=s3://x/y?b.c=1,d.e=2", ["a.b=s3://x/y?b.c=1", "d.e=2"]),
         ("a.b=,c.d=", ["a.b=", "c.d="]),
         ("a.b=x,", ["a.b=x,"]),
@@ -79,7 +79,7 @@ def test_settings_joined_by_commas_are_read_as_given_one_by_one(raw: list[str], 
         ("", [""]),
     ],
 )
-def test_a_comma_outside_quotes_before_a_name_starts_a_setting(text: str, items: list[str]) -> None:
+def test_comma_before_a_name_outside_quotes_starts_a_setting(text: str, items: list[str]) -> None:
     assert split_items(text) == items
 
 
@@ -96,7 +96,7 @@ def test_a_comma_outside_quotes_before_a_name_starts_a_setting(text: str, items:
         ("a.b=1\nc = 2", "1\nc = 2"),
     ],
 )
-def test_a_value_is_toml_or_else_text(item: str, value: object) -> None:
+def test_value_is_toml_or_else_text(item: str, value: object) -> None:
     assert parse_item(item) == ("a.b", value)
 
 
@@ -104,7 +104,7 @@ def test_a_value_is_toml_or_else_text(item: str, value: object) -> None:
     "item",
     ['a.b="x', "a.b='x", 'a.b="x"y', 'a.b=["x"', 'a.b="x","y"', 'a.b=x,"y"', 'a.b="x" # z', 'a.b=1 # z,"'],
 )
-def test_quotes_that_are_not_those_of_a_toml_value_are_refused(item: str) -> None:
+def test_quotes_that_do_not_enclose_a_toml_value_are_refused(item: str) -> None:
     with pytest.raises(SettingError) as raised:
         parse_item(item)
     assert str(raised.value).startswith(f"--set {item}: not valid TOML; close the quotes, ")
@@ -117,7 +117,7 @@ def test_quotes_that_are_not_those_of_a_toml_value_are_refused(item: str) -> Non
         ("model.name= ", '--set model.name= : no value; write model.name="" for an empty text'),
     ],
 )
-def test_an_item_without_a_value_is_refused(item: str, message: str) -> None:
+def test_item_without_a_value_is_refused(item: str, message: str) -> None:
     with pytest.raises(SettingError) as raised:
         parse_item(item)
     assert str(raised.value) == message

@@ -27,7 +27,7 @@ def clock() -> Clock:
 def test_rate_and_time_left_count_from_the_first_rows(clock: Clock) -> None:
     meter = Meter("score", clock)
     meter.update(0, 0.0)
-    clock.now += 60  # Starting processes takes a minute, which does not count as work on rows.
+    clock.now += 60  # The minute before the first rows, for starting processes, does not count.
     meter.update(100, 0.1)
     assert meter.rate() is None
     assert meter.left_s() is None
@@ -39,7 +39,7 @@ def test_rate_and_time_left_count_from_the_first_rows(clock: Clock) -> None:
     assert meter.line() == "score: 300 rows, 30%, 20 rows/s, 0:35 left"
 
 
-def test_a_meter_without_rows_says_what_it_waits_for(clock: Clock) -> None:
+def test_meter_without_rows_shows_its_note(clock: Clock) -> None:
     meter = Meter("train", clock)
     clock.now += 75
     meter.update(0, 0.0)
@@ -57,7 +57,7 @@ def test_large_numbers_and_a_note_are_shown(clock: Clock) -> None:
     assert meter.line() == "prepare: 1,234,568 rows, 50%, 1,234,567 rows/s, 0:01 left, epoch 1"
 
 
-def test_a_fraction_above_one_is_clipped_and_no_time_is_left(clock: Clock) -> None:
+def test_fraction_above_1_is_clipped(clock: Clock) -> None:
     meter = Meter("score", clock)
     meter.update(1, 0.1)
     clock.now += 5
@@ -66,7 +66,7 @@ def test_a_fraction_above_one_is_clipped_and_no_time_is_left(clock: Clock) -> No
     assert meter.left_s() == 0
 
 
-def test_two_updates_at_the_same_time_do_not_divide_by_zero(clock: Clock) -> None:
+def test_simultaneous_updates_do_not_divide_by_zero(clock: Clock) -> None:
     meter = Meter("score", clock)
     meter.update(1, 0.1)
     meter.update(2, 0.2)
@@ -107,7 +107,7 @@ def test_no_line_is_printed_before_the_interval_ends() -> None:
     assert text() == ""
 
 
-def test_nothing_is_shown_after_the_block() -> None:
+def test_no_line_is_printed_after_the_block() -> None:
     report, text = reporter(0.0)
     with report.meter("score") as meter:
         meter.update(5, 0.5)
@@ -115,7 +115,7 @@ def test_nothing_is_shown_after_the_block() -> None:
     assert text() == ""
 
 
-def test_a_terminal_shows_a_bar() -> None:
+def test_terminal_shows_a_progress_bar() -> None:
     report, text = reporter(0.0, terminal=True)
     with report.meter("score") as meter:
         meter.update(5, 0.5)
@@ -131,7 +131,7 @@ def test_say_prints_the_text_unchanged() -> None:
     assert text() == f"{sentence}\n"
 
 
-def test_a_reporter_without_a_console_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+def test_reporter_without_a_console_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     quiet = Reporter(every_s=0.0)
     quiet.say("hello")
     with quiet.meter("score") as meter:

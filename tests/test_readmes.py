@@ -46,7 +46,7 @@ def command_of(job: str) -> click.Command:
     return typer.main.get_command(app)
 
 
-def test_the_expected_readmes_exist() -> None:
+def test_expected_readmes_exist() -> None:
     assert {str(path) for path in READMES} >= {
         "README.md",
         "cluster/README.md",
@@ -57,12 +57,12 @@ def test_the_expected_readmes_exist() -> None:
     }
 
 
-def test_the_front_page_is_short() -> None:
+def test_front_page_is_short() -> None:
     assert len(text_of(Path("README.md")).split()) <= MAX_FRONT_PAGE_WORDS
 
 
 @each_readme
-def test_relative_links_lead_to_files(readme: Path) -> None:
+def test_relative_links_point_to_existing_files(readme: Path) -> None:
     targets = re.findall(r"(?:\]\(|src=\")([^)#\s\"]+)", text_of(readme))
     for target in targets:
         if "://" not in target:
@@ -71,7 +71,7 @@ def test_relative_links_lead_to_files(readme: Path) -> None:
 
 @each_readme
 def test_named_files_exist(readme: Path) -> None:
-    """Paths in the source folders, and bare names of source files beside the README or in the root."""
+    """Checks paths in source folders, and names of source files beside the README or in the root."""
     for code in code_of(readme):
         for path in re.findall(r"(?<![\w/.-])(?:jobs|pipeline|tests|cluster)/[\w/.-]*\w", code):
             assert (ROOT / path).exists(), path
@@ -104,7 +104,7 @@ def test_make_targets_exist(readme: Path) -> None:
         assert set(re.findall(r"^make ([a-z-]+)", code)) <= targets
 
 
-def test_the_source_tree_exists() -> None:
+def test_files_of_the_source_tree_exist() -> None:
     tree = text_of(Path("README.md")).partition("## Source tree\n")[2].partition("\n\nRead these")[0]
     parent = ROOT
     for line in tree.strip("\n").splitlines():

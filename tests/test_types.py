@@ -1,4 +1,4 @@
-"""No parameter and no return in the source is annotated with a bare `Any`."""
+"""No parameter or return value in the source is annotated with a bare `Any`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILES = sorted(file for package in ("jobs", "pipeline") for file in (ROOT / pack
 
 
 def bare_any(source: str) -> Iterator[str]:
-    """Parameters (`function.parameter`) and returns (`function`) that are annotated with exactly `Any`."""
+    """Parameters (`function.parameter`) and return values (`function`) annotated with exactly `Any`."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue

@@ -1,4 +1,4 @@
-"""Contenders with results given by their arguments; `rounds` runs them in processes of their own."""
+"""Contenders whose arguments determine their results; `rounds` runs each in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contenders of the benchmark encode do the same work."""
+"""The contenders of the `encode` benchmark do the same work."""
 
 from __future__ import annotations
 

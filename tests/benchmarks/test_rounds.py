@@ -1,4 +1,4 @@
-"""Contenders run in turn, each in a process of its own, and are compared round by round."""
+"""Contenders run in turn, each in its own process, and are compared round by round."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_ratio_of_contenders_with_known_durations() -> None:
     messages: list[str] = []
     calls = {"ours": taking(2), "three times as slow": taking(6), "twice as fast": taking(1)}
     seconds = run_rounds(calls, 2, messages.append)
-    # In turn, so that other load affects all contenders.
+    # Contenders run in turn, so that other load on the machine affects all of them.
     assert [line.partition(": ")[2].partition(" took")[0] for line in messages] == [*calls, *calls]
     rates = {name: [ROWS / s for s in values] for name, values in seconds.items()}
     entries = results("trial", "rows/s", rates, ours="ours")
@@ -38,14 +38,14 @@ def test_ratio_of_contenders_with_known_durations() -> None:
     ]
 
 
-def test_a_slow_round_does_not_change_the_ratio() -> None:
+def test_slow_round_does_not_change_the_ratio() -> None:
     rates = {"ours": [600.0, 60.0, 640.0], "theirs": [300.0, 30.0, 320.0]}
     ours, theirs = results("trial", "rows/s", rates, ours="ours")
     assert (theirs["low"], theirs["median"], theirs["high"]) == (30, 300, 320)
     assert (ours["ratio"], theirs["ratio"]) == (1, 2)
 
 
-def test_above_one_is_better_for_seconds_too() -> None:
+def test_ratio_of_durations_is_above_1_for_slower_contenders() -> None:
     durations = {"ours": [2.0, 4.0], "slower": [6.0, 12.0], "faster": [1.0, 2.0]}
     entries = results("trial", "s", durations, ours="ours")
     assert [e["ratio"] for e in entries] == pytest.approx([1, 3, 0.5])

@@ -1,4 +1,4 @@
-"""A dump for the jobs that are killed, and its scores by a job that is not."""
+"""The dump for the chaos tests, and its scores from an undisturbed job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def chaos_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(
     chaos_dump: Path, untrained: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, int]:
-    """The scores of a run in which nothing is killed, and the number of its chunks."""
+    """Scores of a run without kills, and its number of chunks."""
     folder = tmp_path_factory.mktemp("undisturbed")
     found = run_to_completion(chaos_dump, untrained, folder, None)
     assert (found.starts, found.kills.total()) == (1, 0)

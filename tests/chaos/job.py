@@ -14,10 +14,10 @@ from pipeline.score.predictor import Predictor
 from pipeline.settings import load_config
 
 TRACE = "RAYVIEW_CHAOSTRACE"
-"""Environment variable: path of a file with one line per chunk that was started."""
+"""Environment variable: path of a file with one line per started chunk."""
 
 CHUNK_S = "RAYVIEW_CHAOSCHUNK"
-"""Environment variable: seconds that a chunk takes, as in a real job."""
+"""Environment variable: seconds to wait per chunk, to imitate a larger model."""
 
 _CHUNK_S = "0.6"
 
@@ -34,7 +34,7 @@ class Traced(Predictor):
 
 
 def main(dump: str, model: str, output: str, sets: list[str]) -> None:
-    """As `jobs.score DUMP --model MODEL --output OUTPUT --set …`."""
+    """Run `jobs.score DUMP --model MODEL --output OUTPUT --set …` with a traced predictor."""
     with session("score") as job:
         config = load_config(None, sets)
         plan = stage.plan([dump], model, output, config)

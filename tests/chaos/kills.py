@@ -1,6 +1,6 @@
 """Kills processes of a scoring job at random, and restarts the job until it completes.
 
-A seed determines which processes, and when; what they are doing at that moment differs from run to run.
+A seed determines the processes and the times; the work in progress at those times differs from run to run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_START_S = 120
 WHILE_SCORING_FRAC = 0.75
 
 KILLS = ((1, 2, 3), (0, 1, 2), (0, 1), (0,))
-"""Numbers of kills to choose from at the first start, at the second, and so on. The last allows no kill, so
+"""Possible numbers of kills after the first start, the second, and so on. The last entry is zero only, so
 that the job completes."""
 
 VICTIMS = {
@@ -46,20 +46,20 @@ VICTIMS = {
     "reader": r"^ray::.*ReadTasks",
     "raylet": r"^\S*/raylet( |$)",
 }
-"""Kinds of processes, by a pattern of their command lines while they work."""
+"""Kinds of processes, and patterns that match their command lines while they work."""
 
 BRIEF = ("encoder", "writer", "reader")
-"""Kinds that work only for moments, which random times miss: some runs wait for one of them."""
+"""Kinds with short tasks, which random times would miss: some runs wait for one of them."""
 
 
 @dataclass
 class Outcome:
-    """What happened to a job until it completed."""
+    """Starts, kills and chunks of a job until it completed."""
 
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     chunks_started: int = 0
-    """Chunks that reached the model; repeated ones count again."""
+    """Chunks that reached the model, including repetitions."""
 
 
 def rows_of(scores: str | Path) -> pa.Table:
@@ -70,7 +70,7 @@ def rows_of(scores: str | Path) -> pa.Table:
     parts = [o.path for o in manifest.outputs if "/" not in o.path]
     table = pa.concat_tables([pq.read_table(where.child(path).open_input()) for path in parts])
     table = table.set_column(0, "source", table["source"].cast(pa.string()))
-    # Some broken lines have NaN as stars, which equals nothing.
+    # Some broken lines have NaN stars, and NaN does not equal itself.
     stars = pc.if_else(pc.is_nan(table["stars"]), -1, table["stars"])
     table = table.set_column(table.schema.get_field_index("stars"), "stars", stars)
     return table.sort_by([("source", "ascending"), ("line", "ascending")])
@@ -82,8 +82,8 @@ def run_to_completion(
     """Restart the job, killing some of its processes each time, until it succeeds.
 
     Args:
-        folder: for the logs, and for the scores unless `output` is given.
-        seed: None: nothing is killed.
+        folder: directory for the logs, and for the scores unless `output` is given.
+        seed: seed of the kills; None for no kills.
     """
     rng, found, kinds = random.Random(seed), Outcome(), list(VICTIMS)
     trace = folder / "trace"
@@ -118,7 +118,7 @@ def run_to_completion(
 def kill_one(
     process: subprocess.Popen[bytes], kills: Counter[str], kinds: list[str], timeout_s: float
 ) -> None:
-    """Kill a process of a job: of the first kind that works within `timeout_s`."""
+    """Kill one process of a job, of the first kind that starts work within `timeout_s`."""
 
     def kill(kind: str) -> bool:
         found = [p for p in processes_of(process) if re.search(VICTIMS[kind], title(p))]
@@ -137,7 +137,7 @@ def kill_one(
 
 
 def wait_for(process: subprocess.Popen[bytes], condition: Callable[[], bool], timeout_s: float = 60) -> bool:
-    """Whether a condition becomes true before a process ends and before the timeout."""
+    """Wait for a condition; return whether it became true before the process ended or the timeout."""
     deadline = time.monotonic() + timeout_s
     while process.poll() is None and time.monotonic() < deadline:
         if condition():
@@ -147,7 +147,7 @@ def wait_for(process: subprocess.Popen[bytes], condition: Callable[[], bool], ti
 
 
 def size_of(file: Path) -> int:
-    """Bytes of a file; 0 if it does not exist yet."""
+    """Size of a file in bytes; 0 if it does not exist."""
     return file.stat().st_size if file.exists() else 0
 
 
@@ -166,7 +166,7 @@ def title(process: psutil.Process) -> str:
 
 
 def end_all(process: subprocess.Popen[bytes]) -> None:
-    """Kill a job and what it has started; Ray's own processes end after their driver, but not at once."""
+    """Kill a job and its child processes; Ray's processes outlive their driver for a while."""
     started = list(processes_of(process))
     process.kill()
     process.wait()

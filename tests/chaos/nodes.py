@@ -1,6 +1,6 @@
 """Scores a dump on a cluster of three nodes, two of which are repeatedly killed and replaced.
 
-test_nodes.py runs it in a process of its own, as a process can only be in one cluster.
+test_nodes.py runs it in a subprocess, because a process can be connected to one cluster only.
 """
 
 from __future__ import annotations

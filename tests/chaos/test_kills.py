@@ -35,14 +35,14 @@ def check(
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_a_job_that_is_killed_repeatedly_writes_the_same_rows(
+def test_job_killed_repeatedly_writes_the_same_rows(
     chaos_dump: Path, untrained: str, undisturbed: tuple[Path, int], tmp_path: Path, seed: int
 ) -> None:
     check(chaos_dump, untrained, undisturbed, tmp_path, seed)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS, SEEDS + SEEDS_ON_S3))
-def test_a_job_with_its_output_in_a_bucket_writes_the_same_rows(
+def test_job_killed_repeatedly_writes_the_same_rows_to_a_bucket(
     chaos_dump: Path,
     untrained: str,
     undisturbed: tuple[Path, int],
@@ -60,7 +60,7 @@ def test_a_job_with_its_output_in_a_bucket_writes_the_same_rows(
         monkeypatch.setenv(name, value)
     objectstore.connect.cache_clear()
     try:
-        # The server's buckets outlive it, so each has a name of its own.
+        # Buckets outlive the server within a process, so each test uses its own name.
         s3_client(url).create_bucket(Bucket=f"chaos-{seed}")
         check(chaos_dump, untrained, undisturbed, tmp_path, seed, f"s3://chaos-{seed}/scores")
     finally:

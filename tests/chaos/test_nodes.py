@@ -18,7 +18,7 @@ from tests.chaos.kills import ROOT, SETS, rows_of
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def test_nodes_are_killed_and_added_while_rows_are_scored(
+def test_job_survives_the_loss_of_nodes(
     chaos_dump: Path, untrained: str, undisturbed: tuple[Path, int], tmp_path: Path
 ) -> None:
     output = tmp_path / "scores"

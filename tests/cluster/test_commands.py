@@ -44,14 +44,14 @@ def parse_job(command: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("command", job_commands())
-def test_the_job_accepts_its_arguments(command: str) -> None:
+def test_job_accepts_its_arguments(command: str) -> None:
     params = parse_job(command)
     assert params["inputs"]
     # Ray chooses the folder that a submitted job starts in, so relative paths would not work.
     assert all(re.match(r"/|s3://", path) for path in [*params["inputs"], params["output"]])
 
 
-def test_a_job_refuses_unknown_options_and_settings() -> None:
+def test_job_refuses_unknown_options_and_settings() -> None:
     good = "python -m jobs.run /a --output /b"
     assert parse_job(good)["output"] == "/b"
     with pytest.raises(Exception, match="No such option"):

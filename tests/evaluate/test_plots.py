@@ -92,5 +92,5 @@ def test_imports_do_not_load_matplotlib_and_plots_do_not_load_pyplot() -> None:
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion])
 def test_names_that_look_like_formulas_are_drawn(draw: object) -> None:
-    names = ["$", "$x_$", r"$\frac{1}$", "a name of a good many words"]
+    names = ["$", "$x_$", r"$\frac{1}$", "a name with several words"]
     assert draw(make(4), names).startswith(b"\x89PNG")  # type: ignore[operator]

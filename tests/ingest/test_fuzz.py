@@ -145,7 +145,7 @@ def damaged(text: bytes, rng: random.Random) -> bytes:
 
 
 def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
-    """Read a file as a job does; returns its number of records.
+    """Read a file as a job does; return its number of records.
 
     Checks that chunks are contiguous, that every record is a row or is rejected for a known reason, and that
     the bytes of a rejected record are those at its offset in the file.
@@ -209,7 +209,7 @@ def all_pieces(stored: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("cases", CASES)
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_damaged_dumps(syntax: str, cases: int, tmp_path: Path) -> None:
+def test_every_line_of_a_damaged_dump_is_accounted_for(syntax: str, cases: int, tmp_path: Path) -> None:
     rng = random.Random(f"fuzz {syntax} {cases}")
     formats = {}
     read, refused = 0, []
@@ -239,7 +239,9 @@ def test_damaged_dumps(syntax: str, cases: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cases", REAL_CASES)
 @pytest.mark.parametrize("name", REAL_FILES)
-def test_damaged_real_files(name: str, cases: int, shared_data: Path, tmp_path: Path) -> None:
+def test_every_line_of_a_damaged_real_file_is_accounted_for(
+    name: str, cases: int, shared_data: Path, tmp_path: Path
+) -> None:
     rng = random.Random(f"{name} {cases}")
     text = b"".join(all_pieces((shared_data / name).read_bytes()))
     lines = text.splitlines(keepends=True)
@@ -254,7 +256,9 @@ def test_damaged_real_files(name: str, cases: int, shared_data: Path, tmp_path: 
 @pytest.mark.parametrize(
     "pack", [gzip.compress, bz2.compress, lambda d: pa.compress(d, "zstd", asbytes=True)]
 )
-def test_file_truncated_at_every_byte(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_file_truncated_at_any_byte_is_read_up_to_the_cut(
+    pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
     rng = random.Random(0)
     records = [KNOWN["amazon_2018"] | {"reviewText": str(rng.getrandbits(200))} for _ in range(12)]
     text = SYNTAXES["json"](records)

@@ -120,7 +120,7 @@ def damage(data: bytearray, rng: random.Random, first: int, last: int, *, same_s
 
 
 def damaged(whole: bytes, rng: random.Random) -> bytes:
-    """Damage in the pages, the footer, or the length of a file."""
+    """A copy of a file with damage in its pages, footer, or length."""
     data = bytearray(whole)
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     match rng.choice(["pages", "pages", "pages", "footer", "cut", "lengthen"]):
@@ -137,7 +137,7 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
 
 
 def read(file: Location, fmt: Format, chunk_bytes: int) -> tuple[dict[int, Row], str | None]:
-    """Read a file as a job does; returns each row by line number, and why the file is broken, if it is.
+    """Read a file as a job does; return each row by line number, and why the file is broken, if it is.
 
     Checks that chunks are contiguous, and that every row is kept or is rejected for a known reason.
     """
@@ -166,7 +166,7 @@ def is_short_line(message: str | None) -> bool:
 
 
 @pytest.mark.parametrize("cases", CASES)
-def test_damaged_files(cases: int, tmp_path: Path) -> None:
+def test_damaged_files_are_read_or_refused_in_one_line(cases: int, tmp_path: Path) -> None:
     rng = random.Random(f"parquet {cases}")
     file = locate(tmp_path / "a")
     num_complete, num_broken = 0, 0

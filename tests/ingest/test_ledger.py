@@ -1,4 +1,4 @@
-"""The account of a stage: what does not add up is found, whatever order the chunks come in."""
+"""The ledger of a stage detects missing, overlapping and unbalanced chunks, in any order of arrival."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def ledger_of(entries: list[Entry], max_rejected_frac: float = 1.0) -> Ledger:
     return ledger
 
 
-def test_a_whole_account_adds_up() -> None:
+def test_complete_ledger_balances() -> None:
     ledger = ledger_of(whole())
     counts = ledger.close()
     assert (counts.lines, counts.rows, counts.rejected) == (26, 25, {"empty_text": 1})
@@ -70,7 +70,9 @@ def test_a_whole_account_adds_up() -> None:
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 3), max_size=5))
-def test_order_and_repeated_chunks_make_no_difference(shuffled: random.Random, again: list[int]) -> None:
+def test_order_and_repeated_chunks_do_not_change_the_counts(
+    shuffled: random.Random, again: list[int]
+) -> None:
     entries = whole() + [whole()[i] for i in again]
     shuffled.shuffle(entries)
     ledger = ledger_of(entries)
@@ -87,7 +89,7 @@ def test_order_and_repeated_chunks_make_no_difference(shuffled: random.Random, a
         (3, "/in/b.gz: its end is missing, from chunk 0 on"),
     ],
 )
-def test_a_missing_chunk_is_named(missing: int, words: str) -> None:
+def test_missing_chunk_is_named(missing: int, words: str) -> None:
     entries = whole()
     del entries[missing]
     with pytest.raises(AccountingError) as raised:
@@ -95,7 +97,7 @@ def test_a_missing_chunk_is_named(missing: int, words: str) -> None:
     assert str(raised.value) == words
 
 
-def test_line_ranges_must_join_up() -> None:
+def test_line_ranges_must_be_contiguous() -> None:
     entries = whole()
     entries[1] = changed(entries[1], first_line=12)
     with pytest.raises(AccountingError, match=r"chunk 1 from line 11 is missing; found chunk 1 from line 12"):
@@ -106,19 +108,19 @@ def test_line_ranges_must_join_up() -> None:
 def test_lines_in_and_out_must_balance_in_each_chunk(rows: int) -> None:
     entries = whole()
     entries[3] = replace(entries[3], rows=rows)
-    # Made up for in another chunk, so the sums alone would not tell.
+    # Another chunk compensates, so the totals balance.
     entries[0] = replace(entries[0], rows=17 - rows)
     with pytest.raises(AccountingError, match="chunk 0: 10 lines in, another number out"):
         ledger_of(entries).close()
 
 
-def test_nothing_may_follow_the_chunk_marked_last() -> None:
+def test_no_chunk_may_follow_the_one_marked_last() -> None:
     entries = [*whole(), entry(1, 1, 8, 3)]
     with pytest.raises(AccountingError, match=r"/in/b\.gz: its end is missing"):
         ledger_of(entries).close()
 
 
-def test_under_max_rows_a_file_may_be_left_unread_but_none_read_in_part() -> None:
+def test_max_rows_may_leave_later_files_unread_but_not_partly_read() -> None:
     only_first = whole()[:3]
     assert ledger_of(only_first).close(all_files=False).lines == 19
     with pytest.raises(AccountingError, match=r"/in/b\.gz"):
@@ -129,12 +131,12 @@ def test_under_max_rows_a_file_may_be_left_unread_but_none_read_in_part() -> Non
         ledger_of(whole()[3:]).close(all_files=False)
 
 
-def test_an_empty_file_is_one_empty_chunk() -> None:
+def test_empty_file_is_one_empty_chunk() -> None:
     entries = [*whole()[:3], entry(1, 0, 1, 0, last=True)]
     assert ledger_of(entries).close().lines == 19
 
 
-def test_broken_files_are_told_once_each() -> None:
+def test_each_broken_file_is_reported_once() -> None:
     entries = whole()
     entries[2] = changed(entries[2], broken="gzip data end in the middle of a stream, at byte 100")
     assert ledger_of(entries).broken == [
@@ -142,7 +144,7 @@ def test_broken_files_are_told_once_each() -> None:
     ]
 
 
-def test_the_error_budget_names_counts_reasons_and_examples() -> None:
+def test_budget_error_names_counts_reasons_and_examples() -> None:
     rejected = {"bad_json": 2, "duplicate": 4, "empty_text": 1}
     examples = {"bad_json": "/in/a.gz, line 4: truncated: {", "empty_text": "/in/a.gz, line 5: nothing: {}"}
     bad = entry(0, 0, 1, 20, rejected=rejected, examples=examples)
@@ -162,7 +164,7 @@ def test_filters_do_not_count_towards_the_budget() -> None:
     assert ledger.close().rejected == filtered
 
 
-def test_a_share_of_just_the_budget_is_allowed() -> None:
+def test_rejects_equal_to_the_budget_are_allowed() -> None:
     ledger = Ledger(SOURCES[:1], 0.05)
     ledger.add(entry(0, 0, 1, 1000, rejected={"bad_json": 50}, last=True))
     assert ledger.close().rejected == {"bad_json": 50}
@@ -184,7 +186,7 @@ def cut_up(lines: int, broken: int, chunk_lines: int, size_bytes: int) -> list[E
 
 @pytest.mark.parametrize("chunk_lines", [500, 1000, 4000, 31_500])
 @pytest.mark.parametrize("size_bytes", [3 * MIB, 300 * MIB])
-def test_the_verdict_is_on_the_whole_input_however_it_is_cut(chunk_lines: int, size_bytes: int) -> None:
+def test_budget_applies_to_the_whole_input_for_any_chunk_size(chunk_lines: int, size_bytes: int) -> None:
     sources = [Source(0, "/in/a.gz", size_bytes, "f")]
     for broken, stops in ((400, False), (1575, False), (1576, True)):
         entries = cut_up(31_500, broken, chunk_lines, size_bytes)
@@ -204,44 +206,44 @@ def take_all(ledger: Ledger, entries: list[Entry]) -> None:
     ledger.close()
 
 
-def test_a_file_of_another_kind_stops_the_job_early() -> None:
+def test_file_with_only_broken_lines_stops_the_job_early() -> None:
     ledger = Ledger([Source(0, "/in/a.gz", 300 * MIB, "f")], 0.05)
     with pytest.raises(ErrorBudgetError, match=r"([\d,]+) of \1 lines"):
         take_all(ledger, cut_up(1_000_000, 1_000_000, 1000, 300 * MIB))
-    # 5% of twice the million lines that are expected.
+    # The budget is 5% of twice the expected number of lines, one million.
     assert 100_000 <= ledger.lines < 105_000
 
 
-def test_what_is_read_ahead_of_a_chunk_does_not_count_as_read() -> None:
-    # A small file is read as a whole for its first chunk.
+def test_read_ahead_does_not_count_as_read() -> None:
+    # A small file is read completely before its first chunk is emitted.
     ledger = Ledger([Source(0, "/in/a.gz", 300_000, "f")], 0.05)
     ledger.add(entry(0, 0, 1, 4000, rejected={"bad_json": 450}, bytes_read=300_000))
     ledger.add(entry(0, 1, 4001, 6000, bytes_read=300_000, last=True))
     assert ledger.close().lines == 10_000
 
 
-def test_a_small_file_over_the_budget_is_caught_at_the_end() -> None:
+def test_small_file_over_the_budget_fails_at_the_end() -> None:
     ledger = Ledger(SOURCES[:1], 0.05)
     ledger.add(entry(0, 0, 1, 10, rejected={"bad_json": 1}, last=True))
     with pytest.raises(ErrorBudgetError, match="1 of 10 lines"):
         ledger.close()
 
 
-def test_progress_is_the_share_of_stored_bytes_that_is_read() -> None:
+def test_progress_is_the_fraction_of_stored_bytes_read() -> None:
     ledger = ledger_of([entry(0, 0, 1, 1, bytes_read=40)])
     assert ledger.done_frac == pytest.approx(40 / 150)
-    # Chunks come back in any order.
+    # Chunks arrive in any order.
     ledger.add(entry(0, 2, 3, 1, bytes_read=90))
     ledger.add(entry(0, 1, 2, 1, bytes_read=60))
     assert ledger.done_frac == pytest.approx(90 / 150)
 
 
-def test_an_entry_is_the_same_after_a_trip_through_json() -> None:
+def test_entry_round_trips_through_json() -> None:
     for item in whole():
         assert Entry.from_json(item.to_json()) == item
 
 
-def test_the_example_of_a_reason_is_its_first_line_and_filters_have_none() -> None:
+def test_example_of_a_reason_is_its_first_line_and_filters_have_none() -> None:
     lines = [
         RejectedLine(9, 80, Reason.BAD_JSON, "late", b"x"),
         RejectedLine(7, 60, Reason.BAD_JSON, "early", b"{\x07\xff" + b"y" * 200),
@@ -260,7 +262,7 @@ def test_the_example_of_a_reason_is_its_first_line_and_filters_have_none() -> No
     assert Entry.of(replace(batch, rejects=None), []).examples == {}
 
 
-def test_strict_stops_at_the_first_error_and_at_a_break_but_not_at_a_filter() -> None:
+def test_strict_stops_at_an_error_or_a_broken_file_but_not_at_a_filter() -> None:
     ledger = Ledger(SOURCES, 1.0, strict=True)
     ledger.add(entry(0, 0, 1, 10, rejected={"duplicate": 3}))
     with pytest.raises(ErrorBudgetError, match=r"empty_text: /in/a\.gz, line 12: x; input\.strict"):
@@ -271,7 +273,7 @@ def test_strict_stops_at_the_first_error_and_at_a_break_but_not_at_a_filter() ->
         ledger.add(entry(1, 0, 1, 7, last=True, broken="gone at byte 9"))
 
 
-def test_every_file_has_an_account_of_its_own() -> None:
+def test_counts_are_kept_per_file() -> None:
     counts = ledger_of(whole()).close()
     assert {uri: (f.lines, f.rows, f.rejected) for uri, f in counts.files.items()} == {
         "/in/a.gz": (19, 18, {"empty_text": 1}),
@@ -282,7 +284,7 @@ def test_every_file_has_an_account_of_its_own() -> None:
         counts.model_copy(update={"files": counts.files | {"/in/b.gz": wrong}}).check("all")
 
 
-def test_a_finished_output_is_judged_by_the_budget_of_today() -> None:
+def test_finished_output_is_checked_against_the_current_budget() -> None:
     counts = Counts(lines=100, rows=90, rejected={"bad_json": 2, "duplicate": 8})
     check_finished(counts, [], 0.02, strict=False)
     with pytest.raises(ErrorBudgetError, match=r"2 of 100 lines rejected, more than .*=0\.01 allows"):
@@ -291,5 +293,5 @@ def test_a_finished_output_is_judged_by_the_budget_of_today() -> None:
         check_finished(counts, [], 0.02, strict=True)
     whole = Counts(lines=98, rows=90, rejected={"duplicate": 8})
     check_finished(whole, [], 0.0, strict=True)
-    with pytest.raises(ErrorBudgetError, match=r"^/in/a: ends in mid-line; input\.strict allows no broken"):
-        check_finished(whole, ["/in/a: ends in mid-line"], 0.0, strict=True)
+    with pytest.raises(ErrorBudgetError, match=r"^/in/a: truncated; input\.strict allows no broken"):
+        check_finished(whole, ["/in/a: truncated"], 0.0, strict=True)

@@ -1,4 +1,4 @@
-"""A chunk over which workers crash while reading it."""
+"""A chunk that crashes the workers that read it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.storage.location import locate
 from tests.crashes import guard_reporting
 
 
-def test_the_job_ends_with_the_place(tmp_path: Path) -> None:
+def test_chunk_that_crashes_readers_fails_the_job_and_is_named(tmp_path: Path) -> None:
     asked = []
 
     def crashes(step: str, file: int, chunk: int) -> int:

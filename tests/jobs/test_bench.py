@@ -24,7 +24,7 @@ Entry = dict[str, Any]
 
 
 def printed_figures(stdout: str) -> dict[tuple[str, str], list[float]]:
-    """The numbers in the rows of printed tables, by the table's first heading and the row's."""
+    """Numbers in the rows of printed tables, by the first heading of the table and of the row."""
     figures: dict[tuple[str, str], list[float]] = {}
     bench = ""
     lines = stdout.splitlines()
@@ -38,7 +38,7 @@ def printed_figures(stdout: str) -> dict[tuple[str, str], list[float]]:
     return figures
 
 
-def test_encode_compares_on_synthetic_reviews_and_on_a_given_dump(tmp_path: Path, run_job: RunJob) -> None:
+def test_encode_runs_on_synthetic_reviews_and_on_a_given_dump(tmp_path: Path, run_job: RunJob) -> None:
     write_dump(locate(tmp_path / "dump"), rows=300, shards=1, seed=1)
     (dump,) = (tmp_path / "dump").iterdir()
     options = ("--rounds", 1, "--rows", 1000, "--input", dump, "--json", tmp_path / "out.json")
@@ -59,14 +59,14 @@ def test_encode_compares_on_synthetic_reviews_and_on_a_given_dump(tmp_path: Path
         shown = [entry[name] for name in ("median", "low", "high")]
         assert [median, low, high] == pytest.approx(shown, abs=0.5)
         assert ratio == pytest.approx(entry["ratio"], abs=0.05)
-    # A few texts are empty and not encoded; what was measured took a part of the time of the job.
+    # A few texts are empty and not encoded. The measured time is part of the job's wall time.
     rows = [rows for rows in data.values() for _ in range(2)]
     measured_s = sum(0.9 * n / e["median"] for n, e in zip(rows, record["results"], strict=True))
     assert measured_s < seconds
 
 
 @pytest.mark.ray
-def test_quality_compares_what_was_evaluated_with_baselines_on_the_same_rows(
+def test_quality_compares_the_model_with_baselines_on_the_same_rows(
     outputs: Outputs, tmp_path: Path, run_job: RunJob
 ) -> None:
     done = run_job("bench", "quality", "--run", outputs.base, "--json", tmp_path / "out.json")
@@ -130,9 +130,9 @@ def test_each_contender_runs(tmp_path: Path, bench: str) -> None:
         assert entry["unit"] == ("s" if bench == "start" else "rows/s")
         assert numbers[0] == pytest.approx(entry["median"], abs=0.5)
     if bench == "start":
-        # The whole job does all that its parts do.
+        # The whole job includes the work of all other contenders.
         assert max(entries, key=lambda e: float(e["median"])) is entries[0]
     if bench == "scale":
-        # No actor is faster than it sleeps; some texts are empty and do not reach it.
+        # The sleep limits the rate of each actor; empty texts do not reach the actors.
         for entry, actors in zip(entries, (1, 2, 4, 8, 16), strict=True):
             assert 0 < entry["median"] < 1.05 * actors * ROWS_PER_S

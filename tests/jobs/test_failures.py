@@ -1,4 +1,4 @@
-"""How a job ends that fails or is interrupted: one line, an exit code, and a log if that helps."""
+"""A job that fails or is interrupted ends with one line, an exit code, and a log if that helps."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (KeyboardInterrupt(), "score: interrupted; rerun the same command to resume", 1),
     ],
 )
-def test_a_known_error_is_one_line_without_a_log(log: Path, error: Exception, line: str, code: int) -> None:
+def test_known_error_is_one_line_without_a_log(log: Path, error: Exception, line: str, code: int) -> None:
     assert explain(error, "score", log) == (line, code)
     assert not log.exists()
 
 
-def test_an_unknown_error_names_the_log_with_its_traceback(log: Path) -> None:
+def test_unknown_error_names_the_log_with_its_traceback(log: Path) -> None:
     try:
         raise ValueError("oops\nmore")
     except ValueError as error:
@@ -45,7 +45,7 @@ def test_an_unknown_error_names_the_log_with_its_traceback(log: Path) -> None:
     assert "oops\nmore" in log.read_text()
 
 
-def test_an_interrupted_overwrite_resumes_without_that_option(
+def test_interrupted_overwrite_resumes_without_that_option(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["jobs.score", "--overwrite"])
@@ -53,7 +53,7 @@ def test_an_interrupted_overwrite_resumes_without_that_option(
     assert line == "score: interrupted; rerun the command without --overwrite to resume"
 
 
-def test_a_second_interrupt_does_not_disturb_the_end_of_a_job(
+def test_second_interrupt_does_not_disturb_the_end_of_a_job(
     log: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(claim, "release_outputs", lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -65,7 +65,7 @@ def test_a_second_interrupt_does_not_disturb_the_end_of_a_job(
     assert signal.getsignal(signal.SIGINT) == handler
 
 
-def test_what_libraries_print_is_logged_and_an_empty_log_is_deleted(
+def test_output_of_libraries_is_logged_and_an_empty_log_is_deleted(
     log: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with session("quiet") as job:
@@ -79,7 +79,7 @@ def test_what_libraries_print_is_logged_and_an_empty_log_is_deleted(
     assert capfd.readouterr() == ("a result\n", "")
 
 
-def test_a_log_that_cannot_be_written_is_a_user_error(
+def test_log_that_cannot_be_written_is_a_user_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAYVIEW_LOG_DIR", "/proc/rayview")

@@ -1,4 +1,4 @@
-"""The command of the demo with four CPUs; test_main_job_on_s3 runs it with one, other tests have two."""
+"""The demo command with four CPUs; test_main_job_on_s3 uses one CPU, other tests two."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-def test_the_main_job_runs_on_four_cpus(dump: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_main_job_runs_on_four_cpus(dump: Path, tiny_model: Path, tmp_path: Path) -> None:
     *train, held_out = sorted(dump.iterdir())
     command = [sys.executable, "-m", "jobs.run", *map(str, train), "--score", str(held_out)]
     command += ["--config", "jobs/configs/demo.toml", "--output", str(tmp_path)]

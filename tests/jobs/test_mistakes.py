@@ -29,29 +29,29 @@ def refused(run_job: RunJob, job: str, out: Path, *arguments: object) -> str:
     return line
 
 
-def test_missing_input(tmp_path: Path) -> None:
+def test_missing_input_is_named(tmp_path: Path) -> None:
     line = refused(run_in_subprocess, "prepare", tmp_path / "out", tmp_path / "no.json.gz")
     assert line == f"error: {tmp_path}/no.json.gz: no such file or directory"
 
 
-def test_empty_directory(run_job: RunJob, tmp_path: Path) -> None:
+def test_empty_directory_is_refused(run_job: RunJob, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "empty")
     assert "no dump in this directory" in line
 
 
-def test_pattern_without_a_match(run_job: RunJob, tmp_path: Path) -> None:
+def test_pattern_without_a_match_is_refused(run_job: RunJob, tmp_path: Path) -> None:
     line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "*.json.gz")
     assert "no file matches this pattern" in line
 
 
-def test_empty_file(run_job: RunJob, tmp_path: Path) -> None:
+def test_empty_file_is_refused(run_job: RunJob, tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
     line = refused(run_job, "prepare", tmp_path / "out", tmp_path / "a.json")
     assert line == f"error: {tmp_path}/a.json: empty file; nothing to read"
 
 
-def test_wrong_column(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_unknown_column_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "input.text=reviewBody")
     line = refused(run_job, "prepare", tmp_path / "out", dump, *sets)
     assert "input.text=reviewBody, but no line has this field" in line
@@ -65,34 +65,34 @@ def test_unknown_format_names_the_fields(run_job: RunJob, tmp_path: Path) -> Non
     assert "--set input.text=" in line
 
 
-def test_unknown_setting(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_unknown_setting_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "train.learning_rat=1")
     line = refused(run_job, "prepare", tmp_path / "out", dump, *sets)
     assert "unknown setting train.learning_rat; did you mean train.learning_rate?" in line
 
 
-def test_invalid_value(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_invalid_value_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     line = refused(run_job, "prepare", tmp_path / "out", dump, "--set", "train.epochs=0")
     assert "train.epochs=0" in line
 
 
-def test_missing_config_file(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_missing_config_file_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     line = refused(run_job, "prepare", tmp_path / "out", dump, "--config", tmp_path / "no.toml")
     assert "no such file" in line
 
 
-def test_unknown_model(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_unknown_model_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "model.name=nobody/nothing")
     line = refused(run_job, "prepare", tmp_path / "out", dump, *sets)
     assert "model nobody/nothing:" in line
 
 
-def test_directory_without_a_model(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_directory_without_a_model_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     line = refused(run_job, "score", tmp_path / "out", dump, "--model", tmp_path)
     assert "no rayview.json there" in line
 
 
-def test_output_that_exists(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_existing_output_of_another_program_is_kept(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("do not lose me")
     for more in ((), ("--overwrite",)):
@@ -101,17 +101,17 @@ def test_output_that_exists(run_job: RunJob, tmp_path: Path, dump: Path) -> None
     assert (tmp_path / "out" / "thesis.txt").read_text() == "do not lose me"
 
 
-def test_output_that_is_a_file(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_output_that_is_a_file_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     (tmp_path / "out").write_text("x")
     assert "this is a file" in the_line(run_job("prepare", dump, "--output", tmp_path / "out"))
 
 
-def test_unwritable_output(run_job: RunJob, cluster: Any, dump: Path) -> None:
+def test_unwritable_output_is_refused(run_job: RunJob, cluster: Any, dump: Path) -> None:
     line = the_line(run_job("prepare", dump, "--output", "/proc/rayview"))
     assert line.startswith("error: /proc/rayview: cannot be written to")
 
 
-def test_empty_paths(run_job: RunJob, dump: Path) -> None:
+def test_empty_paths_are_refused(run_job: RunJob, dump: Path) -> None:
     for arguments in ((dump, "--output", ""), ("", "--output", "out")):
         line = the_line(run_job("prepare", *arguments))
         assert line == "error: a path is empty; name a file, a directory or a URI"
@@ -123,25 +123,25 @@ def test_missing_arguments_are_explained(run_job: RunJob) -> None:
     assert "--data" in stderr
 
 
-def test_missing_data(run_job: RunJob, tmp_path: Path) -> None:
+def test_missing_data_is_refused(run_job: RunJob, tmp_path: Path) -> None:
     line = refused(run_job, "train", tmp_path / "out", "--data", tmp_path / "no")
     assert "no such directory" in line
 
 
-def test_verifying_another_directory(run_job: RunJob, tmp_path: Path) -> None:
+def test_verify_refuses_other_directories(run_job: RunJob, tmp_path: Path) -> None:
     line = the_line(run_job("verify", tmp_path / "no"))
     assert line == f"error: {tmp_path}/no: no such directory"
     line = the_line(run_job("verify", tmp_path))
     assert line == f"error: {tmp_path}: contains no run.json; it is not an output of rayview"
 
 
-def test_unreachable_cluster(tmp_path: Path, dump: Path) -> None:
+def test_unreachable_cluster_is_named(tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.address=127.0.0.1:9")
     line = refused(run_in_subprocess, "prepare", tmp_path / "out", dump, *sets)
     assert "127.0.0.1:9" in line
 
 
-def test_verifying_changed_scores(tmp_path: Path) -> None:
+def test_verify_reports_changed_scores(tmp_path: Path) -> None:
     write_scores(tmp_path)
     (tmp_path / PART).write_bytes(b"")
     outcome = run_in_subprocess("verify", tmp_path)
@@ -150,7 +150,7 @@ def test_verifying_changed_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_too_many_rejected_lines(run_job: RunJob, cluster: Any, tmp_path: Path) -> None:
+def test_too_many_rejected_lines_fail_the_job(run_job: RunJob, cluster: Any, tmp_path: Path) -> None:
     good = '{"overall": 5.0, "reviewText": "good"}\n'
     (tmp_path / "a.json").write_text((good * 9 + "oops\n") * 200)
     line = the_line(run_job("prepare", tmp_path / "a.json", "--output", tmp_path / "out"), code=3)
@@ -176,7 +176,7 @@ def long_job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def ends_in_one_line(job: subprocess.Popen[str], out: Path) -> None:
+def check_interrupted(job: subprocess.Popen[str], out: Path) -> None:
     """Check the message and the output of an interrupted job."""
     _, stderr = job.communicate(timeout=60)
     assert job.returncode == 1
@@ -188,7 +188,7 @@ def ends_in_one_line(job: subprocess.Popen[str], out: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_second_job_is_refused_until_the_first_is_interrupted(
+def test_second_job_is_refused_until_the_first_is_interrupted(
     run_job: RunJob, long_job: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     again = (tmp_path / "dump", "--output", tmp_path / "out", *LONG)
@@ -197,12 +197,12 @@ def test_a_second_job_is_refused_until_the_first_is_interrupted(
         assert line.startswith(f"error: {tmp_path}/out: another job is writing to this directory; wait until")
     assert long_job.poll() is None
     long_job.send_signal(signal.SIGINT)
-    ends_in_one_line(long_job, tmp_path / "out")
+    check_interrupted(long_job, tmp_path / "out")
     outcome = run_job("prepare", *again, "--dry-run")
     assert outcome.code == 0, outcome.stderr
 
 
-def test_a_killed_job_leaves_no_lock(run_job: RunJob, dump: Path, tmp_path: Path) -> None:
+def test_killed_job_leaves_no_lock(run_job: RunJob, dump: Path, tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
         "from pipeline.rundir.manifest import Run\n"
@@ -259,7 +259,7 @@ def test_sigterm_ends_a_running_dataset_before_ray(tmp_path: Path) -> None:
     assert "Traceback" not in stderr
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.num_cpus=2", "--set", "train.num_workers=2")
     code, stdout, stderr = run_in_subprocess("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
     assert code == 0, stderr
@@ -275,7 +275,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path:
     assert "train.global_batch_rows=32 is less than one row per worker (33 workers)" in line
 
 
-def test_a_dry_run_detects_the_output_of_another_stage(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_dry_run_detects_the_output_of_another_stage(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     run_json = {"stage": "score", "version": "0.1.0", "inputs": [], "model_fingerprint": "m"}
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text(json.dumps(run_json | {"settings": {}, "resolved": {}}))
@@ -283,7 +283,7 @@ def test_a_dry_run_detects_the_output_of_another_stage(run_job: RunJob, tmp_path
     assert line.startswith(f"error: {tmp_path}/out: holds the output of jobs.score, not of jobs.prepare;")
 
 
-def test_the_main_job_does_not_read_its_outputs(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
+def test_main_job_does_not_read_its_outputs(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     shutil.copytree(dump, tmp_path / "in")
     for name in ("model/config.json", "scores/part-00000-000000.parquet", "report/metrics.json"):
         (tmp_path / "in" / "out" / name).parent.mkdir(parents=True)

@@ -33,7 +33,7 @@ def refused_line(run_job: RunJob, env: dict[str, str], job: str, *arguments: obj
 
 @pytest.fixture
 def limits() -> Iterator[None]:
-    """Limits the duration of a test to what a user would wait."""
+    """Fails a test that takes longer than a user would wait."""
     start = time.monotonic()
     yield
     assert time.monotonic() - start < MAX_WAIT_S
@@ -41,12 +41,14 @@ def limits() -> Iterator[None]:
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("text", ["dumps/a.json.gz", "dumps", "dumps/*.gz", ""])
-def test_a_missing_bucket(bucket: str, text: str) -> None:
+def test_missing_bucket_is_named(bucket: str, text: str) -> None:
     with pytest.raises(InputError, match=f"^s3://no-such-bucket/?{re.escape(text)}: no such bucket$"):
         expand_inputs([f"s3://no-such-bucket/{text}"])
 
 
-def test_an_output_in_a_missing_bucket(run_job: RunJob, store: Store, bucket: str, dump: Path) -> None:
+def test_output_in_a_missing_bucket_is_refused(
+    run_job: RunJob, store: Store, bucket: str, dump: Path
+) -> None:
     out = "s3://no-such-bucket/out"
     assert refused_line(run_job, store.env, "prepare", dump, "--output", out) == f"{out}: no such bucket"
     with pytest.raises(OutputError, match=r"/a: cannot be written: no such bucket$"):
@@ -56,7 +58,7 @@ def test_an_output_in_a_missing_bucket(run_job: RunJob, store: Store, bucket: st
 
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
-def test_a_missing_input_of_a_later_stage(
+def test_missing_input_of_a_later_stage_is_named(
     run_job: RunJob, store: Store, bucket: str, job: str, tmp_path: Path
 ) -> None:
     option = {"train": "--data", "evaluate": "--scores"}[job]
@@ -70,7 +72,7 @@ def test_a_missing_input_of_a_later_stage(
         )
 
 
-def test_a_model_in_a_missing_bucket(
+def test_model_in_a_missing_bucket_is_refused(
     run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
 ) -> None:
     arguments = (dump, "--model", "s3://no-such-bucket/model", "--output", tmp_path / "out")
@@ -83,7 +85,7 @@ def lookups(location: Location) -> list[Any]:
 
 
 def refused(uri: str, words: str) -> None:
-    """Lookups, listings and reads all fail with this message."""
+    """Check that lookups, listings and reads fail with this message."""
     for ask in lookups(locate(uri)):
         with pytest.raises(InputError, match=words) as raised:
             ask()
@@ -95,19 +97,21 @@ def refused(uri: str, words: str) -> None:
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
-def test_a_server_that_cannot_be_reached(bucket: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_unreachable_server_is_reported(bucket: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     refused(f"s3://{bucket}/dumps", r"cannot reach the store \(.*\); check the network, and AWS_ENDPOINT_URL")
 
 
-def test_a_server_that_cannot_be_reached_ends_a_job(run_job: RunJob, tmp_path: Path) -> None:
+def test_unreachable_server_ends_a_job(run_job: RunJob, tmp_path: Path) -> None:
     env = environment("http://127.0.0.1:9")
     line = refused_line(run_job, env, "prepare", "s3://bucket/dumps", "--output", tmp_path / "out")
     assert re.match(r"s3://bucket/dumps: cannot be looked up: cannot reach the store \(.*127.0.0.1:9\)", line)
 
 
 @pytest.mark.usefixtures("limits")
-def test_a_server_that_does_not_answer(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_does_not_answer_is_reported(
+    store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with faulty(store.url) as (url, proxy):
         proxy.rule = lambda method, path, headers: Fault(hang_s=60)
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
@@ -148,7 +152,7 @@ ANSWERS = {
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize(("fault", "words"), ANSWERS.values(), ids=ANSWERS)
-def test_error_responses_of_a_store(
+def test_error_responses_of_a_store_are_explained(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: Fault, words: str
 ) -> None:
     with faulty(store.url) as (url, proxy):
@@ -160,7 +164,7 @@ def test_error_responses_of_a_store(
 
 
 class Guarded:
-    """The server while it checks credentials: of an admin, and of a user with read access only."""
+    """The server with access checks, an admin, and a user with read access only."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -199,7 +203,7 @@ def guarded(store: Store, bucket: str) -> Iterator[Guarded]:
     server.check(on=False)
 
 
-def be(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
+def log_in(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
     """Use the credentials of a user."""
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -207,17 +211,19 @@ def be(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]) -> None:
 
 
 @pytest.mark.usefixtures("limits")
-def test_wrong_credentials(guarded: Guarded, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    be(monkeypatch, guarded.admin)
+def test_wrong_credentials_are_reported(
+    guarded: Guarded, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(monkeypatch, guarded.admin)
     file = locate(f"s3://{bucket}/dumps/a.json")
     file.write_bytes(b"{}")
     assert [f.name for f in expand_inputs([f"s3://{bucket}/dumps"])] == ["a.json"]
     for name, value in (("AWS_ACCESS_KEY_ID", "AKIANOBODY"), ("AWS_SECRET_ACCESS_KEY", "wrong")):
-        be(monkeypatch, guarded.admin | {name: value})
+        log_in(monkeypatch, guarded.admin | {name: value})
         refused(f"s3://{bucket}/dumps", "the store rejected the credentials; check AWS_ACCESS_KEY_ID")
 
 
-def test_no_write_permission(
+def test_missing_write_permission_is_reported(
     run_job: RunJob,
     cluster: Any,
     store: Store,
@@ -226,7 +232,7 @@ def test_no_write_permission(
     dump: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    be(monkeypatch, guarded.reader)
+    log_in(monkeypatch, guarded.reader)
     assert not locate(f"s3://{bucket}/out").exists()
     with pytest.raises(OutputError, match="cannot be written: access denied: the credentials"):
         locate(f"s3://{bucket}/out/a").write_bytes(b"x")
@@ -237,14 +243,14 @@ def test_no_write_permission(
 
 
 @pytest.mark.usefixtures("limits")
-def test_another_store_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_store_of_another_kind_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objectstore, "_GS_LOOKUP_RETRY_S", 2)
     uri = "gs://anonymous@bucket/dumps?scheme=http&endpoint_override=127.0.0.1:9"
     with pytest.raises(InputError, match=r"cannot reach the store \(Could not connect to server\)"):
         expand_inputs([uri])
 
 
-def test_a_secret_in_a_uri_is_refused_and_not_logged(
+def test_secret_in_a_uri_is_refused_and_not_logged(
     run_job: RunJob, store: Store, bucket: str, dump: Path, tmp_path: Path
 ) -> None:
     logs, secret = tmp_path / "logs", f"s3://AKIA123:hunter2@{bucket}/x"

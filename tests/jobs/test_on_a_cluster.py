@@ -1,4 +1,4 @@
-"""Jobs on running clusters: joined, submitted to, and with several nodes."""
+"""Jobs on running clusters: joined, submitted with `ray job submit`, and on several nodes."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def check_joined(env: dict[str, str], resources: str) -> None:
     assert done.stdout == "a task ran\n"
 
 
-def test_a_running_cluster_is_joined(head: Head) -> None:
+def test_running_cluster_is_joined(head: Head) -> None:
     before = set((head.home / "ray").glob("session_2*"))
     env = {**head.env, "RAY_ADDRESS": f"127.0.0.1:{head.port}"}
     check_joined(env, "1 node, 1 CPU")
-    # The cluster is left running for the second job, whose shell does not set the mode.
+    # The first job leaves the cluster running; the second joins without RAY_AUTH_MODE in its environment.
     check_joined({name: value for name, value in env.items() if name != "RAY_AUTH_MODE"}, "1 node, 1 CPU")
     assert set((head.home / "ray").glob("session_2*")) == before
 
@@ -66,7 +66,7 @@ def test_a_running_cluster_is_joined(head: Head) -> None:
         ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}, "rejects the authentication token"),
     ],
 )
-def test_a_cluster_with_a_token_rejects_others_in_one_line(
+def test_cluster_with_a_token_rejects_others_in_one_line(
     head: Head, env: dict[str, str], problem: str
 ) -> None:
     start = time.monotonic()
@@ -75,11 +75,11 @@ def test_a_cluster_with_a_token_rejects_others_in_one_line(
     line = the_line(Outcome(done.returncode, done.stdout, done.stderr))
     assert line.startswith("error: Ray at ")
     assert f"{problem}; copy the token of its head node to ~/.ray/auth_token" in line
-    # Ray itself retries for a minute and more.
+    # Ray itself retries for over a minute.
     assert time.monotonic() - start < 60
 
 
-def test_a_stopped_job_resumes_when_it_is_submitted_again(
+def test_stopped_job_resumes_when_it_is_submitted_again(
     head: Head, dump: Path, untrained: str, tmp_path: Path
 ) -> None:
     scores, trace = tmp_path / "scores", tmp_path / "trace"
@@ -126,7 +126,7 @@ nodes.shutdown()
 
 @pytest.fixture(scope="module")
 def open_cluster() -> Iterator[str]:
-    """Address of two nodes without a token. A process of its own starts them, as Cluster resets Ray there."""
+    """Address of two nodes without a token; a subprocess starts them, because Cluster resets Ray."""
     env = os.environ | {"RAY_AUTH_MODE": "disabled"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", NODES], env=env, **pipes) as process:
@@ -139,7 +139,7 @@ def open_cluster() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("has_token", [True, False], ids=["with-a-token", "without"])
-def test_a_cluster_without_a_token_is_joined(open_cluster: str, tmp_path: Path, has_token: bool) -> None:
+def test_cluster_without_a_token_is_joined(open_cluster: str, tmp_path: Path, has_token: bool) -> None:
     if has_token:
         (tmp_path / ".ray").mkdir()
         (tmp_path / ".ray" / "auth_token").write_text(TOKEN)

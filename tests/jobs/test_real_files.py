@@ -58,7 +58,7 @@ def test_label_schemes_on_the_fashion_file(
     assert all(0 <= by_label[n] - found[n] <= 18 for n in by_label)
 
 
-def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
+def test_seed_preset_uses_the_first_rows_as_its_test_set(
     cluster: Any, shared_data: Path, tmp_path: Path
 ) -> None:
     manifest = prepare(cluster, tmp_path, shared_data / FASHION, config="jobs/configs/seed.toml")
@@ -73,11 +73,11 @@ def test_the_seed_preset_takes_the_first_rows_as_its_test_set(
     first = min(min(t["line"].to_pylist()) for t in others if t not in tests)
     assert last < first
     stars = [s for t in tests for s in t["stars"].to_pylist()]
-    # The fraction of five stars in the test rows of the original notebook.
+    # Fraction of five-star reviews in the test rows of the original notebook.
     assert stars.count(5.0) / len(stars) == pytest.approx(0.5445, abs=0.001)
 
 
-def test_a_truncated_file_is_read_to_its_end(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_read_to_its_end(cluster: Any, shared_data: Path, tmp_path: Path) -> None:
     manifest = prepare(
         cluster,
         tmp_path,

@@ -61,7 +61,7 @@ def stage_on(output: Location, config: Config | None = None, **values: Any) -> S
     return Stage(plan, ScoreDetails, work, **fields | values)
 
 
-def test_a_stage_runs_once_and_its_result_is_printed_each_time(job: Trial, out: Location) -> None:
+def test_stage_runs_once_and_its_result_is_printed_each_time(job: Trial, out: Location) -> None:
     stage = stage_on(out, result=lambda job, manifest: job.print(f"rows: {manifest.counts.rows}"))
     allowed = stage_on(out, Config().replace(input__max_rejected_frac=0.5), result=stage.result)
     run_stage(job, allowed, dry_run=False, overwrite=False)
@@ -75,7 +75,7 @@ def test_a_stage_runs_once_and_its_result_is_printed_each_time(job: Trial, out: 
         run_stage(job, stage, dry_run=False, overwrite=False)
 
 
-def test_a_dry_run_writes_nothing(job: Trial, out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_writes_nothing(job: Trial, out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "local")
     config = Config().replace(cluster__num_cpus=3)
     run_stage(job, stage_on(out, config), dry_run=True, overwrite=False)
@@ -86,14 +86,14 @@ def test_a_dry_run_writes_nothing(job: Trial, out: Location, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_an_output_that_holds_something_else_is_refused(job: Trial, out: Location, dry_run: bool) -> None:
+def test_output_directory_with_foreign_files_is_refused(job: Trial, out: Location, dry_run: bool) -> None:
     out.child("thesis.txt").write_bytes(b"x")
     with pytest.raises(OutputError, match="was not written by rayview"):
         run_stage(job, stage_on(out), dry_run=dry_run, overwrite=True)
     assert job.connections == 0
 
 
-def test_a_plan_of_one_of_each(job: Trial, out: Location) -> None:
+def test_plan_lists_inputs_pools_and_output(job: Trial, out: Location) -> None:
     sources = [Source(0, "/in/a.json", 1, "f")]
     stage = stage_on(out, sources=sources, directories={"model": out.child("model")}, notes=["rows: 5"])
     print_plan(job, stage, ONE_NODE, State.FINISHED)
@@ -107,7 +107,7 @@ def test_a_plan_of_one_of_each(job: Trial, out: Location) -> None:
     ]
 
 
-def test_the_outcome_counts_lines_and_reject_reasons(out: Location) -> None:
+def test_outcome_counts_lines_and_reject_reasons(out: Location) -> None:
     run = RUN.model_copy(update={"stage": "prepare"})
     many = Counts(lines=2000, rows=1990, rejected={"duplicate": 6, "bad_json": 4})
     kept = "1,990 train, 0 val, 0 test"
@@ -127,5 +127,5 @@ def test_damaged_files_are_named() -> None:
     ("nodes", "words"),
     [((Node(0.5),), "1 node, 0.5 CPUs, 0 GPUs"), ((Node(1.0), Node(2.0, 2.0)), "2 nodes, 3 CPUs, 2 GPUs")],
 )
-def test_a_cluster_in_words(nodes: tuple[Node, ...], words: str) -> None:
+def test_cluster_is_described_with_counted_nouns(nodes: tuple[Node, ...], words: str) -> None:
     assert str(Cluster(nodes)) == words

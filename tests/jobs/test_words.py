@@ -1,4 +1,4 @@
-"""Labels that are words: from a CSV to a report, through all stages."""
+"""Labels that are words, through all stages from a CSV file to a report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_csv(file: Path, rows: int) -> list[list[str]]:
 
 
 def write_untrained(job: TrainJob, base: Path) -> None:
-    """Write the model directory of a training, with the initial weights."""
+    """Write the model directory of a training job, with the initial weights."""
     folder = Path(job.output.path)
     save_tokenizer(base, folder)
     load_classifier(base, job.card.labels, seed=0).save_pretrained(folder)

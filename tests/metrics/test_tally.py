@@ -213,7 +213,7 @@ def test_all_snapped_aucs_of_many_classes_are_within_the_bound(
     assert abs(roc_auc["micro"] - exact) <= roc_auc["bound"]
 
 
-def test_pickling() -> None:
+def test_tally_can_be_pickled() -> None:
     tally = Tally.from_probs(*make(200, 3, seed=5))
     unpickled = pickle.loads(pickle.dumps(tally))
     assert same(unpickled, tally)

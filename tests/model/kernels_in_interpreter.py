@@ -1,6 +1,6 @@
 """Compares kernels.py, run by Triton's interpreter, with PyTorch's operations.
 
-A program of its own, since TRITON_INTERPRET=1 must be set before Triton is imported; see test_packed.py.
+A separate program, because TRITON_INTERPRET=1 must be set before Triton is imported; see test_packed.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.model import attention, kernels
 from pipeline.model.tensors import Rows
 
 LENGTHS = np.array([300, 129, 128, 127, 65, 64, 40, 33, 32, 17, 16, 15, 3, 1, 1], np.int64)
-"""Near the tile sizes, and longer than the largest tile."""
+"""Row lengths near the tile sizes, and longer than the largest tile."""
 
 # The interpreter cannot multiply bfloat16.
 TYPES = {torch.float32: 1e-5, torch.float16: 4e-3}

@@ -1,4 +1,4 @@
-"""Models made by a test, saved and loaded as a job loads them."""
+"""Models that a test creates, saved and then loaded as a job loads them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pipeline.model.packed import PackedModel
 
 
 def checkpoint_of(model: Any) -> BertCheckpoint | None:
-    """A model of transformers, saved and read by `read_bert`."""
+    """A transformers model, saved and read by `read_bert`."""
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return read_bert(Path(folder))
 
 
 def packed(model: Any, precision: str) -> PackedModel:
-    """A BERT of transformers as a PackedModel on the CPU."""
+    """A transformers BERT as a PackedModel on the CPU."""
     checkpoint = checkpoint_of(model)
     assert checkpoint is not None
     return PackedModel(checkpoint, precision, "cpu")
 
 
 def forward_of(model: Any, options: ForwardOptions) -> Forward:
-    """The forward passes of a model of transformers."""
+    """The forward pass of a transformers model."""
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return Forward(Path(folder), options)

@@ -27,7 +27,7 @@ OPTIONS = ForwardOptions("m", "f", max_length=30, precision="bfloat16")
 
 @pytest.fixture
 def model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A tiny model for any model directory; the options that it was loaded with."""
+    """Load a tiny model for any model directory; the options of each load."""
     asked: list[ForwardOptions] = []
 
     def read(options: ForwardOptions) -> Forward:
@@ -49,13 +49,13 @@ def tuning(**other: Any) -> AutotuneOptions:
     return AutotuneOptions(**values | other)
 
 
-def test_an_input_without_rows_gets_the_defaults(model: Any) -> None:
+def test_input_without_rows_gets_the_defaults(model: Any) -> None:
     found = autotune(tuning(), ids(0))
     assert found == TunedOptions(BATCH_TOKENS["cpu"], compiled=False, kernels=False)
     assert not model
 
 
-def test_a_cpu_tries_batches_and_does_not_compile(model: Any) -> None:
+def test_cpu_tries_batch_sizes_and_does_not_compile(model: Any) -> None:
     found = autotune(tuning(), ids(100))
     assert found.batch_tokens in (512, 1024, 2048, 4096)
     assert not found.compiled
@@ -85,13 +85,13 @@ class Timed:
 @pytest.mark.parametrize(
     ("batch_s", "token_s", "device", "budget"),
     [
-        (0.0, 1e-4, "cpu", 512),  # Size makes no difference: the smallest.
+        (0.0, 1e-4, "cpu", 512),  # All sizes are equally fast: the smallest is chosen.
         (1.0, 1e-6, "cpu", 4096),  # Only the number of batches counts.
         (0.002, 1e-4, "cpu", 1024),  # 1024 is within 3% of the best.
         (1.0, 1e-7, "gpu", 131072),
     ],
 )
-def test_the_smallest_batch_near_the_best_is_chosen(
+def test_smallest_batch_size_near_the_best_is_chosen(
     batch_s: float, token_s: float, device: str, budget: int
 ) -> None:
     forward: Any = Timed(batch_s, token_s)
@@ -114,7 +114,7 @@ class Gpu:
 
 @pytest.mark.parametrize(("gain", "pays"), [(1.0, False), (1.04, False), (1.3, True)])
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_gpu_compiles_or_uses_kernels_only_if_that_pays(
+def test_gpu_compiles_or_uses_kernels_only_if_faster(
     monkeypatch: pytest.MonkeyPatch, packed: bool, gain: float, pays: bool
 ) -> None:
     gpu = Gpu(gain, packed=packed)
@@ -131,7 +131,7 @@ def test_a_gpu_compiles_or_uses_kernels_only_if_that_pays(
     assert gpu.asked == [replace(OPTIONS, compiled=True)]
 
 
-def test_kernels_that_do_not_work_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_kernels_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(2.0, packed=True)
 
     def broken(options: ForwardOptions) -> Any:

@@ -1,4 +1,4 @@
-"""Which models are read without transformers; test_packed.py compares their logits."""
+"""Models that are read without transformers; test_packed.py compares their logits."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_16_bit_weights_and_position_ids_are_accepted(folder: Path) -> None:
         ("id2label", {"0": "a"}),
     ],
 )
-def test_a_nonstandard_config_is_left_to_transformers(folder: Path, name: str, value: Any) -> None:
+def test_nonstandard_config_is_left_to_transformers(folder: Path, name: str, value: Any) -> None:
     assert read_bert(folder) is not None
     config = json.loads((folder / "config.json").read_text())
     config.pop(name, None)
@@ -96,7 +96,7 @@ def test_a_nonstandard_config_is_left_to_transformers(folder: Path, name: str, v
     assert read_bert(folder) is None
 
 
-def test_a_model_of_another_kind_is_left_to_transformers() -> None:
+def test_other_architecture_is_left_to_transformers() -> None:
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
     config = DistilBertConfig(vocab_size=99, dim=32, n_layers=1, n_heads=2, hidden_dim=32)
@@ -120,7 +120,7 @@ def test_nonstandard_tensors_are_left_to_transformers(folder: Path, name: str, t
     assert read_bert(folder) is None
 
 
-def test_a_missing_pad_token_id_becomes_0(folder: Path) -> None:
+def test_missing_pad_token_id_becomes_0(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
     found = read_bert(folder)
@@ -145,8 +145,8 @@ def test_damaged_files_are_left_to_transformers(folder: Path, name: str, content
     assert read_bert(folder) is None
 
 
-def test_a_bert_scores_without_transformers(untrained: str) -> None:
-    """Its import takes longer than everything else that an actor does before its first row."""
+def test_bert_scores_without_importing_transformers(untrained: str) -> None:
+    """Importing transformers would dominate the startup time of an actor."""
     code = f"""
 import sys
 import numpy as np

@@ -1,4 +1,4 @@
-"""The forward pass in batches, against a plain loop of one row at a time."""
+"""The forward pass in batches, compared with a plain loop over single rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_LENGTH = 30
 
 @pytest.fixture(scope="module")
 def classifier(tiny_model: Path) -> Any:
-    """A float32 classifier whose weights are large enough for clearly different classes."""
+    """A float32 classifier whose weights are large enough that probabilities differ clearly."""
     model = load_classifier(tiny_model, LABELS).eval()
     with torch.no_grad():
         model.classifier.weight.mul_(40)
@@ -39,7 +39,7 @@ def classifier(tiny_model: Path) -> Any:
 
 @pytest.fixture(params=["packed", "padded"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Packed and padded batches; BERT is packed by default."""
+    """Packed or padded batches; BERT is packed by default."""
     if request.param == "padded":
         monkeypatch.setattr(module, "read_bert", lambda directory: None)
     return str(request.param)
@@ -92,7 +92,7 @@ def test_rows_may_start_inside_the_array(classifier: Any, way: str) -> None:
     np.testing.assert_allclose(forward(part, 64).probabilities, whole[1:], atol=1e-5)
 
 
-def test_no_rows(classifier: Any, way: str) -> None:
+def test_no_rows_give_no_probabilities(classifier: Any, way: str) -> None:
     scored = forward_of(classifier, options(precision="float32"))(rows_of([]), 64)
     assert scored.probabilities.shape == (0, 3)
     assert scored.padded_tokens == 0
@@ -110,7 +110,7 @@ def test_bfloat16_is_close_and_its_probabilities_are_not_rounded(classifier: Any
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
 
 
-def test_the_same_rows_give_the_same_bits(classifier: Any, way: str) -> None:
+def test_results_are_deterministic(classifier: Any, way: str) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(2).integers(1, 31, 200)])
     first, second = (
         forward_of(classifier, options(precision="bfloat16"))(ids, 128).probabilities for _ in range(2)
@@ -125,7 +125,7 @@ class Faulty:
         """Wrap the model of a forward pass.
 
         Args:
-            fails: whether it fails, given the IDs of the rows of a batch.
+            fails: whether the model fails on a batch, given the IDs of its rows.
         """
         self.model, self.fails, self.error = forward.model, fails, error
         self.cut, self.classes = self.model.cut, self.model.classes
@@ -156,7 +156,7 @@ def picky(forward: Forward, bad: int, error: Exception) -> Any:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 7])
-def test_a_batch_is_halved_if_memory_runs_out(classifier: Any, way: str, rows: int) -> None:
+def test_batch_is_halved_if_memory_runs_out(classifier: Any, way: str, rows: int) -> None:
     ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
     for error in (
         torch.OutOfMemoryError("CUDA out of memory"),
@@ -173,7 +173,7 @@ def test_a_batch_is_halved_if_memory_runs_out(classifier: Any, way: str, rows: i
 
 
 @pytest.mark.parametrize("bad_rows", [[3], [0, 19], list(range(20))])
-def test_only_the_rows_on_which_the_model_fails_are_failures(
+def test_only_rows_on_which_the_model_fails_are_failures(
     classifier: Any, way: str, bad_rows: list[int]
 ) -> None:
     ids = rows_of([9] * 3 + [4] * 10 + [30] * 7)
@@ -211,7 +211,7 @@ def test_running_out_of_memory_for_one_row_means_a_broken_device(classifier: Any
 @pytest.mark.parametrize(
     "said", ["CUDA error: an illegal access", "Triton Error [CUDA]: misaligned address", "cuDNN error: X"]
 )
-def test_a_broken_gpu_is_recognized_at_any_call(classifier: Any, said: str) -> None:
+def test_broken_gpu_is_recognized_at_any_call(classifier: Any, said: str) -> None:
     class Broken:
         def cut(self, *_: Any) -> Any:
             raise RuntimeError(said)
@@ -222,7 +222,7 @@ def test_a_broken_gpu_is_recognized_at_any_call(classifier: Any, said: str) -> N
         forward(rows_of([4, 4]), 64)
 
 
-def test_a_broken_compiler_is_reported_at_once(classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_compiler_is_reported_immediately(classifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Any, **_: Any) -> None:
         self.forward = None
 
@@ -232,7 +232,7 @@ def test_a_broken_compiler_is_reported_at_once(classifier: Any, monkeypatch: pyt
         forward_of(classifier, options(precision="float32", compiled=True))
 
 
-def test_a_broken_gpu_is_not_blamed_on_a_row(classifier: Any) -> None:
+def test_broken_gpu_is_not_a_failure_of_a_row(classifier: Any) -> None:
     forward: Any = forward_of(classifier, options(precision="float32"))
     forward.model = picky(forward, 499, RuntimeError("CUDA error: device-side assert triggered\nCompile"))
     ids = rows_of([4, 4])
@@ -241,7 +241,7 @@ def test_a_broken_gpu_is_not_blamed_on_a_row(classifier: Any) -> None:
         forward(ids, 64)
 
 
-def test_a_model_that_rejects_an_additive_mask_gets_a_plain_one(
+def test_model_that_rejects_an_additive_mask_gets_a_plain_one(
     classifier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "read_bert", lambda directory: None)
@@ -264,7 +264,7 @@ def test_a_model_that_rejects_an_additive_mask_gets_a_plain_one(
     np.testing.assert_allclose(forward(ids, 64).probabilities, one_by_one(classifier, ids), atol=1e-5)
 
 
-def test_operations_are_counted_by_weights_and_attention(classifier: Any, way: str) -> None:
+def test_flops_equal_those_of_weights_and_attention(classifier: Any, way: str) -> None:
     forward = forward_of(classifier, options(precision="float32"))
     # Two layers of 32: four matrices of 32 x 32 and two of 32 x 64 each, and the pooler's of 32 x 32.
     layer, pooler = 4 * 32 * 32 + 2 * 32 * 64, 32 * 32
@@ -273,13 +273,13 @@ def test_operations_are_counted_by_weights_and_attention(classifier: Any, way: s
         attention = 4 * 2 * 32 * (10 * 10 + 3 * 3)
         assert forward.model.flops(lengths) == 2 * (2 * layer + pooler) * 13 + attention
         return
-    # The last layer computes keys and values of all 13 tokens, and the rest for two of them.
+    # The last layer computes keys and values for all 13 tokens, and the rest for the first token of each row.
     first = 2 * layer * 13 + 4 * 32 * (10 * 10 + 3 * 3)
     last = 2 * (2 * 32 * 32) * 13 + 2 * (layer - 2 * 32 * 32) * 2 + 4 * 32 * 13
     assert forward.model.flops(lengths) == first + last + 2 * pooler * 2
 
 
-def test_a_changed_model_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
+def test_changed_model_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
     load_classifier(tiny_model, LABELS).save_pretrained(tmp_path / "model")
     for name in ("tokenizer.json",):
         (tmp_path / "model" / name).write_bytes((tiny_model / name).read_bytes())
@@ -289,7 +289,7 @@ def test_a_changed_model_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
     assert read_forward(found).model.classes == len(LABELS)
     with pytest.raises(ModelError, match="changed while the job was running"):
         read_forward(options(model=str(tmp_path / "model"), fingerprint="other", precision="float32"))
-    # Also if it is damaged or missing.
+    # Also if a file is damaged or missing.
     for content in (b"", b"{}", None):
         file = tmp_path / "model" / "model.safetensors"
         file.write_bytes(content) if content is not None else (tmp_path / "model" / "config.json").write_text(
@@ -303,7 +303,7 @@ def test_a_changed_model_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_model_gives_the_same_result(classifier: Any) -> None:
+def test_compiled_model_gives_the_same_result(classifier: Any) -> None:
     ids = rows_of([int(n) for n in np.random.default_rng(3).integers(1, 31, 300)])
     plain = forward_of(classifier, options(precision="float32"))(ids, 256)
     compiled = forward_of(classifier, options(precision="float32", compiled=True))(ids, 256)

@@ -13,7 +13,7 @@ from pipeline.model.load import load_classifier
 from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
 
 
-def test_a_tokenizer_must_fit_the_weights(untrained: str, tmp_path: Path) -> None:
+def test_tokenizer_must_match_the_weights(untrained: str, tmp_path: Path) -> None:
     shutil.copytree(untrained, tmp_path, dirs_exist_ok=True)
     tokenizer = tokenizer_json(tmp_path)
     check_vocabulary(tmp_path, tokenizer)
@@ -40,7 +40,7 @@ def test_damaged_model_files_are_named(untrained: str, tmp_path: Path) -> None:
         check_vocabulary(tmp_path, tokenizer)
 
 
-def test_an_invalid_config_is_reported_with_the_field(untrained: str, tmp_path: Path) -> None:
+def test_invalid_config_is_reported_with_the_field(untrained: str, tmp_path: Path) -> None:
     shutil.copytree(untrained, tmp_path / "model")
     file = tmp_path / "model" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_attention_heads": "x"}))

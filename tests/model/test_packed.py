@@ -1,4 +1,4 @@
-"""Packed BERT against the BERT of transformers, and its GPU kernels in Triton's interpreter."""
+"""Packed BERT compared with transformers, and its GPU kernels in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bert(**other: Any) -> Any:
     torch.manual_seed(3)
     sizes = {"vocab_size": 99, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3}
     sizes |= {"intermediate_size": 80, "max_position_embeddings": 40, "num_labels": 4}
-    # Weights are large enough that each token matters, and no two modules are equal.
+    # Weights are large enough that each token affects the result, and no two modules are equal.
     other = {"initializer_range": 0.3, "layer_norm_eps": 0.1} | other
     model = BertForSequenceClassification(BertConfig(**sizes | other)).eval()
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_attention_is_within_each_row(first_only: bool) -> None:
 
 @pytest.mark.parametrize("first_only", [False, True])
 def test_attention_stays_on_the_device_of_its_rows(first_only: bool) -> None:
-    # The reference for GPU operations, also in 16 bits; a mask made on the CPU would fail there.
+    # This is the reference for GPU operations, also in 16 bits; a mask on the CPU would fail there.
     lengths = np.array([40, 17, 2])
     key = torch.empty(int(lengths.sum()), 3, 16, dtype=torch.bfloat16, device="meta")
     query = key[: len(lengths)] if first_only else key
@@ -135,7 +135,7 @@ def test_attention_stays_on_the_device_of_its_rows(first_only: bool) -> None:
     assert (found.device.type, found.shape) == ("meta", query.shape)
 
 
-def test_all_of_a_batch_is_computed_where_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_is_computed_entirely_on_the_device_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     # The meta device stands in for a GPU: mixing in a CPU tensor raises an error.
     def attend(query: Any, *_: Any, **__: Any) -> Any:
         return torch.empty_like(query)
@@ -156,8 +156,8 @@ def test_all_of_a_batch_is_computed_where_the_model_is(monkeypatch: pytest.Monke
         rows.logits(0, 5)
 
 
-def test_kernels_in_the_interpreter() -> None:
-    """The Triton kernels, interpreted on the CPU, agree with PyTorch's operations."""
+def test_interpreted_kernels_agree_with_pytorch() -> None:
+    """Triton's interpreter runs the kernels on the CPU."""
     file = Path(__file__).with_name("kernels_in_interpreter.py")
     done = subprocess.run(
         [sys.executable, str(file)],

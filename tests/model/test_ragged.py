@@ -1,4 +1,4 @@
-"""Batches against a plain loop over rows."""
+"""Batches of ragged rows, compared with a plain loop."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_distinct_contains_each_row_once(rows: list[list[int]], cut: int) -> Non
     assert [found[i] for i in which] == rows
 
 
-def test_no_rows() -> None:
+def test_no_rows_give_no_batches() -> None:
     empty = pa.chunked_array([], pa.list_(pa.int32()))
     assert len(Ragged.of(empty).lengths) == 0
     assert token_budget_batches(Ragged.of(empty).lengths, 100, 10) == []
@@ -110,7 +110,7 @@ def test_batches_use_the_whole_budget() -> None:
     assert [len(b) for b in batches] == [4, 4, 2]
 
 
-def test_the_same_lengths_give_the_same_batches() -> None:
+def test_batches_are_deterministic() -> None:
     lengths = np.array([5, 9, 5, 9, 5, 1] * 50)
     one, two = (token_budget_batches(lengths, 30, 16) for _ in range(2))
     assert [b.tolist() for b in one] == [b.tolist() for b in two]
@@ -123,11 +123,11 @@ def test_the_same_lengths_give_the_same_batches() -> None:
     ("length", "max_width", "width"),
     [(0, 128, 1), (1, 128, 8), (8, 128, 8), (9, 128, 16), (121, 128, 128), (121, 125, 125), (130, 128, 130)],
 )
-def test_padded_width(length: int, max_width: int, width: int) -> None:
+def test_padded_width_is_rounded_up_within_max_width(length: int, max_width: int, width: int) -> None:
     assert padded_width(length, max_width) == width
 
 
-def test_tensors_hold_the_batch() -> None:
+def test_tensors_contain_the_batch() -> None:
     ids, mask = Ragged.of(column([[1, 2, 3], [4]])).pad(np.array([1, 0]), 0, 3)
     tensors = to_tensors(ids, mask, "cpu")
     assert tensors["input_ids"].tolist() == [[4, 0, 0], [1, 2, 3]]

@@ -1,4 +1,4 @@
-"""Buckets: one review of each text, against a plain loop; and the same whatever order rows come in."""
+"""Deduplication in buckets equals a plain loop and does not depend on the order of rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def table(found: list[Review]) -> pa.Table:
 
 
 def expected(found: list[Review], conflict: str) -> tuple[set[tuple[int, int]], Counter[str]]:
-    """Place of each review that is kept, and the reasons of the others, by a plain loop."""
+    """Position of each kept review, and the reasons of the others, from a plain loop."""
     groups: dict[tuple[int, int], list[Review]] = {}
     for review in sorted(found, key=lambda r: r[1:3]):
         groups.setdefault(review[0], []).append(review)
@@ -82,7 +82,7 @@ def test_one_review_of_each_text_is_kept(found: list[Review], conflict: Any, dat
     assert other.removed.to_pylist() == bucket.removed.to_pylist()
 
 
-def test_a_duplicate_says_where_its_text_stands() -> None:
+def test_duplicate_names_the_position_of_the_kept_review() -> None:
     bucket = close_bucket(table([((1, 1), 0, 7, 5), ((1, 1), 1, 2, 5)]), DedupConfig())
     assert bucket.removed.to_pylist() == [
         {
@@ -96,7 +96,7 @@ def test_a_duplicate_says_where_its_text_stands() -> None:
     assert bucket.conflicts == 0
 
 
-def test_a_reject_says_why_in_order_of_file_and_line() -> None:
+def test_removed_rows_have_reasons_and_are_ordered_by_file_and_line() -> None:
     here = [((1, 1), 0, 7, 5), ((2, 1), 0, 9, 1), ((2, 1), 0, 8, 2), ((1, 1), 0, 3, 5), ((1, 1), 1, 2, 5)]
     bucket = close_bucket(table(here), DedupConfig(conflict="drop"))
     assert [tuple(r.values()) for r in bucket.removed.to_pylist()] == [
@@ -108,7 +108,7 @@ def test_a_reject_says_why_in_order_of_file_and_line() -> None:
     assert bucket.rejected == {0: {"duplicate": 1, "conflicting_stars": 2}, 1: {"duplicate": 1}}
 
 
-def test_one_text_that_fills_a_bucket_takes_no_python_string_a_row() -> None:
+def test_duplicates_need_less_than_100_bytes_per_row() -> None:
     rows = 20_000
     one = table([((1, 1), 0, 1, 5)])
     many = one.take(pa.array(np.zeros(rows, np.int64)))
@@ -118,12 +118,12 @@ def test_one_text_that_fills_a_bucket_takes_no_python_string_a_row() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert bucket.removed.num_rows == rows - 1
-    # Some columns of NumPy, of 8 bytes each.
+    # Room for some NumPy columns of 8 bytes, but not for a Python string per row.
     assert peak / rows < 100
 
 
 @given(found=reviews)
-def test_all_are_kept_when_that_is_asked_for(found: list[Review]) -> None:
+def test_all_rows_are_kept_without_dedup(found: list[Review]) -> None:
     bucket = close_bucket(table(found), DedupConfig(enabled=False))
     assert bucket.rows.num_rows == len(found)
     assert bucket.removed.num_rows == 0
@@ -135,7 +135,7 @@ def test_all_are_kept_when_that_is_asked_for(found: list[Review]) -> None:
 
 
 @pytest.mark.parametrize("buckets", [2, 3, 7, 4096])
-def test_buckets_share_all_hashes_out_evenly(buckets: int) -> None:
+def test_buckets_divide_the_hash_range_evenly(buckets: int) -> None:
     edges = bucket_edges(buckets)
     widths = np.diff(np.array([-(2**63), *edges, 2**63], object))
     assert len(edges) == buckets - 1
@@ -143,14 +143,14 @@ def test_buckets_share_all_hashes_out_evenly(buckets: int) -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9), train=st.sampled_from([0.5, 0.8, 0.9]))
-def test_the_leak_of_a_random_split_is_what_random_splits_leak(sizes: list[int], train: float) -> None:
-    # Exact: the chance that at least one of the others of a row's text is in train.
+def test_leak_frac_equals_the_expectation_over_random_splits(sizes: list[int], train: float) -> None:
+    # Exact: the probability that at least one other row with the same text is in train.
     texts = np.repeat(np.arange(len(sizes)), sizes)
     exact = np.mean([1 - (1 - train) ** (sizes[t] - 1) for t in texts])
     assert leak_frac(Counter(sizes), train) == pytest.approx(exact)
 
 
-def test_the_leak_agrees_with_splits_that_were_drawn() -> None:
+def test_leak_frac_agrees_with_sampled_splits() -> None:
     rng = np.random.default_rng(0)
     sizes = [1] * 500 + [2] * 100 + [20] * 10
     texts = np.repeat(np.arange(len(sizes)), sizes)

@@ -56,7 +56,7 @@ def card(labels: tuple[str, ...], lengths: dict[int, int] | None = None) -> Prep
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures, in the order in which they were drawn."""
+    """Figures in the order in which they were drawn."""
     found: list[Figure] = []
     to_png = plotstyle.to_png
 
@@ -88,7 +88,7 @@ def test_labels_of_every_kind_do_not_overlap(labels: tuple[str, ...], drawn: lis
     assert all(drawn[0].bbox.contains(*corner) for n in names for corner in n.get_window_extent().corners())
 
 
-def test_a_dollar_sign_is_drawn_as_itself_and_long_names_are_cut() -> None:
+def test_dollar_signs_are_escaped_and_long_names_are_cut() -> None:
     assert plotstyle.display_name("$x$") == r"\$x\$"
     assert plotstyle.display_name("a\x07b") == "a b"
     lines = plotstyle.display_name("word " * 50).split("\n")
@@ -111,7 +111,7 @@ def cells(row: str) -> list[str]:
     return [cell.strip() for cell in found[1:-1]]
 
 
-def test_a_label_is_one_table_cell_whatever_it_contains() -> None:
+def test_label_with_special_characters_is_one_table_cell() -> None:
     page = render_card(card(ODD))
     start = page.index("| --- |")
     table = [cells(line) for line in page[start:].split("\n\n")[0].split("\n")[1:]]
@@ -120,7 +120,7 @@ def test_a_label_is_one_table_cell_whatever_it_contains() -> None:
 
 
 def with_all(number: int) -> PrepareDetails:
-    """A card whose counts are all the same."""
+    """A card in which all counts are equal."""
     names = ["lines", "rows", "truncated_rows", "cut_tokens", "texts", "repeated_rows", "most_repeats"]
     names += ["texts_with_conflicting_stars", "texts_in_several_splits", "rows_without_key"]
     return card(("a", "b")).model_copy(update=dict.fromkeys(names, number))
@@ -166,7 +166,7 @@ def test_counted_nouns_agree_with_their_numbers(
     assert [t.get_text() for t in axes.texts] == [f"{counted(number, 'review')}; shares of a split"]
 
 
-def test_lengths_of_an_even_spread_give_bars_of_one_height(drawn: list[Figure]) -> None:
+def test_uniform_lengths_give_bars_of_equal_height(drawn: list[Figure]) -> None:
     draw_lengths(card(("a", "b"), dict.fromkeys(range(3, 1000), 100)))
     (axes,) = drawn[0].axes
     heights = [bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]

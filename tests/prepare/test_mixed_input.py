@@ -1,4 +1,4 @@
-"""One prepare job over dumps of every kind: each line kept or rejected, file by file."""
+"""One prepare job reads dumps of every format; each line is kept or rejected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rejects_of(output: Path) -> list[dict[str, Any]]:
 
 
 def write_one_of_each(folder: Path) -> dict[str, bytes]:
-    """Files of every format, syntax and compression; returns their text, by path."""
+    """Write files of every format, syntax and compression; return their text by path."""
     folder.mkdir()
     texts = {}
     for fmt, pack, name in (
@@ -93,7 +93,7 @@ def test_one_job_reads_files_of_every_kind(cluster: Any, tiny_model: Path, tmp_p
             assert json.loads(row["raw"])["stars"] == 9.0
 
 
-def test_a_shard_broken_in_its_header_is_told_and_the_others_are_read(
+def test_shard_with_a_damaged_header_is_reported_and_the_others_are_read(
     cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     write_dump(locate(tmp_path / "in"), rows=200, shards=2, seed=1)
@@ -109,7 +109,7 @@ def test_a_shard_broken_in_its_header_is_told_and_the_others_are_read(
         prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "strict", "input.strict=true")
 
 
-def test_a_line_that_is_too_long_is_rejected_wherever_it_is_cut(
+def test_line_that_is_too_long_is_rejected_for_any_chunk_size(
     cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     line = json.dumps({"overall": 5, "reviewText": "good"}).encode()
@@ -126,7 +126,7 @@ def test_a_line_that_is_too_long_is_rejected_wherever_it_is_cut(
         )
         output = tmp_path / str(chunk_bytes)
         job = (cluster, tiny_model, [tmp_path / "a.json.gz"], output, *sets)
-        # Equal texts are in one split, and one of train and val stays empty; the lines are told all the same.
+        # Equal texts are in one split, so train or val stays empty; the rejects are written nevertheless.
         with pytest.raises(InputError, match="usable rows is in"):
             prepare(*job)
         found = [(r["line"], r["reason"], r["byte_offset"], len(r["raw"])) for r in rejects_of(output)]

@@ -1,4 +1,4 @@
-"""The same command again: after its end, after a kill, beside another, and with its output in its input."""
+"""Rerunning a command: after its end, after a kill, and with the output inside the input."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def config(tiny_model: Path) -> Config:
 
 
 def files(folder: Path) -> dict[str, int]:
-    """When each file was last written."""
+    """Modification time of each file."""
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
 NOWHERE = {"RAY_ADDRESS": "127.0.0.1:9"}
-"""For a job that needs no Ray: one that looks for it fails."""
+"""For a job that must not use Ray: connecting fails."""
 
 
-def test_output_in_the_input_is_left_out_of_it(
+def test_output_inside_the_input_directory_is_not_read(
     cluster: Any, config: Config, dump: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(dump, tmp_path / "in")
@@ -54,7 +54,7 @@ def test_output_in_the_input_is_left_out_of_it(
     assert stage.prepare(plan, cluster, Reporter()).outputs == first.outputs
 
 
-def test_a_file_in_the_output_is_no_input(config: Config, dump: Path, tmp_path: Path) -> None:
+def test_input_inside_the_output_directory_is_refused(config: Config, dump: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     shutil.copy(next(iter(sorted(dump.iterdir()))), out / "dump.json.gz")
@@ -63,7 +63,7 @@ def test_a_file_in_the_output_is_no_input(config: Config, dump: Path, tmp_path: 
             stage.plan([str(dump), str(inside)], str(out), config)
 
 
-def test_a_done_job_says_so_without_ray(
+def test_finished_job_reports_so_without_ray(
     cluster: Any, config: Config, dump: Path, tmp_path: Path, run_job: RunJob
 ) -> None:
     out = tmp_path / "out"
@@ -87,7 +87,7 @@ def test_a_done_job_says_so_without_ray(
     assert set(files(out)) == {n for n in before if not n.startswith("train/")} | {"notes.txt"}
 
 
-def test_an_input_that_vanishes_is_told_in_one_line(
+def test_input_that_vanishes_is_reported_in_one_line(
     cluster: Any, config: Config, dump: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(dump, tmp_path / "in")
@@ -102,7 +102,7 @@ def test_an_input_that_vanishes_is_told_in_one_line(
     assert "\n" not in line
 
 
-def test_output_that_is_deleted_meanwhile_is_not_called_done(
+def test_job_whose_output_was_deleted_is_not_finished(
     cluster: Any, config: Config, dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"

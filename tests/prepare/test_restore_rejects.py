@@ -1,4 +1,4 @@
-"""Lines that deduplication takes out are in rejects/ as they stand in the dump."""
+"""Lines removed by deduplication are in rejects/, byte for byte as in the dump."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def csv_lines() -> list[bytes]:
 
 
 def write_dumps(folder: Path) -> tuple[dict[str, list[bytes]], dict[str, bytes]]:
-    """The same reviews in each syntax; their records, and the whole texts, by path."""
+    """Write the same reviews in each syntax; return their records, and the whole text, by path."""
     folder.mkdir()
     lines, names = json_lines(), [str(folder / n) for n in ("a.json.gz", "b.csv", "c.parquet")]
     members = [b"\n".join(lines[:31]) + b"\n", b"\n".join(lines[31:])]
@@ -74,7 +74,7 @@ def write_dumps(folder: Path) -> tuple[dict[str, list[bytes]], dict[str, bytes]]
 
 @pytest.mark.ray
 @pytest.mark.parametrize("range_lines", [1 << 20, 60, 17])
-def test_each_duplicate_is_there_as_it_stands(
+def test_rejects_hold_each_duplicate_verbatim(
     cluster: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, range_lines: int
 ) -> None:
     monkeypatch.setattr(restore_rejects, "_RANGE_LINES", range_lines)
@@ -104,7 +104,7 @@ def test_each_duplicate_is_there_as_it_stands(
 
 
 @pytest.mark.ray
-def test_only_lines_that_were_read_are_found_again(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_lines_beyond_max_rows_are_not_restored(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     records, _ = write_dumps(tmp_path / "in")
     first, second, _ = sorted(records)
     manifest = prepare(cluster, plan(tiny_model, [tmp_path / "in"], tmp_path / "out", "input.max_rows=75"))
@@ -115,7 +115,7 @@ def test_only_lines_that_were_read_are_found_again(cluster: Any, tiny_model: Pat
 
 
 @pytest.mark.ray
-def test_rows_whose_stars_conflict_are_there_too(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_rejects_hold_rows_with_conflicting_stars(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     lines = json_lines()
     lines[25] = lines[25].replace(b'"overall": 1.0', b'"overall": 2.0')
     (tmp_path / "a.json").write_bytes(b"\n".join(lines))
@@ -126,7 +126,7 @@ def test_rows_whose_stars_conflict_are_there_too(cluster: Any, tiny_model: Path,
 
 
 @pytest.mark.ray
-def test_a_dump_that_changes_in_the_meantime_is_reported(
+def test_dump_that_changes_during_the_job_is_reported(
     cluster: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "a.json"
@@ -145,7 +145,7 @@ def test_a_dump_that_changes_in_the_meantime_is_reported(
 
 
 @given(lines=st.lists(st.integers(0, 9), min_size=1, max_size=6), width=st.integers(1, 12))
-def test_every_line_has_one_place_in_one_range_of_its_file(lines: list[int], width: int) -> None:
+def test_each_line_has_one_position_in_one_range_of_its_file(lines: list[int], width: int) -> None:
     ranges = Ranges(Ranges.of(lines).firsts, width)
     rows = [(file, line) for file, n in enumerate(lines) for line in range(1, n + 1)]
     table = pa.Table.from_pylist([{"file": f, "line": n} for f, n in rows], schema=REMOVED_SCHEMA)
@@ -160,9 +160,7 @@ def test_every_line_has_one_place_in_one_range_of_its_file(lines: list[int], wid
 
 
 @pytest.mark.ray
-def test_nothing_of_an_earlier_job_is_left_in_the_workers(
-    cluster: Any, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_workers_keep_no_state_of_an_earlier_job(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     file, lines = tmp_path / "a.json", json_lines()
     for content in (lines, [*lines[:20], b"{}", *lines[20:]]):
         file.write_bytes(b"\n".join(content))

@@ -1,4 +1,4 @@
-"""Splits: by a hash of the text, so nothing leaks and nothing moves; or the first rows as the test set."""
+"""Splits by text hash neither leak nor move; splits by head take the first rows as the test set."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def splits_of(words: list[str], config: SplitConfig) -> list[str]:
 
 
 @given(words=texts, more=texts, seed=st.integers(-5, 2**40))
-def test_a_text_stays_in_its_split_when_rows_are_added_or_reordered(
+def test_text_stays_in_its_split_when_rows_are_added_or_reordered(
     words: list[str], more: list[str], seed: int
 ) -> None:
     config = SplitConfig(seed=seed)
@@ -60,7 +60,7 @@ def test_texts_that_differ_in_case_and_white_space_are_never_in_two_splits(
 @pytest.mark.parametrize(
     ("train", "val", "test"), [(0.8, 0.1, 0.1), (0.5, 0.25, 0.25), (0.9, 0.1, 0.0), (0.01, 0.01, 0.98)]
 )
-def test_fractions_come_out_about_right(train: float, val: float, test: float) -> None:
+def test_split_sizes_match_their_fractions(train: float, val: float, test: float) -> None:
     config = SplitConfig(train_frac=train, val_frac=val, test_frac=test)
     rows = 50_000
     hashes = text_hash(pa.array([f"review {i}" for i in range(rows)]))[:, 0]
@@ -70,7 +70,7 @@ def test_fractions_come_out_about_right(train: float, val: float, test: float) -
         assert abs(share - frac) <= 5 * np.sqrt(frac * (1 - frac) / rows)
 
 
-def test_another_seed_gives_an_unrelated_split() -> None:
+def test_splits_of_different_seeds_are_independent() -> None:
     words = [f"review {i}" for i in range(4000)]
     one, other = (np.array(splits_of(words, SplitConfig(seed=s))) for s in (0, 1))
     # Independent splits agree on 0.8² + 2·0.1² of the rows.
@@ -78,18 +78,18 @@ def test_another_seed_gives_an_unrelated_split() -> None:
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=50), st.integers(-(2**63), 2**63))
-def test_uniform_numbers_lie_in_the_unit_interval(hashes: list[int], seed: int) -> None:
+def test_uniform_numbers_are_in_the_unit_interval(hashes: list[int], seed: int) -> None:
     numbers = uniform(np.array(hashes, np.int64), seed)
     assert ((numbers >= 0) & (numbers < 1)).all()
 
 
-def test_neighbouring_hashes_get_unrelated_numbers() -> None:
+def test_adjacent_hashes_get_uncorrelated_numbers() -> None:
     numbers = uniform(np.arange(10_000, dtype=np.int64), 0)
     assert abs(numbers.mean() - 0.5) < 0.02
     assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.05
 
 
-def test_head_is_all_files_before_the_boundary_and_the_lines_up_to_it() -> None:
+def test_head_contains_all_rows_up_to_the_boundary() -> None:
     config = SplitConfig(by="head", train_frac=0.4, val_frac=0.1, test_frac=0.5)
     lines = np.arange(1, 101)
     hashes = text_hash(pa.array([f"t{i}" for i in lines]))[:, 0]
@@ -98,13 +98,13 @@ def test_head_is_all_files_before_the_boundary_and_the_lines_up_to_it() -> None:
     assert set(at[:40]) == {2}
     assert set(at[40:]) == {0, 1}
     assert set(after) == {0, 1}
-    # train and val share the rest as 0.4 to 0.1, by the hash alone, wherever the boundary is.
+    # train and val share the rest as 0.4 to 0.1, by the hash only, independent of the boundary.
     assert (after == (uniform(hashes, config.seed) >= 0.8)).all()
     assert (at[40:] == after[40:]).all()
 
 
 def write_dump(folder: Path, files: list[list[str]]) -> list[str]:
-    """One gz file for each list of texts; an empty text makes a line that is rejected."""
+    """Write one gzip file per list of texts; the line of an empty text is rejected."""
     paths = []
     for number, words in enumerate(files):
         lines = [json.dumps({"overall": 5.0, "reviewText": word}) for word in words]
@@ -124,21 +124,21 @@ def boundary_of(paths: list[str], head_rows: int, max_rows: int | None = None) -
     [
         (1, Boundary(0, 1)),
         (2, Boundary(0, 3)),
-        # All of the first file, to its end; its trailing reject belongs to nobody.
+        # All usable rows of the first file: the boundary is its end, after the trailing reject.
         (3, Boundary(1, 0)),
         (4, Boundary(1, 2)),
         (5, Boundary(2, 0)),
         (6, Boundary(2, 1)),
     ],
 )
-def test_the_boundary_counts_usable_rows_over_several_files(
+def test_boundary_counts_usable_rows_over_several_files(
     tmp_path: Path, head_rows: int, boundary: Boundary
 ) -> None:
     paths = write_dump(tmp_path, [["a", "", "b", "c", ""], ["", "d", "e"], ["f", "g"]])
     assert boundary_of(paths, head_rows) == boundary
 
 
-def test_head_rows_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
+def test_head_rows_that_leave_no_training_rows_are_refused(tmp_path: Path) -> None:
     paths = write_dump(tmp_path, [["a", "", "b"], ["c"]])
     assert boundary_of(paths, 2) is not None
     for head_rows in (3, 4, 1000):
@@ -146,13 +146,13 @@ def test_head_rows_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) ->
             boundary_of(paths, head_rows)
 
 
-def test_the_boundary_looks_no_further_than_max_rows(tmp_path: Path) -> None:
+def test_boundary_search_stops_at_max_rows(tmp_path: Path) -> None:
     paths = write_dump(tmp_path, [["a", "b"], ["c", "d"]])
     assert boundary_of(paths, 2, max_rows=3) == Boundary(1, 0)
     with pytest.raises(InputError, match="only 3 usable rows"):
         boundary_of(paths, 3, max_rows=3)
 
 
-def test_by_text_needs_no_boundary(tmp_path: Path) -> None:
+def test_split_by_text_has_no_boundary(tmp_path: Path) -> None:
     sources = detect_sources([locate(p) for p in write_dump(tmp_path, [["a"]])], InputConfig())
     assert find_boundary(sources, RECIPE, ReadPlan(1 << 20), SplitConfig()) is None

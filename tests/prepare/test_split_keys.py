@@ -1,4 +1,4 @@
-"""Where a split by user or product finds its keys, when the first lines do not tell."""
+"""The column of keys for a split by user or product, also if the first lines do not have it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_BYTES = 65_536
 
 
 def sources_of(file: Path, lines: list[dict[str, Any]], *sets: str) -> list[Source]:
-    """The file with these lines, as a split by what the settings say reads it."""
+    """Write these lines to a file; return its source with the key column that the settings require."""
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = load_config(None, sets)
     recipe = Recipe.from_config(config, label_scheme(config.labels.scheme, config.labels.words))
@@ -33,9 +33,9 @@ def review(text_bytes: int, **other: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("user", ["", "U1"])
-def test_lines_that_are_too_long_tell_nothing_of_the_users(tmp_path: Path, user: str) -> None:
+def test_search_for_keys_skips_lines_that_are_too_long(tmp_path: Path, user: str) -> None:
     sets = ("split.by=user", f"input.max_line_bytes={LONGEST_BYTES}")
-    # More than a chunk that is looked into; what comes behind it counts.
+    # More than the first chunk examined, so the following lines decide.
     too_long = [review(LONGEST_BYTES, reviewerID="U0")] * 10
     lines = [*too_long, *[review(1, reviewerID=user)] * 10]
     if user:
@@ -45,15 +45,13 @@ def test_lines_that_are_too_long_tell_nothing_of_the_users(tmp_path: Path, user:
             sources_of(tmp_path / "a.json", lines, *sets)
 
 
-def test_a_file_in_which_no_line_can_be_read_is_not_called_one_without_users(tmp_path: Path) -> None:
+def test_file_without_readable_lines_is_not_refused(tmp_path: Path) -> None:
     sets = ("split.by=user", f"input.max_line_bytes={LONGEST_BYTES}")
     assert len(sources_of(tmp_path / "a.json", [review(LONGEST_BYTES)] * 3, *sets)) == 1
 
 
 @pytest.mark.parametrize(("text", "column"), [("text", "parent_asin"), ("text,parent_asin", "asin")])
-def test_a_product_that_is_part_of_the_text_is_not_what_the_split_goes_by(
-    tmp_path: Path, text: str, column: str
-) -> None:
+def test_column_used_as_text_is_not_the_split_key(tmp_path: Path, text: str, column: str) -> None:
     line = {"rating": 5, "text": "shirt", "asin": "B1", "parent_asin": "P1"}
     (source,) = sources_of(tmp_path / "a.json", [line], "split.by=product", f"input.text={text}")
     assert isinstance(source.fmt, Format)

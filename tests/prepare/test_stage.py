@@ -1,4 +1,4 @@
-"""The prepare job: each text once, splits that do not leak and do not move, the same bytes every time."""
+"""The prepare job: texts are kept once, splits neither leak nor move, output bytes are deterministic."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def digests(output: Path) -> dict[str, str]:
     return {str(p.relative_to(output)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_each_text_is_kept_once_wherever_it_stands(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_each_text_is_kept_once_across_files(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     one = write(tmp_path / "in" / "1.json.gz", [*map(review, range(300)), review(7), review(8, overall=1.0)])
     spelled = {"reviewText": "  SHIRT number\t9 "}
     two = write(tmp_path / "in" / "2.json.gz", [review(8, overall=1.0), review(9, **spelled), review(300)])
@@ -75,7 +75,7 @@ def test_each_text_is_kept_once_wherever_it_stands(cluster: Any, tiny_model: Pat
     for split in splits:
         hashes = [row["text_hash"] for row in split]
         assert hashes == sorted(hashes)
-    # Number 8 came with four stars once and with one star twice: the first with one star is kept.
+    # Review 8 has four stars once and one star twice: the first one-star review is kept.
     eighth = next(r for r in rows if r["line"] == 302)
     assert (eighth["source"], eighth["stars"]) == (one, 1.0)
     gone = pa.concat_tables(pq.read_table(p) for p in (tmp_path / "out" / "rejects").iterdir()).to_pylist()
@@ -88,24 +88,24 @@ def test_each_text_is_kept_once_wherever_it_stands(cluster: Any, tiny_model: Pat
     assert not (tmp_path / "out" / "encoded").exists()
 
 
-def test_the_same_bytes_every_time(cluster: Any, tiny_model: Path, dump: Path, tmp_path: Path) -> None:
+def test_output_bytes_are_deterministic(cluster: Any, tiny_model: Path, dump: Path, tmp_path: Path) -> None:
     sets = ("input.chunk_bytes=16384",)
     first = prepare(cluster, tiny_model, [str(dump)], tmp_path / "a", *sets)
     prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
-    # Interrupted: what is there is begun afresh, and ends the same.
+    # An interrupted job starts over and writes the same output.
     (tmp_path / "b" / "manifest.json").unlink()
     (tmp_path / "b" / "encoded").mkdir()
     (tmp_path / "b" / "encoded" / "part-00000-000000.parquet").write_bytes(b"half")
     prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
-    # Other chunks, other tasks: the same rows in the same files.
+    # Another chunk size changes the tasks, but not the rows.
     prepare(cluster, tiny_model, [str(dump)], tmp_path / "c", "input.chunk_bytes=8192")
     for split in ("train", "val", "test"):
         assert rows_of(tmp_path / "a", split) == rows_of(tmp_path / "c", split)
     assert {o.path for o in first.outputs} == set(digests(tmp_path / "a")) - {"run.json"}
 
 
-def test_the_number_of_cpus_changes_no_byte(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_output_does_not_depend_on_the_number_of_cpus(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     write_dump(locate(tmp_path / "in"), rows=9_000, shards=2, broken_frac=0.03)
     config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16"])
     for cpus in (1.0, 2.0):
@@ -121,12 +121,12 @@ def test_the_number_of_cpus_changes_no_byte(cluster: Any, tiny_model: Path, tmp_
     ("size_bytes", "chunk_bytes"),
     [(1, 512 << 10), (32 << 20, 1536 << 10), (100 << 20, 4800 << 10), (30 << 30, 8 << 20)],
 )
-def test_a_chunk_suits_the_size_of_the_input(size_bytes: int, chunk_bytes: int) -> None:
+def test_chunk_size_scales_with_the_input(size_bytes: int, chunk_bytes: int) -> None:
     assert stage._chunk_bytes([Source(0, "/in/a.json.gz", size_bytes, "f")]) == chunk_bytes
 
 
 @pytest.mark.parametrize(("by", "key"), [("user", "reviewerID"), ("product", "asin"), ("text", "reviewText")])
-def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
+def test_splits_share_no_key_and_keep_their_rows_when_data_grow(
     cluster: Any, tiny_model: Path, tmp_path: Path, by: str, key: str
 ) -> None:
     reviews = [review(n) for n in range(600)]
@@ -154,7 +154,7 @@ def test_splits_do_not_share_a_key_and_do_not_move_when_data_grow(
 
 
 def splits_by(key: str, output: Path, dumps: dict[str, list[dict[str, Any]]]) -> dict[str, set[str]]:
-    """For each value of a field of the dumps, the splits in which its rows are."""
+    """Splits that contain rows with each value of a field of the dumps."""
     found: dict[str, set[str]] = {}
     for split in ("train", "val", "test"):
         for row in rows_of(output, split):
@@ -192,14 +192,14 @@ def test_variants_of_a_product_are_in_one_split(
     assert all(len(splits) == 1 for splits in found.values())
     assert len(found) == 40
     assert manifest.details.rows_without_key == 0
-    # Who names the column gets that.
+    # An explicit column takes precedence.
     sets = ("split.by=product", "input.asin=asin", *EVEN)
     prepare(cluster, tiny_model, [str(file)], tmp_path / "named", *sets)
     found = splits_by("parent_asin", tmp_path / "named", {str(file): lines})
     assert max(len(splits) for splits in found.values()) > 1
 
 
-def test_where_no_product_is_told_from_its_variants_the_split_goes_by_these(
+def test_split_by_product_uses_asin_without_parent_asin(
     cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
     lines = [{"rating": 5, "title": "t", "text": f"shirt {n}", "asin": f"B{n % 40}"} for n in range(400)]
@@ -211,7 +211,7 @@ def test_where_no_product_is_told_from_its_variants_the_split_goes_by_these(
 
 
 @pytest.mark.parametrize(("by", "column"), [("user", "user_id"), ("product", "asin")])
-def test_a_split_by_what_no_file_has_is_refused(
+def test_split_by_a_key_that_no_line_has_is_refused(
     tiny_model: Path, tmp_path: Path, by: str, column: str
 ) -> None:
     lines = [{"overall": 5.0, "reviewText": f"shirt {n}", "reviewerID": " ", "asin": ""} for n in range(9)]
@@ -220,7 +220,7 @@ def test_a_split_by_what_no_file_has_is_refused(
     words = rf"1\.json\.gz: split\.by={by}, but no line .* has a {by}; name the column .*input\.{column}="
     with pytest.raises(InputError, match=words):
         stage.plan([bare], str(tmp_path / "out"), config)
-    # Another file has it: what is to be told is told by the card.
+    # If another file has the key, the job runs, and the card reports the rows without one.
     full = write(tmp_path / "in" / "2.json.gz", [review(1)])
     assert len(stage.plan([bare, full], str(tmp_path / "out"), config).sources) == 2
     assert not (tmp_path / "out").exists()
@@ -242,9 +242,7 @@ def test_rows_without_a_user_are_split_by_text_with_a_warning(
     assert warning in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_texts_in_several_splits_are_counted_where_they_may_be(
-    cluster: Any, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_card_counts_texts_in_several_splits(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n, reviewText=f"shirt number {n % 100}") for n in range(400)]
     file = write(tmp_path / "in" / "1.json.gz", reviews)
     sets = ("split.by=user", "dedup.enabled=false", *EVEN)
@@ -255,7 +253,7 @@ def test_texts_in_several_splits_are_counted_where_they_may_be(
     assert f"{count} texts are in more than one split" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_split_by_time_cuts_at_its_dates(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n) for n in range(100)]
     del reviews[50]["unixReviewTime"]
     file = write(tmp_path / "in" / "1.json.gz", reviews)
@@ -267,7 +265,7 @@ def test_a_cut_in_time(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     assert (manifest.details.first_day, manifest.details.last_day) == ("2018-01-01", "2018-04-10")
 
 
-def test_a_cut_in_time_needs_its_dates() -> None:
+def test_split_by_time_needs_ordered_dates() -> None:
     with pytest.raises(SettingError, match=r"by=time needs split\.val_from"):
         load_config(None, ["split.by=time"])
     sets = ["split.by=time", "split.val_from=2018-03-01", "split.test_from=2018-02-01"]
@@ -275,7 +273,7 @@ def test_a_cut_in_time_needs_its_dates() -> None:
         load_config(None, sets)
 
 
-def test_the_card_tells_what_the_rows_are(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+def test_card_describes_the_rows(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     reviews = [review(n, reviewText=" ".join(["good"] * (n % 25 + 1) + [str(n)])) for n in range(200)]
     reviews += [review(n, reviewText=" ".join(["good"] * n)) for n in (9_000, 20_000)]
     file = write(tmp_path / "in" / "1.json.gz", [*reviews, review(0, reviewText=" ")])
@@ -296,7 +294,7 @@ def test_the_card_tells_what_the_rows_are(cluster: Any, tiny_model: Path, tmp_pa
         assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_files_have_a_size_that_suits() -> None:
+def test_number_of_buckets_scales_with_the_rows() -> None:
     dedup = load_config(None).dedup
     assert Shuffle.of("out", dedup, 10).buckets == 2
     assert Shuffle.of("out", dedup, 5_000_000).buckets == -(-5_000_000 // BUCKET_ROWS)

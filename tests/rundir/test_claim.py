@@ -1,4 +1,4 @@
-"""Ownership of an output directory, whether it is finished, and which files may be deleted in it."""
+"""Ownership and state of an output directory, and which of its files may be deleted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def listing(where: Location) -> list[str]:
     return [f.name for f in where.list_files()]
 
 
-def test_a_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) -> None:
+def test_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) -> None:
     assert inspect_output(out, RUN) is State.FRESH
     assert not out.exists()
     assert begin(out, RUN) is State.FRESH
@@ -46,12 +46,12 @@ def test_a_directory_goes_from_fresh_to_unfinished_to_finished(out: Location) ->
     assert read_run(out) == RUN
 
 
-def test_an_existing_empty_directory_is_fresh(out: Location) -> None:
+def test_existing_empty_directory_is_fresh(out: Location) -> None:
     Path(out.path).mkdir()
     assert begin(out, RUN) is State.FRESH
 
 
-def test_what_was_resolved_first_is_kept_and_makes_no_difference(out: Location) -> None:
+def test_resolved_settings_are_kept_and_not_compared(out: Location) -> None:
     begin(out, RUN.model_copy(update={"resolved": {"chunk_bytes": 1}}))
     assert begin(out, RUN.model_copy(update={"resolved": {"chunk_bytes": 2}})) is State.UNFINISHED
     assert read_run(out).resolved == {"chunk_bytes": 1}
@@ -70,7 +70,7 @@ def test_what_was_resolved_first_is_kept_and_makes_no_difference(out: Location) 
             {"inputs": [FILES[0].model_copy(update={"fingerprint": "zzzz"}), *FILES[1:]]},
             "inputs./in/a: the existing run has file 0, aaaa, this run has file 0, zzzz",
         ),
-        # Parts are named after the number of the file: in another order they would be mixed up.
+        # Parts are named after the number of the file, so the order of the inputs matters.
         (
             {"inputs": [FILES[1], FILES[0], FILES[2]]},
             "inputs./in/a: the existing run has file 0, aaaa, this run has file 1, aaaa;"
@@ -100,7 +100,7 @@ MORE = RUN.model_copy(
 )
 
 
-def test_inputs_are_added_to_what_is_finished(out: Location) -> None:
+def test_extend_adds_inputs_to_a_finished_output(out: Location) -> None:
     finish(out, RUN.model_copy(update={"resolved": {"x": 1}}))
     with pytest.raises(OutputError, match=r"/in/d: the existing run has none, this run has file 3, aaaa"):
         begin(out, MORE)
@@ -109,7 +109,7 @@ def test_inputs_are_added_to_what_is_finished(out: Location) -> None:
     assert begin(out, MORE, extend=True) is State.EXTENDED
     assert listing(out) == ["run.json"]
     assert (read_run(out).inputs, read_run(out).resolved) == (MORE.inputs, {"x": 1})
-    # From now on it is a run like any other.
+    # From here on the extended run behaves like any other.
     for extend in (True, False):
         assert begin(out, MORE, extend=extend) is State.UNFINISHED
     write_manifest(out, manifest_of(MORE))
@@ -117,7 +117,7 @@ def test_inputs_are_added_to_what_is_finished(out: Location) -> None:
         assert begin(out, MORE, extend=extend) is State.FINISHED
 
 
-def test_inputs_are_not_added_to_what_is_not_finished(out: Location) -> None:
+def test_extend_refuses_an_unfinished_output(out: Location) -> None:
     begin(out, RUN)
     with pytest.raises(
         OutputError, match="--extend needs a finished output; first rerun the command without"
@@ -141,14 +141,16 @@ def test_inputs_are_not_added_to_what_is_not_finished(out: Location) -> None:
         ),
     ],
 )
-def test_nothing_but_inputs_may_be_added(out: Location, change: dict[str, Any], words: str) -> None:
+def test_extend_refuses_other_changes(out: Location, change: dict[str, Any], words: str) -> None:
     finish(out, RUN)
     with pytest.raises(OutputError, match=words):
         begin(out, MORE.model_copy(update=change), extend=True)
     assert begin(out, RUN) is State.FINISHED
 
 
-def test_a_job_may_be_killed_while_it_adds_inputs(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_during_extend_leaves_an_unfinished_output(
+    out: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finish(out, RUN)
 
     def broken(_: Location) -> None:
@@ -158,7 +160,7 @@ def test_a_job_may_be_killed_while_it_adds_inputs(out: Location, monkeypatch: py
         patch.setattr(Location, "delete_file", broken)
         with pytest.raises(KeyboardInterrupt):
             begin(out, MORE, extend=True)
-    # The old manifest still exists, but is not that of this run.
+    # The old manifest still exists, but belongs to the run without the new inputs.
     assert listing(out) == ["manifest.json", "run.json"]
     for extend in (True, False):
         assert check_output(out, MORE, extend=extend) is State.UNFINISHED
@@ -194,7 +196,7 @@ def test_other_files_are_kept_even_with_overwrite(out: Location) -> None:
         b"",
     ],
 )
-def test_a_run_json_of_another_program_does_not_allow_deletion(out: Location, content: bytes) -> None:
+def test_foreign_run_json_does_not_allow_deletion(out: Location, content: bytes) -> None:
     out.child("run.json").write_bytes(content)
     out.child("notes.txt").write_bytes(b"mine")
     for function in (begin, check_output):
@@ -203,7 +205,7 @@ def test_a_run_json_of_another_program_does_not_allow_deletion(out: Location, co
     assert listing(out) == ["notes.txt", "run.json"]
 
 
-def test_overwrite_starts_again_in_a_directory_of_the_same_stage(out: Location) -> None:
+def test_overwrite_clears_a_directory_of_the_same_stage(out: Location) -> None:
     begin(out, RUN.model_copy(update={"model_fingerprint": "m2"}))
     out.child("part-00000-000000.parquet").write_bytes(b"old")
     check_output(out, RUN, overwrite=True)
@@ -222,7 +224,7 @@ def test_check_output_changes_nothing(out: Location) -> None:
         check_output(out, run_of("train"))
 
 
-def test_a_file_in_place_of_the_directory(out: Location) -> None:
+def test_output_path_that_is_a_file_is_refused(out: Location) -> None:
     out.write_bytes(b"x")
     with pytest.raises(OutputError, match="this is a file; choose a directory for --output"):
         begin(out, RUN)
@@ -231,7 +233,7 @@ def test_a_file_in_place_of_the_directory(out: Location) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_an_output_of_another_stage_is_never_overwritten(out: Location, overwrite: bool) -> None:
+def test_output_of_another_stage_is_never_overwritten(out: Location, overwrite: bool) -> None:
     run = finished(out, "prepare")
     before = out.sizes()
     for function in (begin, check_output):
@@ -265,7 +267,7 @@ LEFT = {
 
 
 def finished(out: Location, stage: str) -> Run:
-    """A directory as a stage leaves it."""
+    """Write a directory as a finished stage leaves it."""
     run = run_of(stage)
     begin(out, run)
     for name in WRITTEN[stage]:
@@ -275,21 +277,21 @@ def finished(out: Location, stage: str) -> Run:
     return run
 
 
-def unfinished(out: Location, stage: str, besides: list[str]) -> Run:
-    """A directory as a killed stage leaves it, and other files in it."""
+def unfinished(out: Location, stage: str, others: list[str]) -> Run:
+    """Write a directory as a killed stage leaves it, with other files in it."""
     run = finished(out, stage)
     out.child("manifest.json").delete_file()
-    for name in besides:
+    for name in others:
         out.child(name).write_bytes(b"rows")
     return run
 
 
 class Killed(BaseException):
-    """What ends a process in mid-work."""
+    """Simulated kill of the process."""
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, deletions: int, backwards: bool) -> None:
-    """A process that is killed when it has deleted so many files, those of a folder in either order."""
+    """Raise `Killed` after a number of deletions; a folder is deleted in either order of names."""
     left, lock = [deletions], Lock()
 
     def delete_file(file: Location) -> None:
@@ -311,14 +313,14 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, deletions: int, backwards: bool)
 @pytest.mark.parametrize("stage", WRITTEN)
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("other", [False, True])
-def test_a_kill_in_mid_deletion_leaves_an_unfinished_directory(
+def test_kill_during_overwrite_leaves_an_unfinished_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, backwards: bool, other: bool
 ) -> None:
     for deletions in range(len(WRITTEN[stage] + LEFT[stage]) + 2):
         out = locate(tmp_path / str(deletions))
-        run = there = finished(out, stage)
+        run = existing = finished(out, stage)
         if other:
-            run = there.model_copy(update={"model_fingerprint": "m2"})
+            run = existing.model_copy(update={"model_fingerprint": "m2"})
         for name in LEFT[stage]:
             out.child(name).write_bytes(b"rows")
         with monkeypatch.context() as patch:
@@ -326,7 +328,7 @@ def test_a_kill_in_mid_deletion_leaves_an_unfinished_directory(
             with pytest.raises(Killed):
                 begin(out, run, overwrite=True)
         if deletions:
-            assert inspect_output(out, there) is State.UNFINISHED
+            assert inspect_output(out, existing) is State.UNFINISHED
             # Ray reads the checkpoints that this file names.
             if (Path(out.path) / LEFT["train"][0]).exists():
                 assert (Path(out.path) / LEFT["train"][1]).exists()
@@ -336,7 +338,7 @@ def test_a_kill_in_mid_deletion_leaves_an_unfinished_directory(
 
 @pytest.mark.parametrize("stage", ["prepare", "evaluate"])
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_kill_while_a_stage_begins_again_leaves_an_unfinished_directory(
+def test_kill_during_a_restart_leaves_an_unfinished_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, backwards: bool
 ) -> None:
     for deletions in range(len(WRITTEN[stage] + LEFT[stage]) + 1):
@@ -353,7 +355,7 @@ def test_a_kill_while_a_stage_begins_again_leaves_an_unfinished_directory(
 
 @pytest.mark.parametrize("stage", WRITTEN)
 @pytest.mark.parametrize("name", ["notes.txt", "dump.json", "train/notes.txt", ".hidden"])
-def test_nothing_is_deleted_next_to_a_file_of_another_program(out: Location, stage: str, name: str) -> None:
+def test_directory_with_a_foreign_file_is_not_overwritten(out: Location, stage: str, name: str) -> None:
     run = finished(out, stage)
     out.child(name).write_bytes(b"mine")
     before = out.sizes()
@@ -369,7 +371,7 @@ def test_nothing_is_deleted_next_to_a_file_of_another_program(out: Location, sta
 
 
 @pytest.mark.parametrize("stage", WRITTEN)
-def test_only_stages_that_resume_accept_a_file_of_another_program(out: Location, stage: str) -> None:
+def test_only_stages_that_resume_accept_a_foreign_file(out: Location, stage: str) -> None:
     run = unfinished(out, stage, ["notes.txt"])
     before = out.sizes()
     for function in (begin, check_output):
@@ -382,7 +384,7 @@ def test_only_stages_that_resume_accept_a_file_of_another_program(out: Location,
 
 
 @pytest.mark.parametrize("stage", WRITTEN)
-def test_a_finished_directory_with_a_missing_or_changed_file_is_refused(out: Location, stage: str) -> None:
+def test_finished_directory_with_a_missing_or_changed_file_is_refused(out: Location, stage: str) -> None:
     run = finished(out, stage)
     name = WRITTEN[stage][-1]
     out.child(name).write_bytes(b"row")
@@ -422,11 +424,11 @@ sys.stdin.read()
 
 
 def hold(out: Location) -> list[str]:
-    """The command of another job that begins in the same directory, and waits there."""
+    """Command of another job that claims the same directory, then waits."""
     return [sys.executable, "-c", HOLD, out.path, RUN.model_dump_json()]
 
 
-def test_two_jobs_do_not_write_to_one_directory(out: Location) -> None:
+def test_second_job_on_a_directory_is_refused(out: Location) -> None:
     with subprocess.Popen(hold(out), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"begun\n"
@@ -447,19 +449,19 @@ def test_two_jobs_do_not_write_to_one_directory(out: Location) -> None:
     assert listing(out) == ["run.json"]
 
 
-def test_one_job_may_begin_twice_and_in_a_directory_that_was_replaced(out: Location) -> None:
+def test_job_may_begin_twice_even_if_the_directory_was_replaced(out: Location) -> None:
     begin(out, RUN)
     assert begin(out, RUN, overwrite=True) is State.FRESH
     shutil.rmtree(out.path)
     assert begin(out, RUN) is State.FRESH
     assert begin(out, RUN) is State.UNFINISHED
-    # The new one is locked as the old one was.
+    # The new directory is locked too.
     other = subprocess.run(hold(out), stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=ROOT)
     assert "another job is writing to this directory" in other.stderr
     assert other.returncode == 1
 
 
-def test_what_another_job_wrote_before_the_lock_was_had_is_seen(
+def test_run_written_before_the_lock_was_acquired_is_detected(
     out: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_json = to_json(RUN.model_copy(update={"model_fingerprint": "m2"}).model_dump(mode="json"))
@@ -469,9 +471,7 @@ def test_what_another_job_wrote_before_the_lock_was_had_is_seen(
     assert out.child("run.json").read_bytes() == run_json
 
 
-def test_a_filesystem_that_cannot_lock_a_directory_is_written_to(
-    out: Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_filesystem_without_locks_is_accepted(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -480,10 +480,10 @@ def test_a_filesystem_that_cannot_lock_a_directory_is_written_to(
     assert begin(out, RUN) is State.UNFINISHED
 
 
-def test_files_of_killed_writers_are_deleted_at_the_end(out: Location) -> None:
+def test_finish_deletes_files_of_killed_writers(out: Location) -> None:
     begin(out, RUN)
     kept = ["part-00000-000000.parquet", "rejects/part-00000-000000.parquet"]
-    # A chunk was set aside by an attempt that was killed before it wrote the part; the next one scored it.
+    # An attempt that set the chunk aside was killed before it wrote the part; the next attempt scored it.
     left = [f"{TEMPORARY_MARK}1-part-00000-000001.parquet", "rejects/part-00000-000001.parquet"]
     left += [f"rejects/{TEMPORARY_MARK}2-part-00000-000001.parquet"]
     others = ["rejects/notes.txt"]
@@ -494,12 +494,14 @@ def test_files_of_killed_writers_are_deleted_at_the_end(out: Location) -> None:
     assert inspect_output(out, RUN) is State.FINISHED
 
 
-def test_a_network_filesystem_is_held_by_a_lease_too(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_filesystem_is_also_protected_by_a_lease(
+    out: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "is_shared", lambda path: True)
     monkeypatch.setattr(lease, "TIMING", LeaseTiming(heartbeat_s=0.2, race_s=0.1))
     begin(out, RUN)
     try:
-        # As a job on another machine does, which ignores the lock.
+        # As on another machine, where the lock has no effect.
         with pytest.raises(OutputError, match="another job is writing to this directory"):
             Lease.take(out)
         assert begin(out, RUN) is State.UNFINISHED

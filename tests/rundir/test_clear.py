@@ -1,4 +1,4 @@
-"""What a run left in a bucket is deleted in an order that a failure can break off anywhere."""
+"""Files of a run are deleted from a bucket in an order that is safe to interrupt at any request."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ RUN = run_of("prepare")
 OTHER = RUN.model_copy(update={"settings": {}})
 NAMES = ["train/part-00000.parquet", "train/part-00001.parquet", "val/part-00000.parquet", "card.md"]
 DELETES = re.compile(r"DELETE |POST /[^/]+/?\?delete")
-"""Requests that delete one object, or many at once."""
+"""Matches requests that delete one or several objects."""
 
 
 @pytest.fixture(autouse=True)
 def fast_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lease is taken for each directory, and looks whether it is alone; no other job is there."""
+    """Shorten the check for a competing job on each new lease; these tests have no other job."""
     monkeypatch.setattr(lease, "TIMING", LeaseTiming(race_s=0.01))
 
 
 def finished(out: Location) -> Location:
-    """A directory as a stage leaves it."""
+    """Write a directory as a finished stage leaves it."""
     begin(out, RUN)
     for name in NAMES:
         out.child(name).write_bytes(b"rows")
@@ -38,7 +38,7 @@ def finished(out: Location) -> Location:
     return out
 
 
-def test_the_manifest_goes_first_and_run_json_last(
+def test_manifest_is_deleted_first_and_run_json_last(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with faulty(store.url) as (url, proxy):
@@ -55,7 +55,7 @@ def test_the_manifest_goes_first_and_run_json_last(
     assert keys == ["out/run.json", "outer/notes.txt"]
 
 
-def test_a_failure_in_mid_deletion_leaves_an_unfinished_directory(
+def test_failed_deletion_leaves_an_unfinished_directory(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = [0]
@@ -83,7 +83,7 @@ def test_a_failure_in_mid_deletion_leaves_an_unfinished_directory(
     assert allowed > len(NAMES)
 
 
-def test_a_file_that_alone_cannot_be_deleted_is_not_left_without_its_run(
+def test_run_json_is_kept_while_any_file_remains(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:

@@ -1,4 +1,4 @@
-"""What a stage declares limits what is deleted; what run.json declares can only limit it further."""
+"""The declaration of a stage limits which files are deleted; that in run.json can only narrow it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER = SUMMARY.model_copy(update={"settings": {"pages": 3}})
 
 
 def edit(out: Location, **declared: Any) -> None:
-    """Change what run.json declares."""
+    """Change the declaration in run.json."""
     data = json.loads(out.child("run.json").read_bytes())
     data["declaration"] = data["declaration"] | declared
     out.child("run.json").write_bytes(json.dumps(data).encode())
@@ -31,7 +31,7 @@ def write(out: Location, *names: str) -> None:
         out.child(name).write_bytes(b"text")
 
 
-def test_a_declaration_is_stored_in_run_json(out: Location) -> None:
+def test_declaration_is_stored_in_run_json(out: Location) -> None:
     begin(out, SUMMARY)
     data = json.loads(out.child("run.json").read_bytes())["declaration"]
     assert data == {
@@ -43,7 +43,7 @@ def test_a_declaration_is_stored_in_run_json(out: Location) -> None:
     assert read_run(out).declaration == PAGES
 
 
-def test_a_stage_that_nothing_else_knows_starts_again_finishes_and_is_overwritten(out: Location) -> None:
+def test_stage_known_only_by_its_declaration_restarts_finishes_and_is_overwritten(out: Location) -> None:
     begin(out, SUMMARY)
     write(out, "page-0.txt", "page-1.txt", "drafts/1.txt")
     assert begin(out, SUMMARY) is State.FRESH
@@ -59,13 +59,13 @@ def test_a_stage_that_nothing_else_knows_starts_again_finishes_and_is_overwritte
     assert list(out.sizes()) == ["run.json"]
 
 
-def test_a_stage_that_resumes_keeps_its_files(out: Location) -> None:
+def test_stage_that_resumes_keeps_its_files(out: Location) -> None:
     run = SUMMARY.model_copy(update={"declaration": PAGES.model_copy(update={"resumes": True})})
     begin(out, run)
     write(out, "page-0.txt")
     assert begin(out, run) is State.UNFINISHED
     assert "page-0.txt" in out.sizes()
-    # The existing files were written by a version that does not.
+    # The version that wrote the existing files did not resume.
     edit(out, resumes=False)
     assert begin(out, run) is State.FRESH
     assert list(out.sizes()) == ["run.json"]
@@ -73,7 +73,7 @@ def test_a_stage_that_resumes_keeps_its_files(out: Location) -> None:
 
 @pytest.mark.parametrize("pattern", [".*", "notes.txt", r"notes\.txt|page-\d+\.txt", "(", "(a+)+$"])
 @pytest.mark.parametrize("field", ["files", "provisional"])
-def test_a_pattern_that_only_run_json_has_allows_no_deletion(out: Location, field: str, pattern: str) -> None:
+def test_pattern_only_in_run_json_allows_no_deletion(out: Location, field: str, pattern: str) -> None:
     begin(out, SUMMARY)
     edit(out, **{field: [pattern, *getattr(PAGES, field)], "first": ["notes.txt"]})
     write(out, "page-0.txt", "drafts/1.txt", "notes.txt")
@@ -89,8 +89,8 @@ def test_a_pattern_that_only_run_json_has_allows_no_deletion(out: Location, fiel
     assert sorted(out.sizes()) == ["manifest.json", "notes.txt", "page-0.txt", "run.json"]
 
 
-def test_a_pattern_that_run_json_lacks_allows_no_deletion(out: Location) -> None:
-    """A version that writes more files does not take those of its user for its own."""
+def test_pattern_missing_from_run_json_allows_no_deletion(out: Location) -> None:
+    """A version that writes more files does not delete user files with those names."""
     begin(out, SUMMARY)
     more = PAGES.model_copy(update={"files": (*PAGES.files, r"index\.txt")})
     newer = SUMMARY.model_copy(update={"declaration": more})
@@ -101,12 +101,12 @@ def test_a_pattern_that_run_json_lacks_allows_no_deletion(out: Location) -> None
     out.child("index.txt").delete_file()
     assert begin(out, newer, overwrite=True) is State.FRESH
     write(out, "page-0.txt", "index.txt")
-    # And the other way round.
+    # And vice versa.
     with pytest.raises(OutputError, match=r"contains index\.txt"):
         begin(out, SUMMARY, overwrite=True)
 
 
-def test_a_run_that_is_continued_by_another_version_declares_what_that_writes(out: Location) -> None:
+def test_run_resumed_by_another_version_gets_its_declaration(out: Location) -> None:
     older = SUMMARY.model_copy(update={"declaration": PAGES.model_copy(update={"resumes": True})})
     begin(out, older.model_copy(update={"resolved": {"lines": 1}}))
     more = PAGES.model_copy(update={"files": (*PAGES.files, r"index\.txt"), "resumes": True})
@@ -122,7 +122,7 @@ def test_a_run_that_is_continued_by_another_version_declares_what_that_writes(ou
 @pytest.mark.parametrize(
     "declared", [7, "files", {"files": 7}, {"files": [7]}, {"resumes": "perhaps"}, {"first": None}]
 )
-def test_a_damaged_declaration_is_refused_in_one_line(out: Location, declared: object) -> None:
+def test_damaged_declaration_is_refused_in_one_line(out: Location, declared: object) -> None:
     begin(out, RUN)
     data = json.loads(out.child("run.json").read_bytes()) | {"declaration": declared}
     out.child("run.json").write_bytes(json.dumps(data).encode())
@@ -135,7 +135,7 @@ def test_a_damaged_declaration_is_refused_in_one_line(out: Location, declared: o
 
 
 @pytest.mark.parametrize("stage", DECLARATIONS)
-def test_a_directory_of_a_version_without_declarations_is_read(out: Location, stage: str) -> None:
+def test_run_json_without_a_declaration_is_supported(out: Location, stage: str) -> None:
     run = RUN.model_copy(update={"stage": stage, "declaration": DECLARATIONS[stage]})
     begin(out, run)
     data = json.loads(out.child("run.json").read_bytes())
@@ -155,7 +155,7 @@ def test_a_directory_of_a_version_without_declarations_is_read(out: Location, st
     assert begin(out, run, overwrite=True) is State.FRESH
 
 
-def test_a_run_without_a_declaration_deletes_nothing(out: Location) -> None:
+def test_run_without_a_declaration_deletes_nothing(out: Location) -> None:
     run = Run(stage="summarize")
     begin(out, run)
     assert begin(out, run) is State.FRESH

@@ -1,4 +1,4 @@
-"""Where other machines may write as well."""
+"""Which filesystems are shared with other machines."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ MOUNTS = {
         ("/mnt/twice/out", False),
     ],
 )
-def test_by_the_mount_that_is_nearest(path: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_mount_decides(path: str, shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = [*MOUNTS.items(), ("/mnt/twice", "cifs"), ("/mnt/twice", "ext4")]
     found = [SimpleNamespace(mountpoint=point, fstype=kind) for point, kind in mounts]
     monkeypatch.setattr(psutil, "disk_partitions", lambda *, all: found)
     assert is_shared(path) is shared
 
 
-def test_of_this_machine_s_own_memory_it_is_known() -> None:
+def test_shared_memory_of_this_machine_is_not_shared() -> None:
     if Path("/dev/shm").is_dir():
         assert not is_shared("/dev/shm/rayview")

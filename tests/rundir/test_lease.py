@@ -1,4 +1,4 @@
-"""Two jobs on one directory of a store: the second is refused while the first lives, and no longer."""
+"""Two jobs on one directory of a store: the second is refused only while the first is alive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.runs import RUN
 from tests.s3server import Fault, Store, faulty, s3_error
 
 FAST = LeaseTiming(heartbeat_s=0.2, expires_s=2.5, poll_s=0.05, race_s=0.1, release_s=0.3)
-"""Between heartbeat and expiry there is time for a machine that is busy with other things."""
+"""The gap between heartbeat and expiry tolerates a busy machine."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def out(fast_bucket: str) -> Iterator[Location]:
     release_outputs()
 
 
-def test_the_second_job_is_refused_while_the_first_lives(out: Location) -> None:
+def test_second_job_is_refused_while_the_first_is_alive(out: Location) -> None:
     first = Lease.take(out)
     about = json.loads(out.child(LEASE_FILE).read_bytes())
     who = f"process {about['pid']} on {about['host']}"
@@ -45,7 +45,7 @@ def test_the_second_job_is_refused_while_the_first_lives(out: Location) -> None:
     with pytest.raises(OutputError, match=rf"/out: another job is writing to this directory \({who}\);"):
         Lease.take(out)
     assert time.monotonic() - before < FAST.expires_s
-    # It goes on for as long as the first one lives.
+    # The heartbeat continues: a later attempt is refused too.
     time.sleep(1)
     with pytest.raises(OutputError):
         Lease.take(out)
@@ -55,7 +55,7 @@ def test_the_second_job_is_refused_while_the_first_lives(out: Location) -> None:
 
 
 @pytest.mark.parametrize("content", [b'{"owner": "x", "host": "h", "pid": 1, "beats": 7}', b"", b"no JSON"])
-def test_a_dead_job_blocks_nobody_for_ever(out: Location, content: bytes) -> None:
+def test_lease_of_a_dead_job_expires(out: Location, content: bytes) -> None:
     out.child(LEASE_FILE).write_bytes(content)
     before = time.monotonic()
     lease = Lease.take(out)
@@ -63,7 +63,9 @@ def test_a_dead_job_blocks_nobody_for_ever(out: Location, content: bytes) -> Non
     lease.release()
 
 
-def test_of_two_that_begin_together_one_is_refused(out: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_jobs_that_start_together_is_refused(
+    out: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = json.dumps({"owner": "other", "host": "h", "pid": 2}).encode()
     monkeypatch.setattr(module.time, "sleep", lambda _: out.child(LEASE_FILE).write_bytes(other))
     with pytest.raises(OutputError, match="process 2 on h"):
@@ -71,12 +73,12 @@ def test_of_two_that_begin_together_one_is_refused(out: Location, monkeypatch: p
     assert out.child(LEASE_FILE).read_bytes() == other
 
 
-def test_a_run_holds_its_directory_until_it_is_let_go(out: Location, store: Store, bucket: str) -> None:
+def test_run_holds_the_lease_until_release(out: Location, store: Store, bucket: str) -> None:
     assert begin(out, RUN) is State.FRESH
     assert f"out/{LEASE_FILE}" in store.keys(bucket)
     with pytest.raises(OutputError, match="another job is writing to this directory"):
         Lease.take(out)
-    # The same process may go on, and clean up.
+    # The same process may begin again, also with overwrite.
     assert begin(out, RUN) is State.UNFINISHED
     assert begin(out, RUN, overwrite=True) is State.FRESH
     assert f"out/{LEASE_FILE}" in store.keys(bucket)
@@ -88,7 +90,7 @@ def test_a_run_holds_its_directory_until_it_is_let_go(out: Location, store: Stor
 
 @pytest.fixture
 def signals() -> Iterator[list[int]]:
-    """The termination signals that this process gets."""
+    """SIGTERM signals that this process received."""
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     yield received
@@ -99,7 +101,7 @@ def is_lease(path: str) -> bool:
     return LEASE_FILE in path
 
 
-def test_a_store_that_refuses_for_a_while_does_not_end_the_job(
+def test_lease_survives_temporary_errors_of_the_store(
     fast_bucket: str, store: Store, signals: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
@@ -123,7 +125,7 @@ def test_a_store_that_refuses_for_a_while_does_not_end_the_job(
     assert signals == []
 
 
-def test_a_heartbeat_in_flight_at_the_end_of_a_job_is_no_loss(
+def test_release_during_a_slow_heartbeat_does_not_lose_the_lease(
     fast_bucket: str, store: Store, signals: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = threading.Event()
@@ -132,7 +134,7 @@ def test_a_heartbeat_in_flight_at_the_end_of_a_job_is_no_loss(
         if method != "GET" or not is_lease(path) or slow.is_set():
             return None
         slow.set()
-        # Longer than the end of a job waits for it; answered then from what is there.
+        # Longer than `release` waits; the response then has the state at that time.
         return Fault(hang_s=4 * FAST.release_s, cut_after=1 << 20)
 
     with faulty(store.url) as (url, proxy):
@@ -147,8 +149,8 @@ def test_a_heartbeat_in_flight_at_the_end_of_a_job_is_no_loss(
     assert signals == []
 
 
-def test_a_job_whose_lease_is_gone_ends(out: Location, signals: list[int]) -> None:
-    """Another job took it over, and has ended."""
+def test_job_whose_lease_was_deleted_ends(out: Location, signals: list[int]) -> None:
+    """Another job took over and has finished."""
     lease = Lease.take(out)
     out.child(LEASE_FILE).delete_file()
     wait_until(lambda: bool(signals))
@@ -163,10 +165,10 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
         time.sleep(0.05)
 
 
-def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
+def test_job_whose_lease_was_taken_over_ends_with_the_reason(
     out: Location, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # As with a job that a script has started in the background.
+    # A shell script starts background jobs with SIGINT ignored.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     other = json.dumps({"owner": "other", "host": "h", "pid": 2}).encode()
 
@@ -185,5 +187,5 @@ def test_a_job_that_was_taken_for_dead_ends_with_the_reason(
     why = "this job's lease expired (no heartbeat reached the storage), and another job took over"
     expected = f"error: {out.uri}: {why}"
     assert capfd.readouterr().err.splitlines() == [expected]
-    # That one's right to be there is left to it.
+    # The lease of the other job is kept.
     assert out.child(LEASE_FILE).read_bytes() == other

@@ -1,4 +1,4 @@
-"""What run.json and manifest.json hold, and what is said of them when they are damaged."""
+"""Contents of run.json and manifest.json, and the errors for damaged files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.storage.location import Location, locate
 from tests.runs import BILL, DETAILS, RUN, manifest_of
 
 
-def test_reading_says_what_is_wrong(out: Location) -> None:
+def test_reading_reports_missing_damaged_and_foreign_files(out: Location) -> None:
     with pytest.raises(InputError, match="no such directory"):
         read_manifest(out, PrepareDetails)
     out.child("a").write_bytes(b"x")
@@ -42,14 +42,14 @@ def test_reading_says_what_is_wrong(out: Location) -> None:
         read_manifest(out, PrepareDetails)
 
 
-def test_a_manifest_that_does_not_add_up_is_not_written(out: Location) -> None:
+def test_manifest_with_inconsistent_counts_is_not_written(out: Location) -> None:
     counts = Counts(lines=10, rows=8, rejected={"bad_json": 1})
     with pytest.raises(AccountingError, match=r"10 lines in, but 8 rows and 1 rejected lines out"):
         write_manifest(out, manifest_of(RUN, counts=counts))
     assert not out.exists()
 
 
-def test_a_manifest_does_not_list_what_is_not_there(out: Location) -> None:
+def test_manifest_with_a_missing_or_changed_output_is_not_written(out: Location) -> None:
     manifest = manifest_of(RUN, outputs=[OutputFile(path="train/a.parquet", rows=2, bytes=9)])
     for lack in ("is missing", "has 5 bytes, not 9"):
         with pytest.raises(OutputError) as raised:
@@ -62,7 +62,7 @@ def test_a_manifest_does_not_list_what_is_not_there(out: Location) -> None:
         out.child("train/a.parquet").write_bytes(b"other")
 
 
-def test_the_keys_that_others_read_are_on_disk(out: Location) -> None:
+def test_manifest_has_the_documented_keys(out: Location) -> None:
     file = FileCounts(lines=3, rows=2, rejected={"bad_json": 1})
     counts = Counts(lines=3, rows=2, rejected={"bad_json": 1}, splits={"train": 2}, files={"/in/a": file})
     outputs = [OutputFile(path="train/a.parquet", rows=2, bytes=9)]
@@ -78,14 +78,14 @@ def test_the_keys_that_others_read_are_on_disk(out: Location) -> None:
     assert data["environment"]["packages"]["pyarrow"]
 
 
-def test_a_manifest_of_a_later_version_with_more_keys_is_read(out: Location) -> None:
+def test_unknown_keys_of_a_later_version_are_ignored(out: Location) -> None:
     write_manifest(out, manifest_of(RUN))
     data = json.loads(out.child("manifest.json").read_bytes()) | {"new_key": 1}
     out.child("manifest.json").write_bytes(json.dumps(data).encode())
     assert read_manifest(out, ScoreDetails) == manifest_of(RUN)
 
 
-def test_settings_and_fields_of_other_versions_are_ignored_or_have_their_defaults(out: Location) -> None:
+def test_unknown_settings_are_ignored_and_missing_ones_get_defaults(out: Location) -> None:
     write_manifest(out, manifest_of(RUN, config=Config(input=InputConfig(text_separator="|"))))
     data = json.loads(out.child("manifest.json").read_bytes())
     data["config"]["input"]["later"] = data["config"]["later"] = 1
@@ -105,9 +105,7 @@ def test_settings_and_fields_of_other_versions_are_ignored_or_have_their_default
         ("config", "labels", {"scheme": "hearts"}, "config.labels.scheme: Input should be 'stars'"),
     ],
 )
-def test_a_field_that_cannot_be_read_is_named(
-    out: Location, section: str, key: str, value: object, said: str
-) -> None:
+def test_invalid_field_is_named(out: Location, section: str, key: str, value: object, said: str) -> None:
     write_manifest(out, manifest_of(RUN))
     data = json.loads(out.child("manifest.json").read_bytes())
     data[section][key] = value
@@ -120,7 +118,7 @@ def test_a_field_that_cannot_be_read_is_named(
     assert "\n" not in text
 
 
-def test_what_all_stages_record_is_read_without_the_rest(out: Location) -> None:
+def test_common_manifest_is_read_without_stage_details(out: Location) -> None:
     write_manifest(out, manifest_of(RUN))
     found = read_common_manifest(out, "score")
     assert (found.inputs, found.outputs, found.seconds) == (RUN.inputs, [], 1.5)
@@ -143,7 +141,7 @@ def test_fields_that_are_not_set_are_not_written(out: Location) -> None:
     assert read_manifest(out, ScoreDetails).details == details
 
 
-def test_an_input_file_is_described_as_it_is_now(tmp_path: Path) -> None:
+def test_fingerprint_of_an_input_file_changes_with_its_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     before = InputFile.of(locate(tmp_path / "a"))
     assert (before.path, before.size_bytes) == (f"{tmp_path}/a", 5)

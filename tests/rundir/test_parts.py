@@ -1,4 +1,4 @@
-"""Part files: named after their chunk, whole, and the same bytes for the same table."""
+"""Part files: names, metadata, and identical bytes for the same table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_names_sort_as_their_numbers() -> None:
     assert sorted(part_name(*key) for key in keys) == [part_name(*key) for key in keys]
 
 
-def test_a_part_holds_the_table_and_its_metadata(tmp_path: Path) -> None:
+def test_part_contains_the_table_and_its_metadata(tmp_path: Path) -> None:
     written = write_part(locate(tmp_path), "train/a.parquet", TABLE, {ENTRY_KEY: b"{}"})
     file = tmp_path / "train" / "a.parquet"
     assert pq.read_table(file).equals(TABLE)
@@ -30,14 +30,14 @@ def test_a_part_holds_the_table_and_its_metadata(tmp_path: Path) -> None:
     assert (written.path, written.rows, written.bytes) == ("train/a.parquet", 2, file.stat().st_size)
 
 
-def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_bytes_of_a_part_are_deterministic(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_part(locate(tmp_path), name, TABLE.slice(0), {b"k": b"v"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize("rows", [0, 1, 100_000])
-def test_a_part_of_any_size_is_one_row_group_at_most(tmp_path: Path, rows: int) -> None:
+def test_part_of_any_size_has_at_most_one_row_group(tmp_path: Path, rows: int) -> None:
     written = write_part(locate(tmp_path), "a", pa.table({"line": pa.array(range(rows), pa.int64())}))
     file = pq.ParquetFile(tmp_path / "a")
     assert file.metadata.num_rows == written.rows == rows

@@ -1,4 +1,4 @@
-"""Functions that fail in workers, which import them from here by name."""
+"""Functions that fail in workers; workers import them by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MESSAGE = "model: is broken\nin its second line"
 
 
 class TwoFieldError(Exception):
-    """Cannot be unpickled: its constructor takes other arguments than its base."""
+    """An exception that cannot be unpickled: its constructor requires two arguments."""
 
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}\nmore")

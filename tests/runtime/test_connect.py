@@ -1,4 +1,4 @@
-"""Starting Ray on a machine that is too busy for it at first."""
+"""Starting Ray on a busy machine, where the first start may time out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCAL = ClusterConfig(address="local")
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What each start of Ray waits for its node with; all of them fail."""
+    """The `get_node` function in use at each start of Ray; every start fails."""
     seen: list[Any] = []
 
     def fail(**options: object) -> None:
@@ -30,12 +30,12 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "nodes", lambda: [NODE])
     monkeypatch.setattr(ray, "init", fail)
-    # Other tests of this process may share a Ray.
+    # Other tests in this process may share a running Ray.
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     return seen
 
 
-def test_a_start_that_fails_is_repeated_with_a_longer_limit(
+def test_failed_start_is_retried_with_a_longer_timeout(
     starts: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail = ray.init
@@ -54,7 +54,7 @@ def test_a_start_that_fails_is_repeated_with_a_longer_limit(
     assert said == ["Ray did not start within 0 s; retrying once"]
 
 
-def test_the_second_start_waits_for_its_node(starts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_start_waits_for_its_node(starts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[Any] = [RuntimeError("no such node"), RuntimeError("no such node"), {"node_id": "x"}]
 
     def get_node(*_: object) -> Any:
@@ -69,7 +69,7 @@ def test_the_second_start_waits_for_its_node(starts: list[Any], monkeypatch: pyt
     assert starts[1]("address", "node") == {"node_id": "x"}
 
 
-def test_a_start_that_fails_twice_is_one_line(starts: list[Any]) -> None:
+def test_start_that_fails_twice_is_reported_in_one_line(starts: list[Any]) -> None:
     with pytest.raises(ClusterError) as failed:
         connect(LOCAL)
     assert len(starts) == 2
@@ -78,7 +78,9 @@ def test_a_start_that_fails_twice_is_one_line(starts: list[Any]) -> None:
     assert "\n" not in str(failed.value)
 
 
-def test_a_wrong_option_is_not_tried_twice(starts: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_with_an_invalid_option_is_not_retried(
+    starts: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(**_: object) -> None:
         starts.append(None)
         raise ValueError("num_cpus must be positive")

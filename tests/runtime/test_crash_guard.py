@@ -1,4 +1,4 @@
-"""Crashes are counted by run, step and chunk, and no count outlives its run."""
+"""Crashes are counted per run, step and chunk; the counts are deleted with the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ray
 
 @ray.remote(num_cpus=1, max_retries=0, max_calls=1)
 def crash(guard: CrashGuard, step: str, chunk: int) -> None:
-    """A worker that crashes over a chunk."""
+    """Crash the worker during an attempt at a chunk."""
     with guard.attempt(step, 0, chunk):
         os._exit(1)
 
@@ -31,18 +31,18 @@ def crashes_of(guard: CrashGuard, step: str, chunk: int) -> int:
         return crashes
 
 
-def test_crashes_are_counted_by_run_step_and_chunk(cluster: Cluster) -> None:
+def test_crashes_are_counted_per_run_step_and_chunk(cluster: Cluster) -> None:
     with guard_run() as guard, guard_run() as other:
         crash_times(guard, 2)
         assert crashes_of(other, "encode", 1) == 0
         assert crashes_of(guard, "score", 1) == 0
         assert crashes_of(guard, "encode", 2) == 0
         assert crashes_of(guard, "encode", 1) == 2
-        # The attempt ended without a crash, so the count starts again.
+        # The attempt ended without a crash, which resets the count.
         assert crashes_of(guard, "encode", 1) == 0
 
 
-def test_a_run_starts_without_the_counts_of_the_one_before(cluster: Cluster) -> None:
+def test_new_run_starts_with_a_count_of_zero(cluster: Cluster) -> None:
     before = RECORDS.keys()
 
     def interrupted() -> None:
@@ -58,7 +58,7 @@ def test_a_run_starts_without_the_counts_of_the_one_before(cluster: Cluster) -> 
         assert crashes_of(guard, "encode", 1) == 0
 
 
-def test_outside_a_run_nothing_is_counted(cluster: Cluster) -> None:
+def test_crashes_outside_a_run_are_not_counted(cluster: Cluster) -> None:
     before = RECORDS.keys()
     crash_times(CrashGuard(), 1)
     assert crashes_of(CrashGuard(), "encode", 1) == 0

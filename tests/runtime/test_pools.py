@@ -1,4 +1,4 @@
-"""Plans that divide a cluster: no plan requests more than the cluster has, and no step can starve."""
+"""Plans of pools: no plan requests more than the cluster has, and no step can starve."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def check(pools: list[Pool], cluster: Cluster) -> None:
         assert pool.cpus > 0
         assert pool.threads >= 1
         assert pool.cpus <= max(n.cpus for n in cluster.nodes)
-        # Ray counts in ten-thousandths.
+        # Ray counts CPUs in units of 1/10,000.
         assert round(pool.cpus * 10_000, 6) == round(pool.cpus * 10_000)
 
 
 def one_of_each_fits(pools: list[Pool], cluster: Cluster) -> bool:
-    """Whether one member of each pool fits on the nodes at the same time, the largest first."""
+    """Whether one member of each pool fits on the nodes at the same time, placed largest first."""
     free = [[n.cpus, n.gpus] for n in cluster.nodes]
     for pool in sorted(pools, key=lambda p: (-p.gpus, -p.cpus)):
-        # Only members that together need one share a GPU.
+        # The sum over the GPUs of a node suffices: fractions that share a GPU add up to one.
         room = (f for f in free if f[0] >= pool.cpus - 1e-9 and f[1] >= pool.gpus - 1e-9)
         node = next(room, None)
         if node is None:
@@ -74,12 +74,12 @@ def test_score_never_requests_more_than_the_cluster_has(
     assert bool(plan.scorers.gpus) == bool(cluster.gpus)
     assert plan.stay == (bool(cluster.gpus) and len(cluster.nodes) == 1)
     if plan.stay:
-        # All of them at once, on the single node.
+        # All pools run at the same time on the single node.
         assert sum(p.all_cpus for p in pools) <= cluster.cpus + 1e-9
 
 
 @given(cpus=st.integers(1, 256), gpus=st.integers(0, 16), files=files)
-def test_on_one_node_all_scoring_actors_run_at_once_beside_one_of_each_other_pool(
+def test_on_one_node_all_scorers_fit_with_one_member_of_each_other_pool(
     cpus: int, gpus: int, files: int
 ) -> None:
     cluster = Cluster((Node(float(cpus), float(gpus)),))
@@ -153,7 +153,7 @@ def test_local_paths_on_several_nodes_must_be_shared() -> None:
 
 
 def place(free: list[list[float]], pool: Pool, how: str) -> bool:
-    """Place a member on a node, given as [CPUs, GPU, GPU, …]; False if no node has room."""
+    """Place a member of a pool; return whether a node had room. A node is [free CPUs, free GPU, …]."""
 
     def fits(node: list[float]) -> bool:
         return node[0] >= pool.cpus - 1e-9 and (not pool.gpus or max(node[1:], default=0) >= pool.gpus - 1e-9)
@@ -177,12 +177,12 @@ def place(free: list[list[float]], pool: Pool, how: str) -> bool:
     actors=st.one_of(st.none(), st.integers(1, 100)),
     how=st.sampled_from(["first", "emptiest", "fullest"]),
 )
-def test_wherever_ray_places_actors_and_readers_the_other_steps_fit(
+def test_other_steps_fit_for_any_placement_of_actors_and_readers(
     cluster: Cluster, files: int, actors: int | None, how: str
 ) -> None:
     plan = plan_score(cluster, files, actors)
     free = [[n.cpus, *[1.0] * int(n.gpus)] for n in cluster.nodes]
-    # Actors run to the end, and a reader as long as its file: the other steps have what those leave.
+    # Actors run until the job ends, and a reader until its file ends: the other steps get the rest.
     assert all(place(free, plan.scorers, how) for _ in range(plan.scorers.size))
     assert all(place(free, plan.readers, how) for _ in range(plan.readers.size))
     assert place(free, plan.encoders, how)
@@ -190,15 +190,15 @@ def test_wherever_ray_places_actors_and_readers_the_other_steps_fit(
 
 
 @given(cluster=clusters, files=files, how=st.sampled_from(["first", "emptiest", "fullest"]))
-def test_wherever_ray_places_encoders_a_reader_fits(cluster: Cluster, files: int, how: str) -> None:
+def test_a_reader_fits_for_any_placement_of_encoders(cluster: Cluster, files: int, how: str) -> None:
     plan = plan_prepare(cluster, files)
     free = [[n.cpus, *[1.0] * int(n.gpus)] for n in cluster.nodes]
-    # Encoders are actors, which run to the end.
+    # Encoders are actors, which run until the job ends.
     assert all(place(free, plan.encoders, how) for _ in range(plan.encoders.size))
     assert place(free, plan.readers, how)
 
 
-def test_far_too_many_actors_are_rejected() -> None:
+def test_more_actors_than_the_maximum_are_refused() -> None:
     assert plan_score(Cluster((Node(2.0),)), 1, 200).scorers.size == 200
     with pytest.raises(SettingError, match=r"score\.num_actors=201, but the cluster has 2 CPUs"):
         plan_score(Cluster((Node(2.0),)), 1, 201)
@@ -209,7 +209,7 @@ def test_far_too_many_actors_are_rejected() -> None:
 @pytest.mark.parametrize(
     ("nodes", "actors"),
     [
-        # Each of these once left no node with room for an encoder, or an actor without a GPU.
+        # Regressions: these left no node with room for an encoder, or an actor without a GPU.
         ([(4, 0), (4, 0)], 10),
         ([(3, 0)] * 3, 10),
         ([(1, 1), (1, 1)], None),
@@ -219,7 +219,7 @@ def test_far_too_many_actors_are_rejected() -> None:
     ],
 )
 @pytest.mark.parametrize("how", ["first", "emptiest", "fullest"])
-def test_clusters_on_which_a_plan_once_deadlocked(
+def test_plan_does_not_deadlock_on_known_clusters(
     nodes: list[tuple[int, int]], actors: int | None, how: str
 ) -> None:
     cluster = Cluster(tuple(Node(float(c), float(g)) for c, g in nodes))

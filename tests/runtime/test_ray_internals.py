@@ -1,4 +1,4 @@
-"""What rayview uses of Ray beside its public API: in two modules only, and all of it in the installed Ray."""
+"""Private names of Ray: used in two modules only, and present in the installed version."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INTERNAL = re.compile(
 
 
 def internal_names() -> Iterator[tuple[str, str]]:
-    """Module and name of each private import of the two modules, and of each attribute of such an import."""
+    """Module and name of each private import in the two modules, and of each attribute of such an import."""
     for path in ALLOWED:
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         imported = {}
@@ -54,7 +54,7 @@ def resolve(path: str) -> Any:
         return getattr(importlib.import_module(owner), name)
 
 
-def test_no_other_module_uses_internals_of_ray() -> None:
+def test_no_other_module_uses_ray_internals() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for package in ("pipeline", "jobs")
@@ -65,21 +65,21 @@ def test_no_other_module_uses_internals_of_ray() -> None:
 
 
 @pytest.mark.parametrize(("owner", "name"), sorted(set(internal_names())))
-def test_the_installed_ray_has_each_private_name(owner: str, name: str) -> None:
+def test_installed_ray_has_each_private_name(owner: str, name: str) -> None:
     assert hasattr(resolve(owner), name), f"Ray {ray.__version__} has no {owner}.{name}"
 
 
-def test_the_private_names_are_found() -> None:
+def test_private_names_are_found() -> None:
     names = {name for _, name in internal_names()}
     assert {"GcsClient", "get_node", "_internal_kv_put", "canonicalize_bootstrap_address"} <= names
 
 
 @pytest.mark.parametrize("field", sorted({**ERRORS, **STREAMED_READ, **SHUFFLED_READ, **BACKPRESSURE}))
-def test_the_installed_ray_has_each_field_of_the_data_context(field: str) -> None:
+def test_installed_ray_has_each_field_of_the_data_context(field: str) -> None:
     assert hasattr(DataContext(), field), f"Ray {ray.__version__} has no DataContext.{field}"
 
 
-def test_the_installed_ray_can_limit_the_object_store_of_a_dataset() -> None:
+def test_installed_ray_can_limit_the_object_store_of_a_dataset() -> None:
     assert hasattr(DataContext().execution_options, "resource_limits")
     assert ExecutionResources.for_limits(object_store_memory=7).object_store_memory == 7
 
@@ -87,13 +87,13 @@ def test_the_installed_ray_can_limit_the_object_store_of_a_dataset() -> None:
 @pytest.mark.parametrize(
     "name", ["max_tasks_in_flight_per_actor", "max_concurrent_calls_per_actor", "enable_true_multi_threading"]
 )
-def test_the_installed_ray_has_each_option_of_actor_pools(name: str) -> None:
+def test_installed_ray_has_each_option_of_actor_pools(name: str) -> None:
     assert name in inspect.signature(ActorPoolStrategy).parameters
 
 
 @pytest.mark.parametrize("name", sorted(SYSTEM_CONFIG))
-def test_the_raylet_has_each_value_of_the_system_config(name: str) -> None:
-    # It ignores names that it does not have.
+def test_raylet_has_each_name_of_the_system_config(name: str) -> None:
+    # The raylet ignores unknown names.
     raylet = Path(ray.__file__).parent / "core" / "src" / "ray" / "raylet" / "raylet"
     assert name.encode() in raylet.read_bytes()
 
@@ -105,5 +105,5 @@ def test_the_raylet_has_each_value_of_the_system_config(name: str) -> None:
         ("ray.train.v2._internal.constants", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"),
     ],
 )
-def test_the_installed_ray_reads_each_environment_variable_that_jobs_set(module: str, name: str) -> None:
+def test_installed_ray_reads_each_environment_variable_that_jobs_set(module: str, name: str) -> None:
     assert name in inspect.getsource(importlib.import_module(module))

@@ -1,4 +1,4 @@
-"""The driver raises what workers raise: a RayviewError as itself, others with their type and message."""
+"""Errors of workers reach the driver: a RayviewError unchanged, others with their type and message."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def map_with(function: Callable[..., pa.Table], calls: int = 1) -> None:
         pytest.param(lambda: list(run_each(POOL, fail_known, [(1,), (2,)])), id="run-each"),
     ],
 )
-def test_a_rayview_error_of_a_worker_is_raised_as_itself(cluster: Cluster, run: Callable[[], None]) -> None:
+def test_rayview_error_of_a_worker_is_raised_unchanged(cluster: Cluster, run: Callable[[], None]) -> None:
     with pytest.raises(RayviewError) as raised:
         run()
     assert type(raised.value) is ModelError
@@ -76,7 +76,7 @@ def test_a_rayview_error_of_a_worker_is_raised_as_itself(cluster: Cluster, run: 
     [partial(map_with, fail_unknown), lambda: run_once(POOL, fail_unknown)],
     ids=["map-task", "run-once"],
 )
-def test_an_unknown_exception_of_a_worker_keeps_its_type_and_message(
+def test_other_exception_of_a_worker_keeps_its_type_and_message(
     cluster: Cluster, tmp_path: Path, run: Callable[[], None]
 ) -> None:
     with pytest.raises(WorkerError) as raised:
@@ -84,12 +84,12 @@ def test_an_unknown_exception_of_a_worker_keeps_its_type_and_message(
     assert str(raised.value) == UNKNOWN
     log = tmp_path / "log"
     assert explain(raised.value, "score", log) == (f"error: score failed: {UNKNOWN}; the log is {log}", 1)
-    # Where in the worker it was raised.
+    # The traceback in the worker.
     assert "in fail_unknown" in log.read_text()
 
 
 @pytest.mark.ray
-def test_an_error_of_a_training_worker_is_raised_as_itself(cluster: Cluster, tmp_path: Path) -> None:
+def test_error_of_a_training_worker_is_raised_unchanged(cluster: Cluster, tmp_path: Path) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -105,7 +105,7 @@ def test_an_error_of_a_training_worker_is_raised_as_itself(cluster: Cluster, tmp
 
 
 def wrapped(function: Callable[[], object]) -> WorkerError:
-    """What a function for workers raises, as it arrives at the driver."""
+    """The error raised by a function for workers, as it arrives at the driver."""
     with pytest.raises(WorkerError) as raised:
         function()
     # Ray Data appends advice to the first argument.
@@ -116,7 +116,7 @@ def wrapped(function: Callable[[], object]) -> WorkerError:
 
 
 @pytest.mark.parametrize("kind", [c for c in vars(errors).values() if inspect.isclass(c)])
-def test_each_class_of_errors_arrives_as_itself(kind: type[RayviewError]) -> None:
+def test_each_error_class_arrives_unchanged(kind: type[RayviewError]) -> None:
     def fail() -> None:
         raise kind(MESSAGE)
 
@@ -134,27 +134,27 @@ def test_each_class_of_errors_arrives_as_itself(kind: type[RayviewError]) -> Non
         (TwoFieldError(1, 2), UNKNOWN),
     ],
 )
-def test_any_other_exception_arrives_as_its_type_and_first_line(error: Exception, text: str) -> None:
+def test_other_exception_arrives_as_its_type_and_first_line(error: Exception, text: str) -> None:
     def fail() -> None:
         raise error
 
     assert str(original_error(wrapped(for_worker(fail)))) == text
 
 
-def test_a_generator_for_workers_yields_until_it_fails() -> None:
+def test_generator_for_workers_yields_until_it_fails() -> None:
     tables = generator_for_worker(read_and_fail)()
     assert next(tables).num_rows == 1
     assert str(original_error(wrapped(lambda: next(tables)))) == MESSAGE
 
 
 def test_functions_and_classes_for_workers_keep_their_names() -> None:
-    # They are in the names of Ray's processes.
+    # Ray shows these names in the titles of its processes.
     assert for_worker(fail_known).__name__ == "fail_known"
     assert class_for_worker(FailsInCall).__name__ == "FailsInCall"
 
 
-def test_only_these_modules_collect_results_of_workers() -> None:
-    """Elsewhere the errors of workers would not be unwrapped."""
+def test_only_known_modules_collect_results_of_workers() -> None:
+    """Other modules would not unwrap the errors of workers."""
     collects = re.compile(r"ray\.(get|wait)\(|iter_batches\(.*batch_format=|\.(take_all|materialize)\(")
     found = {
         path.relative_to(ROOT).as_posix()
@@ -162,7 +162,7 @@ def test_only_these_modules_collect_results_of_workers() -> None:
         for path in (ROOT / package).rglob("*.py")
         if "benchmarks" not in path.parts and collects.search(path.read_text(encoding="utf-8"))
     }
-    # The progress of a training comes from an actor whose methods do not fail.
+    # train/stage.py reads the progress from an actor whose methods do not fail.
     assert found == {
         "pipeline/runtime/ray_data.py",
         "pipeline/runtime/tasks.py",

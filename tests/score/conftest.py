@@ -1,4 +1,4 @@
-"""Fixtures of the tests of scoring."""
+"""Fixtures for the scoring tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.score.written import write_scores
 
 @pytest.fixture(scope="session")
 def undisturbed(dump: Path, untrained: str, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of the small job when nothing fails; read-only."""
+    """Output of the small job without failures; read-only."""
     folder = tmp_path_factory.mktemp("undisturbed") / "scores"
     score(plan_small(dump, untrained, folder), cluster, Reporter())
     return folder
@@ -34,5 +34,5 @@ def scores(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(untrained: str) -> tuple[str, ModelCard]:
-    """The directory of an untrained classifier, and its card."""
+    """Directory of an untrained classifier, and its model card."""
     return untrained, read_card(locate(untrained))

@@ -1,4 +1,4 @@
-"""Steps of a scoring job that fail or crash their process. Workers import them from here by name."""
+"""Scoring steps that fail or crash their process; workers import them by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.score.steps import ChunkWork
 from pipeline.storage import localwrite
 
 FATAL = {"encode": (0, 1), "score": (1, 1), "write": (0, 1)}
-"""The file and chunk over which a step crashes."""
+"""File and chunk on which each step crashes."""
 
 
 class DeadlyPredictor(Predictor):
@@ -52,9 +52,9 @@ class DeadlyWriting(ChunkWork):
 
 @dataclass(frozen=True)
 class FullDiskWork(ChunkWork):
-    """Finds the disk full: twice for each file, or permanently once a part exists."""
+    """Fails with a full disk: twice for each file, or permanently once a part exists."""
 
-    for_good: bool = False
+    permanent: bool = False
 
     def write_chunk(self, table: pa.Table) -> pa.Table:
         """See ChunkWork."""
@@ -62,7 +62,7 @@ class FullDiskWork(ChunkWork):
 
         def fail(path: Path, data: bytes, *, durable: bool) -> None:
             tries[path] += 1
-            full = any(path.parent.glob("part-*")) if self.for_good else tries[path] <= 2
+            full = any(path.parent.glob("part-*")) if self.permanent else tries[path] <= 2
             if not full:
                 return write(path, data, durable=durable)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,4 @@
-"""A model that is slower than all that is before it: for test_backlog.py, and importable by Ray's workers."""
+"""A model that is the bottleneck of the pipeline; Ray workers import it for test_backlog.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHUNK_S = 0.5
 
 
 class SlowPredictor(Predictor):
-    """One that takes its time for a chunk."""
+    """Predictor that sleeps before each chunk."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
         time.sleep(CHUNK_S)

@@ -1,4 +1,4 @@
-"""The scoring job that the tests disturb: the small dump and the untrained classifier."""
+"""The scoring job into which tests inject faults: the small dump and the untrained classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = [item for pair in SETS for item in ("--set", pair)]
 
 @dataclass(frozen=True)
 class DisturbedJob(ScoreJob):
-    """A job that encodes and writes its chunks with another class."""
+    """A job that encodes and writes chunks with a given class."""
 
     work_class: Callable[..., ChunkWork]
 
@@ -28,6 +28,6 @@ class DisturbedJob(ScoreJob):
 def plan_small(
     dump: Path, model: str, output: Path, *sets: str, work_class: Callable[..., ChunkWork] = ChunkWork
 ) -> ScoreJob:
-    """The plan of the job, with more settings."""
+    """The job, with additional settings."""
     job = plan([str(dump)], model, str(output), load_config(None, [*SETS, *sets]))
     return DisturbedJob(**job.__dict__, work_class=work_class)

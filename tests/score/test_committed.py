@@ -1,4 +1,4 @@
-"""What is done of a job, by the parts that are there."""
+"""Progress of a job, derived from the parts that exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.score.written import CHUNKS, LAST, MIDDLE, PART, RUN, write_chunk
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_whole_directory(scores: Path) -> None:
+def test_complete_directory_has_all_chunks_committed(scores: Path) -> None:
     found = find_committed(locate(scores), RUN)
     assert {f: c.numbers.tolist() for f, c in found.items()} == {0: [0, 1, 2], 1: [0, 1]}
     assert all((c.ended, c.joined) == (True, CHUNKS[f]) for f, c in found.items())
@@ -34,7 +34,7 @@ def test_a_whole_directory(scores: Path) -> None:
 @pytest.mark.parametrize(
     ("gone", "joined", "ended"), [([0], 0, False), ([1], 1, False), ([2], 2, False), ([0, 2], 0, False)]
 )
-def test_a_file_with_gaps_goes_on(scores: Path, gone: list[int], joined: int, ended: bool) -> None:
+def test_file_with_gaps_is_unfinished(scores: Path, gone: list[int], joined: int, ended: bool) -> None:
     for number in gone:
         (scores / part_name(0, number)).unlink()
     found = find_committed(locate(scores), RUN)[0]
@@ -43,7 +43,7 @@ def test_a_file_with_gaps_goes_on(scores: Path, gone: list[int], joined: int, en
     assert [n in done for n in range(5)] == [n < 3 and n not in gone for n in range(5)]
 
 
-def test_nothing_is_done_where_nothing_is(tmp_path: Path) -> None:
+def test_empty_directory_has_no_committed_chunks(tmp_path: Path) -> None:
     assert find_committed(locate(tmp_path), RUN) == {}
 
 
@@ -53,15 +53,15 @@ def test_only_unfinished_files_are_read(scores: Path) -> None:
     (scores / LAST).unlink()
     committed = find_committed(locate(scores), RUN)
     assert unfinished_sources(sources, None, committed) == [sources[0], sources[2]]
-    # Lines are counted over all files, so those of finished files must be counted again.
+    # max_rows counts over all files, so finished files must be counted again.
     assert unfinished_sources(sources, 7, committed) == sources
 
 
-def test_of_each_file_one_part_is_opened(scores: Path) -> None:
+def test_only_the_last_part_of_each_file_is_opened(scores: Path) -> None:
     (scores / PART).write_bytes(b"not opened")
     found = find_committed(locate(scores), RUN)
     assert found[0].ended
-    # It is when its account is needed.
+    # Reading the entries opens every part.
     with pytest.raises(OutputError, match=f"{PART}: not a complete part of this job; delete it and"):
         list(committed_entries(locate(scores), RUN, found))
     (scores / LAST).write_bytes(b"opened")
@@ -76,7 +76,7 @@ def test_of_each_file_one_part_is_opened(scores: Path) -> None:
         ({"model_fingerprint": "model 2"}, "was scored by another model, model 2; this"),
     ],
 )
-def test_a_part_of_another_run_is_not_taken_for_done(scores: Path, other: dict[str, Any], words: str) -> None:
+def test_part_of_another_run_is_refused(scores: Path, other: dict[str, Any], words: str) -> None:
     another = RUN.model_copy(update=other)
     write_chunk(scores, 0, 1, run=another)
     found = find_committed(locate(scores), RUN)
@@ -87,7 +87,7 @@ def test_a_part_of_another_run_is_not_taken_for_done(scores: Path, other: dict[s
         find_committed(locate(scores), RUN)
 
 
-def test_a_part_under_another_name_is_not_taken_for_done(scores: Path) -> None:
+def test_renamed_or_copied_part_is_refused(scores: Path) -> None:
     shutil.copy(scores / PART, scores / MIDDLE)
     with pytest.raises(OutputError, match=f"{MIDDLE}: was written as {PART}: renamed or copied; move it"):
         list(committed_entries(locate(scores), RUN, find_committed(locate(scores), RUN)))
@@ -97,7 +97,7 @@ def test_a_part_under_another_name_is_not_taken_for_done(scores: Path) -> None:
         find_committed(locate(scores), RUN)
 
 
-def test_done_is_a_number_below_or_one_of_others() -> None:
+def test_done_contains_the_prefix_and_the_listed_numbers() -> None:
     done = Done(3, frozenset({5, 8}))
     assert [n for n in range(10) if n in done] == [0, 1, 2, 5, 8]
 
@@ -118,10 +118,10 @@ print(json.dumps([done, [c.ended for c in found.values()], took_s, peak_kib]))
 
 
 @pytest.mark.slow
-def test_a_million_parts_are_planned_in_a_minute_and_a_gibibyte(tmp_path: Path) -> None:
+def test_a_million_parts_are_scanned_within_60_s_and_1_gib(tmp_path: Path) -> None:
     chunks = 500_000
     for file in range(2):
-        # All but the last are never opened.
+        # Empty files suffice: only the last part is opened.
         for number in range(chunks - 1):
             (tmp_path / part_name(file, number)).touch()
         write_chunk(tmp_path, file, chunks - 1, last=file == 0)

@@ -1,4 +1,4 @@
-"""The bill of a job, against sums by hand."""
+"""The bill of a job, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_sums_over_the_chunks_of_this_job_are_divided_once() -> None:
     found = ledger(ONE | {"timings": TIMINGS}, ONE | {"timings": LATER}, BEFORE)
     bill = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=3.0)
     assert bill.rows == 1800
-    # Two actors in 8 s, each busy for 6 s: one began later, and one ended earlier.
+    # Two actors over 8 s, each busy for 6 s: their intervals overlap only in part.
     assert bill.rows_per_s == pytest.approx(1800 / 8)
     assert bill.tokens_per_s == pytest.approx(60_000 / 8)
     assert bill.padding_frac == pytest.approx(1 - 24 / 32)
@@ -67,7 +67,7 @@ def test_sums_over_the_chunks_of_this_job_are_divided_once() -> None:
     assert text.endswith(" per million rows")
 
 
-def test_each_thread_of_an_actor_may_wait() -> None:
+def test_threads_count_as_actors_in_waiting_time() -> None:
     found = ledger(ONE | {"timings": TIMINGS}, ONE | {"timings": LATER})
     one = make_bill(found, CPU, pools(Pool(1, 7.0, threads=2, calls=2)), elapsed_s=18.0, per_device_hour=None)
     two = make_bill(found, CPU, pools(Pool(2, 3.5)), elapsed_s=18.0, per_device_hour=None)
@@ -75,7 +75,7 @@ def test_each_thread_of_an_actor_may_wait() -> None:
 
 
 @pytest.mark.parametrize(("size", "share", "devices"), [(2, 1.0, 2), (1, 1.0, 1), (4, 0.5, 2)])
-def test_gpus_are_counted_and_compared_with_their_peak(size: int, share: float, devices: int) -> None:
+def test_bill_counts_gpus_and_their_fraction_of_peak(size: int, share: float, devices: int) -> None:
     timings = {"encoded_s": 4.0, "scored_from_s": 5.0, "scored_to_s": 15.0}
     found = ledger(ONE | {"timings": timings, "flops": 989e12 * devices * 4})
     bill = make_bill(found, GPU, pools(Pool(size, 1, share)), elapsed_s=36.0, per_device_hour=None)
@@ -85,27 +85,27 @@ def test_gpus_are_counted_and_compared_with_their_peak(size: int, share: float, 
     assert "40% of the device's peak" in describe_bill(bill)
 
 
-def test_actors_without_chunks_do_not_change_the_rate() -> None:
+def test_idle_actors_do_not_change_the_rate() -> None:
     bill = make_bill(ledger(ONE | {"timings": TIMINGS}), CPU, pools(Pool(8, 1)), 10.0, None)
     assert bill.rows_per_s == pytest.approx(900 / 6)
     assert bill.waited_s.score == pytest.approx(7 * 6)
 
 
-def test_an_unknown_peak_is_omitted() -> None:
+def test_unknown_peak_is_omitted() -> None:
     for types in ((), ("TPU-V9",), ("H100", "T4")):
         cluster = Cluster((Node(16, 2),), types)
         bill = make_bill(ledger(ONE | {"timings": TIMINGS}), cluster, pools(Pool(2, 1, 1.0)), 1.0, None)
         assert bill.peak_frac is None
 
 
-def test_a_job_that_had_nothing_to_do_costs_nothing() -> None:
+def test_job_without_new_chunks_costs_nothing() -> None:
     bill = make_bill(ledger(BEFORE), CPU, pools(Pool(2, 3.5)), 0.0, per_device_hour=3.0)
     assert (bill.rows, bill.rows_per_s, bill.price_per_million_rows) == (0, 0.0, 0.0)
     assert (bill.padding_frac, bill.repeated_tokens_frac) == (0.0, 0.0)
     assert describe_bill(bill).startswith("0 rows/s")
 
 
-def test_maximum_of_chunks_waiting_at_once() -> None:
+def test_bill_has_the_maximum_number_of_waiting_chunks() -> None:
     waits = [(1.0, 5.0), (2.0, 6.0), (3.0, 3.5), (4.0, 9.0), (6.0, 7.0), (6.5, 8.0)]
     chunks = (
         ONE | {"timings": TIMINGS | {"encoded_s": since, "scored_from_s": until, "scored_to_s": 10.0}}

@@ -1,4 +1,4 @@
-"""A chunk that crashes its workers at every attempt: the job ends, and has all other chunks."""
+"""A chunk that crashes its worker at every attempt is set aside; the job finishes all other chunks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.score.small_job import plan_small
 pytestmark = pytest.mark.ray
 
 
-def test_chunks_that_crash_their_workers_are_set_aside_and_no_others(
+def test_only_chunks_that_crash_their_workers_are_set_aside(
     untrained: str, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
     scores, lenient = tmp_path / "s", "input.max_rejected_frac=0.9"
-    # One chunk crashes its encoder, and one of another file its scorer.
+    # A chunk of one file crashes its encoder; a chunk of the other crashes its scorer.
     job = plan_small(dump, untrained, scores, lenient, work_class=DeadlyWork)
     manifest = stage.score(job, cluster, Reporter(), predictor=DeadlyPredictor)
     assert verify(locate(scores)).faults == {}
@@ -42,21 +42,21 @@ def test_chunks_that_crash_their_workers_are_set_aside_and_no_others(
         assert part.schema.names == pq.read_schema(scores / part_name(0, 0)).names
     assert manifest.counts is not None
     assert manifest.counts.rejected["worker_died"] == crashed
-    # As after a kill during the last pass: it is repeated, and nothing is scored again.
+    # As after a kill during the last pass: only that pass is repeated; nothing is scored again.
     (scores / "manifest.json").unlink()
     (scores / "rejects" / names["score"]).unlink()
     job = plan_small(dump, untrained, scores, lenient)
     assert stage.score(job, cluster, Reporter()).outputs == manifest.outputs
 
 
-def test_a_chunk_that_cannot_be_written_ends_the_job(
+def test_chunk_that_cannot_be_written_fails_the_job(
     untrained: str, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
     job = plan_small(dump, untrained, tmp_path / "s", work_class=DeadlyWriting)
     said = f"{part_name(*FATAL['write'])}: 3 workers crashed while trying to write this chunk"
     with pytest.raises(OutputError, match=said) as failed:
         stage.score(job, cluster, Reporter())
-    # As a job does: otherwise its actors stay alive and keep their CPUs.
+    # As a job does: otherwise the frames keep its actors alive, and those keep their CPUs.
     clear_frames(failed.value)
     assert not (tmp_path / "s" / "manifest.json").exists()
     stage.score(plan_small(dump, untrained, tmp_path / "s"), cluster, Reporter())

@@ -1,4 +1,4 @@
-"""Rows that the model failed on end up in rejects/ with their lines, in one pass over their file."""
+"""Rows on which the model failed are written to rejects/ with their lines, in one pass over each file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RECORDS = [{"reviewText": "shirt\n" * 9 + f"number {i}", "overall": 5.0} for i i
 
 
 def write_json(folder: Path) -> Path:
-    """Lines in two gzip members."""
+    """Write lines in two gzip members."""
     lines = [json.dumps(record) + "\n" for record in RECORDS]
     members = ("".join(lines[:25]), "".join(lines[25:]))
     file = folder / "reviews.json.gz"
@@ -47,7 +47,7 @@ def write_json(folder: Path) -> Path:
 
 
 def write_csv(folder: Path) -> Path:
-    """Records with line ends in quotes."""
+    """Write records with quoted newlines."""
     file = folder / "reviews.csv"
     with file.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(RECORDS[0]))
@@ -67,7 +67,7 @@ FORMATS = pytest.mark.parametrize("write", [write_json, write_csv, write_parquet
 
 
 def score(folder: Path, write: Writer, model: Path) -> tuple[FailedRows, Source, list[Entry]]:
-    """Commit the chunks of a dump; in every second one the model fails on rows 1 and 3."""
+    """Commit the chunks of a dump; in every second chunk the model fails on rows 1 and 3."""
     (source,) = detect_sources([locate(write(folder))], InputConfig(), need_stars=False)
     run = run_of(source)
     work = ChunkWork(
@@ -105,13 +105,13 @@ def failed_chunks(entries: list[Entry]) -> list[int]:
 
 
 def write_failed_rows(work: FailedRows, source: Source, chunks: list[int]) -> list[OutputFile]:
-    """The files that the pass over a file wrote."""
+    """Run the pass over a file; return the files that it wrote."""
     written = [table["output"][0].as_py() for table in work.write_file(source, chunks)]
     return [OutputFile.model_validate_json(text) for text in written]
 
 
 @FORMATS
-def test_each_row_has_its_line_and_its_reason(tmp_path: Path, tiny_model: Path, write: Writer) -> None:
+def test_each_failed_row_has_its_line_and_reason(tmp_path: Path, tiny_model: Path, write: Writer) -> None:
     work, source, entries = score(tmp_path, write, tiny_model)
     chunks = failed_chunks(entries)
     assert len(chunks) > 2
@@ -126,7 +126,7 @@ def test_each_row_has_its_line_and_its_reason(tmp_path: Path, tiny_model: Path, 
 
 
 @FORMATS
-def test_a_second_pass_writes_the_same_bytes(tmp_path: Path, tiny_model: Path, write: Writer) -> None:
+def test_second_pass_writes_the_same_bytes(tmp_path: Path, tiny_model: Path, write: Writer) -> None:
     work, source, entries = score(tmp_path, write, tiny_model)
     file = tmp_path / "out" / "rejects" / "failed-00000.parquet"
     contents = []
@@ -136,7 +136,7 @@ def test_a_second_pass_writes_the_same_bytes(tmp_path: Path, tiny_model: Path, w
     assert contents[0] == contents[1]
 
 
-def test_many_rows_are_split_over_several_files(tmp_path: Path, tiny_model: Path) -> None:
+def test_failed_rows_over_the_limit_go_to_further_files(tmp_path: Path, tiny_model: Path) -> None:
     work, source, entries = score(tmp_path, write_json, tiny_model)
     work = replace(work, max_rows=3)
     outputs = write_failed_rows(work, source, failed_chunks(entries))
@@ -158,14 +158,14 @@ def test_many_rows_are_split_over_several_files(tmp_path: Path, tiny_model: Path
     assert verify(out).faults == {}
 
 
-def test_a_dump_that_became_shorter_is_reported(tmp_path: Path, tiny_model: Path) -> None:
+def test_dump_that_became_shorter_is_reported(tmp_path: Path, tiny_model: Path) -> None:
     work, source, entries = score(tmp_path, write_json, tiny_model)
     (tmp_path / "reviews.json.gz").write_bytes(gzip.compress(b'{"reviewText": "a", "overall": 1}\n'))
     with pytest.raises(InputError, match=r"changed while the job was running: line \d+ is gone; rerun"):
         write_failed_rows(work, source, failed_chunks(entries))
 
 
-def test_verify_proves_both_the_lists_and_the_lines(tmp_path: Path, tiny_model: Path) -> None:
+def test_verify_accepts_complete_failed_rows(tmp_path: Path, tiny_model: Path) -> None:
     work, source, entries = score(tmp_path, write_json, tiny_model)
     finish(tmp_path / "out", source, entries, write_failed_rows(work, source, failed_chunks(entries)))
     assert verify(locate(tmp_path / "out")).faults == {}
@@ -196,7 +196,7 @@ DAMAGES: dict[str, tuple[str, Damage]] = {
 
 
 @pytest.mark.parametrize("fault", DAMAGES)
-def test_verify_finds(tmp_path: Path, tiny_model: Path, fault: str) -> None:
+def test_verify_reports_damaged_failed_rows(tmp_path: Path, tiny_model: Path, fault: str) -> None:
     work, source, entries = score(tmp_path, write_json, tiny_model)
     chunks = failed_chunks(entries)
     finish(tmp_path / "out", source, entries, write_failed_rows(work, source, chunks))
@@ -205,7 +205,7 @@ def test_verify_finds(tmp_path: Path, tiny_model: Path, fault: str) -> None:
     assert fault in verify(locate(tmp_path / "out")).faults[name]
 
 
-def test_metadata_holds_each_row_in_order_of_line() -> None:
+def test_metadata_lists_failed_rows_by_line() -> None:
     rows = [
         (7, "model_failed", "b"),
         (2, "model_failed", "a"),

@@ -1,4 +1,4 @@
-"""A scoring job on a disk that is full for a while, or permanently."""
+"""A scoring job on a disk that is full, temporarily or permanently."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.ray
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """The Parquet files of a directory, which do not depend on when they were written."""
+    """Contents of the Parquet files of a directory; they do not depend on the time of the run."""
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*.parquet"))}
 
 
-def test_rows_are_the_same_after_it(
+def test_job_writes_the_same_files_after_a_full_disk(
     untrained: str, dump: Path, cluster: Any, undisturbed: Path, tmp_path: Path
 ) -> None:
     expected = files_of(undisturbed)
@@ -37,18 +37,18 @@ def test_rows_are_the_same_after_it(
         job = plan_small(dump, untrained, tmp_path / output, work_class=work_class)
         stage.score(job, cluster, Reporter())
 
-    score("while", FullDiskWork)
-    assert files_of(tmp_path / "while") == expected
+    score("temporary", FullDiskWork)
+    assert files_of(tmp_path / "temporary") == expected
 
     said = r"part-\d+-\d+\.parquet: cannot be written: No space left on device"
     with pytest.raises(OutputError, match=said) as failed:
-        score("good", partial(FullDiskWork, for_good=True))
-    # As a job does: otherwise its actors stay alive and keep their CPUs.
+        score("permanent", partial(FullDiskWork, permanent=True))
+    # As a job does: otherwise the frames keep its actors alive, and those keep their CPUs.
     clear_frames(failed.value)
-    # One part was written, and nothing of any other.
-    assert len(list((tmp_path / "good").glob("part-*"))) == 1
-    assert not list((tmp_path / "good").rglob("*tmp*"))
+    # One part was written, and no fragment of another.
+    assert len(list((tmp_path / "permanent").glob("part-*"))) == 1
+    assert not list((tmp_path / "permanent").rglob("*tmp*"))
 
-    score("good", ChunkWork)
-    assert files_of(tmp_path / "good") == expected
-    assert verify(locate(tmp_path / "good")).faults == {}
+    score("permanent", ChunkWork)
+    assert files_of(tmp_path / "permanent") == expected
+    assert verify(locate(tmp_path / "permanent")).faults == {}

@@ -1,4 +1,4 @@
-"""Chunks in a scoring actor."""
+"""The scoring actor: counts, comparison with float32, and rows and chunks that fail."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def test_timings_are_separate_from_counts(model: tuple[str, ModelCard]) -> None:
 
 
 @pytest.mark.parametrize(("count", "compared"), [(10, 10), (150, 64), (2000, 125), (5000, 256)])
-def test_some_rows_of_a_job_are_compared_with_float32(
+def test_first_rows_of_a_job_are_compared_with_float32(
     model: tuple[str, ModelCard], count: int, compared: int
 ) -> None:
-    # Few batches: what a batch costs besides its rows would be most of the time.
+    # Large batches: otherwise the overhead per batch dominates the time of this test.
     actor = predictor(model, batch_tokens=4096)
     rows = [list(row) for row in dict.fromkeys(map(tuple, some_rows(2 * count)))][:count]
     counts = score(actor, chunk(rows)).counts
@@ -102,10 +102,10 @@ def test_some_rows_of_a_job_are_compared_with_float32(
     # Different batches differ in the last bits.
     assert counts["largest_change"] == pytest.approx(change, abs=1e-4)
     assert score(actor, chunk(rows, number=1)).counts["compared_rows"] == compared
-    # Not the first chunk, unless it is the only one.
+    # The first chunk is compared only if its file has no other.
     first = chunk(rows)
-    of_more = replace(first, header=replace(first.header, last=False))
-    for other in (of_more, chunk(rows, number=2), chunk(rows, file=1)):
+    not_last = replace(first, header=replace(first.header, last=False))
+    for other in (not_last, chunk(rows, number=2), chunk(rows, file=1)):
         assert "compared_rows" not in score(actor, other).counts
 
 
@@ -123,7 +123,7 @@ class Failing:
         return scored
 
 
-def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard]) -> None:
+def test_rows_on_which_the_model_fails_are_rejected(model: tuple[str, ModelCard]) -> None:
     actor, rows = predictor(model), some_rows(30)
     whole = score(actor, chunk(rows)).rows
     rows[4][0] = rows[11][0] = 499
@@ -145,7 +145,7 @@ def test_rows_that_the_model_fails_on_are_rejected(model: tuple[str, ModelCard])
 
 
 @pytest.mark.parametrize("count", [1, 6])
-def test_the_model_may_fail_on_all_rows_of_a_chunk(model: tuple[str, ModelCard], count: int) -> None:
+def test_chunk_may_have_only_failed_rows(model: tuple[str, ModelCard], count: int) -> None:
     actor, rows = predictor(model), some_rows(count)
     schema = score(actor, chunk(rows)).rows.schema
     for row in rows:
@@ -158,7 +158,7 @@ def test_the_model_may_fail_on_all_rows_of_a_chunk(model: tuple[str, ModelCard],
 
 
 @pytest.mark.parametrize("count", [0, 5])
-def test_a_chunk_that_crashed_workers_is_set_aside(model: tuple[str, ModelCard], count: int) -> None:
+def test_chunk_that_crashed_workers_is_set_aside(model: tuple[str, ModelCard], count: int) -> None:
     schema = score(predictor(model), chunk(some_rows(5))).rows.schema
     actor = predictor(model, guard=guard_reporting(lambda *_: 3))
     found = score(actor, chunk(some_rows(count)))
@@ -171,7 +171,7 @@ def test_a_chunk_that_crashed_workers_is_set_aside(model: tuple[str, ModelCard],
     assert found.timings.keys() == {"encode_s", "scored_from_s", "scored_to_s"}
 
 
-def test_a_broken_gpu_ends_the_process(model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_gpu_ends_the_process(model: tuple[str, ModelCard], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise BrokenDeviceError("CUDA error: device-side assert triggered")
 
@@ -188,7 +188,7 @@ def test_a_broken_gpu_ends_the_process(model: tuple[str, ModelCard], monkeypatch
         score(actor, chunk(some_rows(5)))
 
 
-def test_a_chunk_without_rows(model: tuple[str, ModelCard]) -> None:
+def test_chunk_without_rows_keeps_the_schema(model: tuple[str, ModelCard]) -> None:
     scored = score(predictor(model), chunk([]))
     assert scored.rows.num_rows == 0
     assert "prob_5" in scored.rows.schema.names
@@ -196,7 +196,7 @@ def test_a_chunk_without_rows(model: tuple[str, ModelCard]) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_any_number_of_threads_gives_the_same_bits(model: tuple[str, ModelCard], precision: str) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(model: tuple[str, ModelCard], precision: str) -> None:
     chunks = [batch_table(chunk(some_rows(200 + n), number=n)) for n in range(4)]
     found = []
     for threads in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""A scoring job that is asked to stop does so within seconds, and resumes when the command is rerun."""
+"""A scoring job stops within seconds of a signal, and resumes when the command is rerun."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def wait_for_parts(process: subprocess.Popen[str], folder: Path) -> None:
         if parts and size_of(folder / "trace") > 0:
             return
         time.sleep(0.05)
-    raise AssertionError("the job ended, or wrote nothing in time")
+    raise AssertionError("the job ended, or committed no chunk within 120 s")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_finished_chunks_are_kept_and_the_others_follow(
+def test_stopped_job_keeps_its_chunks_and_resumes(
     dump: Path, untrained: str, undisturbed: Path, run_job: RunJob, tmp_path: Path, number: signal.Signals
 ) -> None:
     job = start(dump, untrained, tmp_path)
@@ -67,7 +67,7 @@ def test_finished_chunks_are_kept_and_the_others_follow(
     after = {p.name: p.stat().st_mtime_ns for p in scores.glob("part-*")}
     assert before.items() < after.items()
     assert verify(locate(scores)).faults == {}
-    # The interrupted job had an actor with two threads, the undisturbed one an actor with one thread.
+    # The actor of the interrupted job had two threads, that of the undisturbed job one.
     rows = rows_of(scores)
     assert rows.num_rows > 1000
     assert rows.equals(rows_of(undisturbed))

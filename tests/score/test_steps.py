@@ -1,4 +1,4 @@
-"""Chunks of a scoring job before and after the model."""
+"""The steps of a scoring job before and after the model: encoding and writing chunks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECIPE = Recipe(" ", max_length=16, verified_only=False, scheme=None)
 
 def write(file: Path, rows: int) -> str:
     lines = [json.dumps({"reviewText": f"shirt number {i}", "overall": 5.0}) for i in range(rows)]
-    # Every third line is no object.
+    # Every third line is not a JSON object.
     lines = [x for i, line in enumerate(lines) for x in ([line, "{"] if i % 2 else [line])]
     file.write_text("\n".join(lines) + "\n")
     return str(file)
@@ -53,17 +53,17 @@ def work(sources: list[Source], tiny_model: Path, tmp_path: Path) -> ChunkWork:
 
 
 @pytest.mark.parametrize("most", [1, 30, 45, 100])
-def test_the_first_rows_go_over_several_files(work: ChunkWork, sources: list[Source], most: int) -> None:
+def test_first_rows_span_several_files(work: ChunkWork, sources: list[Source], most: int) -> None:
     texts = [f"shirt number {i}" for rows in (30, 20) for i in range(rows)][:most]
     expected = load_encoder(work.tokenizer, 16)(pa.array(texts))["input_ids"]
     assert work.first_rows(sources, most).to_pylist() == expected.to_pylist()
 
 
-def test_there_may_be_no_first_rows(work: ChunkWork) -> None:
+def test_no_sources_have_no_first_rows(work: ChunkWork) -> None:
     assert len(work.first_rows([], 10)) == 0
 
 
-def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
+def test_second_attempt_at_a_chunk_writes_the_same_bytes(
     work: ChunkWork, sources: list[Source], tmp_path: Path
 ) -> None:
     (chunk,) = read_source(sources[0], ReadPlan(1 << 20))
@@ -87,7 +87,7 @@ def test_a_second_attempt_at_a_chunk_writes_the_same_bytes(
     assert to_batch(batch_table(scored)).rows.num_rows == 30
 
 
-def test_a_part_lists_the_rows_that_the_model_failed_on(
+def test_part_lists_the_rows_on_which_the_model_failed(
     work: ChunkWork, sources: list[Source], tmp_path: Path
 ) -> None:
     (chunk,) = read_source(sources[1], ReadPlan(1 << 20))
@@ -109,7 +109,7 @@ def test_a_part_lists_the_rows_that_the_model_failed_on(
     ]
 
 
-def test_a_chunk_over_which_workers_crashed_is_set_aside_whole(
+def test_chunk_that_crashed_workers_is_rejected_entirely(
     work: ChunkWork, sources: list[Source], tmp_path: Path
 ) -> None:
     def crashes(step: str, file: int, number: int) -> int:

@@ -1,4 +1,4 @@
-"""A scoring job whose store fails for a while, or permanently: no chunk is lost, and no file is partial."""
+"""A scoring job whose store fails, temporarily or permanently, loses no chunk and writes no partial file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.ray
 
 @dataclass
 class Scoring:
-    """A bucket with a dump, a model on disk, and a job that scores the dump through a proxy."""
+    """A scoring job that reads a dump from a bucket, and writes to it, through a proxy."""
 
     store: Store
     bucket: str
@@ -33,7 +33,7 @@ class Scoring:
     """Address of the proxy."""
     proxy: Proxy
     undisturbed: Path
-    """The same scores on disk, where nothing failed."""
+    """The same scores on disk, written without faults."""
 
     def uri(self, path: str, url: str) -> str:
         return f"s3://{self.bucket}/{path}?region=us-east-1&endpoint_override={url}"
@@ -43,14 +43,14 @@ class Scoring:
         return run_job("score", dump, "--model", self.model, "--output", out, *OPTIONS)
 
     def is_complete(self, run_job: RunJob, output: str) -> bool:
-        """Whether the output is verified, and its rows equal those of the undisturbed run."""
+        """Whether the output passes verification and has the rows of the undisturbed run."""
         uri = self.uri(output, self.store.url)
         same = rows_by_file(uri).equals(rows_by_file(str(self.undisturbed)))
         return same and run_job("verify", uri).code == 0
 
 
 def rows_by_file(scores: str) -> pa.Table:
-    """The rows of a directory of scores, with the names of the dumps instead of their locations."""
+    """Rows of a scores directory; `source` is the name of the dump without its location."""
     rows = rows_of(scores)
     names = [source.partition("?")[0].rpartition("/")[2] for source in rows["source"].to_pylist()]
     return rows.set_column(0, "source", pa.array(names)).replace_schema_metadata()
@@ -73,13 +73,13 @@ TROUBLES = {"an error": s3_error(500, "InternalError"), "no answer": Fault()}
 
 
 @pytest.mark.parametrize("name", ["no answer", pytest.param("an error", marks=pytest.mark.slow)])
-def test_a_store_that_fails_for_a_while_during_a_job(scoring: Scoring, run_job: RunJob, name: str) -> None:
-    output, began = f"while-{name.replace(' ', '-')}", threading.Event()
+def test_job_survives_a_temporary_outage_of_the_store(scoring: Scoring, run_job: RunJob, name: str) -> None:
+    output, began = f"temporary-{name.replace(' ', '-')}", threading.Event()
     until, failed = [0.0], [0]
 
     def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
         if method == "PUT" and is_of_part(path, output) and not began.is_set():
-            # From the first part on every request fails for some seconds.
+            # Every request fails for 4 s, from the first part on.
             until[0] = time.monotonic() + 4
             began.set()
         if began.is_set() and time.monotonic() < until[0]:
@@ -96,12 +96,12 @@ def test_a_store_that_fails_for_a_while_during_a_job(scoring: Scoring, run_job: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["no leave", "an error"])
-def test_a_store_that_fails_permanently_is_reported_and_the_job_resumes_later(
+@pytest.mark.parametrize("name", ["access denied", "an error"])
+def test_permanent_failure_of_the_store_is_reported_and_the_job_resumes_later(
     scoring: Scoring, run_job: RunJob, name: str
 ) -> None:
-    output, written = f"good-{name.replace(' ', '-')}", list[str]()
-    fault = s3_error(403, "AccessDenied") if name == "no leave" else s3_error(500, "InternalError")
+    output, written = f"permanent-{name.replace(' ', '-')}", list[str]()
+    fault = s3_error(403, "AccessDenied") if name == "access denied" else s3_error(500, "InternalError")
 
     def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
         if method == "PUT" and is_of_part(path, output):

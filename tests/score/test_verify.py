@@ -1,4 +1,4 @@
-"""Faults of a scores directory, made by hand one at a time: each must be found, and named."""
+"""`verify` finds and names each fault of a scores directory; the tests inject one fault at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.score.written import LAST, MIDDLE, PART, RUN, write_chunk, write_scor
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_whole_directory_is_proved_and_its_lines_are_told(scores: Path) -> None:
+def test_complete_directory_has_no_faults_and_its_lines_are_counted(scores: Path) -> None:
     verdict = verify(locate(scores))
     assert verdict.faults == {}
     assert verdict.parts == 5
@@ -39,7 +39,7 @@ def flip(file: Path, place: int) -> None:
 
 
 def edit(file: Path) -> None:
-    """Another score in a row, written with everything else as it was, the seal too."""
+    """Change one score; keep everything else, including the old checksum."""
     table, metadata = pq.read_table(file), pq.read_metadata(file).metadata
     values = [0.9, *table["score"].to_pylist()[1:]]
     table = table.set_column(1, "score", pa.array(values, pa.float32()))
@@ -155,7 +155,7 @@ def test_each_fault_is_found_and_named_once(scores: Path, name: str) -> None:
     damage, expected = DAMAGE[name]
     damage(scores)
     faults = verify(locate(scores)).faults
-    # What the manifest says differs as well, and rejects that a lost part told of are no one's.
+    # The manifest then differs too, and the rejects of a lost part belong to no part.
     for file, text in faults.items():
         assert (
             file in expected or "manifest.json" in f"{file} {text}" or "belongs to no existing part" in text
@@ -170,7 +170,7 @@ def command(scores: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
+def test_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
     done = command(scores)
     ledger = ["/in/a: 30 lines → 29 scored, 1 empty_text", "/in/b: 20 lines → 19 scored, 1 empty_text"]
     assert (done.returncode, done.stdout.splitlines()) == (0, ledger)
@@ -188,7 +188,7 @@ def test_the_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
     assert done.stderr.splitlines() == [f"error: {scores}: 3 faults; see above"]
 
 
-def test_every_byte_of_a_part_counts(scores: Path) -> None:
+def test_check_part_detects_a_change_of_any_byte(scores: Path) -> None:
     file = scores / MIDDLE
     whole = file.read_bytes()
     for place in range(len(whole)):
@@ -199,7 +199,7 @@ def test_every_byte_of_a_part_counts(scores: Path) -> None:
     assert check_part(locate(file)).rows == 9
 
 
-def test_counts_that_the_manifest_has_otherwise(scores: Path) -> None:
+def test_counts_that_differ_from_the_manifest_are_a_fault(scores: Path) -> None:
     manifest = json.loads((scores / "manifest.json").read_text())
     manifest["counts"]["files"]["/in/b"] |= {"lines": 21, "rows": 20}
     (scores / "manifest.json").write_text(json.dumps(manifest))
@@ -208,7 +208,7 @@ def test_counts_that_the_manifest_has_otherwise(scores: Path) -> None:
     }
 
 
-def test_files_behind_the_first_rows_need_not_be_there(tmp_path: Path) -> None:
+def test_files_beyond_max_rows_need_no_parts(tmp_path: Path) -> None:
     run = RUN.model_copy(update={"settings": {"input": {"max_rows": 30}}})
     write_scores(tmp_path, run)
     for file in tmp_path.rglob("part-00001-*"):
@@ -218,8 +218,8 @@ def test_files_behind_the_first_rows_need_not_be_there(tmp_path: Path) -> None:
     assert all("manifest.json" in f"{n} {text}" for n, text in faults.items())
 
 
-def test_chunks_are_taken_by_number_not_by_name(tmp_path: Path) -> None:
-    """Up to a million chunks of a file, names sort as numbers."""
+def test_chunks_are_ordered_by_number_not_by_name(tmp_path: Path) -> None:
+    """From the millionth chunk of a file on, names no longer sort as numbers."""
     run = RUN.model_copy(update={"inputs": RUN.inputs[:1]})
     write_chunk(tmp_path, 0, 999_999, run, rejects=None, lines=9)
     write_chunk(tmp_path, 0, 1_000_000, run, first_line=10_000_000, last=True)
@@ -234,7 +234,7 @@ def test_chunks_are_taken_by_number_not_by_name(tmp_path: Path) -> None:
         ("prepare", "holds the output of jobs.prepare; verify needs an output of jobs.score"),
     ],
 )
-def test_another_directory_is_refused(tmp_path: Path, run: str | None, said: str) -> None:
+def test_directory_without_scores_is_refused(tmp_path: Path, run: str | None, said: str) -> None:
     if run is not None:
         other = RUN.model_copy(update={"stage": run})
         (tmp_path / "run.json").write_bytes(to_json(other.model_dump(mode="json")))

@@ -1,4 +1,4 @@
-"""A scores directory of two files without a model: what the tests of parts, resume and verify start from."""
+"""Writes a scores directory for two files without a model, for the tests of parts, resume and verify."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PART, MIDDLE, LAST = (f"part-00000-00000{i}.parquet" for i in range(3))
 
 
 def write_chunk(folder: Path, file: int, number: int, run: Run = RUN, **other: Any) -> Entry:
-    """A chunk of ten lines; those of odd number have a rejected line."""
+    """Write a chunk of ten lines; chunks with an odd number have one rejected line."""
     rejected = number % 2
     source = run.inputs[file].path
     first = number * LINES + 1

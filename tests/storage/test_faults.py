@@ -1,4 +1,4 @@
-"""Faults in mid-file: a failed read is never mistaken for the end, a failed upload leaves nothing behind."""
+"""A failed read is never mistaken for the end of a file; a failed upload leaves no partial file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def proxy(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy between this process and the store; the clients retry less than usual."""
+    """A proxy between this process and the store; clients retry less often than by default."""
     monkeypatch.setattr(objectstore, "_WORK_ATTEMPTS", 2)
     monkeypatch.setattr(objectstore, "_LOOKUP_ATTEMPTS", 1)
     with faulty(store.url) as (url, proxy):
@@ -73,13 +73,13 @@ def test_failed_multipart_upload_keeps_the_old_file(
     assert store.get(bucket, "d/a") == b"old"
 
 
-def test_multipart_upload(store: Store, bucket: str, proxy: Proxy) -> None:
+def test_multipart_upload_stores_all_bytes(store: Store, bucket: str, proxy: Proxy) -> None:
     data = os.urandom(25 * MIB)
     locate(f"s3://{bucket}/d/a").write_bytes(data)
     assert store.get(bucket, "d/a") == data
 
 
-def test_a_small_upload_is_one_request(bucket: str, proxy: Proxy) -> None:
+def test_small_upload_is_one_request(bucket: str, proxy: Proxy) -> None:
     locate(f"s3://{bucket}/d/a").write_bytes(b"x" * MIB)
     assert [r.partition("?")[0] for r in proxy.requests] == [f"PUT /{bucket}/d/a"]
 
@@ -123,12 +123,12 @@ CODECS = {"plain": bytes, "gzip": gzip.compress, "bz2": bz2.compress, "zstd": zs
 
 
 def lines(count: int = 26_000) -> bytes:
-    """Lines of 121 random bytes, which compress to half their size at best."""
+    """Lines of 121 bytes, random hexadecimal digits, which compress to about half their size."""
     return b"".join(os.urandom(60).hex().encode() + b"\n" for _ in range(count))
 
 
 def after(position: int, fault: Fault) -> Callable[[str, str, dict[str, str]], Fault | None]:
-    """A fault in every read beyond a position."""
+    """A rule that makes every read beyond a position fail."""
 
     def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
         last = headers.get("range", "0").rpartition("-")[2]
@@ -156,7 +156,7 @@ READ_FAULTS = FAULTS | {"partial response": Fault(cut_after=1000)}
 
 @pytest.mark.parametrize("fault", READ_FAULTS.values(), ids=READ_FAULTS)
 @pytest.mark.parametrize("codec", CODECS)
-def test_failed_read_in_mid_file_raises(
+def test_failed_read_within_a_file_raises(
     store: Store, bucket: str, proxy: Proxy, codec: str, fault: Fault
 ) -> None:
     data = CODECS[codec](lines())

@@ -32,7 +32,7 @@ def names(folder: Path, *inputs: str) -> list[str]:
 
 
 def below_a_file(folder: Path) -> Path:
-    """A path that nobody can write to, root included."""
+    """A path that no user can write to, including root."""
     (folder / "file").write_text("in the way")
     return folder / "file" / "out"
 
@@ -43,7 +43,7 @@ def non_local(folder: Path) -> Location:
     return Location(filesystem, "bucket", "mem://bucket")
 
 
-def test_a_file_a_directory_and_a_glob(tmp_path: Path) -> None:
+def test_file_directory_and_glob_are_expanded(tmp_path: Path) -> None:
     files(tmp_path, "b.json.gz", "a.jsonl", "deep/er/c.json.zst", "x.json")
     assert names(tmp_path, "x.json") == ["x.json"]
     assert names(tmp_path, "") == ["a.jsonl", "b.json.gz", "deep/er/c.json.zst", "x.json"]
@@ -167,7 +167,7 @@ def test_unknown_scheme_is_refused() -> None:
         locate("ftp://host/a")
 
 
-def test_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_paths_are_normalized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     here = locate("a/../b/")
     assert (here.path, here.uri, here.is_local, here.name) == (f"{tmp_path}/b", f"{tmp_path}/b", True, "b")
@@ -212,7 +212,7 @@ def test_write_read_list_delete(tmp_path: Path, make: Any) -> None:
 
 
 class FailingFile:
-    """A file on a disk that has room for three bytes."""
+    """A file on a disk with three free bytes."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

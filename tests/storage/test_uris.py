@@ -1,4 +1,4 @@
-"""URIs: names with any character, queries, options; secrets are refused."""
+"""URIs: names with special characters, queries, options; secrets are refused."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_different_options_use_different_clients(bucket: str) -> None:
         ("abfs://c@account.dfs.core.windows.net/d/x", "c/d/x"),
     ],
 )
-def test_other_stores(uri: str, path: str) -> None:
+def test_uris_of_other_stores_are_parsed(uri: str, path: str) -> None:
     here = locate(uri)
     assert (here.path, here.uri) == (path, uri)
     assert here.child("y").path == f"{path}/y"

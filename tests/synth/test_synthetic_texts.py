@@ -43,7 +43,7 @@ def test_all_slots_are_filled(texts: list[str]) -> None:
     assert not [text for text in texts if re.search(r"[{}_]", text)]
 
 
-def test_typing_styles(texts: list[str]) -> None:
+def test_typing_styles_have_realistic_frequencies(texts: list[str]) -> None:
     def share(pattern: str) -> float:
         return sum(bool(re.search(pattern, text)) for text in texts) / len(texts)
 
@@ -66,7 +66,7 @@ def test_typing_styles(texts: list[str]) -> None:
         assert 0 < share(rare) < 0.05, rare
 
 
-def test_all_topics_moods_and_lengths() -> None:
+def test_every_topic_mood_and_length_has_texts() -> None:
     moods, topics = (grid.ravel() for grid in np.meshgrid(np.arange(5), np.arange(len(TOPICS))))
     for length in (1, 2, 3, 4, 40):
         texts = draw_texts(np.random.default_rng(0), moods, topics, np.full(len(moods), length))
@@ -116,6 +116,6 @@ def test_typos_affect_only_long_words() -> None:
     assert len(forms) > 30
 
 
-def test_plurals() -> None:
+def test_plurals_follow_english_spelling() -> None:
     words = ("watch", "dress", "skirt", "box", "jeans", "brush")
     assert [plural(w) for w in words] == ["watches", "dresses", "skirts", "boxes", "jeans", "brushes"]

@@ -53,7 +53,7 @@ def test_rows_do_not_depend_on_the_number_of_shards(tmp_path: Path, shards: int)
     assert max(counts) - min(counts) <= 1
 
 
-def test_a_longer_dump_starts_with_the_shorter_one() -> None:
+def test_longer_dump_starts_with_the_shorter_one() -> None:
     longer = list(iter_reviews(0, 0, 5_000))
     assert longer[:37] == list(iter_reviews(0, 0, 37))
     assert longer[4_000:4_100] == list(iter_reviews(0, 4_000, 4_100))
@@ -154,7 +154,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
-    # Lines of 40,000 more rows are 17 MB.
+    # 40,000 more rows have 17 MB of text.
     def peak_mib(rows: int) -> int:
         command = [sys.executable, "-c", MEMORY, str(tmp_path), str(rows)]
         done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True)

@@ -1,7 +1,7 @@
-"""A fixed training of 30 steps, whose losses must not change unless a commit says so.
+"""A fixed training run of 30 steps, whose losses must not change unless a commit says so.
 
 `python -m tests.train.golden` prints the losses in hexadecimal, to compare two commits bit for bit on one
-machine, and as the literal that `test_golden.py` holds.
+machine, and as the literals for `test_golden.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STEPS = 30
 
 
 def write_model(folder: Path, dropout: float = 0.0) -> None:
-    """A BERT of two layers; its weights are random but fixed."""
+    """Write a BERT of two layers with fixed random weights."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -56,7 +56,7 @@ def write_model(folder: Path, dropout: float = 0.0) -> None:
 
 
 def write_split(folder: Path, rows: int, seed: int) -> list[str]:
-    """Encoded rows in parts of 40; the label of a row follows from its first token."""
+    """Write encoded rows in parts of 40; the first token of a row determines its label."""
     rng = np.random.default_rng(seed)
     parts = []
     for first in range(0, rows, 40):
@@ -72,7 +72,7 @@ def write_split(folder: Path, rows: int, seed: int) -> list[str]:
 
 
 def write_golden(folder: Path, dropout: float = 0.0) -> TrainTask:
-    """Write the model and the rows of the training to a folder."""
+    """Write the model and the training rows to a folder."""
     write_model(folder / "model", dropout)
     return TrainTask(
         model=str(folder / "model"),
@@ -87,7 +87,7 @@ def write_golden(folder: Path, dropout: float = 0.0) -> TrainTask:
 
 
 def train_golden(folder: Path) -> tuple[list[float], dict[str, float]]:
-    """The loss of each step (sum over its rows), and the metrics on validation rows after the last one."""
+    """The loss of each step (sum over its rows), and the validation metrics after the last step."""
     import torch
 
     threads = torch.get_num_threads()

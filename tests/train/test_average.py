@@ -1,4 +1,4 @@
-"""The moving average of the weights, against a plain loop."""
+"""The moving average of the weights, compared with a plain loop."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def copies(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.998])
-def test_the_average_is_that_of_a_plain_loop(decay: float) -> None:
+def test_average_equals_that_of_a_plain_loop(decay: float) -> None:
     model = make_model()
     average = WeightAverage(model, decay)
     expected = {name: p.double() for name, p in copies(model).items()}
     for step in range(40):
         move(model, step)
         average.update(step)
-        # Early weights are forgotten fast, as the first ones are the worst.
+        # The decay starts low, because the first weights are the worst.
         kept = min(decay, (1 + step) / (10 + step))
         for name, value in copies(model).items():
             expected[name] = kept * expected[name] + (1 - kept) * value.double()
@@ -41,12 +41,12 @@ def test_the_average_is_that_of_a_plain_loop(decay: float) -> None:
         torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_before_the_first_step_it_is_the_weights() -> None:
+def test_average_starts_as_the_initial_weights() -> None:
     model = make_model()
     assert all(torch.equal(v, copies(model)[n]) for n, v in WeightAverage(model, 0.9).average.items())
 
 
-def test_it_is_in_the_model_only_within_the_block() -> None:
+def test_average_is_in_the_model_only_within_the_block() -> None:
     model = make_model()
     average = WeightAverage(model, 0.9)
     move(model, 0)
@@ -65,7 +65,7 @@ def test_it_is_in_the_model_only_within_the_block() -> None:
         torch.testing.assert_close(value, expected)
 
 
-def test_a_restored_average_continues_as_the_first() -> None:
+def test_restored_average_continues_identically() -> None:
     model = make_model()
     average = WeightAverage(model, 0.9)
     move(model, 0)

@@ -1,4 +1,4 @@
-"""Batches of an epoch: each row once, the same for any number of workers, which read their streams only."""
+"""Batches of an epoch: each row once, the same for any number of workers; workers read only their streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Parts = Callable[[list[list[int]]], list[RowGroup]]
 
 @pytest.fixture(scope="module")
 def groups_of(tmp_path_factory: pytest.TempPathFactory) -> Parts:
-    """Writes parts with row groups of these sizes; row k of all has label k and consists of tokens k."""
+    """A function that writes parts with row groups of given sizes; row k has label k and only tokens k."""
     made: dict[str, list[RowGroup]] = {}
 
     def write(parts: list[list[int]]) -> list[RowGroup]:
@@ -50,7 +50,7 @@ def table_of(rows: range, rng: np.random.Generator) -> pa.Table:
 
 
 def labels_of(epoch: Epoch, rank: int = 0, world: int = 1, first: int = 0) -> list[list[int]]:
-    """The labels of one worker's rows of each batch, checked against their tokens."""
+    """The labels of one worker's rows in each batch, checked against their tokens."""
     batches = []
     for batch in epoch.batches(rank, world, first=first):
         ids, labels = batch.rows.ids, batch.rows.labels[batch.numbers].tolist()
@@ -89,9 +89,9 @@ def test_batches_are_the_same_for_any_number_of_workers(
 
 
 @pytest.mark.parametrize("world", [*range(1, 10), 20])
-def test_row_i_of_a_batch_is_of_stream_i_mod_8(groups_of: Parts, world: int) -> None:
+def test_row_i_of_a_batch_comes_from_stream_i_mod_8(groups_of: Parts, world: int) -> None:
     epoch = Epoch(groups_of([[9, 30], [25, 11, 20]]), 30, 0, 0, window_rows=60)
-    # Eight workers have a stream each.
+    # Eight workers have one stream each.
     streams = [labels_of(epoch, stream, STREAMS) for stream in range(STREAMS)]
     sizes = [batch.global_rows for batch in epoch.batches(0, world)]
     assert sizes == [30, 30, 30, 5]
@@ -107,7 +107,7 @@ def test_row_i_of_a_batch_is_of_stream_i_mod_8(groups_of: Parts, world: int) -> 
 
 
 @given(world=st.integers(1, 40))
-def test_the_workers_have_all_rows_of_all_streams(world: int) -> None:
+def test_workers_cover_all_rows_of_all_streams(world: int) -> None:
     rows = Counter[int]()
     for rank in range(world):
         streams, share = streams_of(rank, world)
@@ -116,7 +116,9 @@ def test_the_workers_have_all_rows_of_all_streams(world: int) -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 50), max_size=30), batch_rows=st.integers(1, 60), seed=st.integers(0, 9))
-def test_streams_are_consecutive_and_end_together(sizes: list[int], batch_rows: int, seed: int) -> None:
+def test_streams_cover_each_row_once_and_have_balanced_sizes(
+    sizes: list[int], batch_rows: int, seed: int
+) -> None:
     groups = [RowGroup("a", number, size) for number, size in enumerate(sizes)]
     streams = deal(groups, batch_rows, np.random.default_rng(seed))
     rows = [(e.group.number, row) for stream in streams for e in stream for row in range(e.start, e.stop)]
@@ -124,12 +126,12 @@ def test_streams_are_consecutive_and_end_together(sizes: list[int], batch_rows: 
     total = sum(sizes)
     taken = Counter(i % batch_rows % STREAMS for i in range(total))
     assert [sum(e.stop - e.start for e in stream) for stream in streams] == [taken[s] for s in range(STREAMS)]
-    # Cutting divides at most a row group for each pair of neighbors.
+    # At most one row group is divided per pair of adjacent streams.
     assert sum(map(len, streams)) <= len(sizes) + STREAMS - 1
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8, 9])
-def test_a_worker_reads_the_row_groups_of_its_streams_and_no_others(groups_of: Parts, world: int) -> None:
+def test_worker_reads_only_the_row_groups_of_its_streams(groups_of: Parts, world: int) -> None:
     groups = groups_of([[16] * 16, [16] * 16])
     epoch = Epoch(groups, 32, 0, 0)
     total = 0
@@ -143,14 +145,14 @@ def test_a_worker_reads_the_row_groups_of_its_streams_and_no_others(groups_of: P
         labels = [k for b in epoch.batches(rank, world, read=read) for k in b.rows.labels[b.numbers].tolist()]
         total += len(opened)
         if world <= STREAMS:
-            # Streams of 64 rows are cut at row groups here, so none is read in vain or twice.
+            # Streams of 64 rows end at row group boundaries, so each group is read once, by its worker only.
             assert Counter(opened) == Counter({groups[k // 16]: 1 for k in labels})
             assert sum(group.rows for group in opened) == len(labels)
-    # The 9th worker shares a stream with the first, and reads it too.
+    # The 9th worker shares a stream with the first, so both read it.
     assert total == (32 if world <= STREAMS else 36)
 
 
-def test_a_resumed_epoch_does_not_read_what_was_before(groups_of: Parts) -> None:
+def test_resumed_epoch_skips_earlier_windows(groups_of: Parts) -> None:
     epoch = Epoch(groups_of([[16] * 16, [16] * 16]), 32, 0, 0, window_rows=128)
     whole = labels_of(epoch)
     for first in (0, 3, 4, 9, 15, 16):
@@ -166,24 +168,24 @@ def test_a_resumed_epoch_does_not_read_what_was_before(groups_of: Parts) -> None
     assert len(opened) == 16
 
 
-def test_no_more_than_a_window_is_held(groups_of: Parts) -> None:
+def test_at_most_one_window_is_in_memory(groups_of: Parts) -> None:
     epoch = Epoch(groups_of([[7] * 6, [20, 20]]), 8, 0, 0, window_rows=24)
     for batch in epoch.batches(0, 1):
         assert len(batch.rows) <= 24
 
 
-def test_one_seed_gives_one_order(groups_of: Parts) -> None:
+def test_seed_determines_the_order(groups_of: Parts) -> None:
     groups = groups_of([[30, 20], [10]])
     orders = [labels_of(Epoch(groups, 8, seed, 0)) for seed in (3, 3, 4)]
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_each_epoch_has_an_order_of_its_own(groups_of: Parts) -> None:
+def test_each_epoch_has_a_different_order(groups_of: Parts) -> None:
     groups = groups_of([[30, 20], [10]])
     assert len({str(labels_of(Epoch(groups, 8, 0, number))) for number in range(4)}) == 4
 
 
-def test_a_batch_has_rows_of_the_whole_split(groups_of: Parts) -> None:
+def test_batch_mixes_rows_of_the_whole_split(groups_of: Parts) -> None:
     for batch in labels_of(Epoch(groups_of([[40], [40]]), 16, 0, 0)):
         assert min(batch) < 40 <= max(batch)
 
@@ -194,7 +196,7 @@ def test_rows_of_a_batch_have_similar_lengths(groups_of: Parts) -> None:
     for batch in Epoch(groups, 16, 0, 0).batches(0, 1):
         lengths = batch.rows.ids.lengths[batch.numbers]
         spreads.append(lengths.max() - lengths.min())
-    # Of 1 to 8 tokens; in batches of random rows the spread is nearly always 7.
+    # Rows have 1 to 8 tokens; in batches of random rows the spread is nearly always 7.
     assert np.mean(spreads) < 2
 
 

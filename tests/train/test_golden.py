@@ -1,4 +1,4 @@
-"""The losses of a fixed training stay what they were: a refactoring of the loop changes no number."""
+"""The losses of a fixed training run do not change: a refactoring of the loop changes no number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.train.golden import train_golden
 
-# Written by `python -m tests.train.golden`; see there for a comparison bit for bit on one machine.
+# Printed by `python -m tests.train.golden`, which can also compare two commits bit for bit.
 LOSSES = [
     17.57844,
     17.63984,
@@ -49,7 +49,7 @@ VALIDATION = {
 }
 
 
-def test_the_losses_of_thirty_steps_are_those_recorded(tmp_path: Path) -> None:
+def test_losses_of_30_steps_equal_the_recorded_ones(tmp_path: Path) -> None:
     losses, validation = train_golden(tmp_path)
     assert losses == pytest.approx(LOSSES, rel=1e-4)
     assert validation == pytest.approx(VALIDATION, rel=1e-4)

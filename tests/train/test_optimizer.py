@@ -1,4 +1,4 @@
-"""Learning rates by layer, of the head, and over time."""
+"""Learning rates per layer, for the head, and over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.train.optimizer import learning_rate, make_optimizer, parameter_gr
 
 LABELS = ["1", "2", "3", "4", "5"]
 CONFIG = TrainConfig(layer_lr_decay=0.5, head_lr_factor=7.0, weight_decay=0.1, learning_rate=0.01)
-# Of three layers, from the lowest: what a parameter's learning rate is multiplied by.
+# Factors of the learning rate; those of the three layers start with the lowest.
 EMBEDDINGS, LAYERS, TOP, HEAD = 0.125, (0.25, 0.5, 1.0), 1.0, 7.0
 WIDTH, DEPTH, HEADS, INNER, VOCABULARY = 8, 3, 2, 16, 20
 
@@ -41,7 +41,7 @@ def config_of(family: str) -> Any:
 
 
 def write_checkpoint(folder: Path, family: str, kind: str, num_labels: int = 2) -> None:
-    """A checkpoint of random weights, as pretraining (Model, ForMaskedLM) or fine-tuning leaves it."""
+    """Write random weights as a checkpoint of pretraining (Model, ForMaskedLM) or fine-tuning."""
     import transformers
 
     config = config_of(family)
@@ -50,7 +50,7 @@ def write_checkpoint(folder: Path, family: str, kind: str, num_labels: int = 2) 
 
 
 def scales_of(folder: Path, config: TrainConfig = CONFIG) -> dict[str, float]:
-    """The learning rate scale of each parameter, which is in one group."""
+    """The learning rate scale of each parameter; checks that each is in exactly one group."""
     model, new = load_with_new_head(folder, LABELS, seed=0)
     names = {parameter: name for name, parameter in model.named_parameters()}
     found = [
@@ -76,7 +76,7 @@ MODERNBERT = {"model.embeddings.": EMBEDDINGS, **layers("model.layers"), "model.
     ("family", "kind", "expected"),
     [
         ("Bert", "Model", {**BERT, "bert.pooler.": TOP, "classifier.": HEAD}),
-        # Without next sentence prediction no pooler is pretrained, so it is as new as the classifier.
+        # Pretraining without next sentence prediction has no pooler, so it is new, as is the classifier.
         ("Bert", "ForMaskedLM", {**BERT, "bert.pooler.": HEAD, "classifier.": HEAD}),
         ("Bert", "ForSequenceClassification", {**BERT, "bert.pooler.": TOP, "classifier.": HEAD}),
         ("DistilBert", "ForMaskedLM", {**DISTILBERT, "pre_classifier.": HEAD, "classifier.": HEAD}),
@@ -92,11 +92,11 @@ MODERNBERT = {"model.embeddings.": EMBEDDINGS, **layers("model.layers"), "model.
             {**ROBERTA, "classifier.dense.": TOP, "classifier.out_proj.": HEAD},
         ),
         ("ModernBert", "Model", {**MODERNBERT, "head.": HEAD, "classifier.": HEAD}),
-        # Its classifier goes through the layer with which it was pretrained.
+        # The classifier uses the pretrained prediction head.
         ("ModernBert", "ForMaskedLM", {**MODERNBERT, "head.": TOP, "classifier.": HEAD}),
     ],
 )
-def test_each_layer_and_what_is_new_has_its_learning_rate(
+def test_layers_and_new_parameters_have_their_learning_rates(
     family: str, kind: str, expected: dict[str, float], tmp_path: Path
 ) -> None:
     write_checkpoint(tmp_path, family, kind)
@@ -108,7 +108,7 @@ def test_each_layer_and_what_is_new_has_its_learning_rate(
     assert {p for prefixes in matched.values() for p in prefixes} == set(expected)
 
 
-def test_a_classifier_that_fits_has_no_new_head(tmp_path: Path) -> None:
+def test_classifier_with_matching_labels_has_no_new_head(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "Bert", "ForSequenceClassification", num_labels=len(LABELS))
     model, new = load_with_new_head(tmp_path, LABELS, seed=0)
     assert new == frozenset()
@@ -116,7 +116,7 @@ def test_a_classifier_that_fits_has_no_new_head(tmp_path: Path) -> None:
     assert set(scales_of(tmp_path).values()) == {EMBEDDINGS, *LAYERS}
 
 
-def test_the_seed_decides_new_parameters_and_no_others(tmp_path: Path) -> None:
+def test_seed_determines_only_new_parameters(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "DistilBert", "ForMaskedLM")
     (first, new), (same, _), (other, _) = (
         load_with_new_head(tmp_path, LABELS, seed=seed) for seed in (1, 1, 2)
@@ -127,7 +127,7 @@ def test_the_seed_decides_new_parameters_and_no_others(tmp_path: Path) -> None:
         assert torch.equal(value, other.state_dict()[name]) == (not is_random), name
 
 
-def test_without_a_recipe_all_parameters_learn_alike(tmp_path: Path) -> None:
+def test_by_default_all_parameters_have_one_learning_rate(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "Bert", "ForMaskedLM")
     assert set(scales_of(tmp_path, TrainConfig()).values()) == {1.0}
 
@@ -141,7 +141,7 @@ def test_biases_and_norms_have_no_weight_decay(tmp_path: Path) -> None:
         assert decays[parameter] == (0.0 if is_vector else 0.1), name
 
 
-def test_a_learning_rate_reaches_each_group_at_its_scale(tmp_path: Path) -> None:
+def test_learning_rate_is_scaled_per_group(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "Bert", "Model")
     model, new = load_with_new_head(tmp_path, LABELS, seed=0)
     optimizer = make_optimizer(model, new, CONFIG)
@@ -157,13 +157,13 @@ def test_a_learning_rate_reaches_each_group_at_its_scale(tmp_path: Path) -> None
     [
         (0, 1 / 10),  # The first step already learns.
         (4, 5 / 10),
-        (9, 1.0),  # The last of the warm-up.
+        (9, 1.0),  # Last step of the warm-up.
         (10, 1.0),
         (55, 45 / 90),
-        (99, 1 / 90),  # So does the last.
+        (99, 1 / 90),  # The last step still learns.
     ],
 )
-def test_the_rate_rises_to_its_peak_and_falls_to_the_last_step(step: int, factor: float) -> None:
+def test_learning_rate_warms_up_and_then_decays_until_the_last_step(step: int, factor: float) -> None:
     config = TrainConfig(learning_rate=3e-4, warmup_ratio=0.1)
     assert learning_rate(step, 100, config) == pytest.approx(3e-4 * factor)
 
@@ -171,11 +171,11 @@ def test_the_rate_rises_to_its_peak_and_falls_to_the_last_step(step: int, factor
 @pytest.mark.parametrize(
     ("warmup_ratio", "first", "last"), [(0.0, 1.0, 0.25), (1.0, 0.25, 1.0), (0.2, 1.0, 0.25)]
 )
-def test_a_short_run_rounds_its_warm_up_down(warmup_ratio: float, first: float, last: float) -> None:
+def test_short_run_rounds_its_warm_up_down(warmup_ratio: float, first: float, last: float) -> None:
     config = TrainConfig(learning_rate=1.0, warmup_ratio=warmup_ratio)
     assert learning_rate(0, 4, config) == first
     assert learning_rate(3, 4, config) == last
 
 
-def test_a_run_of_one_step_learns() -> None:
+def test_run_of_one_step_has_a_positive_learning_rate() -> None:
     assert learning_rate(0, 1, TrainConfig(learning_rate=1.0, warmup_ratio=0.1)) == 1.0

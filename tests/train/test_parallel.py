@@ -1,4 +1,4 @@
-"""Several workers, each in a process of its own, train the model that one worker trains."""
+"""Several workers, each in its own process, train the same model as one worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def train_rank(task: TrainTask, out: Path, rank: int, world: int) -> None:
-    """Train as one of several workers and write the outcome; joins a process group unless alone."""
+    """Train as one of `world` workers and write the result; joins a process group if there are several."""
     torch.set_num_threads(1)
     if world > 1:
         torch.distributed.init_process_group(
@@ -35,8 +35,8 @@ def train_rank(task: TrainTask, out: Path, rank: int, world: int) -> None:
 
 
 def train_ranks(task: TrainTask, out: Path, world: int) -> None:
-    """Run `train_rank` for all ranks, each in a process."""
-    # Forked from a process that has loaded the libraries and has no threads.
+    """Run `train_rank` for all ranks, each in its own process."""
+    # The fork server has loaded the libraries and has no threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "transformers.models.bert.modeling_bert"])
     processes = [context.Process(target=train_rank, args=(task, out, rank, world)) for rank in range(world)]
@@ -58,7 +58,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TrainTask:
 
 @pytest.fixture(scope="module")
 def alone(task: TrainTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one worker writes."""
+    """Output directory of a single worker."""
     threads, out = torch.get_num_threads(), tmp_path_factory.mktemp("alone")
     train_rank(task, out, 0, 1)
     torch.set_num_threads(threads)
@@ -77,7 +77,7 @@ def history(out: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in entry.items() if key != "seconds"} for entry in entries]
 
 
-# 16 rows per batch and 13 in the last of an epoch: three workers never have equal parts.
+# 16 rows per batch, and 13 in the last batch of an epoch: three workers never have equal shares.
 @pytest.mark.parametrize("world", [2, 3])
 def test_several_workers_train_as_one(world: int, task: TrainTask, alone: Path, tmp_path: Path) -> None:
     train_ranks(task, tmp_path, world)

@@ -1,4 +1,4 @@
-"""The training loop in this process, without Ray: epochs, selection, checkpoints, metrics."""
+"""The training loop in one process without Ray: epochs, selection, checkpoints, metrics."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def dropout_task(tmp_path_factory: pytest.TempPathFactory) -> TrainTask:
     return write_golden(tmp_path_factory.mktemp("dropout"), dropout=0.1)
 
 
-def test_a_run_is_its_epochs(task: TrainTask) -> None:
+def test_history_has_the_metrics_of_each_epoch(task: TrainTask) -> None:
     trainer = make_trainer(task)
     trainer.run()
     history = trainer.state.history
@@ -75,13 +75,13 @@ def test_max_steps_ends_a_run_within_an_epoch(task: TrainTask) -> None:
         for batch in Epoch(task.train_groups, rows, seed, epoch).batches(0, 1)
         if stepwise.state.step < 14
     ]
-    # The mean over the rows of its four steps, all with whole batches.
+    # The mean over the rows of the last four steps, all with full batches.
     expected = sum(losses[10:]) / (4 * rows)
     assert trainer.state.history[-1]["train_loss"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("average_decay", [0.0, 0.9])
-def test_the_best_weights_are_those_that_were_validated(task: TrainTask, average_decay: float) -> None:
+def test_best_weights_are_those_that_were_validated(task: TrainTask, average_decay: float) -> None:
     trainer = make_trainer(task, best_by="last", average_decay=average_decay)
     trainer.run()
     weights = trainer.average.average if trainer.average else dict(trainer.model.named_parameters())
@@ -90,7 +90,7 @@ def test_the_best_weights_are_those_that_were_validated(task: TrainTask, average
     assert trainer.best.keys() == trainer.model.state_dict().keys()
 
 
-def test_the_best_epoch_is_kept_while_others_follow(task: TrainTask) -> None:
+def test_best_epoch_is_kept_while_later_ones_are_worse(task: TrainTask) -> None:
     weights: list[torch.Tensor] = []
 
     def save(trainer: Trainer) -> None:
@@ -100,13 +100,13 @@ def test_the_best_epoch_is_kept_while_others_follow(task: TrainTask) -> None:
     trainer = make_trainer(task, save, epochs=6, early_stopping_epochs=9, **settings)
     trainer.run()
     best = trainer.state.best_epoch
-    # Of equal ones the first.
+    # argmax returns the first of equal values, as does the trainer.
     assert best == int(np.argmax([entry["val_accuracy"] for entry in trainer.state.history])) < 5
     assert torch.equal(trainer.best["classifier.weight"], weights[best])
     assert not torch.equal(weights[best], weights[-1])
 
 
-def test_a_run_that_gets_no_better_stops(task: TrainTask) -> None:
+def test_run_without_improvement_stops(task: TrainTask) -> None:
     trainer = make_trainer(task, learning_rate=1e-30, epochs=9, early_stopping_epochs=2)
     trainer.run()
     assert (trainer.state.epoch, trainer.state.best_epoch) == (3, 0)
@@ -114,7 +114,7 @@ def test_a_run_that_gets_no_better_stops(task: TrainTask) -> None:
 
 
 @pytest.mark.parametrize("average_decay", [0.0, 0.9])
-def test_a_resumed_run_ends_with_the_same_bits(
+def test_resumed_run_ends_with_identical_weights(
     dropout_task: TrainTask, average_decay: float, tmp_path: Path
 ) -> None:
     def save(trainer: Trainer) -> None:
@@ -126,7 +126,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     whole = make_trainer(dropout_task, save, **settings)
     whole.run()
     assert sorted(int(f.name) for f in tmp_path.iterdir()) == [4, 8, 10, 12, 16, 20, 24, 28, 30]
-    # Before the first epoch ends, within an epoch, and between two.
+    # Within the first epoch, within a later one, and between two epochs.
     for step in (4, 16, 20):
         resumed = make_trainer(dropout_task, **settings)
         restore_checkpoint(resumed, tmp_path / str(step))
@@ -145,7 +145,7 @@ def without_seconds(state: TrainState) -> list[dict[str, float]]:
     return [{key: value for key, value in entry.items() if key != "seconds"} for entry in state.history]
 
 
-def test_validation_is_a_plain_loop_over_rows(task: TrainTask) -> None:
+def test_validation_metrics_equal_those_of_a_plain_loop(task: TrainTask) -> None:
     from sklearn import metrics as sk
 
     trainer = make_trainer(task)
@@ -170,7 +170,7 @@ def test_validation_is_a_plain_loop_over_rows(task: TrainTask) -> None:
     )
 
 
-def test_a_row_s_loss_is_the_negative_log_of_its_label_s_probability() -> None:
+def test_row_loss_is_the_negative_log_probability_of_the_label() -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0], [2.0, -1.0, 0.5], [80.0, 0.0, -80.0]])
     labels = torch.tensor([2, 0, 1])
     expected = -logits.double().softmax(1)[torch.arange(3), labels].log()

@@ -89,7 +89,7 @@ def test_each_reason_with_its_line_offset_and_content(
         assert (b"#" * 5000 + chunk.raw)[offset : offset + len(bad)] == bad
 
 
-def test_several_reasons_in_one_chunk() -> None:
+def test_several_reasons_are_recorded_in_one_chunk() -> None:
     lines = [line(), b"{", line(overall=7), b"", line(reviewText="", summary=""), line(asin="z"), b"3"]
     rows, rejected = keep(chunk_of(*lines), make_recipe())
     assert rows["line"].to_pylist() == [1, 6]
@@ -103,7 +103,7 @@ def test_several_reasons_in_one_chunk() -> None:
     }
 
 
-def test_the_first_applicable_reason_is_recorded() -> None:
+def test_first_applicable_reason_is_recorded() -> None:
     bad = line(summary="", reviewText=" ", overall=9, verified=False)
     _, rejected = keep(chunk_of(bad), make_recipe("binary", verified_only=True))
     assert [r.reason for r in rejected] == ["empty_text"]

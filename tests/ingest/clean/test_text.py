@@ -92,7 +92,7 @@ def test_hashes_are_equal_if_and_only_if_normal_forms_are(texts: list[str]) -> N
     assert [int.from_bytes(d[:8], "big", signed=True) for d in digests] == [h for h, _ in hash_of.values()]
 
 
-def test_hash_of_a_slice() -> None:
+def test_hash_of_a_slice_equals_that_of_its_texts() -> None:
     column = pa.array(["x  é", "Good \t shirt", "a\n\nb", "z"])
     assert text_hash(column.slice(1, 2)).tolist() == text_hash(column)[1:3].tolist()
 

@@ -105,7 +105,7 @@ def test_every_format_has_an_example() -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
-def test_json(tmp_path: Path, name: str, start: bytes) -> None:
+def test_json_of_each_known_format_is_detected(tmp_path: Path, name: str, start: bytes) -> None:
     (tmp_path / "a").write_bytes(start + json.dumps(KNOWN[name]).encode() + b"\n")
     fmt, (row,), rejected = rows_of(tmp_path / "a")
     assert (fmt.name, str(fmt.dialect), rejected) == (name, "JSON lines", [])
@@ -113,7 +113,7 @@ def test_json(tmp_path: Path, name: str, start: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_json_with_every_value_a_string(tmp_path: Path, name: str) -> None:
+def test_json_with_only_strings_is_detected(tmp_path: Path, name: str) -> None:
     strings = {k: v if isinstance(v, (list, dict)) else str(v) for k, v in KNOWN[name].items()}
     (tmp_path / "a").write_text(json.dumps(strings) + "\n")
     fmt, (row,), _ = rows_of(tmp_path / "a")
@@ -122,7 +122,7 @@ def test_json_with_every_value_a_string(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_python_literals(tmp_path: Path, name: str) -> None:
+def test_python_literals_of_each_known_format_are_detected(tmp_path: Path, name: str) -> None:
     lines = [repr(KNOWN[name]), "{'reviewText': ", "", "[1]", "__import__('os').getcwd()", "{'a': 1, **{}}"]
     lines += ["(" * 500 + ")" * 500, "{'overall': '\\ud800'}", "-" * 5000 + "1", "{'a': " + "9" * 5000 + "}"]
     (tmp_path / "a").write_text("\n".join(lines) + "\n")
@@ -137,7 +137,7 @@ def test_python_literals(tmp_path: Path, name: str) -> None:
     assert set(reasons) == {2, 5, 6, 7, 9, 10}
 
 
-def test_python_literals_with_any_text(tmp_path: Path) -> None:
+def test_python_literals_with_any_text_are_parsed(tmp_path: Path) -> None:
     texts = ["tab\tand\nline", "it's", 'say "x"', "both ' and \"", "back\\slash \\d", "é ☃ 🙂", "\x00\x1b"]
     (tmp_path / "a").write_text("".join(repr(R2014 | {"reviewText": t}) + "\n" for t in texts))
     _, rows, rejected = rows_of(tmp_path / "a")
@@ -278,7 +278,7 @@ def test_configured_columns_apply_to_the_files_that_have_them(tmp_path: Path) ->
         (("body",), "rank"),
         (("summary", "reviewText"), "overall"),
     ]
-    # No file has the configured column, or the other file is not in a known format.
+    # Refused: no file has the configured column, or a file without it has an unknown format.
     with pytest.raises(InputError, match=r"input\.text=body, but no line has this field"):
         detect_sources([amazon], config)
     with pytest.raises(InputError, match=r"other\.csv: input\.text=body"):

@@ -29,7 +29,7 @@ def days(*values: Any) -> list[str | None]:
     return [t and t.date().isoformat() for t in times]
 
 
-def test_huge_numbers_and_lone_surrogates() -> None:
+def test_huge_numbers_and_lone_surrogates_are_converted() -> None:
     odd = [HUGE, "a\ud800b", "x", None]
     written = "0x" + "f" * 5000
     assert as_text(HUGE) == as_word(HUGE) == written
@@ -61,7 +61,7 @@ def test_stars_that_are_not_numbers_are_kept_as_words() -> None:
     assert table["word"].null_count == 5
 
 
-def test_dates_of_every_year() -> None:
+def test_dates_of_every_year_are_converted() -> None:
     years = ["0001-01-01", "1969-12-31", "5138-11-17", "9999-12-31"]
     assert days(*years) == years
     assert days("9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+23:00") == [None, None]
@@ -95,7 +95,7 @@ def test_numbers_of_eight_digits_can_be_dates() -> None:
     ],
     ids=lambda a: str(getattr(a, "type", "")),
 )
-def test_arrow_times(times: pa.Array, expected: list[str | None]) -> None:
+def test_arrow_times_are_converted_to_milliseconds(times: pa.Array, expected: list[str | None]) -> None:
     for column in (times, pa.chunked_array([times])):
         ms = time_array(column)
         assert ms.type == pa.timestamp("ms", tz="UTC")

@@ -141,7 +141,7 @@ def test_amazon_us_reviews_are_unquoted(tmp_path: Path) -> None:
     assert [r["stars"] == r["stars"] for r in rows[:4]] == [True, True, False, False]
 
 
-def test_fields_of_an_amazon_us_review(tmp_path: Path) -> None:
+def test_amazon_us_review_has_typed_fields(tmp_path: Path) -> None:
     text = US_REVIEWS + us_review(5, "a", "b", "2015-08-31")
     (tmp_path / "a.tsv").write_text(text)
     file = locate(tmp_path / "a.tsv")
@@ -198,7 +198,7 @@ def test_duplicate_column_names_are_refused(tmp_path: Path) -> None:
         detect_format(locate(tmp_path / "a.csv"), InputConfig(text=("body",), stars="rank"))
 
 
-def test_quoted_line_ends_for_any_chunk_size(tmp_path: Path) -> None:
+def test_quoted_newlines_are_read_for_any_chunk_size(tmp_path: Path) -> None:
     rows = [[f"B{i}", "t", f'line\n{i},\n"quoted"\n' * (i % 4), str(i % 5 + 1)] for i in range(300)]
     file = write(tmp_path, [HEADER, *rows])
     fmt = detect_format(file, CONFIG)

@@ -48,7 +48,7 @@ def parse(*lines: bytes | dict[str, Any]) -> tuple[list[dict[str, Any]], list[An
     return rows.to_pylist(), rejected
 
 
-def test_fields_of_a_2018_review() -> None:
+def test_2018_review_has_typed_fields() -> None:
     (row,), rejected = parse(REVIEW)
     assert rejected == []
     assert row["text"] == "Five Stars | Great “product”"
@@ -65,7 +65,7 @@ def test_missing_keys_are_null_and_missing_text_parts_are_omitted() -> None:
     assert rows[0]["asin"] is rows[0]["timestamp"] is rows[0]["verified"] is None
 
 
-def test_every_value_a_string() -> None:
+def test_strings_are_converted_to_the_expected_types() -> None:
     (row,), rejected = parse({k: str(v) if not isinstance(v, dict) else v for k, v in REVIEW.items()})
     assert rejected == []
     assert (row["stars"], row["verified"], row["asin"]) == (4.0, True, "0001713353")
@@ -152,7 +152,7 @@ def test_detection_takes_columns_from_the_settings(tmp_path: Path) -> None:
         ({"text": ("bdy",), "stars": "rank"}, "input.text=bdy, but no line has this field.*body, rank"),
     ],
 )
-def test_error_of_detection_lists_the_fields(tmp_path: Path, config: dict[str, Any], words: str) -> None:
+def test_detection_error_lists_the_fields(tmp_path: Path, config: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         detect_format(write(tmp_path, {"body": "x", "rank": 3}), InputConfig(**config))
 
@@ -197,7 +197,7 @@ def test_file_without_text_has_no_format(tmp_path: Path, content: bytes) -> None
         (b'{"asin": ' + b"1" * 5000 + b"}", "bad_json"),
     ],
 )
-def test_damage_after_a_value_of_an_unexpected_type(line: bytes, reason: str) -> None:
+def test_line_damaged_after_a_value_of_an_unexpected_type_is_rejected(line: bytes, reason: str) -> None:
     _, rejected = parse(REVIEW, line)
     assert [(r.line, r.reason) for r in rejected] == [(12, reason)]
 
@@ -216,7 +216,7 @@ def test_object_that_spans_two_lines_is_two_bad_lines() -> None:
     assert [(r.line, r.reason) for r in rejected] == [(12, "bad_json"), (13, "bad_json")]
 
 
-def test_windows_line_ends_and_empty_lines() -> None:
+def test_empty_lines_with_windows_line_ends_are_rejected() -> None:
     rows, rejected = parse(json.dumps(REVIEW).encode() + b"\r", b"\r", json.dumps(REVIEW).encode() + b"\r")
     assert [r["line"] for r in rows] == [11, 13]
     assert [(r.line, r.reason) for r in rejected] == [(12, "empty_line")]

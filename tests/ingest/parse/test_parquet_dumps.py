@@ -1,4 +1,4 @@
-"""Dumps in Parquet: typed columns of every kind, chunk by chunk."""
+"""Parquet dumps: columns of every type, chunk sizes, and damaged files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read(file: Location, config: InputConfig, chunk_bytes: int = 1 << 20) -> lis
     return rows
 
 
-def test_2023_format_in_parquet(tmp_path: Path) -> None:
+def test_2023_format_is_detected_in_parquet(tmp_path: Path) -> None:
     columns = {
         "rating": [5.0, 1.0],
         "title": ["Fine", None],
@@ -81,7 +81,7 @@ def test_2023_format_in_parquet(tmp_path: Path) -> None:
     ],
     ids=lambda a: str(a.type),
 )
-def test_times_of_every_type(tmp_path: Path, times: pa.Array) -> None:
+def test_times_of_every_type_are_converted(tmp_path: Path, times: pa.Array) -> None:
     config = InputConfig(text=("body",), stars="rank", timestamp="when")
     (row,) = read(write(tmp_path, {"body": ["x"], "rank": [3], "when": times}), config)
     hour = 0 if pa.types.is_date(times.type) else 12
@@ -100,7 +100,7 @@ def test_times_of_every_type(tmp_path: Path, times: pa.Array) -> None:
     ],
     ids=lambda a: str(a.type),
 )
-def test_stars_of_every_type(tmp_path: Path, stars: pa.Array) -> None:
+def test_stars_of_every_type_are_converted(tmp_path: Path, stars: pa.Array) -> None:
     config = InputConfig(text=("body",), stars="rank")
     body = pa.array([b"x"], pa.binary())
     (row,) = read(write(tmp_path, {"body": body, "rank": stars}), config)
@@ -126,7 +126,7 @@ def test_chunks_have_about_the_requested_size(tmp_path: Path) -> None:
 
 
 def test_chunk_size_counts_bytes_in_memory_of_used_columns(tmp_path: Path) -> None:
-    # One text that the file stores once; rows that each have a picture, which is not used.
+    # A repeated text that the file stores once; and an unused column of large binary values.
     texts = {"body": ["x" * 1000] * 3000, "rank": [1] * 3000}
     pictures = {"body": ["x"] * 3000, "rank": [1] * 3000, "picture": [random.randbytes(2000)] * 3000}
     sizes = []
@@ -163,7 +163,7 @@ def test_invalid_utf8_is_rejected(tmp_path: Path) -> None:
     assert [(r.line, r.reason) for r in rejected] == [(2, "bad_encoding")]
 
 
-def test_empty_file_and_unknown_columns(tmp_path: Path) -> None:
+def test_empty_file_is_one_empty_chunk_and_unknown_columns_are_refused(tmp_path: Path) -> None:
     file = write(tmp_path, {"body": pa.array([], pa.string()), "rank": pa.array([], pa.int8())})
     fmt = detect_format(file, InputConfig(text=("body",), stars="rank"))
     assert fmt is not None
@@ -174,7 +174,7 @@ def test_empty_file_and_unknown_columns(tmp_path: Path) -> None:
         detect_format(file, InputConfig())
 
 
-def test_damage_in_mid_file_breaks_the_last_chunk(tmp_path: Path) -> None:
+def test_damaged_row_group_ends_the_file_and_breaks_the_last_chunk(tmp_path: Path) -> None:
     columns = {"body": [f"text {i * i}" for i in range(4000)], "rank": [1] * 4000}
     file = write(tmp_path, columns, row_group_size=1000, compression="zstd")
     data = bytearray((tmp_path / "a.parquet").read_bytes())
@@ -251,7 +251,7 @@ def test_bytes_are_read_as_text_in_every_column(tmp_path: Path, kind: pa.DataTyp
     assert row["timestamp"].date() == date(2015, 8, 31)
 
 
-def test_word_labels_stored_as_bytes(tmp_path: Path) -> None:
+def test_word_labels_may_be_stored_as_bytes(tmp_path: Path) -> None:
     file = write(tmp_path, columns(2, rank=pa.array([b"neg", b"pos"], pa.binary())))
     labels = LabelsConfig(scheme="words", words=("neg", "pos"))
     fmt = detect_format(file, BODY, labels=labels)
@@ -279,7 +279,7 @@ def test_word_labels_stored_as_bytes(tmp_path: Path) -> None:
     ],
     ids=lambda a: str(getattr(a, "type", "")),
 )
-def test_ids_of_every_type(tmp_path: Path, ids: pa.Array, expected: str | None) -> None:
+def test_ids_of_every_type_are_converted(tmp_path: Path, ids: pa.Array, expected: str | None) -> None:
     (row,), _ = parsed(write(tmp_path, columns(1, id=ids)))
     assert row["asin"] == expected
 
@@ -320,7 +320,7 @@ def test_times_in_an_unknown_zone_are_read_as_utc(tmp_path: Path) -> None:
     assert row["timestamp"] == DAY
 
 
-def test_duplicate_column_names(tmp_path: Path) -> None:
+def test_duplicate_names_of_used_columns_are_refused(tmp_path: Path) -> None:
     names = ["body", "rank", "body", "other", "other"]
     table = pa.table([pa.array(["x"]), pa.array([3]), pa.array(["y"]), pa.array([1]), pa.array([2])], names)
     pq.write_table(table, tmp_path / "a")
@@ -331,7 +331,7 @@ def test_duplicate_column_names(tmp_path: Path) -> None:
     assert [r["text"] for r in read(file, InputConfig(text=("body",), stars="rank"))] == ["y"]
 
 
-def test_footer_with_a_wrong_number_of_rows(tmp_path: Path) -> None:
+def test_wrong_number_of_rows_in_the_footer_is_reported(tmp_path: Path) -> None:
     file = write(tmp_path, columns(300))
     fmt = detect_format(file, BODY)
     assert fmt is not None

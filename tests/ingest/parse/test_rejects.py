@@ -1,4 +1,4 @@
-"""The table of rejected lines, and what counts as an error."""
+"""The table of rejected lines, and which reasons count as errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINES = [
 ]
 
 
-def test_rows_go_by_line_with_offsets_in_the_file() -> None:
+def test_rows_are_ordered_by_line_with_offsets_in_the_file() -> None:
     table = reject_table("/in/a.gz", 1000, LINES)
     assert table.schema == REJECT_SCHEMA
     assert table["source"].to_pylist() == ["/in/a.gz"] * 3
@@ -33,13 +33,13 @@ def test_raw_lines_are_kept_as_bytes_up_to_a_limit() -> None:
     assert raw == [b"\xff\x00", b"x" * MAX_RAW_BYTES, b"{"]
 
 
-def test_no_lines_make_an_empty_table_of_the_same_schema() -> None:
+def test_empty_table_has_the_same_schema() -> None:
     table = reject_table("a", 0, [])
     assert table.num_rows == 0
     assert table.schema == REJECT_SCHEMA
 
 
-def test_a_reason_is_stored_as_its_value() -> None:
+def test_reason_is_stored_as_its_value() -> None:
     lines = [RejectedLine(number, None, reason, "", None) for number, reason in enumerate(Reason)]
     stored = reject_table("a", None, lines)["reason"].to_pylist()
     assert [Reason(text) for text in stored] == list(Reason)
@@ -58,5 +58,5 @@ def test_filters_are_not_errors() -> None:
     assert count_errors(dict.fromkeys(filters, 2)) == 0
     counts = {reason.value: 2 for reason in Reason}
     assert count_errors(counts) == 2 * (len(Reason) - len(filters))
-    # A reason of a later version may be either.
+    # An unknown reason, from a later version, counts as an error: it may be one.
     assert count_errors({"bad_json": 3, "neutral_dropped": 4, "later": 1}) == 4

@@ -32,7 +32,7 @@ COMPRESSIONS = {
     "plain": lambda d: d,
     "gzip": gzip.compress,
     "gzip in members": lambda d: gzip.compress(d[:5000]) + gzip.compress(b"") + gzip.compress(d[5000:]),
-    "gzip with zeros after it": lambda d: gzip.compress(d) + b"\0" * 700,
+    "gzip with trailing zeros": lambda d: gzip.compress(d) + b"\0" * 700,
     "bzip2": bz2.compress,
     "zstd": zstd,
 }
@@ -45,7 +45,7 @@ def chunks_of(folder: Path, data: bytes, chunk_bytes: int, **options: object) ->
 
 
 def check_ledger(chunks: list[Chunk]) -> bytes:
-    """Text of all chunks; checks that numbers, lines and offsets join and that only the last is marked."""
+    """Text of all chunks; checks that they are contiguous and that only the last is marked."""
     line, offset = 1, 0
     for number, chunk in enumerate(chunks):
         header = chunk.header

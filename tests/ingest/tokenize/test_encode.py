@@ -17,7 +17,7 @@ WORDS = ["good", "shirt", "the", "is", "not", "!", ".", "##s", "##ing", "##ly", 
 
 
 def tokenizer_json() -> str:
-    """A WordPiece tokenizer like BERT's, with some words and all letters; with padding and truncation set."""
+    """A WordPiece tokenizer like BERT's, with some words and all letters; it sets padding and truncation."""
     vocabulary = {token: i for i, token in enumerate(SPECIAL + WORDS + [f"##{c}" for c in LETTERS])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

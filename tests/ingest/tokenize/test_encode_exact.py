@@ -158,7 +158,7 @@ def packaged_tokenizer() -> str:
 def texts_of(file: Path) -> Iterator[str]:
     """All string values of a file, which may be truncated; IDs and names provide unusual words."""
     raw = file.read_bytes()
-    # The gzip module returns nothing of a truncated stream.
+    # The gzip module returns no data for a truncated stream.
     lines = zlib.decompressobj(31).decompress(raw) if file.suffix == ".gz" else raw
     for line in lines.split(b"\n"):
         try:

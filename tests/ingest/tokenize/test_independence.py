@@ -1,4 +1,4 @@
-"""Analysis of tokenizers: those whose pieces depend on each other take the plain path."""
+"""Tokenizers whose pieces depend on each other use the plain path without a word cache."""
 
 from __future__ import annotations
 
