@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipeline.rundir.claim import State, check_output
 from pipeline.rundir.manifest import read_manifest, read_run
 from pipeline.runtime.pools import Cluster, Node
 from pipeline.score import stage as score_stage
+from pipeline.score.job import ScoreJob
 from pipeline.score.verify import verify
 from pipeline.storage.location import locate
 from pipeline.storage.objectstore import TEMPORARY_MARK
@@ -154,30 +156,47 @@ def test_scores_are_those_of_a_plain_loop(outputs: Outputs) -> None:
             assert scores["score"][row].as_py() == probs[row].max()
 
 
-def test_a_dump_gives_the_same_rows_for_any_number_of_actors(
-    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
-) -> None:
-    empty = tmp_path / "empty.json"
-    empty.write_text('{"overall": 5.0, "reviewText": " "}\n')
-    inputs, tables = [str(dump), str(empty)], []
-    # With two CPUs, one actor computes two chunks at once, each with one thread.
-    two_cpus = Cluster((Node(2.0),))
-    for actors in (1, 2):
-        config = outputs.config.replace(score__num_actors=actors)
-        job = score_stage.plan(inputs, str(outputs.model), str(tmp_path / str(actors)), config)
-        score_stage.score(job, two_cpus, Reporter())
-        tables.append(read_scores(tmp_path / str(actors)))
-    assert tables[0].equals(tables[1])
-    assert tables[0]["asin"].null_count == 0
-    manifest = read_manifest(locate(tmp_path / "1"), ScoreDetails)
+# With two CPUs, one actor computes two chunks at once, each with one thread.
+TWO_CPUS = Cluster((Node(2.0),))
+
+
+@pytest.fixture(scope="module")
+def scored(outputs: Outputs, dump: Path, tmp_path_factory: pytest.TempPathFactory) -> ScoreJob:
+    """A finished job that scored the small dump, and a file whose only line is rejected, with one actor."""
+    folder = tmp_path_factory.mktemp("scored")
+    (folder / "empty.json").write_text('{"overall": 5.0, "reviewText": " "}\n')
+    inputs = [str(dump), str(folder / "empty.json")]
+    job = score_stage.plan(inputs, str(outputs.model), str(folder / "scores"), outputs.config)
+    score_stage.score(job, TWO_CPUS, Reporter())
+    return job
+
+
+def copy_of(job: ScoreJob, folder: Path) -> ScoreJob:
+    """The same finished job in another directory."""
+    shutil.copytree(job.output.uri, folder)
+    return replace(job, output=locate(folder))
+
+
+def test_a_dump_gives_the_same_rows_for_any_number_of_actors(scored: ScoreJob, tmp_path: Path) -> None:
+    other = replace(
+        scored, output=locate(tmp_path / "two"), config=scored.config.replace(score__num_actors=2)
+    )
+    score_stage.score(other, TWO_CPUS, Reporter())
+    table = read_scores(Path(scored.output.uri))
+    assert table.equals(read_scores(tmp_path / "two"))
+    assert table["asin"].null_count == 0
+    manifest = read_manifest(scored.output, ScoreDetails)
     assert manifest.counts is not None
     assert manifest.counts.rejected["empty_text"] > 0
-    assert tables[0].num_rows + sum(manifest.counts.rejected.values()) == 1201
-    for actors in (1, 2):
-        assert verify(locate(tmp_path / str(actors))).faults == {}
-    # Files of rejects, which a scored split does not have, are recognized as its own too.
-    where = locate(tmp_path / "1")
-    assert check_output(where, read_run(where), overwrite=True) is State.FRESH
+    assert table.num_rows + sum(manifest.counts.rejected.values()) == 1201
+    for job in (scored, other):
+        assert verify(job.output).faults == {}
+
+
+def test_rejects_of_scores_are_files_of_the_stage(scored: ScoreJob) -> None:
+    # A scored split has none.
+    assert (Path(scored.output.uri) / "rejects").is_dir()
+    assert check_output(scored.output, read_run(scored.output), overwrite=True) is State.FRESH
 
 
 def test_the_main_job_scores_another_dump_with_a_finished_model(
@@ -195,22 +214,21 @@ def test_the_main_job_scores_another_dump_with_a_finished_model(
 
 
 def test_a_resumed_score_writes_the_same_rows(
-    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scored: ScoreJob, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = outputs.config
-    plan = score_stage.plan([str(dump)], str(outputs.model), str(tmp_path / "s"), config)
-    manifest = score_stage.score(plan, cluster, Reporter())
-    whole = read_scores(tmp_path / "s")
-    parts = sorted((tmp_path / "s").glob("part-*.parquet"))
-    assert len(parts) > 2
+    folder = tmp_path / "s"
+    job = copy_of(scored, folder)
+    counts = read_manifest(job.output, ScoreDetails).counts
+    assert counts is not None
+    whole, parts = read_scores(folder), sorted(folder.glob("part-*.parquet"))
+    assert len(parts) > 3
     kept = {p: p.stat().st_mtime_ns for p in parts[1:]}
     lost = parts[0].read_bytes()
-    (tmp_path / "s" / "manifest.json").unlink()
+    (folder / "manifest.json").unlink()
     parts[0].unlink()
-    for folder in (tmp_path / "s", tmp_path / "s" / "rejects"):
-        folder.mkdir(exist_ok=True)
+    for directory in (folder, folder / "rejects"):
         # A writer was killed.
-        (folder / f"{TEMPORARY_MARK}0-{parts[0].name}").write_bytes(lost[:100])
+        (directory / f"{TEMPORARY_MARK}0-{parts[0].name}").write_bytes(lost[:100])
     before, fill = [], Ledger.fill
 
     def watched(self: Ledger, *arguments: Any) -> None:
@@ -218,52 +236,52 @@ def test_a_resumed_score_writes_the_same_rows(
         fill(self, *arguments)
 
     monkeypatch.setattr(Ledger, "fill", watched)
-    score_stage.score(plan, cluster, Reporter())
+    # The first run had two CPUs, this one has one.
+    score_stage.score(job, cluster, Reporter())
     # Lines rejected by the first run count towards the error budget from the start.
-    assert 0 < before[0] < manifest.counts.lines
-    assert read_scores(tmp_path / "s").equals(whole)
+    assert 0 < before[0] < counts.lines
+    assert read_scores(folder).equals(whole)
     assert {p: p.stat().st_mtime_ns for p in parts[1:]} == kept
     assert parts[0].read_bytes() == lost
-    assert verify(locate(tmp_path / "s")).faults == {}
+    assert verify(job.output).faults == {}
 
 
 def test_extend_adds_files_to_finished_scores(
-    outputs: Outputs, dump: Path, cluster: Any, tmp_path: Path
+    outputs: Outputs, scored: ScoreJob, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
     """New files that sort before the others get later numbers; existing parts stay unchanged."""
-    folder, first = tmp_path / "dump", sorted(dump.iterdir())[0]
-    folder.mkdir()
-    shutil.copy(first, folder / "b.json.gz")
-    out, config = str(tmp_path / "s"), outputs.config
+    out, first = tmp_path / "s", min(dump.iterdir())
+    copy_of(scored, out)
+    added = tmp_path / "a" / first.name
+    added.parent.mkdir()
+    shutil.copy(first, added)
+    inputs = [str(added), *(source.uri for source in scored.sources)]
 
     def score(*, extend: bool) -> None:
-        plan = score_stage.plan([str(folder)], str(outputs.model), out, config, extend=extend)
+        plan = score_stage.plan(inputs, str(outputs.model), str(out), outputs.config, extend=extend)
         score_stage.score(plan, cluster, Reporter(), extend=extend)
 
-    score(extend=False)
-    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
-    shutil.copy(first, folder / "a.json.gz")
-    with pytest.raises(OutputError, match=r"a\.json\.gz: the existing run has none"):
+    before = {p.name: p.stat().st_mtime_ns for p in out.rglob("part-*")}
+    with pytest.raises(OutputError, match=rf"{added}: the existing run has none"):
         score(extend=False)
     score(extend=True)
-    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")}
+    after = {p.name: p.stat().st_mtime_ns for p in out.rglob("part-*")}
     assert {n: after[n] for n in before} == before
-    assert len(after) == 2 * len(before)
     verdict = verify(locate(out))
     assert verdict.faults == {}
-    assert [Path(f.source).name for f in verdict.files] == ["b.json.gz", "a.json.gz"]
-    assert verdict.files[0].lines == verdict.files[1].lines > 0
-    scores = read_scores(tmp_path / "s")
+    assert [f.source for f in verdict.files] == [*(source.uri for source in scored.sources), str(added)]
+    assert verdict.files[0].lines == verdict.files[-1].lines > 0
+    scores = read_scores(out)
     names = ["line", "asin", "label", "score"]
-    one, other = (scores.filter(pc.equal(scores["source"], f.source)) for f in verdict.files)
+    one, other = (scores.filter(pc.equal(scores["source"], str(file))) for file in (first, added))
+    assert one.num_rows > 0
     assert one.select(names).equals(other.select(names))
     score(extend=True)
-    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "s").rglob("part-*")} == after
+    assert {p.name: p.stat().st_mtime_ns for p in out.rglob("part-*")} == after
     # max_rows counts lines over all files; with more files it would select other lines.
+    limited = outputs.config.replace(input__max_rows=9)
     with pytest.raises(SettingError, match=r"input\.max_rows=9 cannot be combined with --extend"):
-        score_stage.plan(
-            [str(folder)], str(outputs.model), out, config.replace(input__max_rows=9), extend=True
-        )
+        score_stage.plan(inputs, str(outputs.model), str(out), limited, extend=True)
 
 
 def test_metrics_are_scikit_learn_s(outputs: Outputs) -> None:

@@ -222,43 +222,6 @@ def test_killed_job_leaves_no_lock(run_job: RunJob, dump: Path, tmp_path: Path) 
     assert run_job(*arguments, "--overwrite").code == 0
 
 
-AT_WORK = """
-import time
-from jobs.cli import session
-from pipeline.config import Config
-
-def work(job):
-    job.connect(Config())
-    import ray.data
-    rows = ray.data.range(1000, override_num_blocks=50).map_batches(lambda b: b, batch_size=10)
-    batches = iter(rows.iter_batches(batch_size=None))
-    next(batches)
-    job.print("at work")
-    time.sleep(60)
-
-with session("trial") as job:
-    work(job)
-"""
-
-
-@pytest.mark.ray
-def test_sigterm_ends_a_running_dataset_before_ray(tmp_path: Path) -> None:
-    """Ray has its own handler for this signal."""
-    command = [sys.executable, "-c", AT_WORK]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "at work\n"
-            process.terminate()
-            _, stderr = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 1
-    assert "trial: interrupted" in stderr.strip().splitlines()[-1]
-    assert "Traceback" not in stderr
-
-
 def test_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.num_cpus=2", "--set", "train.num_workers=2")
     code, stdout, stderr = run_in_subprocess("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)

@@ -41,7 +41,8 @@ def wait_for_parts(process: subprocess.Popen[str], folder: Path) -> None:
     raise AssertionError("the job ended, or committed no chunk within 120 s")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+# Ray has its own handler for SIGTERM. tests/jobs/test_mistakes.py interrupts a job with SIGINT.
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_job_keeps_its_chunks_and_resumes(
     dump: Path, untrained: str, undisturbed: Path, run_job: RunJob, tmp_path: Path, number: signal.Signals
 ) -> None:
