@@ -58,6 +58,8 @@ def start_head() -> Iterator[Head]:
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     env |= {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_JOB_STOP_SIGNAL": "SIGINT"}
     env["PATH"] = f"{RAY.parent}:{env['PATH']}"
+    # By default a cluster of one CPU keeps one idle worker process, and each stage starts new ones.
+    env |= {"RAY_num_workers_soft_limit": "6", "RAY_idle_worker_killing_time_threshold_ms": "60000"}
     subprocess.run([RAY, "get-auth-token", "--generate"], env=env, check=True, capture_output=True)
     port, dashboard_port = free_port(), free_port()
     command = [str(RAY), "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]

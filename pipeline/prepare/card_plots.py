@@ -17,7 +17,7 @@ def draw_stars(card: PrepareDetails) -> bytes:
     """Shares of the stars in each split, side by side; shares of the classes if no row has stars."""
     starred = any(sum(counts.values()) for counts in card.rows_by_stars.values())
     what, rows = ("Stars", card.rows_by_stars) if starred else ("Classes", card.rows_by_label)
-    note = f"{counted(card.rows, 'review')}; shares of a split"
+    note = f"{counted(card.rows, 'review')}; shares within each split"
     figure, axes = plotstyle.new_figure(f"{what} in each split", note)
     splits = [s for s in SPLITS if sum(rows[s].values())]
     names = list(rows[SPLITS[0]])

@@ -163,7 +163,7 @@ def test_counted_nouns_agree_with_their_numbers(
     assert not re.search(r"\b1 (distinct )?(lines|reviews|texts|tokens|times|are|were|have)\b", page)
     draw_stars(with_all(number))
     (axes,) = drawn[0].axes
-    assert [t.get_text() for t in axes.texts] == [f"{counted(number, 'review')}; shares of a split"]
+    assert [t.get_text() for t in axes.texts] == [f"{counted(number, 'review')}; shares within each split"]
 
 
 def test_uniform_lengths_give_bars_of_equal_height(drawn: list[Figure]) -> None:
