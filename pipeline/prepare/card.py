@@ -147,8 +147,8 @@ def render_card(card: PrepareDetails) -> str:
         "![Reviews by length](card-lengths.png)",
         "## Repeated texts",
         _on_repeats(card),
-        f"With a random split, {card.random_split_leak_frac:.1%} of the test rows would have their text in the"
-        " training rows as well.",
+        f"With a random split, {card.random_split_leak_frac:.1%} of the test rows would have their text in"
+        " the training rows as well.",
     ]
     if card.rejected:
         parts += [
