@@ -16,18 +16,19 @@ from pipeline.config import Config, SplitConfig, digest
 from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
-from pipeline.ingest.clean.rows import Recipe, keep_lines
-from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, detect_sources
+from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, detect_sources, expected_bytes
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.read.limits import ReadLimits
-from pipeline.ingest.stream import ReadPlan, read_dataset, read_source
+from pipeline.ingest.stream import ReadPlan, read_dataset
 from pipeline.model.hub import model_max_length, resolve_model
 from pipeline.model.tokenizer import tokenizer_json
 from pipeline.prepare.card import make_card, write_card
+from pipeline.prepare.head import find_boundary
 from pipeline.prepare.restore_rejects import REMOVED, Ranges, Restore, restore_lines
 from pipeline.prepare.shuffle import Filled, Shuffle, shuffle
-from pipeline.prepare.split import SPLITS, Boundary
+from pipeline.prepare.split import SPLITS
 from pipeline.prepare.split_keys import only_used, with_keys
 from pipeline.prepare.steps import ENCODED, KEYLESS, ChunkEncoder
 from pipeline.progress import Reporter
@@ -43,8 +44,8 @@ from pipeline.rundir.manifest import (
     read_manifest,
 )
 from pipeline.runtime.crash_guard import guard_run
-from pipeline.runtime.pools import Cluster, plan_prepare, plan_tasks
-from pipeline.runtime.ray_data import map_in_actors
+from pipeline.runtime.pools import Cluster, Pool, plan_prepare, plan_tasks
+from pipeline.runtime.ray_data import map_batches, map_in_actors
 from pipeline.storage.expand import expand_inputs
 from pipeline.storage.location import Location, locate
 
@@ -54,6 +55,9 @@ MAX_CHUNK_BYTES = 8 << 20
 _ENCODERS = 16
 """Encoders among which a large input is divided, several chunks each. A constant instead of their actual
 number: there is one file of rejects per chunk, and the files must not depend on the machine."""
+_TASK_CHUNKS = 16
+"""Chunks per encoder up to which the encoders are tasks. A task waits up to 0.1 s longer for a chunk than an
+actor, but its process is reused by the later passes, whereas starting a process takes 2 s of CPU time."""
 
 DECLARATION = Declaration(
     files=(
@@ -157,15 +161,29 @@ def prepare(
 def encode_dumps(job: PrepareJob, cluster: Cluster, reporter: Reporter) -> tuple[Ledger, Counts]:
     """First pass: encode every line to encoded/, or reject it."""
     pools = plan_prepare(cluster, len(job.sources))
-    read = _read_plan(job)
-    boundary = find_boundary(job.sources, job.recipe, read, job.config.split)
-    formats = {s.number: only_used(s.fmt, job.config) for s in job.sources if isinstance(s.fmt, Format)}
-    work = ChunkEncoder(job.output.uri, formats, job.recipe, job.tokenizer, job.config.split, boundary)
+    encoder = chunk_encoder(job)
     ledger = Ledger(job.sources, job.config.input.max_rejected_frac, job.config.input.strict)
     with guard_run() as guard:
-        chunks = read_dataset(job.sources, replace(read, guard=guard), pools.readers)
-        ledger.fill(map_in_actors(chunks, work.encode_chunk, pools.encoders), reporter, "prepare")
+        chunks = read_dataset(job.sources, replace(read_plan(job), guard=guard), pools.readers)
+        apply = map_batches if encodes_in_tasks(job, pools.encoders) else map_in_actors
+        ledger.fill(apply(chunks, encoder.encode_chunk, pools.encoders), reporter, "prepare")
     return ledger, ledger.close(all_files=job.config.input.max_rows is None)
+
+
+def chunk_encoder(job: PrepareJob) -> ChunkEncoder:
+    """Encoder of the chunks of a job.
+
+    Raises:
+        InputError: `split.by` is head, and the input is too small; see head.py.
+    """
+    boundary = find_boundary(job.sources, job.recipe, read_plan(job), job.config.split)
+    formats = {s.number: only_used(s.fmt, job.config) for s in job.sources if isinstance(s.fmt, Format)}
+    return ChunkEncoder(job.output.uri, formats, job.recipe, job.tokenizer, job.config.split, boundary)
+
+
+def encodes_in_tasks(job: PrepareJob, encoders: Pool) -> bool:
+    """Whether the input is so small that the encoders are tasks instead of actors; the output is the same."""
+    return expected_bytes(job.sources) <= _TASK_CHUNKS * encoders.size * job.chunk_bytes
 
 
 def _shuffle(job: PrepareJob, cluster: Cluster, ledger: Ledger, reporter: Reporter) -> list[Filled]:
@@ -182,7 +200,7 @@ def _restore(
     read = [counts.files[s.uri].lines if s.uri in counts.files else 0 for s in job.sources]
     files = {file for bucket in filled for file in bucket.rejected}
     # Small chunks: rows kept from large ones would fragment the heap with large holes.
-    plan = replace(_read_plan(job), chunk_bytes=_SMALL_CHUNK_BYTES)
+    plan = replace(read_plan(job), chunk_bytes=_SMALL_CHUNK_BYTES)
     work = Restore(job.output.uri, plan, job.recipe.parse_options(), Ranges.of(read))
     return restore_lines(
         [bucket.removed for bucket in filled if bucket.removed],
@@ -193,7 +211,8 @@ def _restore(
     )
 
 
-def _read_plan(job: PrepareJob) -> ReadPlan:
+def read_plan(job: PrepareJob) -> ReadPlan:
+    """How the input of a job is cut into chunks."""
     config = job.config.input
     return ReadPlan(job.chunk_bytes, config.max_rows, ReadLimits.of(config))
 
@@ -224,36 +243,6 @@ def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]
     counts = counts.model_copy(update=update)
     counts.check("all input files")
     return counts
-
-
-def find_boundary(
-    sources: list[Source], recipe: Recipe, plan: ReadPlan, config: SplitConfig
-) -> Boundary | None:
-    """Position of the last of the first `split.head_rows` kept rows; None unless `split.by` is head.
-
-    Raises:
-        InputError: the input has `split.head_rows` rows or fewer.
-    """
-    if config.by != "head":
-        return None
-    left, lines = config.head_rows, plan.max_rows
-    for source in sources:
-        assert isinstance(source.fmt, Format)
-        for chunk in read_source(source, replace(plan, chunk_bytes=_SMALL_CHUNK_BYTES), lines):
-            rows = keep_lines(chunk, source.fmt, recipe).rows
-            # At least one more row must follow; otherwise nothing is left for training.
-            if rows.num_rows > left:
-                return Boundary(
-                    source.number, rows["line"][left - 1].as_py() if left else chunk.header.first_line - 1
-                )
-            left -= rows.num_rows
-            lines = None if lines is None else lines - chunk.header.lines
-        if lines == 0:
-            break
-    raise InputError(
-        f"split.head_rows={config.head_rows}, but the input has only {config.head_rows - left} usable rows;"
-        " lower it, or choose --set split.by=text"
-    )
 
 
 def _finish(

@@ -43,11 +43,48 @@ class PredictorOptions:
     """Records the attempts at scoring each chunk."""
 
 
-class Predictor:
-    """Actor that scores one chunk per call.
+class GuardedPredictor:
+    """Actor that scores one chunk per call, and rejects the rows of a chunk that crashes its workers.
 
-    Calls may overlap. One thread computes a chunk from its first batch to its last, and no operation uses
-    more than that thread, so the result does not depend on the number of threads of an actor.
+    Calls may overlap.
+    """
+
+    def __init__(self, options: PredictorOptions) -> None:
+        self.options = options
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Batch with label, score and probabilities instead of token IDs, and its cost; see cost.py."""
+        batch = to_batch(table)
+        header = batch.header
+        with self.options.guard.attempt("score", header.file, header.chunk) as crashes:
+            if crashes >= MAX_CRASHES:
+                return batch_table(self._set_aside(batch, crash_message(crashes, "score")))
+            try:
+                return batch_table(self.score(batch))
+            except BrokenDeviceError as error:
+                # Ray restarts the actor in a new process and retries the chunk there.
+                logging.getLogger(__name__).error("chunk %d of %s: %s", header.chunk, header.source, error)
+                os._exit(1)
+
+    def score(self, batch: Batch) -> Batch:
+        """The batch with the columns of `score_columns`, its counts and its timings."""
+        raise NotImplementedError
+
+    def _set_aside(self, batch: Batch, why: str) -> Batch:
+        """The batch with all of its rows rejected."""
+        details = dict.fromkeys(range(batch.rows.num_rows), why)
+        rejects = add_rejects(batch.rejects, batch, Reason.WORKER_DIED, details)
+        none = np.empty((0, len(self.options.card.labels)), np.float32)
+        rows = score_columns(batch.rows.slice(0, 0).drop_columns(["input_ids"]), none, self.options.card)
+        timings = dict.fromkeys(("scored_from_s", "scored_to_s"), time.time())
+        return replace(batch, rows=rows, rejects=rejects, timings=batch.timings | timings)
+
+
+class Predictor(GuardedPredictor):
+    """Predictor that scores with the model.
+
+    One thread computes a chunk from its first batch to its last, and no operation uses more than that thread,
+    so the result does not depend on the number of threads of an actor.
     """
 
     def __init__(self, options: PredictorOptions) -> None:
@@ -56,31 +93,18 @@ class Predictor:
         Raises:
             ModelError: it cannot be loaded, or has changed since the job began.
         """
-        self._options = options
+        super().__init__(options)
         self._threads = ThreadPoolExecutor(options.threads, "computing")
         self._forward = _read_forward(options.forward)
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Batch with label, score and probabilities instead of token IDs, and its cost; see cost.py."""
-        batch = to_batch(table)
-        header = batch.header
-        with self._options.guard.attempt("score", header.file, header.chunk) as crashes:
-            if crashes >= MAX_CRASHES:
-                return batch_table(self._set_aside(batch, crash_message(crashes, "score")))
-            try:
-                return batch_table(self._score(batch))
-            except BrokenDeviceError as error:
-                # Ray restarts the actor in a new process and retries the chunk there.
-                logging.getLogger(__name__).error("chunk %d of %s: %s", header.chunk, header.source, error)
-                os._exit(1)
-
-    def _score(self, batch: Batch) -> Batch:
+    def score(self, batch: Batch) -> Batch:
+        """See GuardedPredictor."""
         start, header = time.time(), batch.header
         ids = Ragged.of(batch.rows["input_ids"])
         # Only within the chunk: the result of a chunk must not depend on other chunks.
         distinct, which = ids.distinct()
-        scored = self._threads.submit(self._forward, distinct, self._options.batch_tokens).result()
-        card = self._options.card
+        scored = self._threads.submit(self._forward, distinct, self.options.batch_tokens).result()
+        card = self.options.card
         rows = score_columns(batch.rows.drop_columns(["input_ids"]), scored.probabilities[which], card)
         rejects = batch.rejects
         if scored.failures:
@@ -101,28 +125,19 @@ class Predictor:
         timings |= {"score_s": scored.seconds, "halvings": scored.halvings}
         return replace(batch, rows=rows, rejects=rejects, counts=counts, timings=batch.timings | timings)
 
-    def _set_aside(self, batch: Batch, why: str) -> Batch:
-        """The batch with all of its rows rejected."""
-        details = dict.fromkeys(range(batch.rows.num_rows), why)
-        rejects = add_rejects(batch.rejects, batch, Reason.WORKER_DIED, details)
-        none = np.empty((0, len(self._options.card.labels)), np.float32)
-        rows = score_columns(batch.rows.slice(0, 0).drop_columns(["input_ids"]), none, self._options.card)
-        timings = dict.fromkeys(("scored_from_s", "scored_to_s"), time.time())
-        return replace(batch, rows=rows, rejects=rejects, timings=batch.timings | timings)
-
     def _compare(self, ids: Ragged, found: FloatArray) -> dict[str, float]:
         """Differences of the probabilities of the first rows of a chunk from those in float32.
 
         Args:
             found: (N, C) float32, probabilities of N rows.
         """
-        options = self._options.forward
+        options = self.options.forward
         first = ids.head(min(_MAX_COMPARED, max(_MIN_COMPARED, len(ids.lengths) // 16)))
         rows = len(first.lengths)
         if options.precision == "float32" or not rows:
             return {}
         plain = _read_forward(replace(options, precision="float32", compiled=False, kernels=False))
-        exact = plain(first, self._options.batch_tokens).probabilities
+        exact = plain(first, self.options.batch_tokens).probabilities
         both = np.isfinite(found[:rows]).all(1) & np.isfinite(exact).all(1)
         found, exact = found[:rows][both], exact[both]
         return {

@@ -13,23 +13,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ErrorBudgetError, InputError
-from pipeline.prepare import stage
-from pipeline.progress import Reporter
-from pipeline.rundir.manifest import Manifest
-from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
+from tests.prepare.small_job import Row, encode, parquet_rows, plan, prepare
 
-pytestmark = pytest.mark.ray
+DAMAGED = b"\x1f\x8b\x08\x00" + b"\xff" * 300
+"""A gzip file whose header is damaged."""
+
+LINE = json.dumps({"overall": 5, "reviewText": "good"}).encode()
+TOO_LONG = json.dumps({"overall": 5, "reviewText": "x" * 300_000}).encode()
+LONG_LINES = [LINE, TOO_LONG, LINE, TOO_LONG, LINE]
+LONG_REJECTS = [
+    (2, "line_too_long", len(LINE) + 1, 4096),
+    (4, "line_too_long", 2 * len(LINE) + len(TOO_LONG) + 3, 4096),
+]
+"""Line, reason, offset and bytes kept of the rejects of LONG_LINES if lines may have 100,000 bytes."""
 
 
-def prepare(cluster: Any, model: Path, inputs: list[Path], output: Path, *sets: str) -> Manifest:
-    config = load_config(None, [f"model.name={model}", "tokenize.max_length=16", *sets])
-    return stage.prepare(stage.plan([str(i) for i in inputs], str(output), config), cluster, Reporter())
-
-
-def rejects_of(output: Path) -> list[dict[str, Any]]:
-    return [row for f in sorted((output / "rejects").glob("part-*")) for row in pq.read_table(f).to_pylist()]
+def positions(rejects: list[Row]) -> list[tuple[int, str, int, int]]:
+    return [(r["line"], r["reason"], r["byte_offset"], len(r["raw"])) for r in rejects]
 
 
 def write_one_of_each(folder: Path) -> dict[str, bytes]:
@@ -58,12 +60,17 @@ def write_one_of_each(folder: Path) -> dict[str, bytes]:
     texts[str(folder / "e.json")] = (folder / "e.json").read_bytes()
     yelp = {"text": [f"meal {i}" for i in range(70)], "stars": [4.0] * 69 + [9.0], "business_id": ["B"] * 70}
     pq.write_table(pa.table(yelp), folder / "f.parquet")
+    (folder / "g.json.gz").write_bytes(gzip.compress(b"\n".join([*LONG_LINES, b""])))
+    texts[str(folder / "g.json.gz")] = b"\n".join([*LONG_LINES, b""])
+    (folder / "h.json.gz").write_bytes(DAMAGED)
     return texts
 
 
+@pytest.mark.ray
 def test_one_job_reads_files_of_every_kind(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     texts = write_one_of_each(tmp_path / "in")
     sets = ("dedup.enabled=false", "input.max_rejected_frac=0.5", "input.chunk_bytes=8192")
+    sets += ("input.max_line_bytes=100000",)
     manifest = prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "out", *sets)
     assert [name.partition(",")[0] for name in manifest.details.formats.values()] == [
         "amazon_2014",
@@ -72,10 +79,12 @@ def test_one_job_reads_files_of_every_kind(cluster: Any, tiny_model: Path, tmp_p
         "amazon_us_reviews",
         "amazon_2014",
         "yelp",
+        "amazon_2018",
+        "amazon_2018",
     ]
     counts = manifest.counts
     assert counts is not None
-    assert counts.lines == 3 * 150 + 91 + 41 + 70
+    assert counts.lines == 3 * 150 + 91 + 41 + 70 + 5
     for path, file in counts.files.items():
         assert file.lines == file.rows + sum(file.rejected.values())
         if path in texts:
@@ -84,7 +93,13 @@ def test_one_job_reads_files_of_every_kind(cluster: Any, tiny_model: Path, tmp_p
     assert counts.files[str(tmp_path / "in" / "d.tsv")].rejected == {"bad_csv": 1}
     assert counts.files[str(tmp_path / "in" / "e.json")].rejected == {"bad_python": 1}
     assert counts.files[str(tmp_path / "in" / "f.parquet")].rejected == {"stars_out_of_range": 1}
-    rejects = rejects_of(tmp_path / "out")
+    (sentence,) = manifest.details.broken
+    assert sentence.startswith(f"{tmp_path / 'in' / 'h.json.gz'}: gzip data are damaged")
+    assert "after 0 bytes of text" in sentence
+    assert counts.files[str(tmp_path / "in" / "h.json.gz")].lines == 0
+    rejects = parquet_rows(tmp_path / "out", "rejects/part-*")
+    long = [row for row in rejects if row["source"] == str(tmp_path / "in" / "g.json.gz")]
+    assert positions(long) == LONG_REJECTS
     assert len(rejects) == sum(counts.rejected.values())
     for row in rejects:
         if row["source"] in texts:
@@ -93,45 +108,35 @@ def test_one_job_reads_files_of_every_kind(cluster: Any, tiny_model: Path, tmp_p
             assert json.loads(row["raw"])["stars"] == 9.0
 
 
-def test_shard_with_a_damaged_header_is_reported_and_the_others_are_read(
+@pytest.mark.ray
+def test_strict_job_fails_at_a_shard_with_a_damaged_header(
     cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
-    write_dump(locate(tmp_path / "in"), rows=200, shards=2, seed=1)
-    shards = sorted((tmp_path / "in").iterdir())
-    shards[1].write_bytes(b"\x1f\x8b\x08\x00" + b"\xff" * 300)
-    manifest = prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "out")
-    (sentence,) = manifest.details.broken
-    assert sentence.startswith(f"{shards[1]}: gzip data are damaged")
-    assert "after 0 bytes of text" in sentence
-    assert manifest.counts is not None
-    assert [f.lines for f in manifest.counts.files.values()] == [100, 0]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json.gz").write_bytes(gzip.compress(LINE))
+    (tmp_path / "in" / "b.json.gz").write_bytes(DAMAGED)
     with pytest.raises(ErrorBudgetError, match=r"gzip data are damaged.*input\.strict allows no broken file"):
-        prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "strict", "input.strict=true")
+        prepare(cluster, tiny_model, [tmp_path / "in"], tmp_path / "out", "input.strict=true")
 
 
-def test_line_that_is_too_long_is_rejected_for_any_chunk_size(
+@pytest.mark.ray
+def test_rejects_are_written_although_a_split_is_empty(
     cluster: Any, tiny_model: Path, tmp_path: Path
 ) -> None:
-    line = json.dumps({"overall": 5, "reviewText": "good"}).encode()
-    long = json.dumps({"overall": 5, "reviewText": "x" * 300_000}).encode()
-    lines = [line, long, line, long, line]
-    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"\n".join(lines)))
-    for chunk_bytes in (4096, 1 << 20):
-        sets = ("input.max_line_bytes=100000", f"input.chunk_bytes={chunk_bytes}", "dedup.enabled=false")
-        sets += (
-            "input.max_rejected_frac=1",
-            "split.train_frac=0.5",
-            "split.val_frac=0.5",
-            "split.test_frac=0",
-        )
-        output = tmp_path / str(chunk_bytes)
-        job = (cluster, tiny_model, [tmp_path / "a.json.gz"], output, *sets)
-        # Equal texts are in one split, so train or val stays empty; the rejects are written nevertheless.
-        with pytest.raises(InputError, match="usable rows is in"):
-            prepare(*job)
-        found = [(r["line"], r["reason"], r["byte_offset"], len(r["raw"])) for r in rejects_of(output)]
-        first = len(line) + 1
-        assert found == [
-            (2, "line_too_long", first, 4096),
-            (4, "line_too_long", 2 * first + len(long) + 1, 4096),
-        ]
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"\n".join(LONG_LINES)))
+    sets = ("input.max_line_bytes=100000", "input.max_rejected_frac=1", "dedup.enabled=false")
+    # Equal texts are in one split, so train or val stays empty.
+    with pytest.raises(InputError, match="usable rows is in"):
+        prepare(cluster, tiny_model, [tmp_path / "a.json.gz"], tmp_path / "out", *sets)
+    assert positions(parquet_rows(tmp_path / "out", "rejects/part-*")) == LONG_REJECTS
+
+
+@pytest.mark.parametrize("chunk_bytes", [4096, 1 << 20])
+def test_line_that_is_too_long_is_rejected_for_any_chunk_size(
+    tiny_model: Path, tmp_path: Path, chunk_bytes: int
+) -> None:
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"\n".join(LONG_LINES)))
+    sets = ("input.max_line_bytes=100000", f"input.chunk_bytes={chunk_bytes}")
+    _, rows = encode(plan(tiny_model, [tmp_path / "a.json.gz"], tmp_path / "out", *sets))
+    assert [row["line"] for row in rows] == [1, 3, 5]
+    assert positions(parquet_rows(tmp_path / "out", "rejects/part-*")) == LONG_REJECTS

@@ -19,8 +19,8 @@ from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.clean.text import text_hash
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.stream import ReadPlan
+from pipeline.prepare.head import find_boundary
 from pipeline.prepare.split import SPLITS, Boundary, assign, uniform
-from pipeline.prepare.stage import find_boundary
 from pipeline.storage.location import locate
 
 RECIPE = Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars"))

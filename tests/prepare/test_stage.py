@@ -1,34 +1,36 @@
-"""The prepare job: texts are kept once, splits neither leak nor move, output bytes are deterministic."""
+"""The prepare job: texts are kept once, output bytes are deterministic, the card describes the rows."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import InputError, SettingError
+from pipeline.details import PrepareDetails
+from pipeline.errors import SettingError
 from pipeline.ingest.detect.sources import Source
 from pipeline.prepare import stage
 from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
-from pipeline.runtime.pools import Cluster, Node
+from pipeline.runtime.pools import Cluster, Node, plan_prepare
 from pipeline.settings import load_config
 from pipeline.storage.location import locate
 from pipeline.synth import write_dump
-
-pytestmark = pytest.mark.ray
+from tests.prepare.small_job import EVEN, Row, parquet_rows, plan, prepare, rows_of
 
 DAY_S = 86_400
 EPOCH_2018 = int(datetime(2018, 1, 1, tzinfo=timezone.utc).timestamp())
+CHUNK_BYTES = 20 << 10
+"""Chunks for which one encoder is an actor, and two are tasks, in the test of 1,200 rows."""
 
 
 def review(number: int, **other: Any) -> dict[str, Any]:
@@ -43,20 +45,20 @@ def write(file: Path, lines: Iterable[dict[str, Any]]) -> str:
     return str(file)
 
 
-def prepare(cluster: Any, model: Path, inputs: list[str], output: Path, *sets: str) -> Manifest:
-    config = load_config(None, [f"model.name={model}", "tokenize.max_length=16", *sets])
-    return stage.prepare(stage.plan(inputs, str(output), config), cluster, Reporter())
-
-
-def rows_of(output: Path, split: str) -> list[dict[str, Any]]:
-    return [row for part in sorted((output / split).glob("*")) for row in pq.read_table(part).to_pylist()]
-
-
 def digests(output: Path) -> dict[str, str]:
     files = [p for p in output.rglob("*") if p.is_file() and p.name != "manifest.json"]
     return {str(p.relative_to(output)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+def splits_by(key: str, rows: list[Row], reviews: list[dict[str, Any]]) -> dict[str | None, set[str]]:
+    """Splits that contain rows with each value of a field of the reviews."""
+    found: dict[str | None, set[str]] = {}
+    for row in rows:
+        found.setdefault(reviews[row["line"] - 1].get(key, ""), set()).add(row["split"])
+    return found
+
+
+@pytest.mark.ray
 def test_each_text_is_kept_once_across_files(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     one = write(tmp_path / "in" / "1.json.gz", [*map(review, range(300)), review(7), review(8, overall=1.0)])
     spelled = {"reviewText": "  SHIRT number\t9 "}
@@ -66,19 +68,17 @@ def test_each_text_is_kept_once_across_files(cluster: Any, tiny_model: Path, tmp
     assert manifest.counts is not None
     assert manifest.counts.lines == 305
     assert manifest.counts.rejected == {"duplicate": 4}
-    splits = [rows_of(tmp_path / "out", s) for s in ("train", "val", "test")]
-    rows = [row for split in splits for row in split]
+    rows = rows_of(tmp_path / "out")
     assert manifest.counts.rows == len(rows) == len({r["text_hash"] for r in rows}) == 301
-    assert manifest.counts.splits == {
-        n: len(s) for n, s in zip(("train", "val", "test"), splits, strict=True)
-    }
-    for split in splits:
-        hashes = [row["text_hash"] for row in split]
+    assert manifest.counts.splits is not None
+    for split, count in manifest.counts.splits.items():
+        hashes = [row["text_hash"] for row in rows if row["split"] == split]
+        assert len(hashes) == count > 0
         assert hashes == sorted(hashes)
     # Review 8 has four stars once and one star twice: the first one-star review is kept.
     eighth = next(r for r in rows if r["line"] == 302)
     assert (eighth["source"], eighth["stars"]) == (one, 1.0)
-    gone = pa.concat_tables(pq.read_table(p) for p in (tmp_path / "out" / "rejects").iterdir()).to_pylist()
+    gone = parquet_rows(tmp_path / "out", "rejects/*")
     assert sorted((r["source"], r["line"]) for r in gone) == [(one, 9), (one, 301), (two, 1), (two, 2)]
     nines = next(r for r in gone if r["line"] == 2)
     assert nines["detail"] == f"same text as {one}, line 10"
@@ -88,33 +88,53 @@ def test_each_text_is_kept_once_across_files(cluster: Any, tiny_model: Path, tmp
     assert not (tmp_path / "out" / "encoded").exists()
 
 
-def test_output_bytes_are_deterministic(cluster: Any, tiny_model: Path, dump: Path, tmp_path: Path) -> None:
-    sets = ("input.chunk_bytes=16384",)
-    first = prepare(cluster, tiny_model, [str(dump)], tmp_path / "a", *sets)
-    prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
-    # An interrupted job starts over and writes the same output.
-    (tmp_path / "b" / "manifest.json").unlink()
-    (tmp_path / "b" / "encoded").mkdir()
-    (tmp_path / "b" / "encoded" / "part-00000-000000.parquet").write_bytes(b"half")
-    prepare(cluster, tiny_model, [str(dump)], tmp_path / "b", *sets)
-    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+@pytest.mark.ray
+def test_output_bytes_are_deterministic(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
+    write_dump(locate(tmp_path / "in"), rows=1200, shards=2, broken_frac=0.03)
+    first, second, third = (tmp_path / name for name in "abc")
+
+    def run(output: Path, cpus: float, chunk_bytes: int) -> tuple[Manifest[PrepareDetails], bool]:
+        job = plan(tiny_model, [tmp_path / "in"], output, f"input.chunk_bytes={chunk_bytes}")
+        machine = Cluster((Node(cpus),))
+        encoders = plan_prepare(machine, len(job.sources)).encoders
+        return stage.prepare(job, machine, Reporter()), stage.encodes_in_tasks(job, encoders)
+
+    # The number of CPUs does not change the bytes, nor whether encoders are actors or tasks.
+    manifest, in_tasks = run(first, 1.0, CHUNK_BYTES)
+    assert not in_tasks
+    # An interrupted job starts over.
+    shutil.copytree(first, second)
+    (second / "manifest.json").unlink()
+    (second / "encoded").mkdir()
+    (second / "encoded" / "part-00000-000000.parquet").touch()
+    for part in second.rglob("*.parquet"):
+        part.write_bytes(b"half")
+    assert run(second, 2.0, CHUNK_BYTES)[1]
+    assert digests(first) == digests(second)
+    assert {o.path for o in manifest.outputs} == set(digests(first)) - {"run.json"}
+    assert len(list((first / "rejects").glob("part-*"))) > 2
+    assert json.loads((first / "run.json").read_text())["resolved"] == {"chunk_bytes": CHUNK_BYTES}
     # Another chunk size changes the tasks, but not the rows.
-    prepare(cluster, tiny_model, [str(dump)], tmp_path / "c", "input.chunk_bytes=8192")
-    for split in ("train", "val", "test"):
-        assert rows_of(tmp_path / "a", split) == rows_of(tmp_path / "c", split)
-    assert {o.path for o in first.outputs} == set(digests(tmp_path / "a")) - {"run.json"}
+    run(third, 1.0, 4 * CHUNK_BYTES)
+    assert rows_of(first) == rows_of(third)
 
 
-def test_output_does_not_depend_on_the_number_of_cpus(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
-    write_dump(locate(tmp_path / "in"), rows=9_000, shards=2, broken_frac=0.03)
-    config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16"])
-    for cpus in (1.0, 2.0):
-        job = stage.plan([str(tmp_path / "in")], str(tmp_path / f"out{cpus:g}"), config)
-        stage.prepare(job, Cluster((Node(cpus),)), Reporter())
-    assert digests(tmp_path / "out1") == digests(tmp_path / "out2")
-    assert len(list((tmp_path / "out1" / "rejects").glob("part-*"))) > 2
-    run = json.loads((tmp_path / "out1" / "run.json").read_text())
-    assert run["resolved"] == {"chunk_bytes": 512 << 10}
+def test_default_chunk_size_does_not_depend_on_the_machine(
+    tiny_model: Path, dump: Path, tmp_path: Path
+) -> None:
+    assert plan(tiny_model, [dump], tmp_path / "out").run.resolved == {"chunk_bytes": 512 << 10}
+
+
+@pytest.mark.parametrize("cpus", [1.0, 4.0])
+def test_encoders_are_tasks_up_to_sixteen_chunks_each(
+    tiny_model: Path, dump: Path, tmp_path: Path, cpus: float
+) -> None:
+    job = plan(tiny_model, [dump], tmp_path / "out")
+    encoders = plan_prepare(Cluster((Node(cpus),)), files=1).encoders
+    most = 16 * encoders.size * job.chunk_bytes
+    for size_bytes, in_tasks in ((most, True), (most + 1, False)):
+        sources = [Source(0, "/in/a.json", size_bytes, "f")]
+        assert stage.encodes_in_tasks(replace(job, sources=sources), encoders) == in_tasks
 
 
 @pytest.mark.parametrize(
@@ -125,144 +145,80 @@ def test_chunk_size_scales_with_the_input(size_bytes: int, chunk_bytes: int) -> 
     assert stage._chunk_bytes([Source(0, "/in/a.json.gz", size_bytes, "f")]) == chunk_bytes
 
 
-@pytest.mark.parametrize(("by", "key"), [("user", "reviewerID"), ("product", "asin"), ("text", "reviewText")])
-def test_splits_share_no_key_and_keep_their_rows_when_data_grow(
-    cluster: Any, tiny_model: Path, tmp_path: Path, by: str, key: str
-) -> None:
-    reviews = [review(n) for n in range(600)]
-    del reviews[5]["reviewerID"], reviews[6]["asin"]
-    small = write(tmp_path / "in" / "1.json.gz", reviews[:400])
-    more = write(tmp_path / "in" / "2.json.gz", reviews[400:])
-    sets = (f"split.by={by}", "split.train_frac=0.5", "split.val_frac=0.25", "split.test_frac=0.25")
-    splits = []
-    for name, inputs in (("small", [small]), ("grown", [small, more])):
-        prepare(cluster, tiny_model, inputs, tmp_path / name, *sets)
-        place = {}
-        for split in ("train", "val", "test"):
-            for row in rows_of(tmp_path / name, split):
-                place[row["line"] - 1 + (400 if row["source"] == more else 0)] = split
-        splits.append(place)
-    assert len(splits[0]) == 400
-    assert len(splits[1]) == 600
-    assert {n: splits[1][n] for n in splits[0]} == splits[0]
-    found: dict[str, set[str]] = {}
-    for number, split in splits[1].items():
-        if key in reviews[number]:
-            found.setdefault(reviews[number][key], set()).add(split)
-    assert all(len(s) == 1 for s in found.values())
-    assert {s for group in found.values() for s in group} == {"train", "val", "test"}
+@pytest.fixture(scope="module")
+def by_user(
+    cluster: Any, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Manifest[PrepareDetails], list[dict[str, Any]]]:
+    """Output of a job that splits by user, its manifest and its input; read-only.
 
-
-def splits_by(key: str, output: Path, dumps: dict[str, list[dict[str, Any]]]) -> dict[str, set[str]]:
-    """Splits that contain rows with each value of a field of the dumps."""
-    found: dict[str, set[str]] = {}
-    for split in ("train", "val", "test"):
-        for row in rows_of(output, split):
-            found.setdefault(dumps[row["source"]][row["line"] - 1].get(key, ""), set()).add(split)
-    return found
-
-
-EVEN = ("split.train_frac=0.4", "split.val_frac=0.3", "split.test_frac=0.3")
-
-
-@pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
-def test_variants_of_a_product_are_in_one_split(
-    cluster: Any, tiny_model: Path, tmp_path: Path, kind: str
-) -> None:
-    lines = [
-        {
-            "rating": n % 5 + 1,
-            "title": "t",
-            "text": f"shirt {n}",
-            "asin": f"B{n}",
-            "parent_asin": f"P{n % 40}",
-        }
-        for n in range(400)
-    ]
-    file = tmp_path / f"dump.{kind}"
-    if kind == "json":
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    elif kind == "csv":
-        rows = [lines[0].keys(), *(line.values() for line in lines)]
-        file.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
-    else:
-        pq.write_table(pa.Table.from_pylist(lines), file)
-    manifest = prepare(cluster, tiny_model, [str(file)], tmp_path / "out", "split.by=product", *EVEN)
-    found = splits_by("parent_asin", tmp_path / "out", {str(file): lines})
-    assert all(len(splits) == 1 for splits in found.values())
-    assert len(found) == 40
-    assert manifest.details.rows_without_key == 0
-    # An explicit column takes precedence.
-    sets = ("split.by=product", "input.asin=asin", *EVEN)
-    prepare(cluster, tiny_model, [str(file)], tmp_path / "named", *sets)
-    found = splits_by("parent_asin", tmp_path / "named", {str(file): lines})
-    assert max(len(splits) for splits in found.values()) > 1
-
-
-def test_split_by_product_uses_asin_without_parent_asin(
-    cluster: Any, tiny_model: Path, tmp_path: Path
-) -> None:
-    lines = [{"rating": 5, "title": "t", "text": f"shirt {n}", "asin": f"B{n % 40}"} for n in range(400)]
-    file = write(tmp_path / "in" / "1.json.gz", lines)
-    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=product", *EVEN)
-    found = splits_by("asin", tmp_path / "out", {file: lines})
-    assert all(len(splits) == 1 for splits in found.values())
-    assert manifest.details.rows_without_key == 0
-
-
-@pytest.mark.parametrize(("by", "column"), [("user", "user_id"), ("product", "asin")])
-def test_split_by_a_key_that_no_line_has_is_refused(
-    tiny_model: Path, tmp_path: Path, by: str, column: str
-) -> None:
-    lines = [{"overall": 5.0, "reviewText": f"shirt {n}", "reviewerID": " ", "asin": ""} for n in range(9)]
-    config = load_config(None, [f"model.name={tiny_model}", "tokenize.max_length=16", f"split.by={by}"])
-    bare = write(tmp_path / "in" / "1.json.gz", lines)
-    words = rf"1\.json\.gz: split\.by={by}, but no line .* has a {by}; name the column .*input\.{column}="
-    with pytest.raises(InputError, match=words):
-        stage.plan([bare], str(tmp_path / "out"), config)
-    # If another file has the key, the job runs, and the card reports the rows without one.
-    full = write(tmp_path / "in" / "2.json.gz", [review(1)])
-    assert len(stage.plan([bare, full], str(tmp_path / "out"), config).sources) == 2
-    assert not (tmp_path / "out").exists()
-
-
-def test_rows_without_a_user_are_split_by_text_with_a_warning(
-    cluster: Any, tiny_model: Path, tmp_path: Path
-) -> None:
-    reviews = [review(n, reviewerID=("", " ", None)[n % 3] if n < 300 else "U1") for n in range(400)]
+    320 of the 422 reviews with text have no user, 20 are repeated, and two are very long.
+    """
+    users = [("", " ", None)[n % 3] if n < 300 else "U1" for n in range(400)]
+    texts = [" ".join(["good"] * (n % 25 + 1) + [str(n)]) for n in range(400)]
+    reviews = [review(n, reviewText=texts[n], reviewerID=users[n]) for n in range(400)]
     reviews += reviews[:20]
-    file = write(tmp_path / "in" / "1.json.gz", reviews)
-    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", "split.by=user", *EVEN)
-    found = splits_by("reviewerID", tmp_path / "out", {file: reviews})
-    assert found[""] == found[" "] == found[None] == {"train", "val", "test"}  # type: ignore[index]
+    reviews += [review(0, reviewText=" ".join(["good"] * n), reviewerID="U1") for n in (9_000, 20_000)]
+    reviews.append(review(0, reviewText=" "))
+    folder = tmp_path_factory.mktemp("by-user")
+    file = write(folder / "in" / "1.json.gz", reviews)
+    return (
+        folder / "out",
+        prepare(cluster, tiny_model, [file], folder / "out", "split.by=user", *EVEN),
+        reviews,
+    )
+
+
+@pytest.mark.ray
+def test_rows_without_a_user_are_split_by_text_with_a_warning(
+    by_user: tuple[Path, Manifest[PrepareDetails], list[dict[str, Any]]],
+) -> None:
+    output, manifest, reviews = by_user
+    found = splits_by("reviewerID", rows_of(output), reviews)
+    assert found[""] == found[" "] == found[None] == {"train", "val", "test"}
     assert len(found["U1"]) == 1
     assert manifest.details.repeated_rows == 20
     assert manifest.details.rows_without_key == 320
     warning = "by user; 320 reviews without one, repeated ones included, are split by text"
-    assert warning in (tmp_path / "out" / "card.md").read_text()
+    assert warning in (output / "card.md").read_text()
 
 
-def test_card_counts_texts_in_several_splits(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
-    reviews = [review(n, reviewText=f"shirt number {n % 100}") for n in range(400)]
-    file = write(tmp_path / "in" / "1.json.gz", reviews)
-    sets = ("split.by=user", "dedup.enabled=false", *EVEN)
-    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
-    apart = splits_by("reviewText", tmp_path / "out", {file: reviews})
-    count = sum(len(splits) > 1 for splits in apart.values())
-    assert manifest.details.texts_in_several_splits == count > 0
-    assert f"{count} texts are in more than one split" in (tmp_path / "out" / "card.md").read_text()
+@pytest.mark.ray
+def test_card_describes_the_rows(
+    by_user: tuple[Path, Manifest[PrepareDetails], list[dict[str, Any]]],
+) -> None:
+    output, manifest, _ = by_user
+    rows, details = rows_of(output), manifest.details
+    assert details.truncated_rows == sum(r["truncated"] for r in rows) > 0
+    assert details.tokens == sum(r["num_tokens"] for r in rows)
+    assert sum(details.length_histogram.values()) == len(rows) == 402
+    whole = sum(int(n) * times for n, times in details.length_histogram.items())
+    assert whole == details.tokens + details.cut_tokens
+    assert details.length_quantiles["1"] == max(map(int, details.length_histogram)) == 20_002
+    page = (output / "card.md").read_text()
+    assert f"{details.truncated_rows:,} reviews" in page
+    assert "| empty_text | 1 |" in page
+    for picture in ("card-stars.png", "card-lengths.png", "card-rejects.png"):
+        assert picture in page
+        assert (output / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_split_by_time_cuts_at_its_dates(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
-    reviews = [review(n) for n in range(100)]
+@pytest.mark.ray
+def test_split_by_time_cuts_at_its_dates_and_counts_texts_in_several_splits(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    reviews = [review(n, reviewText=f"shirt number {n % 60}") for n in range(100)]
     del reviews[50]["unixReviewTime"]
     file = write(tmp_path / "in" / "1.json.gz", reviews)
-    sets = ("split.by=time", "split.val_from=2018-02-01", "split.test_from=2018-03-01")
+    sets = ("split.by=time", "split.val_from=2018-02-01", "split.test_from=2018-03-01", "dedup.enabled=false")
     manifest = prepare(cluster, tiny_model, [file], tmp_path / "out", *sets)
     assert manifest.counts is not None
     assert manifest.counts.splits == {"train": 31, "val": 28 - 1, "test": 100 - 59}
     assert manifest.counts.rejected == {"missing_timestamp": 1}
     assert (manifest.details.first_day, manifest.details.last_day) == ("2018-01-01", "2018-04-10")
+    apart = splits_by("reviewText", rows_of(tmp_path / "out"), reviews)
+    count = sum(len(splits) > 1 for splits in apart.values())
+    assert manifest.details.texts_in_several_splits == count > 0
+    assert f"{count} texts are in more than one split" in (tmp_path / "out" / "card.md").read_text()
 
 
 def test_split_by_time_needs_ordered_dates() -> None:
@@ -271,27 +227,6 @@ def test_split_by_time_needs_ordered_dates() -> None:
     sets = ["split.by=time", "split.val_from=2018-03-01", "split.test_from=2018-02-01"]
     with pytest.raises(SettingError, match="val_from=2018-03-01 must be before test_from=2018-02-01"):
         load_config(None, sets)
-
-
-def test_card_describes_the_rows(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
-    reviews = [review(n, reviewText=" ".join(["good"] * (n % 25 + 1) + [str(n)])) for n in range(200)]
-    reviews += [review(n, reviewText=" ".join(["good"] * n)) for n in (9_000, 20_000)]
-    file = write(tmp_path / "in" / "1.json.gz", [*reviews, review(0, reviewText=" ")])
-    manifest = prepare(cluster, tiny_model, [file], tmp_path / "out")
-    rows = [r for s in ("train", "val", "test") for r in rows_of(tmp_path / "out", s)]
-    details = manifest.details
-    assert details.truncated_rows == sum(r["truncated"] for r in rows) > 0
-    assert details.tokens == sum(r["num_tokens"] for r in rows)
-    assert sum(details.length_histogram.values()) == 202
-    whole = sum(int(n) * times for n, times in details.length_histogram.items())
-    assert whole == details.tokens + details.cut_tokens
-    assert details.length_quantiles["1"] == max(map(int, details.length_histogram)) == 20_002
-    page = (tmp_path / "out" / "card.md").read_text()
-    assert f"{details.truncated_rows:,} reviews" in page
-    assert "| empty_text | 1 |" in page
-    for picture in ("card-stars.png", "card-lengths.png", "card-rejects.png"):
-        assert picture in page
-        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_number_of_buckets_scales_with_the_rows() -> None:

@@ -91,9 +91,10 @@ def test_other_exception_of_a_worker_keeps_its_type_and_message(
 @pytest.mark.ray
 def test_error_of_a_training_worker_is_raised_unchanged(cluster: Cluster, tmp_path: Path) -> None:
     from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    trainer = TorchTrainer(
+    # The base class of the TorchTrainer; its workers do not import torch.
+    trainer = DataParallelTrainer(
         for_worker(fail_known),
         train_loop_config={},
         scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.5}),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.stream import Batch
-from pipeline.score.predictor import Predictor
+from pipeline.score.predictor import GuardedPredictor, score_columns
 from pipeline.score.steps import ChunkWork
 from pipeline.storage import localwrite
 
@@ -21,13 +23,28 @@ FATAL = {"encode": (0, 1), "score": (1, 1), "write": (0, 1)}
 """File and chunk on which each step crashes."""
 
 
-class DeadlyPredictor(Predictor):
+class TokenPredictor(GuardedPredictor):
+    """Predictor without a model, whose process starts faster; the scores depend on the token IDs."""
+
+    def score(self, batch: Batch) -> Batch:
+        """See GuardedPredictor."""
+        classes = len(self.options.card.labels)
+        likely = np.array([sum(ids) % classes for ids in batch.rows["input_ids"].to_pylist()], np.int64)
+        probabilities = np.eye(classes, dtype=np.float32)[likely]
+        now = time.time()
+        rows = score_columns(batch.rows.drop_columns(["input_ids"]), probabilities, self.options.card)
+        timings = batch.timings | {"scored_from_s": now, "scored_to_s": now, "score_s": 0.0}
+        return replace(batch, rows=rows, timings=timings)
+
+
+class DeadlyPredictor(TokenPredictor):
     """Crashes while scoring one chunk."""
 
-    def _score(self, batch: Batch) -> Batch:
+    def score(self, batch: Batch) -> Batch:
+        """See GuardedPredictor."""
         if (batch.header.file, batch.header.chunk) == FATAL["score"]:
             os._exit(1)
-        return super()._score(batch)
+        return super().score(batch)
 
 
 @dataclass(frozen=True)

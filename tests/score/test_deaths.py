@@ -15,18 +15,34 @@ from pipeline.rundir.parts import part_name
 from pipeline.score import stage
 from pipeline.score.verify import verify
 from pipeline.storage.location import locate
-from tests.score.deadly import FATAL, DeadlyPredictor, DeadlyWork, DeadlyWriting
+from tests.score.deadly import FATAL, DeadlyPredictor, DeadlyWork, DeadlyWriting, TokenPredictor
 from tests.score.small_job import plan_small
 
 pytestmark = pytest.mark.ray
 
+LENIENT = "input.max_rejected_frac=0.9"
 
-def test_only_chunks_that_crash_their_workers_are_set_aside(
+
+def fail_to_write(dump: Path, model: str, scores: Path, cluster: Any) -> None:
+    """Run a job in which one chunk crashes its writers; the job fails."""
+    job = plan_small(dump, model, scores, LENIENT, work_class=DeadlyWriting)
+    said = f"{part_name(*FATAL['write'])}: 3 workers crashed while trying to write this chunk"
+    with pytest.raises(OutputError, match=said) as failed:
+        stage.score(job, cluster, Reporter(), predictor=TokenPredictor)
+    # As a job does: otherwise the frames keep its actors alive, and those keep their CPUs.
+    clear_frames(failed.value)
+    assert not (scores / "manifest.json").exists()
+    assert not (scores / part_name(*FATAL["write"])).exists()
+
+
+def test_chunk_that_cannot_be_written_fails_the_job_and_others_that_crash_are_set_aside(
     untrained: str, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
-    scores, lenient = tmp_path / "s", "input.max_rejected_frac=0.9"
-    # A chunk of one file crashes its encoder; a chunk of the other crashes its scorer.
-    job = plan_small(dump, untrained, scores, lenient, work_class=DeadlyWork)
+    scores = tmp_path / "s"
+    fail_to_write(dump, untrained, scores, cluster)
+    # The next job completes that output. A chunk of one file crashes its encoder; a chunk of the other
+    # crashes its scorer.
+    job = plan_small(dump, untrained, scores, LENIENT, work_class=DeadlyWork)
     manifest = stage.score(job, cluster, Reporter(), predictor=DeadlyPredictor)
     assert verify(locate(scores)).faults == {}
     names = {"encode": part_name(*FATAL["encode"]), "score": f"failed-{FATAL['score'][0]:05d}.parquet"}
@@ -45,19 +61,5 @@ def test_only_chunks_that_crash_their_workers_are_set_aside(
     # As after a kill during the last pass: only that pass is repeated; nothing is scored again.
     (scores / "manifest.json").unlink()
     (scores / "rejects" / names["score"]).unlink()
-    job = plan_small(dump, untrained, scores, lenient)
+    job = plan_small(dump, untrained, scores, LENIENT)
     assert stage.score(job, cluster, Reporter()).outputs == manifest.outputs
-
-
-def test_chunk_that_cannot_be_written_fails_the_job(
-    untrained: str, dump: Path, cluster: Any, tmp_path: Path
-) -> None:
-    job = plan_small(dump, untrained, tmp_path / "s", work_class=DeadlyWriting)
-    said = f"{part_name(*FATAL['write'])}: 3 workers crashed while trying to write this chunk"
-    with pytest.raises(OutputError, match=said) as failed:
-        stage.score(job, cluster, Reporter())
-    # As a job does: otherwise the frames keep its actors alive, and those keep their CPUs.
-    clear_frames(failed.value)
-    assert not (tmp_path / "s" / "manifest.json").exists()
-    stage.score(plan_small(dump, untrained, tmp_path / "s"), cluster, Reporter())
-    assert verify(locate(tmp_path / "s")).faults == {}

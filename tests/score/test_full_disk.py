@@ -16,8 +16,8 @@ from pipeline.score import stage
 from pipeline.score.steps import ChunkWork
 from pipeline.score.verify import verify
 from pipeline.storage.location import locate
-from tests.score.deadly import FullDiskWork
-from tests.score.small_job import plan_small
+from tests.score.deadly import FullDiskWork, TokenPredictor
+from tests.score.small_job import plan_small, score_here
 
 pytestmark = pytest.mark.ray
 
@@ -28,27 +28,27 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_job_writes_the_same_files_after_a_full_disk(
-    untrained: str, dump: Path, cluster: Any, undisturbed: Path, tmp_path: Path
+    untrained: str, dump: Path, cluster: Any, tmp_path: Path
 ) -> None:
-    expected = files_of(undisturbed)
+    score_here(plan_small(dump, untrained, tmp_path / "undisturbed"), TokenPredictor)
+    expected, output = files_of(tmp_path / "undisturbed"), tmp_path / "full"
     assert len(expected) > 3
 
-    def score(output: str, work_class: Callable[..., ChunkWork]) -> None:
-        job = plan_small(dump, untrained, tmp_path / output, work_class=work_class)
-        stage.score(job, cluster, Reporter())
-
-    score("temporary", FullDiskWork)
-    assert files_of(tmp_path / "temporary") == expected
+    def score(work_class: Callable[..., ChunkWork]) -> None:
+        job = plan_small(dump, untrained, output, work_class=work_class)
+        stage.score(job, cluster, Reporter(), predictor=TokenPredictor)
 
     said = r"part-\d+-\d+\.parquet: cannot be written: No space left on device"
     with pytest.raises(OutputError, match=said) as failed:
-        score("permanent", partial(FullDiskWork, permanent=True))
+        score(partial(FullDiskWork, permanent=True))
     # As a job does: otherwise the frames keep its actors alive, and those keep their CPUs.
     clear_frames(failed.value)
     # One part was written, and no fragment of another.
-    assert len(list((tmp_path / "permanent").glob("part-*"))) == 1
-    assert not list((tmp_path / "permanent").rglob("*tmp*"))
+    (part,) = output.glob("part-*")
+    assert part.read_bytes() == expected[part.name]
+    assert not list(output.rglob("*tmp*"))
 
-    score("permanent", ChunkWork)
-    assert files_of(tmp_path / "permanent") == expected
-    assert verify(locate(tmp_path / "permanent")).faults == {}
+    # The disk is full again, but only for a while.
+    score(FullDiskWork)
+    assert files_of(output) == expected
+    assert verify(locate(output)).faults == {}

@@ -87,6 +87,12 @@ def encoded_sources(files: Iterable[Location]) -> list[Source]:
     return [Source(n, f.uri, f.info().size, ENCODED) for n, f in enumerate(files)]
 
 
+def expected_bytes(sources: Iterable[Source]) -> int:
+    """Estimated bytes of text of files; compressed files count three times their size."""
+    compressed = (".gz", ".bz2", ".zst")
+    return sum(s.size_bytes * (3 if locate(s.uri).name.endswith(compressed) else 1) for s in sources)
+
+
 def choose_chunk_bytes(sources: Iterable[Source], *, max_bytes: int, consumers: int) -> int:
     """Chunk size with which every consumer gets several chunks.
 
@@ -94,10 +100,8 @@ def choose_chunk_bytes(sources: Iterable[Source], *, max_bytes: int, consumers: 
         max_bytes: upper limit; smaller for slower consumers.
         consumers: encoders or scorers that run at the same time.
     Returns:
-        Bytes of text per chunk, at least 64 KiB, in whole KiB. Compressed files count three times their size.
+        Bytes of text per chunk, at least 64 KiB, in whole KiB.
     """
-    compressed = (".gz", ".bz2", ".zst")
-    expected = sum(s.size_bytes * (3 if locate(s.uri).name.endswith(compressed) else 1) for s in sources)
     # Four chunks per consumer.
-    fitting = expected // (4 * consumers)
+    fitting = expected_bytes(sources) // (4 * consumers)
     return max(64 << 10, min(max_bytes, fitting)) >> 10 << 10
