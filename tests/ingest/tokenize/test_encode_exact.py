@@ -29,6 +29,7 @@ from tests.ingest.tokenize.tokenizer_kinds import (
     check,
     tokenizer_json,
 )
+from tests.texts import UNICODE
 
 GLUE = ["", "", " ", " ", "  ", "\t", "\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x1f", "\x85", "\xa0", "\u2003"]
 GLUE += ["\u200b", "\u200d", "\u3000", "\ufeff", "\x00", "\x01", "\x7f", "\xad", "\ufffd", "\u0301", "\u0338"]
@@ -100,7 +101,7 @@ def texts_near(added: str) -> st.SearchStrategy[list[str]]:
     text = st.one_of(
         st.lists(st.one_of(near, near, stems, glue, glue), max_size=14).map("".join),
         st.lists(st.one_of(near, stems), max_size=12).map(" ".join),
-        st.text(max_size=30),
+        st.text(UNICODE, max_size=30),
         st.text(st.characters(max_codepoint=0x3000), max_size=30),
     )
     return st.lists(text, max_size=6)
