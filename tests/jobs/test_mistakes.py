@@ -106,6 +106,7 @@ def test_output_that_is_a_file_is_refused(run_job: RunJob, tmp_path: Path, dump:
     assert "this is a file" in the_line(run_job("prepare", dump, "--output", tmp_path / "out"))
 
 
+@pytest.mark.ray
 def test_unwritable_output_is_refused(run_job: RunJob, cluster: Any, dump: Path) -> None:
     line = the_line(run_job("prepare", dump, "--output", "/proc/rayview"))
     assert line.startswith("error: /proc/rayview: cannot be written to")
