@@ -262,7 +262,7 @@ def test_sigterm_ends_a_running_dataset_before_ray(tmp_path: Path) -> None:
 
 def test_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.num_cpus=2", "--set", "train.num_workers=2")
-    code, stdout, stderr = run_in_subprocess("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
+    code, stdout, stderr = run_job("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
     assert code == 0, stderr
     first = dump / "reviews-00000-of-00003.json.gz"
     assert f"input: {first} ({first.stat().st_size:,} bytes, amazon_2018, JSON lines)" in stdout
