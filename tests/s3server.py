@@ -97,6 +97,8 @@ def faulty(url: str) -> Iterator[tuple[str, Proxy]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Otherwise the body of a response waits for the client's acknowledgment of the headers, 40 ms.
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -133,7 +135,8 @@ def faulty(url: str) -> Iterator[tuple[str, Proxy]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # `shutdown` waits for the end of a polling interval.
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", proxy
     finally:

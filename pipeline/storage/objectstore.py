@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -34,13 +35,23 @@ _STORES = ("s3", "gcs", "abfs")
 """pyarrow filesystem types with buckets, in which a file appears only when its upload ends."""
 
 _S3_OPTIONS = ("region", "scheme", "endpoint_override", "tls_ca_file_path")
-_CONNECT_TIMEOUT_S = 3
-_LOOKUP_ATTEMPTS = 3
-_LOOKUP_TIMEOUT_S = 4
-# About two minutes including backoff: a temporarily overloaded store must not fail a long job.
-_WORK_ATTEMPTS = 10
-_WORK_TIMEOUT_S = 30
-_GS_LOOKUP_RETRY_S = 10
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Timeouts and attempts of the clients of a store."""
+
+    connect_timeout_s: float = 3
+    lookup_attempts: int = 3
+    lookup_timeout_s: float = 4
+    work_attempts: int = 10
+    """About two minutes including backoff: a temporarily overloaded store must not fail a long job."""
+    work_timeout_s: float = 30
+    gs_lookup_retry_s: float = 10
+    """How long lookups in Google's store are retried."""
+
+
+PATIENCE = Patience()
 
 
 class Clients(NamedTuple):
@@ -99,7 +110,9 @@ def connect(root: str, query: str) -> tuple[Clients, str]:
     lookups = work
     if scheme in ("gs", "gcs") and "retry_limit_seconds" not in query:
         limit = f"{query}&" if query else "?"
-        lookups, _ = pafs.FileSystem.from_uri(f"{root}/{limit}retry_limit_seconds={_GS_LOOKUP_RETRY_S}")
+        lookups, _ = pafs.FileSystem.from_uri(
+            f"{root}/{limit}retry_limit_seconds={PATIENCE.gs_lookup_retry_s}"
+        )
     return Clients(work, lookups), path.rstrip("/")
 
 
@@ -115,17 +128,18 @@ def _connect_s3(bucket: str, options: dict[str, str]) -> Clients:
     if not options.keys() & {"region", "endpoint_override"}:
         options["region"] = pafs.resolve_s3_region(bucket)
 
-    def client(attempts: int, timeout_s: int) -> pafs.S3FileSystem:
+    def client(attempts: int, timeout_s: float) -> pafs.S3FileSystem:
         return pafs.S3FileSystem(
             **options,
-            connect_timeout=_CONNECT_TIMEOUT_S,
+            connect_timeout=PATIENCE.connect_timeout_s,
             request_timeout=timeout_s,
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=attempts),
             # A small file then takes one request instead of a multipart upload of three.
             allow_delayed_open=True,
         )
 
-    return Clients(client(_WORK_ATTEMPTS, _WORK_TIMEOUT_S), client(_LOOKUP_ATTEMPTS, _LOOKUP_TIMEOUT_S))
+    work = client(PATIENCE.work_attempts, PATIENCE.work_timeout_s)
+    return Clients(work, client(PATIENCE.lookup_attempts, PATIENCE.lookup_timeout_s))
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,26 +14,39 @@ from pipeline.evaluate.plots import draw_confusion, draw_roc
 from pipeline.evaluate.report import metrics_table, render_report
 from pipeline.metrics.tally import Tally, compute_metrics
 
+Draw = Callable[[Tally, list[str]], bytes]
+
 
 @pytest.fixture(params=[2, 3, 5])
-def tally(request: pytest.FixtureRequest) -> Tally:
+def classes(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@cache
+def tally_of(classes: int) -> Tally:
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, request.param, 400)
-    probs = rng.dirichlet(np.ones(request.param), 400) * 0.5 + 0.5 * np.eye(request.param)[labels]
+    labels = rng.integers(0, classes, 400)
+    probs = rng.dirichlet(np.ones(classes), 400) * 0.5 + 0.5 * np.eye(classes)[labels]
     return Tally.from_probs(probs.astype(np.float32), labels)
 
 
-def names(tally: Tally) -> list[str]:
-    return [f"<class {i}>" for i in range(len(tally.classes))]
+@cache
+def drawn(draw: Draw, classes: int) -> bytes:
+    """The plot of `tally_of(classes)`; drawing takes long."""
+    return draw(tally_of(classes), names(classes))
+
+
+def names(classes: int) -> list[str]:
+    return [f"<class {i}>" for i in range(classes)]
 
 
 @pytest.mark.parametrize("draw", [draw_roc, draw_confusion])
-def test_plots_are_reproducible_png_images(tally: Tally, draw: object) -> None:
-    image = draw(tally, names(tally))  # type: ignore[operator]
+def test_plots_are_reproducible_png_images(classes: int, draw: Draw) -> None:
+    image = drawn(draw, classes)
     assert image.startswith(b"\x89PNG\r\n")
     width, height = struct.unpack(">II", image[16:24])
     assert min(width, height) >= 600
-    assert image == draw(tally, names(tally))  # type: ignore[operator]
+    assert image == draw(tally_of(classes), names(classes))
 
 
 def test_class_without_rows_has_no_curve() -> None:
@@ -56,9 +71,9 @@ class Texts(HTMLParser):
         self.tags.append(tag)
 
 
-def test_page_contains_all_metrics_and_is_self_contained(tally: Tally) -> None:
-    metrics = compute_metrics(tally, names(tally), ordered=True)
-    images = {"roc.png": draw_roc(tally, names(tally)), "confusion.png": draw_confusion(tally, names(tally))}
+def test_page_contains_all_metrics_and_is_self_contained(classes: int) -> None:
+    metrics = compute_metrics(tally_of(classes), names(classes), ordered=True)
+    images = {"roc.png": drawn(draw_roc, classes), "confusion.png": drawn(draw_confusion, classes)}
     page = render_report(metrics, title="T", facts={"Model": "<script>alert(1)</script>"}, images=images)
     parsed = Texts(page)
     for name, value, majority in metrics_table(metrics):

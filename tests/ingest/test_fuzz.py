@@ -14,6 +14,7 @@ import gzip
 import io
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ RECIPE = Recipe(
     verified_only=False,
     scheme=label_scheme("stars"),
     unescape_html=True,
-    limits=ReadLimits(max_line_bytes=1 << 16),
+    limits=ReadLimits(max_line_bytes=1 << 14),
 )
 REAL_FILES = (
     "AMAZON_FASHION_first15000.json.gz",
@@ -87,8 +88,12 @@ def flip(data: bytearray, rng: random.Random) -> None:
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
+def newlines(data: bytearray) -> list[int]:
+    return [match.start() for match in re.finditer(rb"\n", data)]
+
+
 def join_lines(data: bytearray, rng: random.Random) -> None:
-    ends = [i for i, byte in enumerate(data) if byte == 10]
+    ends = newlines(data)
     if ends:
         del data[rng.choice(ends)]
 
@@ -103,7 +108,7 @@ def insert(*values: bytes) -> Callable[[bytearray, random.Random], None]:
 
 def insert_line(*values: bytes) -> Callable[[bytearray, random.Random], None]:
     def mutate(data: bytearray, rng: random.Random) -> None:
-        starts = [0, *(i + 1 for i, byte in enumerate(data) if byte == 10)]
+        starts = [0, *(i + 1 for i in newlines(data))]
         at = rng.choice(starts)
         data[at:at] = rng.choice(values) + b"\n"
 
@@ -124,15 +129,15 @@ MUTATIONS: list[Callable[[bytearray, random.Random], None]] = [
     insert(b"\xef\xbb\xbf", b"\r", b"\r\n", b"\n", b"\n\n", b"\x0b", b"\xc2\x85", b"\xe2\x80\xa8"),
     insert(b'"', b"'", b'""', b"{", b"}", b"\\", b"\\u12", b"\\ud800", b",", b"\t", b":"),
     insert(b"NaN", b"1e999", b"-Infinity", b"9" * 5000, b"null", b"true", b"[[[["),
-    insert(b"x" * 70_000, b'"' * 9, b"&#xD800;"),
-    insert_line(b"[" * 100_000, b'{"a":' * 100_000, b"(" * 400, b"-" * 9000, b"not 1" * 300),
+    insert(b"x" * 18_000, b'"' * 9, b"&#xD800;"),
+    insert_line(b"[" * 100_000, b'{"a":' * 20_000, b"(" * 400, b"-" * 9000, b"not 1" * 300),
     insert_line(
         b'{"overall": 5, "overall": "x", "reviewText": "a", "reviewText": "b"}', b"{}", b"[]", b"", b"   "
     ),
     insert_line(
         b'{"overall": NaN, "reviewText": "x"}', b'{"overall": ' + b"1" * 400 + b', "reviewText": "x"}'
     ),
-    insert_line(b"y" * 200_000, b'{"reviewText": "' + b"z" * 200_000 + b'"}'),
+    insert_line(b"y" * 50_000, b'{"reviewText": "' + b"z" * 50_000 + b'"}'),
 ]
 
 
@@ -160,7 +165,7 @@ def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
     for chunk in read_chunks(location, 0, fmt.dialect.cutting(chunk_bytes, RECIPE.limits)):
         header = chunk.header
         assert (header.chunk, header.first_line, chunk.byte_offset) == (number, line_number, offset)
-        assert whole[offset:].startswith(chunk.raw)
+        assert whole.startswith(chunk.raw, offset)
         kept = keep_lines(chunk, fmt, RECIPE)
         numbers = sorted([*kept.rows["line"].to_pylist(), *(r.line for r in kept.rejected)])
         assert numbers == list(range(header.first_line, header.next_line))
@@ -172,11 +177,11 @@ def check(file: Path, chunk_bytes: int, fmt: Format | None = None) -> int:
             *(table[n].to_pylist() for n in ("byte_offset", "raw", "reason")), strict=True
         ):
             assert reason in reasons
-            assert whole[position:].startswith(raw)
+            assert whole.startswith(raw, position)
         locator = RecordLocator(chunk, fmt, RECIPE.parse_options())
         for line in kept.rows["line"].to_pylist():
             position, raw = locator.locate(line)
-            assert whole[offset + position :].startswith(raw)
+            assert whole.startswith(raw, offset + position)
         if fmt.dialect.syntax == "json":
             check_rows(kept, locator, fmt)
         number, line_number = number + 1, header.next_line
@@ -260,7 +265,7 @@ def test_file_truncated_at_any_byte_is_read_up_to_the_cut(
     pack: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     rng = random.Random(0)
-    records = [KNOWN["amazon_2018"] | {"reviewText": str(rng.getrandbits(200))} for _ in range(12)]
+    records = [KNOWN["amazon_2018"] | {"reviewText": str(rng.getrandbits(200))} for _ in range(6)]
     text = SYNTAXES["json"](records)
     (tmp_path / "a").write_bytes(text)
     fmt = detect_format(locate(tmp_path / "a"), InputConfig())
@@ -272,4 +277,4 @@ def test_file_truncated_at_any_byte_is_read_up_to_the_cut(
         # The last line may be partial, and the partial line may be rejected later.
         assert num_lines >= max_lines - 1
         max_lines = max(max_lines, num_lines)
-    assert max_lines == 12
+    assert max_lines == 6

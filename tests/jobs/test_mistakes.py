@@ -106,6 +106,7 @@ def test_output_that_is_a_file_is_refused(run_job: RunJob, tmp_path: Path, dump:
     assert "this is a file" in the_line(run_job("prepare", dump, "--output", tmp_path / "out"))
 
 
+@pytest.mark.ray
 def test_unwritable_output_is_refused(run_job: RunJob, cluster: Any, dump: Path) -> None:
     line = the_line(run_job("prepare", dump, "--output", "/proc/rayview"))
     assert line.startswith("error: /proc/rayview: cannot be written to")
@@ -224,7 +225,7 @@ def test_killed_job_leaves_no_lock(run_job: RunJob, dump: Path, tmp_path: Path) 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     sets = ("--set", "cluster.num_cpus=2", "--set", "train.num_workers=2")
-    code, stdout, stderr = run_in_subprocess("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
+    code, stdout, stderr = run_job("run", dump, "--output", tmp_path / "out", "--dry-run", *sets)
     assert code == 0, stderr
     first = dump / "reviews-00000-of-00003.json.gz"
     assert f"input: {first} ({first.stat().st_size:,} bytes, amazon_2018, JSON lines)" in stdout

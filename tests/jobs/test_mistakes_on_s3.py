@@ -17,6 +17,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.storage import objectstore
 from pipeline.storage.expand import expand_inputs
 from pipeline.storage.location import Location, check_writable, locate
+from pipeline.storage.objectstore import Patience
 from tests.commands import RunJob, the_line
 from tests.s3server import Fault, Rule, Store, environment, faulty, s3_error
 
@@ -99,6 +100,8 @@ def refused(uri: str, words: str) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
 def test_unreachable_server_is_reported(bucket: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    # The five requests of `refused` need five times as long as one; the next test has the default.
+    monkeypatch.setattr(objectstore, "PATIENCE", Patience(lookup_attempts=1))
     refused(f"s3://{bucket}/dumps", r"cannot reach the store \(.*\); check the network, and AWS_ENDPOINT_URL")
 
 
@@ -112,11 +115,18 @@ def test_unreachable_server_ends_a_job(run_job: RunJob, tmp_path: Path) -> None:
 def test_server_that_does_not_answer_is_reported(
     store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    default, short = Patience(), Patience(lookup_timeout_s=0.5)
+    monkeypatch.setattr(objectstore, "PATIENCE", short)
+    start = time.monotonic()
     with faulty(store.url) as (url, proxy):
         proxy.rule = lambda method, path, headers: Fault(hang_s=60)
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with pytest.raises(InputError, match="cannot reach the store"):
             expand_inputs([f"s3://{bucket}/dumps"])
+    waited = time.monotonic() - start
+    # The remaining time, such as that between attempts, does not depend on the timeout.
+    rest = waited - short.lookup_attempts * short.lookup_timeout_s
+    assert rest + default.lookup_attempts * default.lookup_timeout_s < MAX_WAIT_S
 
 
 def always(fault: Fault) -> Rule:
@@ -223,6 +233,7 @@ def test_wrong_credentials_are_reported(
         refused(f"s3://{bucket}/dumps", "the store rejected the credentials; check AWS_ACCESS_KEY_ID")
 
 
+@pytest.mark.ray
 def test_missing_write_permission_is_reported(
     run_job: RunJob,
     cluster: Any,
@@ -244,7 +255,7 @@ def test_missing_write_permission_is_reported(
 
 @pytest.mark.usefixtures("limits")
 def test_unreachable_store_of_another_kind_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objectstore, "_GS_LOOKUP_RETRY_S", 2)
+    monkeypatch.setattr(objectstore, "PATIENCE", Patience(gs_lookup_retry_s=1))
     uri = "gs://anonymous@bucket/dumps?scheme=http&endpoint_override=127.0.0.1:9"
     with pytest.raises(InputError, match=r"cannot reach the store \(Could not connect to server\)"):
         expand_inputs([uri])

@@ -22,9 +22,10 @@ from pipeline.ingest.stream import ReadPlan
 from pipeline.prepare.head import find_boundary
 from pipeline.prepare.split import SPLITS, Boundary, assign, uniform
 from pipeline.storage.location import locate
+from tests.texts import UNICODE
 
 RECIPE = Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars"))
-texts = st.lists(st.text(max_size=12), min_size=1, max_size=60)
+texts = st.lists(st.text(UNICODE, max_size=12), min_size=1, max_size=60)
 
 
 def splits_of(words: list[str], config: SplitConfig) -> list[str]:

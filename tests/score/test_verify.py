@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +16,8 @@ from pipeline.rundir.manifest import to_json
 from pipeline.rundir.parts import check_part
 from pipeline.score.verify import verify
 from pipeline.storage.location import locate
+from tests.commands import RunJob
 from tests.score.written import LAST, MIDDLE, PART, RUN, write_chunk, write_scores
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_complete_directory_has_no_faults_and_its_lines_are_counted(scores: Path) -> None:
@@ -164,22 +161,16 @@ def test_each_fault_is_found_and_named_once(scores: Path, name: str) -> None:
         assert text in faults[file]
 
 
-def command(scores: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.verify", str(scores)], cwd=ROOT, capture_output=True, text=True
-    )
-
-
-def test_command_prints_the_ledger_and_each_fault(scores: Path) -> None:
-    done = command(scores)
+def test_command_prints_the_ledger_and_each_fault(run_job: RunJob, scores: Path) -> None:
+    done = run_job("verify", scores)
     ledger = ["/in/a: 30 lines → 29 scored, 1 empty_text", "/in/b: 20 lines → 19 scored, 1 empty_text"]
-    assert (done.returncode, done.stdout.splitlines()) == (0, ledger)
+    assert (done.code, done.stdout.splitlines()) == (0, ledger)
     said = f"verify: 5 parts of model model 1, complete and unchanged: {scores}"
     assert done.stderr.splitlines() == [said]
     (scores / LAST).unlink()
     (scores / "notes.txt").write_text("x")
-    done = command(scores)
-    assert done.returncode == 3
+    done = run_job("verify", scores)
+    assert done.code == 3
     assert done.stdout.splitlines()[2:] == [
         "fault: notes.txt: not a file of jobs.score; move it away",
         f"fault: {LAST}: missing, so the end of /in/a is missing, too",

@@ -82,7 +82,7 @@ def copy_in_process(uri: str) -> tuple[str, dict[str, bytes]]:
 
 def test_concurrent_processes_share_one_copy(model: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(4, mp_context=context) as pool:
+    with ProcessPoolExecutor(3, mp_context=context) as pool:
         results = list(pool.map(copy_in_process, [model] * 8))
     assert all(files == FILES for _, files in results)
     assert len({path for path, _ in results}) == 1

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.ingest.read.chunks import Cutting, read_chunks
 from pipeline.storage import objectstore
 from pipeline.storage.location import Location, locate
-from pipeline.storage.objectstore import upload
+from pipeline.storage.objectstore import Patience, upload
 from tests.s3server import Fault, Proxy, Store, faulty, s3_error
 
 MIB = 1 << 20
@@ -26,8 +27,7 @@ MIB = 1 << 20
 @pytest.fixture
 def proxy(store: Store, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """A proxy between this process and the store; clients retry less often than by default."""
-    monkeypatch.setattr(objectstore, "_WORK_ATTEMPTS", 2)
-    monkeypatch.setattr(objectstore, "_LOOKUP_ATTEMPTS", 1)
+    monkeypatch.setattr(objectstore, "PATIENCE", Patience(lookup_attempts=1, work_attempts=2))
     with faulty(store.url) as (url, proxy):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         yield proxy
@@ -67,14 +67,14 @@ def test_failed_multipart_upload_keeps_the_old_file(
     store.put(bucket, "d/a", b"old")
     proxy.rule = in_part(part, fault)
     with pytest.raises(OutputError, match="cannot be written: "):
-        locate(f"s3://{bucket}/d/a").write_bytes(os.urandom(25 * MIB))
+        locate(f"s3://{bucket}/d/a").write_bytes(os.urandom(21 * MIB))
     assert any(f"partNumber={part}&" in request for request in proxy.requests)
     assert store.keys(bucket) == ["d/a"]
     assert store.get(bucket, "d/a") == b"old"
 
 
 def test_multipart_upload_stores_all_bytes(store: Store, bucket: str, proxy: Proxy) -> None:
-    data = os.urandom(25 * MIB)
+    data = os.urandom(21 * MIB)
     locate(f"s3://{bucket}/d/a").write_bytes(data)
     assert store.get(bucket, "d/a") == data
 
@@ -84,7 +84,7 @@ def test_small_upload_is_one_request(bucket: str, proxy: Proxy) -> None:
     assert [r.partition("?")[0] for r in proxy.requests] == [f"PUT /{bucket}/d/a"]
 
 
-@pytest.mark.parametrize("size", [0, 3, 25 * MIB])
+@pytest.mark.parametrize("size", [0, 3, 21 * MIB])
 def test_upload_is_aborted_if_the_writer_raises(store: Store, bucket: str, size: int) -> None:
     file = locate(f"s3://{bucket}/d/a")
 
@@ -98,12 +98,12 @@ def test_upload_is_aborted_if_the_writer_raises(store: Store, bucket: str, size:
     assert store.keys(bucket) == []
 
 
-@pytest.mark.parametrize("size", [3, 25 * MIB])
+@pytest.mark.parametrize("size", [3, 21 * MIB])
 def test_process_exit_does_not_complete_an_aborted_upload(store: Store, bucket: str, size: int) -> None:
     code = (
         "import sys\n"
         "from pipeline.storage.location import locate\n"
-        "from pipeline.storage.objectstore import upload\n"
+        "from pipeline.storage.objectstore import Patience, upload\n"
         "file = locate(sys.argv[1])\n"
         "with upload(file.filesystem, file.path) as stream:\n"
         "    stream.write(b'x' * int(sys.argv[2]))\n"
@@ -122,9 +122,18 @@ def zstd(data: bytes) -> bytes:
 CODECS = {"plain": bytes, "gzip": gzip.compress, "bz2": bz2.compress, "zstd": zstd}
 
 
-def lines(count: int = 26_000) -> bytes:
+COUNT = 26_000
+
+
+@cache
+def lines(count: int) -> bytes:
     """Lines of 121 bytes, random hexadecimal digits, which compress to about half their size."""
     return b"".join(os.urandom(60).hex().encode() + b"\n" for _ in range(count))
+
+
+@cache
+def compressed(codec: str, count: int = COUNT) -> bytes:
+    return CODECS[codec](lines(count))
 
 
 def after(position: int, fault: Fault) -> Callable[[str, str, dict[str, str]], Fault | None]:
@@ -143,8 +152,8 @@ def read(file: Location) -> list[bytes]:
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_whole_file_is_read(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
-    text = lines()
-    store.put(bucket, "a", CODECS[codec](text))
+    text = lines(COUNT)
+    store.put(bucket, "a", compressed(codec))
     chunks = list(read_chunks(locate(f"s3://{bucket}/a"), 0, Cutting(100_000)))
     assert b"".join(c.raw for c in chunks) == text
     assert chunks[-1].header.last
@@ -159,7 +168,7 @@ READ_FAULTS = FAULTS | {"partial response": Fault(cut_after=1000)}
 def test_failed_read_within_a_file_raises(
     store: Store, bucket: str, proxy: Proxy, codec: str, fault: Fault
 ) -> None:
-    data = CODECS[codec](lines())
+    data = compressed(codec)
     store.put(bucket, "a", data)
     proxy.rule = after(len(data) // 2, fault)
     with pytest.raises(InputError, match=rf"s3://{bucket}/a: (reading failed near byte \d+: |changed)"):
@@ -168,8 +177,8 @@ def test_failed_read_within_a_file_raises(
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_failed_read_is_retried(store: Store, bucket: str, proxy: Proxy, codec: str) -> None:
-    text = lines()
-    store.put(bucket, "a", CODECS[codec](text))
+    text = lines(COUNT)
+    store.put(bucket, "a", compressed(codec))
     failed: list[str] = []
 
     def rule(method: str, path: str, headers: dict[str, str]) -> Fault | None:
@@ -186,7 +195,7 @@ def test_failed_read_is_retried(store: Store, bucket: str, proxy: Proxy, codec: 
 @pytest.mark.parametrize("shorter", [True, False])
 @pytest.mark.parametrize("codec", CODECS)
 def test_replaced_file_is_detected(store: Store, bucket: str, codec: str, shorter: bool) -> None:
-    data = CODECS[codec](lines(100_000))
+    data = compressed(codec, 60_000)
     store.put(bucket, "a", data)
     chunks = read_chunks(locate(f"s3://{bucket}/a"), 0, Cutting(100_000))
     next(chunks)
@@ -197,7 +206,7 @@ def test_replaced_file_is_detected(store: Store, bucket: str, codec: str, shorte
 
 def test_truncated_local_file_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    file.write_bytes(lines())
+    file.write_bytes(lines(COUNT))
     chunks = read_chunks(locate(file), 0, Cutting(100_000))
     next(chunks)
     os.truncate(file, 1_500_000)

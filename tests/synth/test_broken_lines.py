@@ -16,6 +16,7 @@ from pipeline.synth import BLOCK_ROWS, FORMATS, KINDS, WrittenDump, write_dump
 from pipeline.synth.formats import STARS_FIELD, TEXT_FIELDS
 
 ROWS = 3 * BLOCK_ROWS + 100
+FEW_ROWS = BLOCK_ROWS + 100
 
 
 def lines_of(dump: WrittenDump) -> list[bytes]:
@@ -44,14 +45,16 @@ def kind_of(line: bytes, fmt: str) -> str | None:
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("frac", [0.0, 0.02, 0.5, 1.0])
 def test_number_of_broken_lines_is_reported(tmp_path: Path, fmt: str, frac: float) -> None:
-    dump = write_dump(locate(tmp_path), ROWS, shards=3, fmt=fmt, broken_frac=frac)
+    dump = write_dump(locate(tmp_path), FEW_ROWS, shards=3, fmt=fmt, broken_frac=frac)
     lines = lines_of(dump)
-    assert len(lines) == dump.rows == ROWS
+    assert len(lines) == dump.rows == FEW_ROWS
     kinds = Counter(kind for line in lines if (kind := kind_of(line, fmt)))
     assert kinds == dump.broken
-    assert dump.broken_rows == sum(kinds.values()) == pytest.approx(frac * ROWS, abs=4 * ROWS**0.5 / 2)
+    assert (
+        dump.broken_rows == sum(kinds.values()) == pytest.approx(frac * FEW_ROWS, abs=4 * FEW_ROWS**0.5 / 2)
+    )
     if frac == 1.0:
-        assert dump.broken_rows == ROWS
+        assert dump.broken_rows == FEW_ROWS
 
 
 def test_kinds_have_the_documented_fractions(tmp_path: Path) -> None:
@@ -61,14 +64,14 @@ def test_kinds_have_the_documented_fractions(tmp_path: Path) -> None:
 
 
 def test_intact_lines_do_not_depend_on_broken_frac(tmp_path: Path) -> None:
-    intact = lines_of(write_dump(locate(tmp_path / "intact"), ROWS))
-    broken = lines_of(write_dump(locate(tmp_path / "broken"), ROWS, shards=2, broken_frac=0.3))
+    intact = lines_of(write_dump(locate(tmp_path / "intact"), FEW_ROWS))
+    broken = lines_of(write_dump(locate(tmp_path / "broken"), FEW_ROWS, shards=2, broken_frac=0.3))
     differ = [at for at, (a, b) in enumerate(zip(intact, broken, strict=True)) if a != b]
     assert [at for at, line in enumerate(broken) if kind_of(line, "2018")] == differ
 
 
 def test_broken_lines_do_not_depend_on_the_number_of_shards(tmp_path: Path) -> None:
-    one, many = (write_dump(locate(tmp_path / str(n)), ROWS, n, broken_frac=0.1) for n in (1, 7))
+    one, many = (write_dump(locate(tmp_path / str(n)), FEW_ROWS, n, broken_frac=0.1) for n in (1, 7))
     assert lines_of(one) == lines_of(many)
     assert one.broken == many.broken
 
@@ -93,11 +96,11 @@ def test_reject_reasons_of_each_kind(tmp_path: Path) -> None:
     from pipeline.ingest.parse.parse import parse_chunk
     from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 
-    dump = write_dump(locate(tmp_path), ROWS, broken_frac=0.2)
+    dump = write_dump(locate(tmp_path), FEW_ROWS, broken_frac=0.2)
     raw = b"\n".join(lines_of(dump)) + b"\n"
-    chunk = Chunk(ChunkHeader(0, "/in/a", 0, 1, ROWS, last=True, broken=None, bytes_read=0), 0, raw)
+    chunk = Chunk(ChunkHeader(0, "/in/a", 0, 1, FEW_ROWS, last=True, broken=None, bytes_read=0), 0, raw)
     table, rejected = parse_chunk(chunk, READ[0], ParseOptions())
-    assert table.num_rows + len(rejected) == ROWS
+    assert table.num_rows + len(rejected) == FEW_ROWS
     reasons = Counter(line.reason for line in rejected)
     assert reasons["empty_line"] == dump.broken["empty_line"]
     assert reasons["not_an_object"] == dump.broken["not_an_object"]

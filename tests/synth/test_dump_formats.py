@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.synth import FORMATS, Review, iter_reviews
 
-ROWS = 30_000
+ROWS = 12_000
 Rows = dict[str, list[dict[str, Any]]]
 
 FIELDS: dict[str, dict[str, type]] = {

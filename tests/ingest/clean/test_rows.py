@@ -15,6 +15,7 @@ from pipeline.ingest.parse.formats import FORMATS
 from pipeline.ingest.parse.rejects import Reason, reject_table
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 from pipeline.ingest.read.cutting import LINES
+from tests.texts import UNICODE
 
 FORMAT = FORMATS[0]
 GOOD = {"overall": 5.0, "summary": "Nice", "reviewText": "Good shirt", "verified": True, "asin": "0001"}
@@ -168,7 +169,7 @@ field = st.one_of(
     st.booleans(),
     st.integers(),
     st.floats(),
-    st.text(max_size=4),
+    st.text(UNICODE, max_size=4),
     st.lists(st.integers(), max_size=2),
 )
 records = st.fixed_dictionaries(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from pipeline.ingest.tokenize.encode import Encoder, load_encoder
+from tests.texts import UNICODE
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -49,7 +50,7 @@ def truncate(ids: list[int], max_length: int) -> list[int]:
 @given(
     texts=st.lists(
         st.one_of(
-            st.text(max_size=20),
+            st.text(UNICODE, max_size=20),
             st.lists(
                 st.sampled_from(["Good", "shirts", "the", "loving", "not!", "Naïve", "好", "😊"]), max_size=12
             ).map(" ".join),
