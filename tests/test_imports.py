@@ -125,7 +125,7 @@ def test_modules_import_only_from_lower_layers() -> None:
 
 
 def test_packages_of_one_layer_do_not_import_each_other() -> None:
-    # All packages use the first two, for errors and messages; only `settings` reads the other two.
+    # All packages use these, for errors and messages; only `settings` reads the other two.
     shared = {"pipeline.errors", "pipeline.humanize"}
     of_settings = shared | {"pipeline.config", "pipeline.overrides"}
     assert [
@@ -181,7 +181,7 @@ for statement in json.load(sys.stdin):
 
 
 def run_forked(statements: list[str], loaded: Iterable[str] = ()) -> list[tuple[str, int, set[str]]]:
-    """Output and exit code of each statement, and the modules then loaded; imports `loaded` before the forks."""
+    """Output, exit code and loaded modules of each statement; `loaded` is imported before the forks."""
     done = subprocess.run(
         [sys.executable, "-c", FORKS, *loaded],
         cwd=ROOT,
@@ -294,9 +294,8 @@ def test_help_loads_no_heavy_libraries() -> None:
     call = (
         "import sys, runpy; sys.argv = ['{0}', '--help']; runpy.run_module('jobs.{0}', run_name='__main__')"
     )
-    for job, (said, code, loaded) in zip(
-        JOBS, run_forked([call.format(j) for j in JOBS], ["typer", *ALLOWED]), strict=True
-    ):
+    found = run_forked([call.format(j) for j in JOBS], ["typer", *ALLOWED])
+    for job, (said, code, loaded) in zip(JOBS, found, strict=True):
         assert code == 0, said
         assert ("SCORES_DIR" if job == "verify" else "--output") in said
         assert loaded & HEAVY == set(), job
