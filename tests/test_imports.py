@@ -115,36 +115,37 @@ def test_every_package_is_in_a_layer_and_states_its_purpose() -> None:
         assert package == Path() or "\n\nAdd here: " in doc, package
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_modules_import_only_from_lower_layers(module: str) -> None:
-    upwards = [name for name in imports()[module] if layer(name) > layer(module)]
-    assert upwards == []
+def pairs() -> list[tuple[str, str]]:
+    """Each module with each of its imports."""
+    return [(module, name) for module, names in sorted(imports().items()) for name in names]
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if layer(m) < STAGE))
-def test_packages_of_one_layer_do_not_import_each_other(module: str) -> None:
-    others = [n for n in imports()[module] if layer(n) == layer(module) and unit(n) != unit(module)]
-    # All packages use the first two, for errors and messages; only `settings` reads the other two.
+def test_modules_import_only_from_lower_layers() -> None:
+    assert [(module, name) for module, name in pairs() if layer(name) > layer(module)] == []
+
+
+def test_packages_of_one_layer_do_not_import_each_other() -> None:
+    # All packages use these, for errors and messages; only `settings` reads the other two.
     shared = {"pipeline.errors", "pipeline.humanize"}
-    if module == "pipeline.settings":
-        shared |= {"pipeline.config", "pipeline.overrides"}
-    assert set(others) <= shared
+    of_settings = shared | {"pipeline.config", "pipeline.overrides"}
+    assert [
+        (module, name)
+        for module, name in pairs()
+        if layer(module) < STAGE and layer(name) == layer(module) and unit(name) != unit(module)
+        if name not in (of_settings if module == "pipeline.settings" else shared)
+    ] == []
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if stage_of(m)))
-def test_stages_never_import_each_other(module: str) -> None:
-    others = [n for n in imports()[module] if stage_of(n) not in (None, stage_of(module))]
-    assert others == []
+def test_stages_never_import_each_other() -> None:
+    assert [(m, n) for m, n in pairs() if stage_of(m) and stage_of(n) not in (None, stage_of(m))] == []
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if not m.startswith("jobs")))
-def test_pipeline_never_imports_jobs(module: str) -> None:
-    assert [n for n in imports()[module] if n.startswith("jobs")] == []
+def test_pipeline_never_imports_jobs() -> None:
+    assert [(m, n) for m, n in pairs() if m.startswith("pipeline") and n.startswith("jobs")] == []
 
 
-@pytest.mark.parametrize("module", sorted(m for m in MODULES if layer(m) < STAGE))
-def test_shared_packages_import_no_stage(module: str) -> None:
-    assert [n for n in imports()[module] if stage_of(n)] == []
+def test_shared_packages_import_no_stage() -> None:
+    assert [(m, n) for m, n in pairs() if layer(m) < STAGE and stage_of(n)] == []
 
 
 def test_imports_have_no_cycle() -> None:
@@ -180,11 +181,7 @@ for statement in json.load(sys.stdin):
 
 
 def run_forked(statements: list[str], loaded: Iterable[str] = ()) -> list[tuple[str, int, set[str]]]:
-    """Output and exit code of each statement, and the modules loaded after it.
-
-    Args:
-        loaded: libraries that are imported once, before the forks, because importing them takes long.
-    """
+    """Output, exit code and loaded modules of each statement; `loaded` is imported before the forks."""
     done = subprocess.run(
         [sys.executable, "-c", FORKS, *loaded],
         cwd=ROOT,
@@ -204,7 +201,7 @@ def run_forked(statements: list[str], loaded: Iterable[str] = ()) -> list[tuple[
 
 
 ALLOWED = ["numpy", "pyarrow.compute", "pyarrow.fs", "pyarrow.parquet", "psutil", "pydantic", "xxhash"]
-"""Libraries that light modules import."""
+"""Libraries that light modules import; importing them once, before the forks, saves seconds."""
 HEAVY = {"torch", "transformers", "ray", "pandas", "sklearn", "matplotlib", "isal", "tokenizers"}
 
 
@@ -239,15 +236,15 @@ def test_light_modules_load_no_heavy_libraries() -> None:
         assert loaded & HEAVY == set(), module
 
 
-@pytest.mark.parametrize(
-    "module", sorted(m for m in MODULES if m.startswith(("pipeline.model", "pipeline.train")))
-)
-def test_torch_is_never_imported_in_a_function(module: str) -> None:
-    functions = (
-        n for n in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))) if isinstance(n, ast.FunctionDef)
-    )
-    inner = [n for f in functions for n in ast.walk(f) if isinstance(n, ast.Import)]
-    assert [n.lineno for n in inner if any(alias.name == "torch" for alias in n.names)] == []
+@pytest.mark.parametrize("package", ["pipeline.model", "pipeline.train"])
+def test_torch_is_never_imported_in_a_function(package: str) -> None:
+    found = []
+    for module in (m for m in MODULES if m.startswith(package)):
+        tree = ast.walk(ast.parse(MODULES[module].read_text("utf-8")))
+        functions = (n for n in tree if isinstance(n, ast.FunctionDef))
+        inner = [n for f in functions for n in ast.walk(f) if isinstance(n, ast.Import)]
+        found += [(module, n.lineno) for n in inner if any(alias.name == "torch" for alias in n.names)]
+    assert found == []
 
 
 def test_encoding_loads_neither_torch_nor_transformers() -> None:
@@ -297,9 +294,8 @@ def test_help_loads_no_heavy_libraries() -> None:
     call = (
         "import sys, runpy; sys.argv = ['{0}', '--help']; runpy.run_module('jobs.{0}', run_name='__main__')"
     )
-    for job, (said, code, loaded) in zip(
-        JOBS, run_forked([call.format(j) for j in JOBS], ["typer", *ALLOWED]), strict=True
-    ):
+    found = run_forked([call.format(j) for j in JOBS], ["typer", *ALLOWED])
+    for job, (said, code, loaded) in zip(JOBS, found, strict=True):
         assert code == 0, said
         assert ("SCORES_DIR" if job == "verify" else "--output") in said
         assert loaded & HEAVY == set(), job

@@ -54,7 +54,7 @@ def labels_of(epoch: Epoch, rank: int = 0, world: int = 1, first: int = 0) -> li
     batches = []
     for batch in epoch.batches(rank, world, first=first):
         ids, labels = batch.rows.ids, batch.rows.labels
-        assert ids.lengths.min() > 0
+        assert np.all(ids.lengths > 0)
         assert np.array_equal(ids.values, np.repeat(labels, ids.lengths))
         batches.append(labels[batch.numbers].tolist())
     return batches
