@@ -56,10 +56,10 @@ def test_interrupted_overwrite_resumes_without_that_option(
 def test_second_interrupt_does_not_disturb_the_end_of_a_job(
     log: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(claim, "release_outputs", lambda: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(claim, "release_outputs", lambda: signal.raise_signal(signal.SIGINT))
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as end, session("trial"):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     assert end.value.code == 1
     assert capfd.readouterr().err == "trial: interrupted; rerun the same command to resume\n"
     assert signal.getsignal(signal.SIGINT) == handler

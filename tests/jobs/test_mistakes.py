@@ -160,14 +160,17 @@ def test_too_many_rejected_lines_fail_the_job(run_job: RunJob, cluster: Any, tmp
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-LONG = ("--set", "input.chunk_bytes=4096", "--set", "cluster.num_cpus=1")
+LONG = ("--set", "input.chunk_bytes=4096")
 
 
 @pytest.fixture
-def long_job(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A prepare job on one logical CPU that has encoded its first chunk of many."""
+def long_job(cluster: Any, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A prepare job on a running cluster that has encoded its first chunk of many."""
+    import ray
+
     write_dump(locate(tmp_path / "dump"), rows=20_000, shards=1, seed=1)
-    process = start("prepare", tmp_path / "dump", "--output", tmp_path / "out", *LONG)
+    env = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    process = start("prepare", tmp_path / "dump", "--output", tmp_path / "out", *LONG, env=env)
     deadline = time.monotonic() + 90
     while not list((tmp_path / "out" / "encoded").glob("*")) and time.monotonic() < deadline:
         time.sleep(0.1)
