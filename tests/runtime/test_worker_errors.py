@@ -6,6 +6,7 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -100,8 +101,14 @@ def test_error_of_a_training_worker_is_raised_unchanged(cluster: Cluster, tmp_pa
         scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.5}),
         run_config=RunConfig(storage_path=str(tmp_path)),
     )
-    with pytest.raises(ModelError) as raised, original_train_errors():
-        trainer.fit()
+
+    def fit() -> None:
+        with original_train_errors():
+            trainer.fit()
+
+    # In a thread, as in the train stage: in the main thread it replaces the handler of SIGINT permanently.
+    with pytest.raises(ModelError) as raised, ThreadPoolExecutor(1) as pool:
+        pool.submit(fit).result()
     assert str(raised.value) == MESSAGE
 
 
