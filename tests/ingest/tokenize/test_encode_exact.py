@@ -132,13 +132,15 @@ def test_hard_texts(normalizer: str, splitter: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("processor", PROCESSORS)
-def test_models_and_processors_at_every_length(model: str, processor: str) -> None:
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_models_and_processors_at_every_length(model: str, processor: str, step: int) -> None:
     tokenizer = tokenizer_json("uncased", "bert", model, processor, "bert's")
     assert Encoder(tokenizer, 24).uses_word_cache
     # The library refuses lengths that have no room for all special tokens.
     num_special = len(PlainEncoder(tokenizer, 24)(pa.array([""]))["input_ids"][0])
-    # Each model and each processor is tested at every length, their combinations at few.
-    step = 1 if model == "wordpiece" or processor == "template" else 7
+    # By default each model and each processor is tested at every length, their combinations at few.
+    if model == "wordpiece" or processor == "template":
+        step = 1
     for max_length, side in product(range(max(1, num_special), 40, step), ("left", "right")):
         check(tokenizer, max_length, side, HARD)
 
