@@ -151,16 +151,7 @@ def train(
         return read_manifest(job.output, TrainDetails)
     _check_resumable(job.output)
     precision = choose_precision(cluster if pool.gpus else without_gpus(cluster), job.config.train.precision)
-    task = TrainTask(
-        model=job.config.model.name,
-        labels=job.card.labels,
-        max_length=job.card.max_length,
-        train_groups=list_row_groups(job.parts("train")),
-        val_parts=job.parts("val"),
-        config=job.config.train,
-        precision=precision,
-        threads=pool.threads,
-    )
+    task = train_task(job, precision, pool.threads)
     checkpoint = _fit(job, task, pool, reporter)
     with checkpoint.as_directory() as directory:
         state = TrainState.read(Path(directory))
@@ -169,6 +160,20 @@ def train(
     finish(job.output, job.run, manifest)
     job.output.child(CHECKPOINTS).delete_tree()
     return manifest
+
+
+def train_task(job: TrainJob, precision: str, threads: int) -> TrainTask:
+    """Parameters of a job's workers, which compute in float32 or bfloat16 with `threads` CPU threads each."""
+    return TrainTask(
+        model=job.config.model.name,
+        labels=job.card.labels,
+        max_length=job.card.max_length,
+        train_groups=list_row_groups(job.parts("train")),
+        val_parts=job.parts("val"),
+        config=job.config.train,
+        precision=precision,
+        threads=threads,
+    )
 
 
 def _check_resumable(output: Location) -> None:

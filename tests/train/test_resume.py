@@ -18,8 +18,6 @@ from pipeline.progress import Reporter
 from pipeline.rundir.claim import begin
 from pipeline.train import stage as train_stage
 from pipeline.train.stage import TrainJob
-from pipeline.train.streams import list_row_groups
-from pipeline.train.task import TrainTask
 from tests.commands import ROOT, command
 from tests.main_job import Outputs, options
 from tests.train.ranks import history, train_ranks
@@ -34,18 +32,8 @@ SETS = {"train__num_workers": 2, "train__average_decay": 0.9, "train__max_steps"
 
 def train_undisturbed(job: TrainJob, out: Path) -> Path:
     """Train as two processes without Ray and return the directory of rank 0."""
-    task = TrainTask(
-        model=job.config.model.name,
-        labels=job.card.labels,
-        max_length=job.card.max_length,
-        train_groups=list_row_groups(job.parts("train")),
-        val_parts=job.parts("val"),
-        config=job.config.train,
-        precision="float32",
-        threads=1,
-    )
     out.mkdir()
-    train_ranks(task, out, 2)
+    train_ranks(train_stage.train_task(job, "float32", threads=1), out, 2)
     return out / "0"
 
 
