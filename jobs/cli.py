@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from jobs.capture import captured_output, new_log
-from jobs.failures import clear_frames, explain
+from jobs.failures import explain
 from pipeline.errors import UserError
+from pipeline.runtime.worker_errors import clear_frames
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -73,6 +74,7 @@ def session(name: str) -> Iterator[Session]:
             _ignore_interrupts()
             message, code = explain(error, name, log)
             reporter.say(message)
+            # A running dataset must end before Ray does.
             clear_frames(error)
         finally:
             _ignore_interrupts()

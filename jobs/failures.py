@@ -48,10 +48,3 @@ def _how_to_resume() -> str:
     if "--overwrite" in sys.argv:
         return "rerun the command without --overwrite to resume"
     return "rerun the same command to resume"
-
-
-def clear_frames(error: BaseException | None) -> None:
-    """Clear the frames of an error and its causes, because a running dataset must end before Ray does."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

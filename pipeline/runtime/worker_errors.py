@@ -8,6 +8,7 @@ raise each exception as a WorkerError, which the driver unwraps.
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
@@ -101,12 +102,16 @@ def class_for_worker(kind: type) -> type:
 
 @contextmanager
 def original_errors() -> Iterator[None]:
-    """Replace a RayTaskError by the exception that the worker raised; see `original_error`."""
+    """Replace a RayTaskError by the exception that the worker raised; see `original_error`.
+
+    The exception does not keep the actors of a failed dataset alive.
+    """
     from ray.exceptions import RayTaskError
 
     try:
         yield
     except RayTaskError as error:
+        clear_frames(error)
         raise original_error(error) from error
 
 
@@ -131,3 +136,21 @@ def original_error(error: Exception) -> Exception:
     if isinstance(error, WorkerError):
         return error.error or error
     return WorkerError(summarize(error))
+
+
+def clear_frames(error: BaseException) -> None:
+    """Clear the local variables of the frames that an exception keeps alive; it can still be printed.
+
+    Ray Data stops an actor when the last reference to it is gone. Frames of a failed or interrupted dataset
+    refer to its actors: as long as their exception is kept, the actors keep their CPUs and GPUs.
+    """
+    pending, seen = [error], {id(error)}
+    while pending:
+        error = pending.pop()
+        traceback.clear_frames(error.__traceback__)
+        if error.__suppress_context__:
+            # It is not printed. Its frames have callers, which are not in a traceback.
+            error.__context__ = None
+        linked = [e for e in (error.__cause__, error.__context__) if e is not None and id(e) not in seen]
+        seen.update(map(id, linked))
+        pending += linked

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import pickle
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -51,6 +53,16 @@ def map_with(function: Callable[..., pa.Table], calls: int = 1) -> None:
     list(iter_tables(map_batches(task_dataset([read_one], POOL), function, Pool(1, 0.5, calls=calls))))
 
 
+def wait_for_idle_cpus(timeout_s: float = 60) -> None:
+    """Wait until no task and no actor occupies a CPU."""
+    import ray
+
+    deadline = time.monotonic() + timeout_s
+    while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < deadline, "an actor of the failed dataset still occupies a CPU"
+        time.sleep(0.1)
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(
     "run",
@@ -64,11 +76,17 @@ def map_with(function: Callable[..., pa.Table], calls: int = 1) -> None:
         pytest.param(lambda: list(run_each(POOL, fail_known, [(1,), (2,)])), id="run-each"),
     ],
 )
-def test_rayview_error_of_a_worker_is_raised_unchanged(cluster: Cluster, run: Callable[[], None]) -> None:
+def test_rayview_error_of_a_worker_is_raised_unchanged(
+    cluster: Cluster, run: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    # pytest keeps the log records of a test, and those of Ray Data keep tracebacks.
+    caplog.set_level(logging.CRITICAL + 1, logger="ray.data")
     with pytest.raises(RayviewError) as raised:
         run()
     assert type(raised.value) is ModelError
     assert str(raised.value) == MESSAGE
+    # Although the exception is kept.
+    wait_for_idle_cpus()
 
 
 @pytest.mark.ray

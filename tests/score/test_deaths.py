@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.failures import clear_frames
 from pipeline.errors import OutputError
 from pipeline.progress import Reporter
 from pipeline.rundir.parts import part_name
@@ -27,10 +26,8 @@ def fail_to_write(dump: Path, model: str, scores: Path, cluster: Any) -> None:
     """Run a job in which one chunk crashes its writers; the job fails."""
     job = plan_small(dump, model, scores, LENIENT, work_class=DeadlyWriting)
     said = f"{part_name(*FATAL['write'])}: 3 workers crashed while trying to write this chunk"
-    with pytest.raises(OutputError, match=said) as failed:
+    with pytest.raises(OutputError, match=said):
         stage.score(job, cluster, Reporter(), predictor=TokenPredictor)
-    # As a job does: otherwise the frames keep its actors alive, and those keep their CPUs.
-    clear_frames(failed.value)
     assert not (scores / "manifest.json").exists()
     assert not (scores / part_name(*FATAL["write"])).exists()
 
