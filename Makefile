@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REQUIREMENTS := cluster/requirements.txt cluster/requirements-nodeps.txt cluster/requirements-dev.txt
 DEMO := demo
+# Otherwise each of the many processes of a job compiles the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-slow lint format daft lock clean
 

@@ -11,6 +11,9 @@ from pipeline.train.task import TrainTask
 from tests.train.golden import write_golden
 from tests.train.ranks import history, train_rank, train_ranks
 
+# The process of this group has a fork server that has loaded the libraries; see tests/train/ranks.py.
+pytestmark = pytest.mark.xdist_group("main-job")
+
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> TrainTask:
