@@ -34,6 +34,8 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 # Several processes with a team of threads each on the same cores mostly wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# Otherwise Ray's log monitor looks for new log files ten times per second.
+os.environ |= {"RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0", "LOG_NAME_UPDATE_INTERVAL_S": "600"}
 # By default Ray gives its workers the niceness 15: any other load then takes nearly all CPU time from them.
 os.environ |= {"RAY_worker_niceness": "0"}
 # Saves one process per training.
@@ -143,7 +145,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def outputs(dump: Path, tiny_model: Path, cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    """The output of the main job on the small dump; read-only."""
+    """The output of the main job on the small dump, trained without Ray; read-only."""
     from tests.main_job import run_stages
 
     return run_stages(dump, tiny_model, tmp_path_factory.mktemp("out"), cluster)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import torch
 
 from pipeline.config import Config
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.prepare import stage as prepare_stage
 from pipeline.progress import Reporter
+from pipeline.rundir.claim import begin
+from pipeline.runtime.pools import Pool
 from pipeline.score import stage as score_stage
 from pipeline.settings import load_config
 from pipeline.train import stage as train_stage
+from pipeline.train.checkpoint import write_checkpoint
+from pipeline.train.parallel import Workers
+from pipeline.train.stage import TrainJob
+from pipeline.train.trainer import Trainer
 from tests.commands import ROOT
 
 STAGES = {"data": "prepare", "model": "train", "scores": "score", "report": "evaluate"}
@@ -58,12 +67,34 @@ def options(model: Path) -> list[str]:
     return [*OPTIONS, "--set", f"model.name={model}"]
 
 
+def train_here(job: TrainJob) -> None:
+    """Train in this process, without Ray."""
+    start, threads = time.monotonic(), torch.get_num_threads()
+    begin(job.output, job.run)
+    task = train_stage.train_task(job, "float32", threads=1)
+    torch.set_num_threads(task.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder)
+        trainer = Trainer(
+            task,
+            Workers(0, 1, torch.device("cpu")),
+            save=lambda trainer: write_checkpoint(trainer, checkpoint),
+            report_progress=lambda *_: None,
+        )
+        trainer.run()
+        train_stage.write_model(job, task, Pool(1, 1), checkpoint, start)
+    torch.set_num_threads(threads)
+
+
 def run_stages(dump: Path, model: Path, base: Path, cluster: Any) -> Outputs:
-    """Prepare, train, score and evaluate, as `jobs.run` does."""
+    """Prepare, train, score and evaluate, as `jobs.run` does, but train without Ray.
+
+    The jobs of tests/jobs/test_main_job_on_s3.py and tests/train/test_resume.py train on Ray.
+    """
     config, quiet = load_config(str(ROOT / CONFIG), [*SETTINGS, f"model.name={model}"]), Reporter()
     data, trained, scores, report = (str(base / n) for n in STAGES)
     prepare_stage.prepare(prepare_stage.plan([str(dump)], data, config), cluster, quiet)
-    train_stage.train(train_stage.plan(data, trained, config), cluster, quiet)
+    train_here(train_stage.plan(data, trained, config))
     score_stage.score(score_stage.plan([f"{data}/test"], trained, scores, config), cluster, quiet)
     evaluate_stage.evaluate(evaluate_stage.plan(scores, report, config), cluster, quiet)
     return Outputs(base, config)

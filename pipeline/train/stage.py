@@ -152,10 +152,21 @@ def train(
     _check_resumable(job.output)
     precision = choose_precision(cluster if pool.gpus else without_gpus(cluster), job.config.train.precision)
     task = train_task(job, precision, pool.threads)
-    checkpoint = _fit(job, task, pool, reporter)
-    with checkpoint.as_directory() as directory:
-        state = TrainState.read(Path(directory))
-        outputs = _write_model(job, Path(directory) / BEST_DIRECTORY)
+    with _fit(job, task, pool, reporter).as_directory() as directory:
+        return write_model(job, task, pool, Path(directory), start)
+
+
+def write_model(
+    job: TrainJob, task: TrainTask, pool: Pool, checkpoint: Path, start: float
+) -> Manifest[TrainDetails]:
+    """Write the best model of a finished training and the manifest, and delete the checkpoints.
+
+    Args:
+        checkpoint: directory of the last checkpoint.
+        start: value of `time.monotonic` at the start of the job.
+    """
+    state = TrainState.read(checkpoint)
+    outputs = _upload_model(job, checkpoint / BEST_DIRECTORY)
     manifest = _manifest(job, task, pool, state, outputs, start)
     finish(job.output, job.run, manifest)
     job.output.child(CHECKPOINTS).delete_tree()
@@ -265,7 +276,7 @@ class ProgressActor:
         return self._phase, self._state
 
 
-def _write_model(job: TrainJob, best: Path) -> list[OutputFile]:
+def _upload_model(job: TrainJob, best: Path) -> list[OutputFile]:
     """Write weights, config, tokenizer and card in the layout that `from_pretrained` reads."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory)

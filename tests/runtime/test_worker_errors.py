@@ -107,7 +107,29 @@ def test_other_exception_of_a_worker_keeps_its_type_and_message(
     assert "in fail_unknown" in log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("failures", "kind", "text"),
+    [
+        ({0: fail_known}, ModelError, MESSAGE),
+        ({0: fail_unknown}, WorkerError, UNKNOWN),
+        # A worker that waits for a failed one fails, too.
+        ({0: fail_unknown, 1: fail_known}, ModelError, MESSAGE),
+    ],
+)
+def test_error_of_a_group_of_training_workers_is_the_known_one(
+    failures: dict[int, Callable[[], object]], kind: type[Exception], text: str
+) -> None:
+    from ray.train import WorkerGroupError
+
+    errors = {rank: wrapped(for_worker(fail)) for rank, fail in failures.items()}
+    with pytest.raises(kind) as raised, original_train_errors():
+        raise WorkerGroupError("training failed", errors)
+    assert type(raised.value) is kind
+    assert str(raised.value) == text
+
+
 @pytest.mark.ray
+@pytest.mark.slow
 def test_error_of_a_training_worker_is_raised_unchanged(cluster: Cluster, tmp_path: Path) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
