@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import psutil
 from tests.commands import ROOT
 
 RAY = Path(sys.executable).with_name("ray")
+
+JOB_TIMEOUT_S = 400
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,19 @@ class Head:
         )
 
     def submit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Submit a job. The dashboard answers some seconds before its agent, which runs jobs, is ready."""
+        """Submit a job. The dashboard answers some seconds before its agent, which runs jobs, is ready.
+
+        A job that does not end in time is stopped, because it would delay the next one.
+        """
         deadline = time.monotonic() + 60
         while True:
-            done = self.ray_job("submit", *arguments, timeout_s=400)
+            try:
+                done = self.ray_job("submit", *arguments, timeout_s=JOB_TIMEOUT_S)
+            except subprocess.TimeoutExpired as error:
+                output = (error.stdout or b"").decode()
+                for job in re.findall(r"Job '(\S+)' submitted", output):
+                    self.ray_job("stop", job)
+                raise AssertionError(f"the job did not end within {JOB_TIMEOUT_S} s:\n{output}") from None
             if "No available agent" not in done.stderr or time.monotonic() > deadline:
                 return done
             time.sleep(1)
