@@ -35,7 +35,7 @@ test: $(READY)  ## Run the default test suite in two processes.
 
 test-slow: $(READY)  ## Run the tests that take minutes, and the property tests with more examples.
 	$(BIN)/python -m pytest -m slow
-	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile=large
+	$(BIN)/python -m pytest -m "hypothesis and not slow" --hypothesis-profile=large --timeout=3600
 
 lint: $(READY)  ## Check style and types.
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.details import EpochRecord
 from pipeline.humanize import counted
 from tests import main_job
 from tests.commands import ROOT, RunJob, command, run_in_subprocess
@@ -169,7 +170,7 @@ def test_a_killed_training_resumes_from_its_checkpoint(there: Outputs, options: 
     # The history shows whether the second run started over.
     for key in store.keys(bucket, "cut/checkpoints/"):
         if key.endswith("/state.json"):
-            mark = {"epoch": -1, "val_loss": 9.0, "val_accuracy": 0.0}
+            mark = dict.fromkeys(EpochRecord.model_fields, 0) | {"epoch": -1, "val_loss": 9.0}
             state = json.loads(store.get(bucket, key))
             # The epoch may have ended before the kill.
             state["history"].insert(0, mark)
