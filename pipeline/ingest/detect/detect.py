@@ -11,7 +11,8 @@ import numpy as np
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
-from pipeline.ingest.detect.sample import join_names, read_sample
+from pipeline.ingest.detect.records import join_names
+from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.parse.columns import as_word, star_array
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Format, match_format
 from pipeline.ingest.read.compression import head_of

@@ -1,0 +1,60 @@
+"""Sample of a file of JSON objects or Python literals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.ingest.detect.records import Sample
+from pipeline.ingest.parse.formats import Dialect
+from pipeline.ingest.parse.records import decode_json, decode_python
+from pipeline.storage.location import Location
+
+
+def object_sample(lines: list[bytes], start: int) -> Sample | None:
+    """Sample of JSON objects or Python literals; None if less than half of the lines start like objects."""
+    json_records, python_records = _decode_objects(lines, decode_json), _decode_objects(lines, decode_python)
+    is_json = len(json_records) >= len(python_records)
+    records = json_records if is_json else python_records
+    num_like_objects = sum(line.lstrip().startswith(b"{") for line in lines)
+    if not records or 2 * max(len(records), num_like_objects) < len(lines):
+        return None
+    return Sample(Dialect("json" if is_json else "python", start), records)
+
+
+def _decode_objects(lines: list[bytes], decode: Callable[[bytes], Any]) -> list[dict[str, Any]]:
+    records = []
+    for line in lines:
+        try:
+            record = decode(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def check_not_json(file: Location, line: bytes) -> None:
+    """Raise InputError if the first line of a file that has no JSON lines looks like JSON."""
+    if line.lstrip().startswith(b"["):
+        raise InputError(
+            f"{file.uri}: a JSON array; rayview reads one object per line; convert it with jq -c '.[]'"
+        )
+    if line.lstrip().startswith(b"{") and not _is_utf8(line):
+        raise InputError(
+            f"{file.uri}: not valid UTF-8; convert it, for example with iconv -f latin1 -t utf-8"
+        )
+    if line.lstrip().startswith(b"{"):
+        raise InputError(
+            f"{file.uri}: none of the first lines is a complete JSON object; rayview reads one object per"
+            " line; convert objects that span several lines with jq -c ."
+        )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

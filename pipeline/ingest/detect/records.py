@@ -1,0 +1,35 @@
+"""The first records of a file, and the dialect that they are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.humanize import printable
+from pipeline.ingest.parse.formats import Dialect
+
+SAMPLE_RECORDS = 200
+_MAX_SHOWN_CHARS = 300
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first records of a file and the dialect that they are written in."""
+
+    dialect: Dialect
+    records: list[dict[str, Any]]
+    notes: tuple[str, ...] = ()
+    """What was found out about the syntax and is worth reporting, one clause each."""
+    warnings: tuple[str, ...] = ()
+    """Guesses about the syntax that may be wrong, one sentence each, without the name of the file."""
+
+    def fields(self) -> list[str]:
+        """Sorted names of the fields that at least one record has."""
+        # Keys of Python literals can have any type.
+        return sorted({name for record in self.records for name in record if isinstance(name, str)})
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Names from a file, comma-separated, as one printable line of at most 300 characters."""
+    return printable(", ".join(names), _MAX_SHOWN_CHARS, ellipsis="…")
