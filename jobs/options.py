@@ -26,6 +26,10 @@ Sets = Annotated[
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first rejected line or damaged file.")]
+SkipUnknown = Annotated[
+    bool,
+    typer.Option("--skip-unknown", help="Leave out files that are not reviews, such as product metadata."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")]
 Overwrite = Annotated[
     bool,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from jobs.cli import run, session
-from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict
+from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, SkipUnknown, Strict
 from jobs.run_stage import Stage, broken_files, outcome, run_stage
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def main(
     config: ConfigFile = None,
     sets: Sets = None,
     strict: Strict = False,
+    skip_unknown: SkipUnknown = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -30,7 +31,9 @@ def main(
     with session("prepare") as job:
         from pipeline.settings import load_config
 
-        settings = load_config(config, sets or (), input__strict=strict or None)
+        settings = load_config(
+            config, sets or (), input__strict=strict or None, input__skip_unknown=skip_unknown or None
+        )
         run_stage(job, plan_stage(inputs, output, settings), dry_run=dry_run, overwrite=overwrite)
 
 
@@ -51,7 +54,9 @@ def plan_stage(inputs: list[str], output: str, config: Config) -> Stage[PrepareD
         rows = ", ".join(f"{n:,} {split}" for split, n in manifest.counts.splits.items())
         return [*broken_files(manifest.details.broken), outcome(manifest, rows, job.output)]
 
-    return Stage(job, PrepareDetails, partial(prepare, job), pools, summary, sources=job.sources)
+    return Stage(
+        job, PrepareDetails, partial(prepare, job), pools, summary, sources=job.sources, skipped=job.skipped
+    )
 
 
 if __name__ == "__main__":

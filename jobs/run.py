@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli import run, session
-from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict
+from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, SkipUnknown, Strict
 
 if TYPE_CHECKING:
     from jobs.cli import Session
@@ -31,6 +31,7 @@ def main(
     config: ConfigFile = None,
     sets: Sets = None,
     strict: Strict = False,
+    skip_unknown: SkipUnknown = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -41,7 +42,8 @@ def main(
     with session("run") as job:
         from pipeline.settings import load_config
 
-        settings = load_config(config, sets or (), model__name=model, input__strict=strict or None)
+        options = {"input__strict": strict or None, "input__skip_unknown": skip_unknown or None}
+        settings = load_config(config, sets or (), model__name=model, **options)
         run_all(job, inputs, score or [], output, settings, dry_run=dry_run, overwrite=overwrite)
 
 
@@ -74,9 +76,9 @@ def run_all(
     # Each stage excludes only its own output, but the outputs of other stages are not dumps, either.
     inputs = [f.uri for f in expand_inputs(inputs, outputs)]
     # Errors in the inputs of the third stage must be reported before hours of training.
-    files, scored = find_input(score_inputs, config.input, outputs) if score_inputs else ([], [])
+    scored = find_input(score_inputs, config.input, outputs).sources if score_inputs else []
     if not is_split(score_inputs):
-        score_inputs = [f.uri for f in files]
+        score_inputs = [source.uri for source in scored]
     run_stage(job, prepare.plan_stage(inputs, data, config), dry_run=dry_run, overwrite=overwrite)
     if dry_run:
         job.print(f"then train on {plan_train(survey(config.cluster), config.train)} → {model}")

@@ -39,6 +39,8 @@ class Stage(Generic[DetailsT]):
     """Lines printed after a run."""
     sources: Sequence[Source] = ()
     """Input files."""
+    skipped: Sequence[str] = ()
+    """One sentence for each input file that is left out."""
     directories: Mapping[str, Location] = field(default_factory=dict)
     """Input directories by name, for the printed plan."""
     notes: Sequence[str] = ()
@@ -89,6 +91,8 @@ def _run(job: Session, stage: Stage[DetailsT], *, overwrite: bool) -> Manifest[D
     from pipeline.storage.location import locate
 
     plan, config = stage.plan, stage.plan.config
+    for line in describe_input(stage):
+        job.reporter.say(line)
     cluster = job.connect(config)
     reads = [*stage.directories.values(), *(locate(source.uri) for source in stage.sources)]
     check_shared([plan.output, *reads], cluster, config.cluster)
@@ -103,6 +107,8 @@ def print_plan(job: Session, stage: Stage[DetailsT], cluster: Cluster, state: St
     job.print(f"{stage.plan.run.stage}: would run on {cluster}")
     for source in stage.sources:
         job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.format_name})")
+    for line in describe_input(stage):
+        job.print(f"  {line}")
     for name, directory in stage.directories.items():
         job.print(f"  {name}: {directory.uri}")
     for note in stage.notes:
@@ -111,6 +117,14 @@ def print_plan(job: Session, stage: Stage[DetailsT], cluster: Cluster, state: St
         job.print(f"  {name}: {pool}")
     found = "" if state.value == "fresh" else f" ({state.value})"
     job.print(f"  output: {stage.plan.output.uri}{found}")
+
+
+def describe_input(stage: Stage[DetailsT]) -> list[str]:
+    """Columns that are read from the input files, and warnings about them, one line each."""
+    from pipeline.ingest.detect.report import column_lines, warning_lines
+
+    columns = [f"{stage.plan.run.stage}: {line}" for line in column_lines(stage.sources)]
+    return [*columns, *warning_lines(stage.sources, stage.skipped)]
 
 
 def where(manifest: Manifest, output: Location) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli import run, session
-from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, Strict
+from jobs.options import ConfigFile, DryRun, Inputs, Output, Overwrite, Sets, SkipUnknown, Strict
 from jobs.run_stage import Stage, broken_files, outcome, run_stage
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def main(
     config: ConfigFile = None,
     sets: Sets = None,
     strict: Strict = False,
+    skip_unknown: SkipUnknown = False,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     extend: Annotated[
@@ -41,7 +42,9 @@ def main(
         from pipeline.score.inputs import is_split
         from pipeline.settings import load_config
 
-        settings = load_config(config, sets or (), input__strict=strict or None)
+        settings = load_config(
+            config, sets or (), input__strict=strict or None, input__skip_unknown=skip_unknown or None
+        )
         max_rows = settings.input.max_rows
         if max_rows is not None and is_split(inputs):
             raise SettingError(
@@ -81,6 +84,7 @@ def plan_stage(
         pools,
         summary,
         sources=job.sources,
+        skipped=job.skipped,
         directories={"model": job.model},
         extend=extend,
     )

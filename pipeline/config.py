@@ -58,6 +58,8 @@ class InputConfig(Section):
     """Column names, in order, of CSV files without a header."""
     quoted: bool | None = None
     """Whether fields of CSV files can be quoted; by default detected from the first lines."""
+    skip_unknown: bool = False
+    """Leave out files that are not reviews, such as product metadata, instead of refusing the input."""
     max_rows: Count | None = None
     """Read only the first lines of the input, counted over its files in order."""
     chunk_bytes: Annotated[int, Field(ge=1024)] | None = None
@@ -71,6 +73,10 @@ class InputConfig(Section):
     """Stop at the first line that is rejected for an error, and at a damaged file."""
     verified_only: bool = False
     """Drop reviews marked as not verified; reviews without the mark are kept."""
+
+
+NOT_IN_OUTPUT = {"max_rejected_frac", "strict", "skip_unknown"}
+"""Settings of section `input` that decide whether a job runs, but not what it writes."""
 
 
 class LabelsConfig(Section):

@@ -8,11 +8,25 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from pipeline.metrics.schema import MetricsFile
 from pipeline.rundir.manifest import Details
 from pipeline.rundir.record import OptionalFields, Record
+
+
+class FileColumns(Record):
+    """Columns that were read from an input file."""
+
+    text: list[str]
+    """Columns joined to the text, in order."""
+    stars: str | None
+    also_read: dict[str, str]
+    """Name in the output → column of the file."""
+    unused: list[str]
+    """Columns seen in the first records that are not read."""
+    chosen_by: str
+    """`the settings`, `the model`, or the name of the known format."""
 
 
 class PrepareDetails(Details):
@@ -24,6 +38,10 @@ class PrepareDetails(Details):
     """Names of the classes, in order."""
     formats: dict[str, str]
     """URI of each input file → its format."""
+    columns: dict[str, FileColumns] = Field(default_factory=dict)
+    """URI of each input file → its columns."""
+    warnings: list[str] = Field(default_factory=list)
+    """One sentence for each suspicious fact about an input file, and for each file left out."""
     lines: int
     rows: int
     rejected: dict[str, int]
@@ -169,6 +187,10 @@ class ScoreDetails(Details):
     bill: Bill
     formats: dict[str, str]
     """URI of each input file → its format."""
+    columns: dict[str, FileColumns] = Field(default_factory=dict)
+    """URI of each input file → its columns; empty for prepared data."""
+    warnings: list[str] = Field(default_factory=list)
+    """One sentence for each suspicious fact about an input file, and for each file left out."""
     broken: list[str]
     """One sentence for each file that could not be read to its end."""
 

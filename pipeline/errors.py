@@ -25,7 +25,11 @@ class InputError(UserError):
     """An input that is missing, empty, unreadable, or of unknown format."""
 
 
-class MissingColumnError(InputError):
+class UnknownFormatError(InputError):
+    """A file that is not a dump of reviews in a known format; `input.skip_unknown` leaves it out."""
+
+
+class MissingColumnError(UnknownFormatError):
     """A column that the settings name but no line of a file has."""
 
 
@@ -49,6 +53,10 @@ class PromiseError(RayviewError):
     """A guarantee about the data does not hold: exit code 3."""
 
     exit_code = 3
+
+
+class NoRowsError(PromiseError):
+    """Every line of the input was rejected or filtered out."""
 
 
 class ErrorBudgetError(PromiseError):

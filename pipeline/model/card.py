@@ -26,6 +26,10 @@ class ModelCard(BaseModel):
     max_length: int
     text: list[str] | None
     """Columns joined into the text; None: the text columns of the dump's format."""
+    columns: dict[str, str] = {}
+    """Columns that the settings named in training, by setting: stars, asin, user_id, timestamp, verified."""
+    header: list[str] = []
+    """Names of all columns of the training files, if the settings named them because of a missing header."""
     text_separator: str
     unescape_html: bool = False
     """Whether `&amp;` and `<br />` in texts are decoded first."""

@@ -12,6 +12,8 @@ import numpy as np
 from pipeline.config import Config
 from pipeline.details import PrepareDetails
 from pipeline.humanize import agree, counted
+from pipeline.ingest.detect.report import columns_by_uri, warnings_of
+from pipeline.ingest.detect.sources import Source
 from pipeline.prepare.buckets import leak_frac
 from pipeline.prepare.card_plots import draw_lengths, draw_rejects, draw_stars
 from pipeline.prepare.shuffle import Filled
@@ -30,7 +32,8 @@ def make_card(
     filled: list[Filled],
     labels: tuple[str, ...],
     config: Config,
-    formats: dict[str, str],
+    sources: list[Source],
+    skipped: list[str],
     broken: list[str],
     rows_without_key: int = 0,
 ) -> PrepareDetails:
@@ -40,7 +43,8 @@ def make_card(
         counts: counts of the whole stage.
         filled: accounts of the buckets.
         labels: names of the classes, in order.
-        formats: URI of an input file → name of its format.
+        sources: the input files.
+        skipped: one sentence per file that was left out.
         broken: one sentence per file that could not be read to its end.
         rows_without_key: number of rows without the user or product by which they are split, duplicates
             included.
@@ -54,7 +58,9 @@ def make_card(
     times = [ms for s in summaries for ms in (s.first_ms, s.last_ms) if ms is not None]
     return PrepareDetails(
         labels=list(labels),
-        formats=formats,
+        formats={s.uri: s.format_name for s in sources},
+        columns=columns_by_uri(sources),
+        warnings=warnings_of(sources, skipped),
         lines=counts.lines,
         rows=counts.rows,
         rejected=counts.rejected,

@@ -12,12 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config import Config, SplitConfig, digest
+from pipeline.config import NOT_IN_OUTPUT, Config, SplitConfig, digest
 from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
-from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, detect_sources, expected_bytes
+from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, expected_bytes, find_sources
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.read.limits import ReadLimits
@@ -85,6 +85,8 @@ class PrepareJob:
     run: Run
     chunk_bytes: int
     config: Config
+    skipped: list[str]
+    """One sentence for each input file that is left out."""
 
 
 def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
@@ -96,7 +98,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     where = locate(output)
     files = expand_inputs(inputs, [where])
     check_apart(where, files)
-    sources = detect_sources(files, config.input, labels=config.labels)
+    sources, skipped = find_sources(files, config.input, labels=config.labels)
     name = config.model.name
     directory = resolve_model(name)
     check_apart(where, [locate(name if "://" in name else directory)])
@@ -111,13 +113,13 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     chunk_bytes = config.input.chunk_bytes or _chunk_bytes(sources)
     run = Run(
         stage="prepare",
-        inputs=describe_files(files),
+        inputs=describe_files(locate(source.uri) for source in sources),
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
         resolved={"chunk_bytes": chunk_bytes},
         declaration=DECLARATION,
     )
-    return PrepareJob(where, sources, recipe, tokenizer, run, chunk_bytes, config)
+    return PrepareJob(where, sources, recipe, tokenizer, run, chunk_bytes, config, skipped)
 
 
 def _chunk_bytes(sources: list[Source]) -> int:
@@ -128,7 +130,7 @@ def _chunk_bytes(sources: list[Source]) -> int:
 def _settings(config: Config) -> dict[str, Any]:
     """Settings that the output depends on."""
     settings = config.section(*_SECTIONS)
-    for name in ("max_rejected_frac", "strict"):
+    for name in NOT_IN_OUTPUT:
         del settings["input"][name]
     return settings
 
@@ -262,9 +264,9 @@ def _finish(
     """
     scheme = job.recipe.scheme
     assert scheme is not None
-    formats = {s.uri: s.format_name for s in job.sources}
+    keyless = int(ledger.total(KEYLESS))
     card = make_card(
-        counts, filled, scheme.labels, job.config, formats, ledger.broken, int(ledger.total(KEYLESS))
+        counts, filled, scheme.labels, job.config, job.sources, job.skipped, ledger.broken, keyless
     )
     splits = {split: sum(card.rows_by_label[split].values()) for split in SPLITS}
     for split in ("train", "val"):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pipeline.config import InputConfig
 from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, ModelError, SettingError
-from pipeline.ingest.detect.sources import Source, detect_sources, encoded_sources
+from pipeline.ingest.detect.sources import Found, encoded_sources, find_sources
 from pipeline.model.card import ModelCard
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, read_manifest, read_run
 from pipeline.storage.expand import expand_inputs
@@ -22,14 +22,19 @@ def is_split(inputs: list[str]) -> bool:
 
 
 def find_input(
-    inputs: list[str], config: InputConfig, outputs: Collection[Location], first: Sequence[str] = ()
-) -> tuple[list[Location], list[Source]]:
+    inputs: list[str],
+    config: InputConfig,
+    outputs: Collection[Location],
+    first: Sequence[str] = (),
+    model: InputConfig | None = None,
+) -> Found:
     """Input files, and how to read each of them.
 
     Args:
         inputs: a split of prepared data, whose manifest lists the files, or dumps.
         outputs: directories that must not contain an input.
         first: URIs of the files that come first, in this order; other URIs in it are ignored.
+        model: see detect.detect_file.
     Raises:
         InputError: see errors.py.
     """
@@ -39,10 +44,10 @@ def find_input(
         files = [split.parent.child(o.path) for o in manifest.outputs if o.path.startswith(f"{split.name}/")]
         if not files:
             raise InputError(f"{split.uri}: this split has no rows")
-        return files, encoded_sources(files)
+        return Found(encoded_sources(files), [])
     places = {uri: number for number, uri in enumerate(first)}
     files = sorted(expand_inputs(inputs, outputs), key=lambda f: places.get(f.uri, len(places)))
-    return files, detect_sources(files, config, need_stars=False)
+    return find_sources(files, config, need_stars=False, model=model)
 
 
 def inputs_of(output: Location, config: InputConfig) -> list[str]:
@@ -58,7 +63,16 @@ def input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> Inp
         # prepare has already filtered and joined its rows.
         return InputConfig(max_rejected_frac=config.max_rejected_frac, strict=config.strict)
     own = {"text_separator": card.text_separator, "unescape_html": card.unescape_html}
-    return config.model_copy(update={"text": config.text or card.text, **own})
+    return config.model_copy(update=own)
+
+
+def with_columns_of(card: ModelCard, config: InputConfig) -> InputConfig | None:
+    """Input settings, completed by the columns that the model was trained with; None if it has none."""
+    columns = {"text": card.text and tuple(card.text), **card.columns}
+    if card.header:
+        columns["columns"] = tuple(card.header)
+    missing = {name: value for name, value in columns.items() if value and getattr(config, name) is None}
+    return config.model_copy(update=missing) if missing else None
 
 
 def check_tokenizer(data: Location, model: Location) -> None:

@@ -45,6 +45,8 @@ class ScoreJob:
     config: Config
     max_rows: int | None
     """Number of lines to score at most, over all files."""
+    skipped: list[str]
+    """One sentence for each input file that is left out."""
 
     def chunk_work(self) -> ChunkWork:
         """Parameters of the tasks that encode and write chunks."""

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config
+from pipeline.config import NOT_IN_OUTPUT, Config
 from pipeline.details import Bill, PrecisionChange, ScoreDetails
 from pipeline.humanize import counted
 from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.detect.report import columns_by_uri, warnings_of
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
@@ -36,7 +37,14 @@ from pipeline.runtime.pools import Cluster, ScorePlan, plan_score
 from pipeline.runtime.ray_data import limit_backlog, map_batches, map_in_actors
 from pipeline.score.cost import make_bill
 from pipeline.score.failed_rows import FailedRows, write_failed
-from pipeline.score.inputs import check_tokenizer, find_input, input_config, inputs_of, is_split
+from pipeline.score.inputs import (
+    check_tokenizer,
+    find_input,
+    input_config,
+    inputs_of,
+    is_split,
+    with_columns_of,
+)
 from pipeline.score.job import Resolved, ScoreJob, resolve
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import Committed, committed_entries, find_committed, unfinished_sources
@@ -74,7 +82,9 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
     check_vocabulary(local_copy(where), tokenizer)
     reading = input_config(inputs, config.input, card)
     first = inputs_of(to, reading) if extend else []
-    files, sources = find_input(inputs, reading, [to], first)
+    trained = with_columns_of(card, reading) if not is_split(inputs) else None
+    sources, skipped = find_input(inputs, reading, [to], first, model=trained)
+    files = [locate(source.uri) for source in sources]
     check_apart(to, [*files, where])
     if is_split(inputs):
         check_tokenizer(locate(inputs[0]).parent, where)
@@ -83,7 +93,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         inputs=describe_files(files),
         model_fingerprint=fingerprint_model(where),
         settings={
-            "input": reading.model_dump(mode="json", exclude={"max_rejected_frac", "strict"}),
+            "input": (trained or reading).model_dump(mode="json", exclude=NOT_IN_OUTPUT),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
         },
         declaration=DECLARATION,
@@ -97,7 +107,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         limits=ReadLimits.of(reading),
         word_labels=card.scheme == WORDS,
     )
-    return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, reading.max_rows)
+    return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, reading.max_rows, skipped)
 
 
 def score(
@@ -207,6 +217,8 @@ def _manifest(
         tokens=int(ledger.total("tokens")),
         bill=bill,
         formats={s.uri: s.format_name for s in job.sources},
+        columns=columns_by_uri(job.sources),
+        warnings=warnings_of(job.sources, job.skipped),
         broken=ledger.broken,
         **({} if compared is None else {"against_float32": compared}),
     )

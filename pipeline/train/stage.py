@@ -118,6 +118,7 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
 
 def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCard:
     from pipeline.ingest.clean.labels import label_scheme
+    from pipeline.ingest.parse.formats import CARRIED_FIELDS
 
     prepared = manifest.config
     scheme = label_scheme(prepared.labels.scheme, prepared.labels.words)
@@ -129,6 +130,8 @@ def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCar
         stars_to_label=scheme.rule(),
         max_length=prepared.tokenize.max_length,
         text=None if text is None else list(text),
+        columns={n: name for n in ("stars", *CARRIED_FIELDS) if (name := getattr(prepared.input, n))},
+        header=list(prepared.input.columns or ()),
         text_separator=prepared.input.text_separator,
         unescape_html=prepared.input.unescape_html,
         data_fingerprint=data_fingerprint,

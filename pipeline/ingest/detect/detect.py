@@ -1,94 +1,116 @@
-"""Detection of a dump's format from the fields of its first records."""
+"""Detection of a dump's format and columns from its first records."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
-from pipeline.ingest.detect.records import join_names
+from pipeline.ingest.detect.checks import value_warnings
+from pipeline.ingest.detect.columns import NAMED, Columns, choose_format
+from pipeline.ingest.detect.records import Sample, join_names
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.parse.columns import as_word, star_array
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Format, match_format
+from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.read.compression import head_of
 from pipeline.storage.location import Location
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Format of a file, the columns that are used, and what may be wrong about them."""
+
+    fmt: Format
+    columns: Columns
+    notes: tuple[str, ...]
+    """Facts about the syntax, one clause each."""
+    warnings: tuple[str, ...]
+    """Guesses that may be wrong and suspicious values, one sentence each, without the name of the file."""
+
+
+def detect_file(
+    file: Location,
+    config: InputConfig,
+    *,
+    need_stars: bool = True,
+    labels: LabelsConfig | None = None,
+    model: InputConfig | None = None,
+) -> Detection | None:
+    """Format and columns of a file, from its first records.
+
+    Args:
+        need_stars: whether records need stars or a label.
+        labels: checked against the values of the label column, if its classes are words.
+        model: the settings, completed by the columns with which a model was trained; used if the file has
+            the text columns.
+    Returns:
+        The format, with the columns that the settings name, then those of the model, then those of the known
+        format; None if the file has no text.
+    Raises:
+        InputError: the format is unknown, or no record has a configured column; the message lists the fields.
+    """
+    if model is not None:
+        found = _detect_for_model(file, config, model)
+        if found is not None:
+            return found
+    sample = read_sample(file, config)
+    if sample is None:
+        return None
+    fmt, warnings = choose_format(file.uri, sample, config, need_stars=need_stars)
+    if need_stars:
+        _check_labels(file, fmt, labels or LabelsConfig(), sample.records)
+    named = any(getattr(config, n) is not None for n in NAMED)
+    return _detection(sample, fmt, warnings, "the settings" if named else fmt.name, config)
 
 
 def detect_format(
     file: Location, config: InputConfig, *, need_stars: bool = True, labels: LabelsConfig | None = None
 ) -> Format | None:
-    """Format of a file, from the fields of its first records.
+    """Format that `detect_file` finds."""
+    found = detect_file(file, config, need_stars=need_stars, labels=labels)
+    return None if found is None else found.fmt
 
-    Args:
-        need_stars: whether records need stars or a label.
-        labels: checked against the values of the label column, if its classes are words.
-    Returns:
-        The format, with the columns named in the settings; None if the file has no text.
-    Raises:
-        InputError: the format is unknown, or no record has a configured column; the message lists the fields.
-    """
+
+def _detection(
+    sample: Sample, fmt: Format, warnings: list[str], chosen_by: str, config: InputConfig
+) -> Detection:
+    columns = Columns.of(fmt, sample.fields(), chosen_by)
+    values = value_warnings(columns, sample.records, config.text_separator)
+    return Detection(fmt, columns, sample.notes, (*sample.warnings, *warnings, *values))
+
+
+def _detect_for_model(file: Location, config: InputConfig, model: InputConfig) -> Detection | None:
+    """Detection with the columns of a model; None if the file lacks its text columns."""
     sample = read_sample(file, config)
     if sample is None:
         return None
+    if model.columns and not config.columns and not set(model.text or ()).issubset(sample.fields()):
+        sample = _headerless(file, model) or sample
     fields = sample.fields()
-    base = match_format(fields, need_stars=need_stars)
-    if base is None and (config.text is None or (need_stars and config.stars is None)):
-        options = "--set input.text=…" + (" --set input.stars=…" if need_stars else "")
-        if sample.dialect.syntax == "csv":
-            options += ", and input.columns=… if the first line is not a header"
-        raise InputError(
-            f"{file.uri}: unknown review format; fields: {join_names(fields)}; name the columns with"
-            f" {options}"
-        )
-    chosen = _with_columns(base or _custom_format(fields), config)
-    _check_columns(file, chosen, config, fields)
-    if need_stars:
-        _check_labels(file, chosen, labels or LabelsConfig(), sample.records)
-    return replace(chosen, dialect=sample.dialect)
+    # A dump to score may lack the stars and the IDs of the training data.
+    absent = {n: None for n in NAMED[1:] if getattr(config, n) is None and getattr(model, n) not in fields}
+    try:
+        fmt, warnings = choose_format(file.uri, sample, model.model_copy(update=absent), need_stars=False)
+    except MissingColumnError:
+        return None
+    return _detection(sample, fmt, warnings, "the model", model)
 
 
-def _custom_format(fields: Collection[str]) -> Format:
-    """Format of a file that matches no known one; fields with a known name keep their meaning."""
-    base = FORMATS[0]
-    known = {n: _first(fields, {getattr(f, n) for f in FORMATS}) for n in CARRIED_FIELDS}
-    return replace(base, name="by columns", marker=None, **known)  # type: ignore[arg-type]
-
-
-def _first(fields: Collection[str], wanted: Collection[str | None]) -> str | None:
-    return next((f for f in sorted(fields) if f in wanted), None)
-
-
-def _with_columns(base: Format, config: InputConfig) -> Format:
-    configured = {n: getattr(config, n) for n in ("text", "stars", *CARRIED_FIELDS)}
-    return replace(base, **{name: value for name, value in configured.items() if value is not None})
-
-
-def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: Collection[str]) -> None:
-    """Raise InputError for a configured column that no record has, or that is used twice."""
-    configured = {n: getattr(config, n) for n in ("stars", *CARRIED_FIELDS)}
-    for setting, names in {
-        "text": config.text or (),
-        **{n: (v,) for n, v in configured.items() if v},
-    }.items():
-        for name in names:
-            if name not in fields:
-                raise MissingColumnError(
-                    f"{file.uri}: input.{setting}={name}, but no line has this field; fields:"
-                    f" {join_names(fields)}"
-                )
-    name, count = Counter(chosen.fields()).most_common(1)[0]
-    if count > 1:
-        used = ", ".join(
-            f"input.{n}={v}" for n in ("stars", *CARRIED_FIELDS) if (v := getattr(chosen, n)) is not None
-        )
-        raise InputError(
-            f"{file.uri}: field {name} is used twice: input.text={','.join(chosen.text)}, {used}"
-        )
+def _headerless(file: Location, model: InputConfig) -> Sample | None:
+    """Sample of a CSV file whose first line is a record with the columns of a model; None if it is not."""
+    try:
+        sample = read_sample(file, model)
+    except InputError:
+        return None
+    if sample is None or sample.dialect.syntax != "csv":
+        return None
+    first = as_word(sample.records[0].get(model.stars)) if model.stars else None
+    # In a header, the field of the stars is a name.
+    is_rating = first is not None and not np.isnan(star_array([first])[0].as_py() or np.nan)
+    return sample if is_rating else None
 
 
 def _check_labels(

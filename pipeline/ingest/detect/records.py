@@ -32,4 +32,9 @@ class Sample:
 
 def join_names(names: Iterable[str]) -> str:
     """Names from a file, comma-separated, as one printable line of at most 300 characters."""
-    return printable(", ".join(names), _MAX_SHOWN_CHARS, ellipsis="…")
+    return printable(", ".join(map(shown_name, names)), _MAX_SHOWN_CHARS, ellipsis="…")
+
+
+def shown_name(name: str) -> str:
+    """A name from a file, in quotes if it is empty or contains white space."""
+    return name if name and not any(c.isspace() for c in name) else repr(name)

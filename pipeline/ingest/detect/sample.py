@@ -11,6 +11,7 @@ from pipeline.ingest.detect.csv_sample import csv_sample
 from pipeline.ingest.detect.identify import check_line_ends, check_supported
 from pipeline.ingest.detect.json_sample import check_not_json, object_sample
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
+from pipeline.ingest.detect.stars import suggests_rating
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Dialect
 from pipeline.ingest.parse.parquet import read_parquet_head
 from pipeline.ingest.read.compression import BrokenStreamError, decompress, head_of
@@ -77,10 +78,9 @@ def _lines_after_first(file: Location) -> bytes:
 
 
 def _parquet_sample(file: Location, config: InputConfig) -> Sample:
-    stars = {config.stars or "", *(f.stars for f in FORMATS)}
-    names, records = read_parquet_head(file, stars, SAMPLE_RECORDS)
-    configured = (*(config.text or ()), *(getattr(config, n) for n in CARRIED_FIELDS))
-    used = {*stars, *configured, *(name for f in FORMATS for name in f.fields())}
+    configured = (*(config.text or ()), *(getattr(config, n) for n in ("stars", *CARRIED_FIELDS)))
+    used = {*configured, *(name for f in FORMATS for name in f.fields())}
+    names, records = read_parquet_head(file, lambda n: n in used or suggests_rating(n), SAMPLE_RECORDS)
     for name, count in Counter(names).items():
         if count > 1 and name in used:
             raise InputError(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 from pipeline.config import InputConfig, LabelsConfig
-from pipeline.errors import InputError, MissingColumnError
-from pipeline.ingest.detect.detect import detect_format, empty_reason
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, ENCODED, FORMATS, Format
+from pipeline.errors import InputError, MissingColumnError, UnknownFormatError
+from pipeline.ingest.detect.columns import NAMED, Columns
+from pipeline.ingest.detect.detect import Detection, detect_file, empty_reason
+from pipeline.ingest.parse.formats import ENCODED, FORMATS, Format
 from pipeline.storage.location import CONCURRENT_FILES, Location, locate
 
 
@@ -25,11 +26,59 @@ class Source:
     size_bytes: int
     fmt: Format | str
     """How to read its lines; ENCODED for the output of `prepare`."""
+    columns: Columns | None = None
+    """None for a file without text, and for the output of `prepare`."""
+    notes: tuple[str, ...] = ()
+    """Facts about its syntax, one clause each."""
+    warnings: tuple[str, ...] = ()
+    """What may be wrong about it, one sentence each, without its name."""
 
     @property
     def format_name(self) -> str:
         """Format for messages and manifests, such as `amazon_2018, JSON lines`."""
-        return self.fmt if isinstance(self.fmt, str) else f"{self.fmt.name}, {self.fmt.dialect}"
+        if isinstance(self.fmt, str):
+            return self.fmt
+        return ", ".join([self.fmt.name, str(self.fmt.dialect), *self.notes])
+
+
+class Found(NamedTuple):
+    """Input files that are read, and those that are left out."""
+
+    sources: list[Source]
+    skipped: list[str]
+    """One sentence for each file that `input.skip_unknown` leaves out."""
+
+
+def find_sources(
+    files: Iterable[Location],
+    config: InputConfig,
+    *,
+    need_stars: bool = True,
+    labels: LabelsConfig | None = None,
+    model: InputConfig | None = None,
+) -> Found:
+    """Sources of the input files, each with its detected format; see detect.detect_file.
+
+    If at least one file has the configured columns, the others may be in a known format without them.
+
+    Raises:
+        InputError: a file has an unknown format or lacks a configured column, or no file has any text.
+    """
+    detect = partial(_detect, config=config, need_stars=need_stars, labels=labels, model=model)
+    files = list(files)
+    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
+        detections = list(pool.map(detect, files))
+    unknown = [d.unknown for d in detections if d.unknown]
+    if unknown and (not config.skip_unknown or len(unknown) == len(files)):
+        raise _with_hint(unknown[0], len(files))
+    missing = next((d.missing for d in detections if d.missing), None)
+    if missing and not any(d.found and not d.missing for d in detections):
+        raise missing
+    kept = [(f, d.found) for f, d in zip(files, detections, strict=True) if not d.unknown]
+    if not any(found for _, found in kept):
+        raise InputError(f"{kept[0][0].uri}: {empty_reason(kept[0][0])}; nothing to read")
+    sources = [_source(number, file, found) for number, (file, found) in enumerate(kept)]
+    return Found(_with_missing_stars(sources), [f"left out: {error}" for error in unknown])
 
 
 def detect_sources(
@@ -39,47 +88,62 @@ def detect_sources(
     need_stars: bool = True,
     labels: LabelsConfig | None = None,
 ) -> list[Source]:
-    """Sources of the input files, each with its detected format; see detect.detect_format.
+    """The files of `find_sources` that are read."""
+    return find_sources(files, config, need_stars=need_stars, labels=labels).sources
 
-    If at least one file has the configured columns, the others may be in a known format without them.
 
-    Raises:
-        InputError: a file has an unknown format or lacks a configured column, or no file has any text.
-    """
-    detect = partial(_detect, config=config, need_stars=need_stars, labels=labels)
-    files = list(files)
-    with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
-        detections = list(pool.map(detect, files))
-    missing = next((d.missing for d in detections if d.missing), None)
-    if missing and not any(d.fmt and not d.missing for d in detections):
-        raise missing
-    if not any(d.fmt for d in detections):
-        raise InputError(f"{files[0].uri}: {empty_reason(files[0])}; nothing to read")
-    # An empty shard among others is not an error; any format reads it.
+def _source(number: int, file: Location, found: Detection | None) -> Source:
+    size = file.info().size
+    if found is None:
+        # An empty shard among others is not an error; any format reads it.
+        return Source(number, file.uri, size, FORMATS[0])
+    return Source(number, file.uri, size, found.fmt, found.columns, found.notes, found.warnings)
+
+
+def _with_hint(error: UnknownFormatError, files: int) -> UnknownFormatError:
+    if files == 1:
+        return error
+    return type(error)(f"{error}; or use --skip-unknown to leave out files that are not reviews")
+
+
+def _with_missing_stars(sources: list[Source]) -> list[Source]:
+    """The sources, with a warning for each that has no stars although others have."""
+    if not any(s.columns and s.columns.stars for s in sources):
+        return sources
+    warning = "no stars, unlike other files of the input"
     return [
-        Source(n, file.uri, file.info().size, d.fmt or FORMATS[0])
-        for n, (file, d) in enumerate(zip(files, detections, strict=True))
+        replace(s, warnings=(*s.warnings, warning)) if s.columns and not s.columns.stars else s
+        for s in sources
     ]
 
 
 class _Detection(NamedTuple):
-    fmt: Format | None
-    """None: the file has no text."""
-    missing: MissingColumnError | None
+    found: Detection | None = None
+    """None: the file has no text, or is unknown."""
+    missing: MissingColumnError | None = None
     """Set if the file is in a known format but lacks a configured column."""
+    unknown: UnknownFormatError | None = None
 
 
 def _detect(
-    file: Location, config: InputConfig, labels: LabelsConfig | None, *, need_stars: bool
+    file: Location,
+    config: InputConfig,
+    labels: LabelsConfig | None,
+    model: InputConfig | None,
+    *,
+    need_stars: bool,
 ) -> _Detection:
+    detect = partial(detect_file, file, need_stars=need_stars, labels=labels)
     try:
-        return _Detection(detect_format(file, config, need_stars=need_stars, labels=labels), None)
+        return _Detection(detect(config, model=model))
     except MissingColumnError as error:
-        unnamed = config.model_copy(update=dict.fromkeys(("text", "stars", *CARRIED_FIELDS)))
+        unnamed = config.model_copy(update=dict.fromkeys(NAMED))
         try:
-            return _Detection(detect_format(file, unnamed, need_stars=need_stars, labels=labels), error)
+            return _Detection(detect(unnamed), missing=error)
         except InputError:
-            raise error from None
+            return _Detection(unknown=error)
+    except UnknownFormatError as error:
+        return _Detection(unknown=error)
 
 
 def encoded_sources(files: Iterable[Location]) -> list[Source]:

@@ -62,7 +62,7 @@ class Format:
 
     name: str
     text: tuple[str, ...]
-    """Fields that are joined, in this order, to the text."""
+    """Fields that are joined, in this order, to the text; the last one is the body of the review."""
     stars: str
     asin: str | None
     user_id: str | None
@@ -79,11 +79,18 @@ class Format:
         """Names of all fields that are read."""
         return (*self.text, self.stars, *(f for n in CARRIED_FIELDS if (f := getattr(self, n)) is not None))
 
+    def count_shared(self, fields: Iterable[str]) -> int:
+        """Number of the given fields that the format has."""
+        return len(set(fields).intersection((*self.fields(), self.marker)))
+
     def matches(self, fields: Iterable[str], *, need_stars: bool) -> bool:
-        """Whether records with these fields can have this format: a text field, and stars if needed."""
+        """Whether records with these fields can have this format: the body, and stars if needed.
+
+        A title and a rating are not enough: product metadata has them, too.
+        """
         names = set(fields)
         has_marker = self.marker is None or self.marker in names
-        return has_marker and (self.stars in names or not need_stars) and bool(names.intersection(self.text))
+        return has_marker and (self.stars in names or not need_stars) and self.text[-1] in names
 
 
 FORMATS = (
@@ -141,4 +148,11 @@ def match_format(fields: Iterable[str], *, need_stars: bool) -> Format | None:
     """Format that shares the most fields with the given ones; None if no format matches."""
     names = set(fields)
     matching = [f for f in FORMATS if f.matches(names, need_stars=need_stars)]
-    return max(matching, key=lambda f: len(names.intersection((*f.fields(), f.marker))), default=None)
+    return max(matching, key=lambda f: f.count_shared(names), default=None)
+
+
+def nearest_format(fields: Iterable[str]) -> Format | None:
+    """Format that records with these fields resemble although they lack its body; None if there is none."""
+    names = set(fields)
+    near = [f for f in FORMATS if f.stars in names and names.intersection(f.text)]
+    return max(near, key=lambda f: f.count_shared(names), default=None)

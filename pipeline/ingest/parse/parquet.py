@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -61,12 +61,12 @@ def read_parquet_chunks(
 
 
 def read_parquet_head(
-    file: Location, wanted: Collection[str], max_rows: int
+    file: Location, is_wanted: Callable[[str], bool], max_rows: int
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Column names of a Parquet file, and the values of some columns in its first rows.
 
     Args:
-        wanted: columns to read, if the file has them.
+        is_wanted: whether to read the values of the column with a name.
         max_rows: number of rows to read at most.
     Raises:
         InputError: the file cannot be read, or is too damaged to open.
@@ -76,7 +76,7 @@ def read_parquet_head(
             raise InputError(f"{file.uri}: a compressed Parquet file; decompress it")
     with _open(file) as (parquet, _):
         names = parquet.schema_arrow.names
-        columns = [n for n in names if n in wanted and names.count(n) == 1]
+        columns = [n for n in names if is_wanted(n) and names.count(n) == 1]
         batch = next(parquet.iter_batches(max_rows, columns=columns), None) if columns else None
         table = None if batch is None else normalize_batch(batch, columns)
     return names, [] if table is None else [row_values(table, i) for i in range(table.num_rows)]

@@ -186,7 +186,9 @@ def test_columns_of_a_file_without_a_header(tmp_path: Path) -> None:
     assert [(r["stars"], r["text"]) for r in rows] == [(2.0, 'Great | really, "good"'), (1.0, "Bad | x")]
     with pytest.raises(InputError, match=r"fields: .*input\.columns=… if the first line is not a header"):
         detect_format(file, InputConfig())
-    with pytest.raises(InputError, match=r"has 2 names, but the first line has 3 fields: 2, Great, really"):
+    with pytest.raises(
+        InputError, match=r"has 2 names, but the first line has 3 fields: 2, Great, .really, "
+    ):
         detect_format(file, config.model_copy(update={"columns": ("rank", "title")}))
 
 
