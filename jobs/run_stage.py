@@ -87,11 +87,14 @@ def _read_finished(job: Session, stage: Stage[DetailsT]) -> Manifest[DetailsT]:
 
 
 def _run(job: Session, stage: Stage[DetailsT], *, overwrite: bool) -> Manifest[DetailsT]:
+    from pipeline.ingest.detect.report import column_lines, warning_lines
     from pipeline.runtime.connect import check_shared
     from pipeline.storage.location import locate
 
     plan, config = stage.plan, stage.plan.config
-    for line in describe_input(stage):
+    for line in column_lines(stage.sources):
+        job.reporter.say(f"{plan.run.stage}: {line}")
+    for line in warning_lines(stage.sources, stage.skipped):
         job.reporter.say(line)
     cluster = job.connect(config)
     reads = [*stage.directories.values(), *(locate(source.uri) for source in stage.sources)]
@@ -104,10 +107,12 @@ def _run(job: Session, stage: Stage[DetailsT], *, overwrite: bool) -> Manifest[D
 
 def print_plan(job: Session, stage: Stage[DetailsT], cluster: Cluster, state: State) -> None:
     """Print the inputs, resources and output of a stage."""
+    from pipeline.ingest.detect.report import column_lines, warning_lines
+
     job.print(f"{stage.plan.run.stage}: would run on {cluster}")
     for source in stage.sources:
         job.print(f"  input: {source.uri} ({counted(source.size_bytes, 'byte')}, {source.format_name})")
-    for line in describe_input(stage):
+    for line in [*column_lines(stage.sources), *warning_lines(stage.sources, stage.skipped)]:
         job.print(f"  {line}")
     for name, directory in stage.directories.items():
         job.print(f"  {name}: {directory.uri}")
@@ -117,14 +122,6 @@ def print_plan(job: Session, stage: Stage[DetailsT], cluster: Cluster, state: St
         job.print(f"  {name}: {pool}")
     found = "" if state.value == "fresh" else f" ({state.value})"
     job.print(f"  output: {stage.plan.output.uri}{found}")
-
-
-def describe_input(stage: Stage[DetailsT]) -> list[str]:
-    """Columns that are read from the input files, and warnings about them, one line each."""
-    from pipeline.ingest.detect.report import column_lines, warning_lines
-
-    columns = [f"{stage.plan.run.stage}: {line}" for line in column_lines(stage.sources)]
-    return [*columns, *warning_lines(stage.sources, stage.skipped)]
 
 
 def where(manifest: Manifest, output: Location) -> str:

@@ -17,11 +17,19 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 Precision = Literal["auto", "float32", "bfloat16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+def _as_name(value: object) -> object:
+    """Text of a whole number, because columns can have numbers as names; any other value is unchanged."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+NonEmpty = Annotated[str, Field(min_length=1), BeforeValidator(_as_name)]
 
 
 def _split_names(value: object) -> object:
     """List of the comma-separated names in a text; any other value is unchanged."""
+    value = _as_name(value)
     if not isinstance(value, str):
         return value
     if value.startswith("["):

@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -57,8 +58,22 @@ def _read_sets(sets: Iterable[str]) -> dict[str, object]:
             name, value = parse_item(item)
             if name not in setting_names():
                 raise SettingError(f"--set {item.strip()}: {_unknown(name, follows_comma=number > 0)}")
-            given[name] = value
+            given[name] = value if isinstance(value, str | list) else _as_written(name, value, item)
     return given
+
+
+def _as_written(name: str, value: object, item: str) -> object:
+    """The text of a value if the setting takes text: a column can be named `1.50` or `2018-07-31`."""
+    section, _, key = name.partition(".")
+    table = Config.model_fields[section].annotation
+    takes_text = str in _types(table.model_fields[key].annotation)  # type: ignore[union-attr]
+    return item.partition("=")[2].strip() if takes_text else value
+
+
+def _types(annotation: object) -> set[object]:
+    """The types in an annotation: str and None for `tuple[str, ...] | None`."""
+    arguments = () if get_origin(annotation) is Literal else get_args(annotation)
+    return {annotation}.union(*map(_types, arguments))
 
 
 def _add_option(given: dict[str, object], name: str, value: object) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline.errors import AccountingError, ErrorBudgetError
+from pipeline.errors import AccountingError, ErrorBudgetError, NoRowsError
 from pipeline.humanize import counted
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.entry import Entry
-from pipeline.ingest.parse.rejects import count_errors
+from pipeline.ingest.parse.rejects import Reason, count_errors
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Counts, FileCounts, OutputFile
 from pipeline.runtime.ray_data import iter_tables
@@ -31,6 +31,14 @@ _AHEAD_BYTES = 1 << 19
 """Stored bytes that may be read beyond the end of a chunk: decoders read 256 KiB at a time."""
 
 _TOP_REASONS = 3
+
+_FILTER_SETTINGS = {
+    Reason.FILTERED_UNVERIFIED.value: "input.verified_only",
+    Reason.NEUTRAL_DROPPED.value: "labels.scheme",
+    Reason.MISSING_TIMESTAMP.value: "split.by or input.timestamp",
+    Reason.CONFLICTING_STARS.value: "dedup.conflict",
+}
+"""Setting that excludes lines for a reason."""
 
 
 @dataclass
@@ -185,6 +193,7 @@ class Ledger:
         Raises:
             AccountingError: a chunk is missing, line ranges have a gap, or lines in and out differ.
             ErrorBudgetError: more lines are rejected than allowed.
+            NoRowsError: every line was rejected or filtered out.
         """
         chunks: dict[int, list[Entry]] = {}
         for entry in self.ordered():
@@ -198,7 +207,17 @@ class Ledger:
         )
         counts.check("all input files")
         self.check_budget(self.lines)
+        check_any_rows(counts)
         return counts
+
+
+def check_any_rows(counts: Counts) -> None:
+    """Raise NoRowsError if every line was rejected or filtered out."""
+    if counts.lines and not counts.rows:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in counts.rejected.items())
+        settings = {s for reason in counts.rejected if (s := _FILTER_SETTINGS.get(reason)) is not None}
+        advice = f"; change {' or '.join(sorted(settings))}" if settings else ""
+        raise NoRowsError(f"none of the {counted(counts.lines, 'line')} can be used: {reasons}{advice}")
 
 
 def check_finished(counts: Counts, broken: Iterable[str], max_rejected_frac: float, *, strict: bool) -> None:

@@ -18,7 +18,7 @@ from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, expected_bytes, find_sources
-from pipeline.ingest.ledger import Ledger
+from pipeline.ingest.ledger import Ledger, check_any_rows
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.stream import ReadPlan, read_dataset
@@ -224,6 +224,7 @@ def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]
 
     Raises:
         AccountingError: rows of a file were lost or duplicated.
+        NoRowsError: no row is left.
     """
     kept = Counter[int]()
     rejected = {s.number: Counter(counts.files[s.uri].rejected) for s in sources if s.uri in counts.files}
@@ -244,6 +245,7 @@ def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]
     update = {"rows": kept.total(), "rejected": dict(total.most_common()), "files": files}
     counts = counts.model_copy(update=update)
     counts.check("all input files")
+    check_any_rows(counts)
     return counts
 
 

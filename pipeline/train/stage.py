@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import Config, digest
 from pipeline.details import EpochRecord, PrepareDetails, TrainDetails
 from pipeline.errors import InputError, ModelError, OutputError, RayviewError
+from pipeline.humanize import counted
 from pipeline.model.card import CARD_FILE, ModelCard, fingerprint_model
 from pipeline.model.hub import resolve_model
 from pipeline.model.tokenizer import save_tokenizer, tokenizer_json
@@ -102,6 +103,7 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
         )
     assert manifest.counts is not None
     rows = manifest.counts.splits
+    _check_classes(location, manifest.details)
     fingerprint = digest([(o.path, o.rows, o.bytes) for o in manifest.outputs] + [manifest.config_digest])
     settings = config.section(*_SECTIONS)
     for setting in _NOT_IN_RUN:
@@ -114,6 +116,17 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
         declaration=DECLARATION,
     )
     return TrainJob(where, manifest, location, _card(manifest, config, fingerprint), run, config, rows)
+
+
+def _check_classes(data: Location, details: PrepareDetails) -> None:
+    """Raise InputError if all training rows have the same class, so that there is nothing to learn."""
+    classes = {label: n for label, n in details.rows_by_label["train"].items() if n}
+    if len(classes) == 1:
+        ((label, n),) = classes.items()
+        raise InputError(
+            f"{data.uri}: all {counted(n, 'training row')} have the class {label}; prepare the data again with"
+            " the column of the stars as input.stars, and their range as labels.scale"
+        )
 
 
 def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCard:
