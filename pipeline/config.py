@@ -17,6 +17,7 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 Precision = Literal["auto", "float32", "bfloat16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 def _as_name(value: object) -> object:
@@ -24,7 +25,7 @@ def _as_name(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-NonEmpty = Annotated[str, Field(min_length=1), BeforeValidator(_as_name)]
+ColumnName = Annotated[str, Field(min_length=1), BeforeValidator(_as_name)]
 
 
 def _split_names(value: object) -> object:
@@ -37,7 +38,7 @@ def _split_names(value: object) -> object:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-Names = Annotated[tuple[NonEmpty, ...], BeforeValidator(_split_names), Field(min_length=1)]
+Names = Annotated[tuple[ColumnName, ...], BeforeValidator(_split_names), Field(min_length=1)]
 """One or more names, as an array or as comma-separated text."""
 
 
@@ -55,13 +56,13 @@ class InputConfig(Section):
     text_separator: str = " "
     unescape_html: bool = True
     """Replace HTML entities such as `&amp;` by their characters, and `<br />` by a space."""
-    stars: NonEmpty | None = None
+    stars: ColumnName | None = None
     """Column of the stars, or of the label if `labels.scheme` is words; by default that of the format."""
-    asin: NonEmpty | None = None
+    asin: ColumnName | None = None
     """Column of the product; by default that of the format, as for the next three."""
-    user_id: NonEmpty | None = None
-    timestamp: NonEmpty | None = None
-    verified: NonEmpty | None = None
+    user_id: ColumnName | None = None
+    timestamp: ColumnName | None = None
+    verified: ColumnName | None = None
     columns: Names | None = None
     """Column names, in order, of CSV files without a header."""
     quoted: bool | None = None

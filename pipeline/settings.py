@@ -6,11 +6,10 @@ import difflib
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
-from pipeline.config import Config
+from pipeline.config import ColumnName, Config, Names
 from pipeline.errors import SettingError
 from pipeline.overrides import parse_item, split_items
 
@@ -63,17 +62,11 @@ def _read_sets(sets: Iterable[str]) -> dict[str, object]:
 
 
 def _as_written(name: str, value: object, item: str) -> object:
-    """The text of a value if the setting takes text: a column can be named `1.50` or `2018-07-31`."""
+    """The text of a value if the setting names columns: one can be named `1.50` or `2018-07-31`."""
     section, _, key = name.partition(".")
-    table = Config.model_fields[section].annotation
-    takes_text = str in _types(table.model_fields[key].annotation)  # type: ignore[union-attr]
-    return item.partition("=")[2].strip() if takes_text else value
-
-
-def _types(annotation: object) -> set[object]:
-    """The types in an annotation: str and None for `tuple[str, ...] | None`."""
-    arguments = () if get_origin(annotation) is Literal else get_args(annotation)
-    return {annotation}.union(*map(_types, arguments))
+    annotation = Config.model_fields[section].annotation.model_fields[key].annotation  # type: ignore[union-attr]
+    is_name = annotation in (Names | None, ColumnName | None)
+    return item.partition("=")[2].strip() if is_name else value
 
 
 def _add_option(given: dict[str, object], name: str, value: object) -> None:

@@ -120,12 +120,12 @@ def plan(data: str, output: str, config: Config) -> TrainJob:
 
 def _check_classes(data: Location, details: PrepareDetails) -> None:
     """Raise InputError if all training rows have the same class, so that there is nothing to learn."""
-    classes = {label: n for label, n in details.rows_by_label["train"].items() if n}
+    classes = [(label, n) for label, n in details.rows_by_label["train"].items() if n]
     if len(classes) == 1:
-        ((label, n),) = classes.items()
+        label, rows = classes[0]
         raise InputError(
-            f"{data.uri}: all {counted(n, 'training row')} have the class {label}; prepare the data again with"
-            " the column of the stars as input.stars, and their range as labels.scale"
+            f"{data.uri}: all {counted(rows, 'training row')} have the class {label}; prepare the data again"
+            " with the column of the stars as input.stars and their range as labels.scale"
         )
 
 
