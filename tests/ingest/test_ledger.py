@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import AccountingError, ErrorBudgetError
+from pipeline.errors import AccountingError, ErrorBudgetError, NoRowsError
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.entry import Entry
 from pipeline.ingest.ledger import Ledger, check_finished
@@ -67,6 +67,19 @@ def test_complete_ledger_balances() -> None:
     assert ledger.total("never counted") == 0
     assert ledger.done_frac == 1.0
     assert [o.path for o in ledger.outputs()] == ["part-0-0", "part-0-1", "part-0-2", "part-1-0"]
+
+
+def test_input_of_which_no_row_is_left_names_the_filters() -> None:
+    rejected = {"filtered_unverified": 6, "missing_timestamp": 3, "empty_text": 1}
+    ledger = ledger_of([entry(0, 0, 1, 10, rejected=rejected, last=True)])
+    with pytest.raises(NoRowsError) as raised:
+        ledger.close(all_files=False)
+    assert raised.value.exit_code == 3
+    assert str(raised.value) == (
+        "none of the 10 lines can be used: 6 filtered_unverified, 3 missing_timestamp, 1 empty_text;"
+        " change input.verified_only or split.by or input.timestamp"
+    )
+    ledger_of([entry(0, 0, 1, 0, last=True), entry(1, 0, 1, 0, last=True)]).close()
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.integers(0, 3), max_size=5))

@@ -16,7 +16,7 @@ import pytest
 
 from jobs import score as score_job
 from pipeline.details import PrepareDetails, ScoreDetails, TrainDetails
-from pipeline.errors import ModelError, OutputError, SettingError
+from pipeline.errors import InputError, ModelError, OutputError, SettingError
 from pipeline.evaluate import stage as evaluate_stage
 from pipeline.evaluate.baseline import compare
 from pipeline.ingest.ledger import Ledger
@@ -71,6 +71,24 @@ def test_every_stage_leaves_a_manifest_with_the_agreed_keys(outputs: Outputs) ->
         for output in manifest["outputs"]:
             assert (outputs.base / folder / output["path"]).stat().st_size == output["bytes"]
     assert read_manifest(locate(outputs.data), PrepareDetails).config_digest == outputs.config.digest()
+
+
+def test_manifests_state_the_columns(outputs: Outputs) -> None:
+    details = read_manifest(locate(outputs.data), PrepareDetails).details
+    assert details.columns.keys() == details.formats.keys()
+    assert {tuple(c.text) for c in details.columns.values()} == {("summary", "reviewText")}
+    assert {c.stars for c in details.columns.values()} == {"overall"}
+
+
+def test_training_on_one_class_is_refused(outputs: Outputs, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(outputs.data, data)
+    manifest = json.loads((data / "manifest.json").read_text())
+    rows = manifest["details"]["rows_by_label"]["train"]
+    rows |= dict.fromkeys(rows, 0) | {"5": 30}
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"all 30 training rows have the class 5; .*input\.stars"):
+        train_stage.plan(str(data), str(tmp_path / "model"), outputs.config)
 
 
 def test_every_line_is_kept_or_rejected(outputs: Outputs) -> None:

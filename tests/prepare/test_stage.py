@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.details import PrepareDetails
-from pipeline.errors import SettingError
+from pipeline.errors import NoRowsError, SettingError
 from pipeline.ingest.detect.sources import Source
 from pipeline.prepare import stage
 from pipeline.prepare.shuffle import BUCKET_ROWS, Shuffle
@@ -89,6 +89,15 @@ def test_each_text_is_kept_once_across_files(cluster: Any, tiny_model: Path, tmp
 
 
 @pytest.mark.ray
+def test_input_of_which_no_row_is_left_ends_with_its_counts(
+    cluster: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "in" / "a.json.gz", [review(n, verified=False) for n in range(30)])
+    with pytest.raises(NoRowsError, match="none of the 30 lines can be used: 30 filtered_unverified; change"):
+        prepare(cluster, tiny_model, [source], tmp_path / "a", "input.verified_only=true")
+    assert not (tmp_path / "a" / "manifest.json").exists()
+
+
 def test_output_bytes_are_deterministic(cluster: Any, tiny_model: Path, tmp_path: Path) -> None:
     write_dump(locate(tmp_path / "in"), rows=1200, shards=2, broken_frac=0.03)
     first, second, third = (tmp_path / name for name in "abc")

@@ -1,0 +1,100 @@
+"""Warnings about the values of columns, and the choice between columns that could hold the stars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import InputConfig
+from pipeline.ingest.detect.detect import Detection
+from tests.ingest.detect.test_columns import detect, jsonl
+
+ROWS = 40
+
+
+def records(**columns: Any) -> list[dict[str, Any]]:
+    """ROWS records; the value of a column is constant, or a function of the number of the record."""
+    plain = {"text": lambda n: f"lamp number {n} works", "stars": lambda n: n % 5 + 1}
+    fields = {**plain, **columns}
+    return [{k: v(n) if callable(v) else v for k, v in fields.items() if v is not None} for n in range(ROWS)]
+
+
+def found(folder: Path, config: InputConfig | None = None, **columns: Any) -> Detection:
+    return detect(jsonl(folder / "a", records(**columns)), config)
+
+
+def test_plain_reviews_cause_no_warning(tmp_path: Path) -> None:
+    texts = ["Good", "5 stars!", "👍👍", "非常好用2", "ok", "10/10", "B00X works", "Gut", "A+", "Très bien"]
+    for columns in (
+        {},
+        {"text": lambda n: texts[n % 10] + " " * (n // 10) + f" no {n}"},
+        {"title": "Five Stars"},
+    ):
+        assert found(tmp_path, **columns).warnings == ()
+
+
+@pytest.mark.parametrize("value", ["nan", "N/A", "null", "None", "-"])
+def test_a_value_without_text_in_more_than_a_tenth_of_the_rows(tmp_path: Path, value: str) -> None:
+    (warning,) = found(tmp_path, text=lambda n: value if n % 4 == 0 else f"lamp {n} works").warnings
+    assert warning.startswith(f"the value {value!r} fills 25% of the first 40 rows of text")
+    few = found(tmp_path, text=lambda n: value if n % 10 == 0 else f"lamp {n} works")
+    assert few.warnings == ()
+
+
+def test_a_repeated_text(tmp_path: Path) -> None:
+    (warning,) = found(tmp_path, text=lambda n: "Great app" if n % 3 == 0 else f"lamp {n} works").warnings
+    assert warning.startswith("the value 'Great app' fills 35% of the first 40 rows of the text")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda n: 1000 + n,
+        lambda n: f"R{n:010}",
+        lambda n: f"2018-07-{n % 28 + 1:02}",
+        lambda n: f"https://example.org/{n}",
+        lambda n: f"{n:08x}-0000-4000-8000-000000000000",
+        lambda n: n / 7,
+    ],
+)
+def test_ids_and_numbers_instead_of_texts(tmp_path: Path, value: Any) -> None:
+    (warning,) = found(tmp_path, text=value).warnings
+    assert "of the values of text are IDs or numbers, for example" in warning
+    assert "set input.text" in warning
+
+
+def test_rows_with_one_class(tmp_path: Path) -> None:
+    (warning,) = found(tmp_path, stars=5).warnings
+    assert warning.startswith("the first 40 rows all have stars = '5'")
+
+
+def test_the_average_of_the_product_is_not_the_rating(tmp_path: Path) -> None:
+    for average in (4.3, 5, lambda n: 3.9 + n % 3 / 10):
+        result = found(tmp_path, stars=None, rating=average, review_rating=lambda n: n % 5 + 1)
+        assert result.fmt.stars == "review_rating"
+        (warning,) = result.warnings
+        assert warning.startswith("stars = review_rating, not rating, whose values are")
+
+
+def test_the_named_column_is_kept_with_a_warning(tmp_path: Path) -> None:
+    config = InputConfig(text=("text",), stars="rating")
+    result = found(tmp_path, config, stars=lambda n: n % 5 + 1, rating=4.3)
+    assert result.fmt.stars == "rating"
+    assert "stars = rating, whose values are all 4.3; stars could hold the stars, too" in result.warnings
+
+
+def test_two_columns_with_ratings_are_a_warning(tmp_path: Path) -> None:
+    result = found(tmp_path, rating=lambda n: (n + 1) % 5 + 1)
+    (warning,) = result.warnings
+    assert warning.endswith("could hold the stars, too; set input.stars")
+    assert result.fmt.stars in warning
+    # The same values under two names are no choice.
+    assert found(tmp_path, rating=lambda n: n % 5 + 1).warnings == ()
+
+
+@pytest.mark.parametrize("other", ["helpful_votes", "rating_number", "average_rating", "review_id"])
+def test_counts_and_averages_are_no_ratings(tmp_path: Path, other: str) -> None:
+    result = found(tmp_path, stars=5, **{other: lambda n: n % 5 + 1})
+    assert result.fmt.stars == "stars"
