@@ -29,6 +29,7 @@ LAYERS = (
     ("ingest.detect", "ingest.tokenize"),
     ("ingest.clean",),
     ("ingest",),
+    ("peek",),
     STAGES,
     ("synth",),
     ("benchmarks",),
@@ -225,7 +226,7 @@ LIGHT = [
     "pipeline.train.stage",
 ]
 
-JOBS = ["prepare", "train", "score", "evaluate", "run", "verify", "synth"]
+JOBS = ["peek", "prepare", "train", "score", "evaluate", "run", "verify", "synth"]
 
 
 def test_light_modules_load_no_heavy_libraries() -> None:
@@ -297,5 +298,5 @@ def test_help_loads_no_heavy_libraries() -> None:
     found = run_forked([call.format(j) for j in JOBS], ["typer", *ALLOWED])
     for job, (said, code, loaded) in zip(JOBS, found, strict=True):
         assert code == 0, said
-        assert ("SCORES_DIR" if job == "verify" else "--output") in said
+        assert {"verify": "SCORES_DIR", "peek": "INPUT"}.get(job, "--output") in said
         assert loaded & HEAVY == set(), job

@@ -77,6 +77,13 @@ def choose_stars(default: str, records: Sequence[dict[str, Any]], *, fixed: bool
     return default, [f"stars = {ours}, but {theirs} could hold the stars, too; set input.stars"]
 
 
+def rating_columns(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Columns whose names suggest a rating and that have numbers; those with usual ratings come first."""
+    columns = {name: _values(name, records) for name in _candidates(records)}
+    named = [name for name, values in columns.items() if len(values.known)]
+    return sorted(named, key=lambda name: not columns[name].is_rating)
+
+
 def _is_other_rating(name: str, default: _Values, records: Sequence[dict[str, Any]]) -> bool:
     """Whether a column holds ratings, and not the same ones as the default."""
     values = _values(name, records)

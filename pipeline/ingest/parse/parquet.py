@@ -82,6 +82,16 @@ def read_parquet_head(
     return names, [] if table is None else [row_values(table, i) for i in range(table.num_rows)]
 
 
+def count_parquet_rows(file: Location) -> int:
+    """Number of rows that the footer of a Parquet file states.
+
+    Raises:
+        InputError: the file cannot be read, or is too damaged to open.
+    """
+    with _open(file) as (parquet, _):
+        return int(parquet.metadata.num_rows)
+
+
 @contextmanager
 def _open(file: Location) -> Iterator[tuple[pq.ParquetFile, WatchedFile]]:
     """An open Parquet file; damage that is detected within the block raises InputError."""

@@ -29,6 +29,20 @@ _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """Magic number of a frame, or of a skippable frame, with which some writers begin."""
 
 
+PLAIN = "not compressed"
+
+
+def compression_of(file: Location) -> str:
+    """Name of the compression of a file: gzip, bzip2, zstd or PLAIN."""
+    with FileReader(file) as stream:
+        head = stream.read(6)
+    if head.startswith(GZIP_MAGIC):
+        return "gzip"
+    if head.startswith(b"BZh"):
+        return "bzip2"
+    return "zstd" if _ZSTD_MAGIC.match(head) else PLAIN
+
+
 class _Decoder(Protocol):
     """Decoder of one member of a file, with the interface of the standard library's BZ2Decompressor."""
 

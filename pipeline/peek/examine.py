@@ -1,0 +1,178 @@
+"""Examination of one file: detection, a sample, and the settings with which it can be read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.errors import InputError, MissingColumnError, RayviewError, UnknownFormatError
+from pipeline.humanize import printable
+from pipeline.ingest.clean.labels import label_scheme
+from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.detect.detect import empty_reason
+from pipeline.ingest.detect.records import Sample
+from pipeline.ingest.detect.sample import read_sample
+from pipeline.ingest.detect.sources import Source, find_sources
+from pipeline.ingest.parse.columns import as_word
+from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.read.compression import compression_of
+from pipeline.peek.facts import Facts, collect
+from pipeline.peek.propose import propose
+from pipeline.peek.sampling import Estimate, Sampled, exact_rows, sample_chunks
+from pipeline.storage.location import Location
+
+_EXAMPLES = 3
+_EXAMPLE_CHARS = 40
+
+
+@dataclass(frozen=True)
+class ColumnFact:
+    """A column of a file."""
+
+    name: str
+    role: str
+    """text, stars, asin, user_id, timestamp, verified, or empty if it is not used."""
+    examples: list[str]
+
+
+@dataclass
+class FileReport:
+    """What a file contains."""
+
+    uri: str
+    size_bytes: int | None = None
+    error: str | None = None
+    """Why the file cannot be read with the settings; the other fields then describe what could be read."""
+    format: str | None = None
+    compression: str | None = None
+    columns: list[ColumnFact] = field(default_factory=list)
+    columns_used: str | None = None
+    """One line: text = …, stars = …; not used: …"""
+    rows: Estimate | None = None
+    sampled_rows: int = 0
+    """Number of records in the sample, rejected ones included."""
+    sampled_bytes: int = 0
+    whole: bool = False
+    """Whether the sample is the whole file."""
+    spread: bool = False
+    """Whether the sample is from several positions of the file."""
+    facts: Facts = field(default_factory=Facts)
+    warnings: list[str] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    """Settings that this file needs, in addition to those given."""
+    has_stars: bool = False
+    seconds: float = 0.0
+
+
+def examine(
+    file: Location, config: Config, tokenizer: str | None, *, max_bytes: int, deadline: float
+) -> FileReport:
+    """Report on a file; an error of the file is part of the report.
+
+    Args:
+        config: settings with which the file is read; columns in no known format are proposed.
+        tokenizer: content of tokenizer.json; None: facts about tokens are left out.
+        max_bytes: maximum size of the sample.
+        deadline: time.monotonic() at which sampling stops.
+    """
+    start, report = time.monotonic(), FileReport(file.uri)
+    try:
+        report.size_bytes = file.info().size
+        _examine(file, config, tokenizer, report, max_bytes, deadline)
+    except RayviewError as error:
+        report.error = report.error or str(error).removeprefix(f"{file.uri}: ")
+    report.seconds = round(time.monotonic() - start, 3)
+    return report
+
+
+def _examine(
+    file: Location, config: Config, tokenizer: str | None, report: FileReport, max_bytes: int, deadline: float
+) -> None:
+    report.compression = compression_of(file)
+    sample = read_sample(file, config.input)
+    if sample is None:
+        raise InputError(f"{file.uri}: {empty_reason(file)}; nothing to read")
+    report.format = str(sample.dialect)
+    report.columns = _columns(sample, {})
+    source, config = _detect(file, config, report, sample)
+    assert isinstance(source.fmt, Format)
+    assert source.columns is not None
+    report.format, report.columns_used = source.format_name, str(source.columns)
+    report.has_stars, report.warnings = source.columns.stars is not None, list(source.warnings)
+    if config.input.columns:
+        sample = read_sample(file, config.input) or sample
+    report.columns = _columns(sample, _roles(source))
+    _sample(source, config, tokenizer, report, max_bytes, deadline)
+
+
+def _detect(file: Location, config: Config, report: FileReport, sample: Sample) -> tuple[Source, Config]:
+    """The file as a source, and the settings completed by those that it needs."""
+    try:
+        return find_sources([file], config.input, labels=config.labels).sources[0], config
+    except MissingColumnError:
+        raise
+    except UnknownFormatError as error:
+        proposed = propose(sample, config.input)
+        if "input.stars" not in proposed:
+            unlabeled = _unlabeled(file, config)
+            if unlabeled is not None:
+                return unlabeled, config
+        if not proposed:
+            raise
+        report.error = str(error).removeprefix(f"{file.uri}: ")
+    report.settings |= proposed
+    config = _with_settings(config, proposed)
+    need_stars = "input.stars" in proposed
+    return find_sources([file], config.input, need_stars=need_stars, labels=config.labels).sources[0], config
+
+
+def _unlabeled(file: Location, config: Config) -> Source | None:
+    """The file as a source that can be scored without settings; None if its format is unknown."""
+    try:
+        return find_sources([file], config.input, need_stars=False).sources[0]
+    except UnknownFormatError:
+        return None
+
+
+def _with_settings(config: Config, settings: dict[str, str]) -> Config:
+    given = {name.replace(".", "__"): value for name, value in settings.items()}
+    return config.replace(**given)
+
+
+def _sample(
+    source: Source, config: Config, tokenizer: str | None, report: FileReport, max_bytes: int, deadline: float
+) -> None:
+    scheme = label_scheme(config.labels.scheme, config.labels.words) if report.has_stars else None
+    recipe = Recipe.from_config(config, scheme)
+    sampled = Sampled()
+    chunks = sample_chunks(source, max_bytes, deadline, sampled, recipe.limits)
+    assert isinstance(source.fmt, Format)
+    report.facts = collect(chunks, source.fmt, recipe, tokenizer)
+    rows = exact_rows(source)
+    report.rows = sampled.estimate(source.size_bytes) if rows is None else Estimate(rows, rows, rows)
+    report.sampled_rows, report.sampled_bytes = sum(sampled.lines), sampled.text_bytes
+    report.whole, report.spread = sampled.whole, sampled.spread
+    if sampled.broken:
+        report.warnings.append(f"{sampled.broken}; the lines before that can be read")
+
+
+def _roles(source: Source) -> dict[str, str]:
+    columns = source.columns
+    assert columns is not None
+    roles = dict.fromkeys(columns.text, "text") | {name: role for role, name in columns.carried.items()}
+    return roles | ({} if columns.stars is None else {columns.stars: "stars"})
+
+
+def _columns(sample: Sample, roles: dict[str, str]) -> list[ColumnFact]:
+    names = list(sample.dialect.columns) or sample.fields()
+    return [ColumnFact(name, roles.get(name, ""), _examples(sample.records, name)) for name in names]
+
+
+def _examples(records: Sequence[dict[str, Any]], name: str) -> list[str]:
+    """The first distinct values of a column, shortened."""
+    values = (as_word(record.get(name)) for record in records)
+    distinct = dict.fromkeys(printable(v, _EXAMPLE_CHARS, ellipsis="…") for v in values if v)
+    return list(distinct)[:_EXAMPLES]

@@ -1,0 +1,71 @@
+"""Settings for a file in no known format: the columns that most likely hold the text and the stars."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+from pipeline.config import InputConfig
+from pipeline.ingest.detect.records import Sample
+from pipeline.ingest.detect.stars import rating_columns
+from pipeline.ingest.parse.columns import as_word
+
+_MIN_WORDS = 2
+_HEADER_WORDS = 6
+
+
+def propose(sample: Sample, config: InputConfig) -> dict[str, str]:
+    """Settings with which the file can be read, by name; empty if no column holds texts.
+
+    Args:
+        sample: the first records of the file.
+        config: settings that are kept.
+    """
+    settings: dict[str, str] = {}
+    names = list(sample.dialect.columns) or sample.fields()
+    if sample.dialect.syntax == "csv" and not config.columns and _is_record(names):
+        names = _names_by_values([names], len(names))
+        settings["input.columns"] = ",".join(names)
+        columns = dict(zip(names, sample.dialect.columns, strict=True))
+    else:
+        columns = {name: name for name in names}
+    texts = {name: _mean_words(sample.records, field) for name, field in columns.items()}
+    text = max(texts, key=lambda name: texts[name], default=None)
+    if text is None or texts[text] < _MIN_WORDS:
+        return {}
+    settings["input.text"] = ",".join(config.text or (text,))
+    stars = config.stars or _stars(sample.records, columns)
+    if stars is not None:
+        settings["input.stars"] = stars
+    return settings
+
+
+def _stars(records: Sequence[dict[str, Any]], columns: dict[str, str]) -> str | None:
+    by_field = {field: name for name, field in columns.items()}
+    named = rating_columns(records)
+    bare = [f for n, f in columns.items() if n == "stars" and f not in named]
+    return next((by_field[field] for field in [*bare, *named] if field in by_field), None)
+
+
+def _mean_words(records: Sequence[dict[str, Any]], field: str) -> float:
+    values = [as_word(record.get(field)) or "" for record in records]
+    return mean([len(re.findall(r"[^\W\d_]+", v)) for v in values] or [0])
+
+
+def _is_record(names: Sequence[str]) -> bool:
+    """Whether the first line of a CSV file is a record: a name is a number, or a sentence."""
+    return any(re.fullmatch(r"[\d.,+-]+", n) or len(n.split()) > _HEADER_WORDS for n in names)
+
+
+def _names_by_values(rows: Sequence[Sequence[str]], count: int) -> list[str]:
+    """Names for the columns of records without a header: stars, text, and column_N."""
+    first = rows[0]
+    numbers = [i for i, v in enumerate(first) if re.fullmatch(r"-?\d{1,2}([.,]\d+)?", v)]
+    longest = max(range(count), key=lambda i: len(first[i]))
+    names = [f"column_{i + 1}" for i in range(count)]
+    names[longest] = "text"
+    if numbers:
+        names[numbers[0]] = "stars"
+    return names
