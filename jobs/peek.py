@@ -10,7 +10,12 @@ from jobs.cli import run, session
 from jobs.options import ConfigFile, Inputs, Sets
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from pipeline.config import Config
+    from pipeline.errors import InputError
+    from pipeline.peek.examine import FileReport
+    from pipeline.storage.location import Location
 
 _SECONDS = 12.0
 """Time for sampling, so that startup and the end fit into 20 seconds."""
@@ -39,28 +44,21 @@ def main(
         import time
         from dataclasses import asdict
 
-        from pipeline.humanize import counted
-        from pipeline.peek.examine import examine
         from pipeline.peek.render import next_command, render
-        from pipeline.peek.sampling import SAMPLE_BYTES
         from pipeline.settings import load_config
         from pipeline.storage.expand import expand_inputs
 
         start = time.monotonic()
         settings = load_config(config, sets or (), model__name=model)
         files = expand_inputs(inputs)
-        step = max(1, -(-len(files) // _MAX_FILES))
-        chosen = files[::step]
         tokenizer, no_tokenizer = _tokenizer(settings)
         reports = []
-        for number, file in enumerate(chosen):
-            left_s = (start + _SECONDS - time.monotonic()) / (len(chosen) - number)
-            deadline, max_bytes = time.monotonic() + left_s, SAMPLE_BYTES // len(chosen)
-            reports.append(examine(file, settings, tokenizer, max_bytes=max_bytes, deadline=deadline))
-            if not as_json:
-                for line in render(reports[-1], settings.tokenize.max_length):
-                    job.print(line)
-                job.print()
+        for report in _examine(files, settings, tokenizer, start + _SECONDS):
+            reports.append(report)
+            if not as_json and report.format is not None:
+                job.print("\n".join([*render(report, settings.tokenize.max_length), ""]))
+            elif not as_json and len(files) > 1:
+                job.print(f"{report.uri}: {report.error}")
         command = next_command(reports, inputs, sets or [])
         if as_json:
             data = {
@@ -70,13 +68,39 @@ def main(
                 "seconds": round(time.monotonic() - start, 3),
             }
             job.print(json.dumps(data, ensure_ascii=False))
+        if command is None:
+            raise _unreadable(reports)
+        if as_json:
             return
         if no_tokenizer is not None:
             job.print(f"tokens were not counted: {no_tokenizer}")
-        if len(chosen) < len(files):
-            job.print(f"{counted(len(chosen), 'file')} of {len(files):,} examined")
-        if command is not None:
-            job.print(f"next: {command}")
+        if len(reports) < len(files):
+            job.print(f"examined {len(reports)} of {len(files):,} files")
+        job.print(f"next: {command}")
+
+
+def _examine(
+    files: Sequence[Location], config: Config, tokenizer: str | None, deadline: float
+) -> Iterator[FileReport]:
+    """Reports on some of the files, which share the time until `deadline`, in time.monotonic()."""
+    import time
+
+    from pipeline.peek.examine import examine
+    from pipeline.peek.sampling import SAMPLE_BYTES
+
+    chosen = files[:: -(-len(files) // _MAX_FILES)]
+    for number, file in enumerate(chosen):
+        now = time.monotonic()
+        until = now + (deadline - now) / (len(chosen) - number)
+        yield examine(file, config, tokenizer, max_bytes=SAMPLE_BYTES // len(chosen), deadline=until)
+
+
+def _unreadable(reports: Sequence[FileReport]) -> InputError:
+    from pipeline.errors import InputError
+
+    if len(reports) == 1:
+        return InputError(f"{reports[0].uri}: {reports[0].error}")
+    return InputError(f"none of the {len(reports)} files can be read; see above")
 
 
 def _tokenizer(config: Config) -> tuple[str | None, str | None]:

@@ -43,14 +43,12 @@ class Facts:
     """Facts about the N rows of a sample that are not rejected."""
 
     rows: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
+    rejected: dict[str, int] = field(default_factory=dict)
     """Number of rejected records by reason."""
     examples: dict[str, str] = field(default_factory=dict)
     """First rejected record of each reason: its line, what is wrong, and its beginning."""
-    stars: Counter[float] = field(default_factory=Counter)
-    """Number of rows by stars, or by number as the file has it."""
-    words: Counter[str] = field(default_factory=Counter)
-    """Number of rows by label, if the stars are words."""
+    stars: dict[str, int] = field(default_factory=dict)
+    """Number of rows by stars, in ascending order; or by label, most frequent first."""
     repeated_frac: float = 0.0
     """Share of the rows whose text occurs before in the sample."""
     scripts: dict[str, float] = field(default_factory=dict)
@@ -69,41 +67,44 @@ def collect(chunks: Iterable[Chunk], fmt: Format, recipe: Recipe, tokenizer: str
         tokenizer: content of tokenizer.json; None: facts about tokens are left out.
     """
     facts = Facts()
+    rejected, stars, words = Counter[str](), Counter[float](), Counter[str]()
     hashes: list[IntArray] = []
     lengths: list[IntArray] = []
     kept: list[pa.Table] = []
     for chunk in chunks:
         result = keep_lines(chunk, fmt, recipe)
-        _count_rejected(facts, result.rejected)
+        _count_rejected(rejected, facts.examples, result.rejected)
         if not result.rows.num_rows:
             continue
         texts = result.rows["text"].combine_chunks()
         hashes.append(text_hash(texts)[:, 0])
-        _count_stars(facts, result.rows)
+        _count_stars(stars, result.rows)
+        words.update(word for word in result.rows["word"].to_pylist() if word is not None)
         if tokenizer is not None:
             lengths.append(_lengths(texts, tokenizer, recipe.max_length))
         if sum(t.num_rows for t in kept) < _SCRIPT_ROWS:
             kept.append(result.rows.slice(0, _SCRIPT_ROWS))
         facts.rows += result.rows.num_rows
+    facts.rejected = dict(rejected.most_common())
+    facts.stars = {f"{n:g}": stars[n] for n in sorted(stars)} or dict(words.most_common())
     if facts.rows:
         _summarize(facts, hashes, lengths, pa.concat_tables(kept), recipe.max_length, tokenizer)
     return facts
 
 
-def _count_rejected(facts: Facts, rejected: list[RejectedLine]) -> None:
+def _count_rejected(counts: Counter[str], examples: dict[str, str], rejected: list[RejectedLine]) -> None:
     for line in sorted(rejected, key=lambda r: r.line):
-        facts.rejected[line.reason.value] += 1
-        if line.reason.value not in facts.examples:
+        counts[line.reason.value] += 1
+        if line.reason.value not in examples:
             raw = printable((line.raw or b"").decode(errors="replace"), _EXAMPLE_CHARS, ellipsis="…")
             detail = f"{line.detail}: " if line.detail else ""
-            facts.examples[line.reason.value] = f"line {line.line}: {detail}{raw}"
+            examples[line.reason.value] = f"line {line.line}: {detail}{raw}"
 
 
-def _count_stars(facts: Facts, rows: pa.Table) -> None:
-    facts.words.update(word for word in rows["word"].to_pylist() if word is not None)
+def _count_stars(counts: Counter[float], rows: pa.Table) -> None:
     stars = np.asarray(rows["stars"].to_numpy(zero_copy_only=False), np.float64)
-    values, counts = np.unique(stars[~np.isnan(stars)], return_counts=True)
-    facts.stars.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    values, numbers = np.unique(stars[~np.isnan(stars)], return_counts=True)
+    counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
 
 
 def _lengths(texts: pa.Array, tokenizer: str, max_length: int) -> IntArray:

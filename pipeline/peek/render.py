@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.humanize import counted, printable
 from pipeline.peek.examine import FileReport
@@ -61,7 +61,12 @@ def _rows(report: FileReport) -> str:
     sample = f"sample: {counted(report.sampled_rows, 'row')} {where}"
     if rows.low == rows.high:
         return f"{rows.rows:,}; {sample}"
-    return f"about {rows.rows:,} ({rows.low:,} to {rows.high:,}); {sample}"
+    return f"about {_rounded(rows.rows)} ({_rounded(rows.low)} to {_rounded(rows.high)}); {sample}"
+
+
+def _rounded(number: int) -> str:
+    """A number with three significant digits."""
+    return f"{int(float(f'{number:.3g}')):,}"
 
 
 def _facts(facts: Facts, max_length: int, *, has_stars: bool) -> Iterator[str]:
@@ -75,17 +80,12 @@ def _facts(facts: Facts, max_length: int, *, has_stars: bool) -> Iterator[str]:
         yield _row("repeated", f"{facts.repeated_frac:.1%} of the texts of the sample occur before")
         scripts = list(facts.scripts.items())[:_MAX_SCRIPTS]
         yield _row("scripts", ", ".join(f"{name} {share:.1%}" for name, share in scripts))
-    for number, (reason, count) in enumerate(facts.rejected.most_common()):
+    for number, (reason, count) in enumerate(facts.rejected.items()):
         yield _row("" if number else "rejected", f"{count:,} {reason}; {facts.examples[reason]}")
 
 
 def _stars(facts: Facts) -> Iterator[str]:
-    counts: Mapping[str, int] = (
-        dict(facts.words.most_common(_MAX_VALUES))
-        if facts.words and not facts.stars
-        else {f"{value:g}": n for value, n in sorted(facts.stars.items())[:_MAX_VALUES]}
-    )
-    total = sum(facts.words.values()) if facts.words and not facts.stars else sum(facts.stars.values())
+    counts, total = dict(list(facts.stars.items())[:_MAX_VALUES]), sum(facts.stars.values())
     width = max((len(value) for value in counts), default=0)
     for number, (value, count) in enumerate(counts.items()):
         bar = "█" * max(1, round(_BAR * count / max(counts.values())))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-_NAMES = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "FULLWIDTH": "Latin"}
+_NAMES = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese"}
 """Script by the first word of the Unicode name of a letter, if it is not that word."""
 
 
@@ -33,5 +33,6 @@ def _script_of(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _script_of_letter(letter: str) -> str:
-    word = unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
+    words = unicodedata.name(letter, "UNKNOWN").split()
+    word = words[1] if words[0] in ("FULLWIDTH", "HALFWIDTH") else words[0]
     return _NAMES.get(word, word.capitalize())

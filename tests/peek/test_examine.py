@@ -1,0 +1,205 @@
+"""Reports on files: facts with known values, estimates, proposals, and the next command."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import Config
+from pipeline.model.tokenizer import tokenizer_json
+from pipeline.peek.examine import FileReport, examine
+from pipeline.peek.render import next_command, render
+from pipeline.peek.scripts import script_shares
+from pipeline.settings import load_config
+from pipeline.storage.location import locate
+
+ROWS = 40
+RECORDS = [
+    {"overall": n % 5 + 1, "reviewText": f"lamp number {n} works well", "asin": "B1"} for n in range(ROWS)
+]
+
+
+def write(file: Path, records: Iterable[dict[str, Any]]) -> Path:
+    text = "".join(json.dumps(record) + "\n" for record in records).encode()
+    file.write_bytes(gzip.compress(text) if file.suffix == ".gz" else text)
+    return file
+
+
+def report_on(
+    file: Path, *sets: str, tokenizer: str | None = None, max_bytes: int = 1 << 20, seconds: float = 60
+) -> FileReport:
+    config = load_config(None, sets)
+    until = time.monotonic() + seconds
+    return examine(locate(file), config, tokenizer, max_bytes=max_bytes, deadline=until)
+
+
+def test_facts_of_a_small_file(tmp_path: Path, tiny_model: Path) -> None:
+    bad = [{"overall": 3, "reviewText": " "}, {"overall": 9, "reviewText": "Too many"}]
+    file = write(tmp_path / "a.json.gz", [*RECORDS, RECORDS[0], *bad])
+    report = report_on(file, "tokenize.max_length=4", tokenizer=tokenizer_json(tiny_model))
+    assert (report.error, report.warnings, report.settings) == (None, [], {})
+    assert (report.format, report.compression) == ("amazon_2018, JSON lines", "gzip")
+    assert report.rows is not None
+    assert (report.rows.rows, report.rows.low, report.rows.high) == (ROWS + 3, ROWS + 3, ROWS + 3)
+    facts = report.facts
+    assert facts.rows == ROWS + 1
+    assert facts.stars == {"1": 9, "2": 8, "3": 8, "4": 8, "5": 8}
+    assert facts.rejected == {"empty_text": 1, "stars_out_of_range": 1}
+    assert facts.examples["empty_text"].startswith(f"line {ROWS + 2}: ")
+    assert facts.repeated_frac == pytest.approx(1 / (ROWS + 1))
+    assert facts.scripts == {"Latin": 1.0}
+    assert facts.truncated_frac == 1.0
+    assert [r.line for r in facts.reviews] == [1, 21, 41]
+    assert all(r.truncated and r.num_tokens == 4 for r in facts.reviews)
+    assert facts.reviews[0].text == "lamp number"[: len(facts.reviews[0].text)]
+    roles = {c.name: (c.role, c.examples) for c in report.columns}
+    assert roles["overall"] == ("stars", ["1", "2", "3"])
+    assert roles["asin"] == ("asin", ["B1"])
+
+
+def test_lengths_are_those_of_the_tokenizer(tmp_path: Path, tiny_model: Path) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json(tiny_model))
+    lengths = sorted(len(tokenizer.encode(r["reviewText"]).ids) for r in RECORDS)
+    report = report_on(write(tmp_path / "a.json", RECORDS), tokenizer=tokenizer_json(tiny_model))
+    assert report.facts.token_quantiles["0.5"] == lengths[ROWS // 2 - 1]
+    assert report.facts.token_quantiles["0.99"] == lengths[-1]
+    assert report.facts.truncated_frac == 0
+
+
+@pytest.mark.parametrize("suffix", ["json", "json.gz"])
+def test_the_estimate_of_a_large_file_covers_its_rows(tmp_path: Path, suffix: str) -> None:
+    rows = 60_000
+    file = write(
+        tmp_path / f"a.{suffix}",
+        ({"overall": 5, "reviewText": f"lamp {n % 977} works" * (n % 7 + 1)} for n in range(rows)),
+    )
+    report = report_on(file, max_bytes=3 << 20)
+    assert report.rows is not None
+    assert report.sampled_rows < rows
+    assert report.rows.low < report.rows.high
+    assert report.rows.low * 0.9 <= rows <= report.rows.high * 1.1
+    assert abs(report.rows.rows - rows) < 0.2 * rows
+    assert report.spread == (suffix == "json")
+    assert not report.whole
+
+
+def test_a_sample_from_several_positions_sees_the_end(tmp_path: Path) -> None:
+    """A file sorted by stars."""
+    records = ({"overall": n // 12_000 + 1, "reviewText": f"lamp {n} works"} for n in range(60_000))
+    report = report_on(write(tmp_path / "a.json", records), max_bytes=1 << 20)
+    assert list(report.facts.stars) == ["1", "2", "3", "4", "5"]
+    assert report.facts.rejected == {}
+
+
+def test_parquet_states_its_rows(tmp_path: Path) -> None:
+    table = pa.table(
+        {"stars": [n % 5 + 1.0 for n in range(ROWS)], "text": [f"lamp {n}" for n in range(ROWS)]}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    report = report_on(tmp_path / "a.parquet")
+    assert report.rows is not None
+    assert (report.rows.rows, report.rows.low, report.facts.rows) == (ROWS, ROWS, ROWS)
+
+
+def test_columns_of_an_unknown_format_are_proposed(tmp_path: Path) -> None:
+    records = [{"id": n, "comment": f"lamp number {n} works", "score": n % 5 + 1} for n in range(ROWS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.error is not None
+    assert report.error.startswith("unknown review format; fields: comment, id, score")
+    assert report.settings == {"input.text": "comment", "input.stars": "score"}
+    assert report.facts.rows == ROWS
+    command = next_command([report], ["a.json"], ["labels.scheme=sentiment"])
+    assert command == (
+        "python -m jobs.prepare a.json --set labels.scheme=sentiment --set input.text=comment"
+        " --set input.stars=score --output data"
+    )
+
+
+def test_the_proposed_settings_read_the_file(tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([n % 5 + 1, "My view", f"lamp number {n}, really"] for n in range(ROWS))
+    report = report_on(tmp_path / "a.csv")
+    assert report.settings["input.columns"] == "stars,column_2,text"
+    again = report_on(tmp_path / "a.csv", *(f"{name}={value}" for name, value in report.settings.items()))
+    assert (again.error, again.settings, again.facts.stars) == (None, {}, report.facts.stars)
+    assert again.facts.rows == ROWS
+
+
+def test_unlabeled_reviews_are_scored_next(tmp_path: Path) -> None:
+    report = report_on(write(tmp_path / "a.json", [{"reviewText": f"lamp {n}"} for n in range(ROWS)]))
+    assert (report.error, report.has_stars, report.facts.stars) == (None, False, {})
+    command = next_command([report], ["my dump.json"], [])
+    assert command == "python -m jobs.score 'my dump.json' --model MODEL --output scores"
+
+
+def test_a_file_that_is_not_reviews_is_refused(tmp_path: Path) -> None:
+    meta = report_on(write(tmp_path / "a.json", [{"title": "Lamp", "average_rating": 4.1}] * ROWS))
+    assert meta.error is not None
+    assert meta.columns_used is None
+    assert [c.name for c in meta.columns] == ["average_rating", "title"]
+    good = report_on(write(tmp_path / "b.json", RECORDS))
+    assert next_command([meta], ["a.json"], []) is None
+    command = next_command([meta, good], ["."], [])
+    assert command == "python -m jobs.prepare . --skip-unknown --output data"
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda f: f.write_bytes(b""), "empty file; nothing to read"),
+        (lambda f: f.write_bytes(b"PAR1 and then nothing"), "damaged Parquet file"),
+        (lambda f: f.mkdir(), "cannot be read"),
+    ],
+)
+def test_an_unreadable_file_is_one_line(tmp_path: Path, make: Callable[[Path], Any], error: str) -> None:
+    make(tmp_path / "a.json")
+    report = report_on(tmp_path / "a.json")
+    (line,) = render(report, 128)
+    assert line.startswith(f"{tmp_path}/a.json: ")
+    assert error in line
+
+
+def test_a_truncated_file_is_read_up_to_the_damage(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.json.gz", RECORDS)
+    file.write_bytes(file.read_bytes()[:-9])
+    report = report_on(file)
+    (warning,) = report.warnings
+    assert "gzip data end in the middle of a stream" in warning
+
+
+def test_sampling_stops_at_the_deadline(tmp_path: Path) -> None:
+    records = ({"overall": 5, "reviewText": f"lamp {n} works"} for n in range(60_000))
+    report = report_on(write(tmp_path / "a.json.gz", records), max_bytes=1 << 30, seconds=0)
+    assert 0 < report.sampled_rows < 60_000
+    assert report.rows is not None
+    assert report.rows.low < 60_000 < report.rows.high
+
+
+def test_scripts() -> None:
+    texts = ["Good", "Хорошо", "好的", "とても良い", "좋아요", "جيد", "👍", "5/5", "Café", "ﾃｽﾄ"]
+    shares = script_shares(texts)
+    assert shares == {
+        **{"Latin": 0.2, "Cyrillic": 0.1, "Han": 0.1, "Japanese": 0.2},
+        **{"Hangul": 0.1, "Arabic": 0.1, "none": 0.2},
+    }
+    assert script_shares([]) == {}
+
+
+def test_the_report_shows_every_fact(tmp_path: Path, tiny_model: Path) -> None:
+    file = write(tmp_path / "a.json", [*RECORDS, {"overall": 3, "reviewText": ""}])
+    config = Config()
+    lines = render(report_on(file, tokenizer=tokenizer_json(tiny_model)), config.tokenize.max_length)
+    names = [line.split()[0] for line in lines[1:] if not line.startswith("   ")]
+    shown = ["format", "read", "columns", "rows", "stars", "tokens", "repeated", "scripts", "rejected"]
+    assert names == [*shown, "line", "line", "line"]
