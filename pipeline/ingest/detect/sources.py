@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
-from pipeline.ingest.detect.detect import detect_format, empty_reason
+from pipeline.ingest.detect.detect import detect_format
+from pipeline.ingest.detect.identify import empty_reason
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, ENCODED, FORMATS, Format
 from pipeline.storage.location import CONCURRENT_FILES, Location, locate
 
