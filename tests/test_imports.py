@@ -26,6 +26,7 @@ LAYERS = (
     ("model",),
     ("ingest.read",),
     ("ingest.parse",),
+    ("ingest.detect.kinds",),
     ("ingest.detect", "ingest.tokenize"),
     ("ingest.clean",),
     ("ingest",),

@@ -12,13 +12,13 @@ from pipeline.errors import InputError, MissingColumnError, RayviewError, Unknow
 from pipeline.humanize import printable
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
-from pipeline.ingest.detect.detect import empty_reason
+from pipeline.ingest.detect.identify import empty_reason
 from pipeline.ingest.detect.records import Sample
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.detect.sources import Source, find_sources
 from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
-from pipeline.ingest.read.compression import compression_of
+from pipeline.ingest.read.compression import codec_of, read_head
 from pipeline.peek.facts import Facts, collect
 from pipeline.peek.propose import propose
 from pipeline.peek.sampling import Estimate, Sampled, exact_rows, sample_chunks
@@ -91,7 +91,7 @@ def examine(
 def _examine(
     file: Location, config: Config, tokenizer: str | None, report: FileReport, max_bytes: int, deadline: float
 ) -> None:
-    report.compression = compression_of(file)
+    report.compression = codec_of(read_head(file, 1).stored) or "not compressed"
     sample = read_sample(file, config.input)
     if sample is None:
         raise InputError(f"{file.uri}: {empty_reason(file)}; nothing to read")

@@ -12,7 +12,7 @@ from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.parquet import count_parquet_rows
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader
-from pipeline.ingest.read.compression import PLAIN, compression_of
+from pipeline.ingest.read.compression import codec_of, read_head
 from pipeline.ingest.read.cutting import LINES
 from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.stream import ReadPlan, read_source
@@ -115,8 +115,8 @@ def _positions(source: Source, max_bytes: int) -> list[int]:
     dialect = source.fmt.dialect
     if dialect.syntax == "parquet" or source.size_bytes <= max_bytes:
         return []
-    is_plain = compression_of(locate(source.uri)) == PLAIN
-    if not is_plain or dialect.cutting(1).rule is not LINES:
+    is_compressed = codec_of(read_head(locate(source.uri), 1).stored) is not None
+    if is_compressed or dialect.cutting(1).rule is not LINES:
         return []
     step = (source.size_bytes - dialect.start_bytes) // _POSITIONS
     return [dialect.start_bytes + step * number for number in range(_POSITIONS)]

@@ -15,7 +15,6 @@ from pipeline.ingest.detect.records import Sample, join_names
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.parse.columns import as_word, star_array
 from pipeline.ingest.parse.formats import Format
-from pipeline.ingest.read.compression import head_of
 from pipeline.storage.location import Location
 
 
@@ -133,9 +132,3 @@ def _check_labels(
             f"{file.uri}: {given}, but the labels of the first lines in {chosen.stars} are"
             f" {shown or 'all empty'}; list the classes in order with --set labels.words=…"
         )
-
-
-def empty_reason(file: Location) -> str:
-    """Why a file has no text."""
-    head, broken = head_of(file, 1)
-    return broken or ("only blank lines" if head else "empty file")

@@ -1,28 +1,65 @@
-"""Files that are not dumps, recognized by their first bytes."""
+"""Files that are not dumps: what they are, from their first bytes, and what to do."""
 
 from __future__ import annotations
 
 import re
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnknownFormatError
+from pipeline.ingest.detect.kinds.archives import archive_kind
+from pipeline.ingest.detect.kinds.magic import binary_kind
+from pipeline.ingest.detect.kinds.texts import text_kind
+from pipeline.ingest.read.compression import Head, codec_of, read_head
 from pipeline.storage.location import Location
 
-_UNSUPPORTED = {
-    b"\xfd7zXZ\x00": "xz-compressed; decompress it, or compress it as .gz or .zst",
-    b"PK\x03\x04": "a zip archive; extract it",
-    b"\xff\xfe\0\0": "UTF-32 text; convert it to UTF-8",
-    b"\0\0\xfe\xff": "UTF-32 text; convert it to UTF-8",
-    b"\xff\xfe": "UTF-16 text; convert it to UTF-8",
-    b"\xfe\xff": "UTF-16 text; convert it to UTF-8",
-}
-"""Magic numbers of unsupported files, and the remedy for each."""
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe\0\0", b"\0\0\xfe\xff", b"\xff\xfe", b"\xfe\xff")
 
 
-def check_supported(file: Location, head: bytes) -> None:
-    """Raise InputError if the first decompressed bytes are those of an unsupported kind of file."""
-    for magic, advice in _UNSUPPORTED.items():
-        if head.startswith(magic):
-            raise InputError(f"{file.uri}: {advice}")
+def check_binary(file: Location, head: Head) -> None:
+    """Raise InputError if the first bytes are those of a binary file of another kind than Parquet."""
+    text, codec = head.text, codec_of(head.stored)
+    if text and not text.strip(b"\0"):
+        raise InputError(
+            f"{file.uri}: starts with {len(text):,} NUL bytes, as an unfinished download does; download the"
+            " file again"
+        )
+    if codec and (inner := codec_of(text, strict=True)):
+        raise InputError(
+            f"{file.uri}: compressed twice ({inner} data within {codec} data); decompress it once"
+        )
+    kind = archive_kind(text) or binary_kind(text)
+    if kind:
+        raise UnknownFormatError(f"{file.uri}: {_with_codec(kind, codec)}")
+
+
+def check_text(file: Location, text: bytes, head: Head) -> None:
+    """Raise InputError if a file is text of another kind than a dump.
+
+    Args:
+        text: first bytes of the file in UTF-8, without a byte order mark.
+        head: the same as stored.
+    """
+    kind = text_kind(text, complete=head.complete)
+    if kind:
+        raise UnknownFormatError(f"{file.uri}: {_with_codec(kind, codec_of(head.stored))}")
+
+
+def _with_codec(kind: str, codec: str | None) -> str:
+    """The kind of a file, with its compression before the advice."""
+    what, mark, advice = kind.partition(";")
+    return f"{what} (compressed with {codec}){mark}{advice}" if codec else kind
+
+
+def empty_reason(file: Location) -> str:
+    """Why a file has no text."""
+    head = read_head(file, 1 << 10)
+    if head.broken:
+        return head.broken
+    if not head.stored:
+        return "empty file"
+    if not head.text:
+        return f"empty: {codec_of(head.stored)} data of 0 bytes"
+    only_mark = head.complete and head.text in _BYTE_ORDER_MARKS
+    return "only a byte order mark" if only_mark else "only blank lines"
 
 
 def check_line_ends(file: Location, text: bytes, lines: list[bytes]) -> None:

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.csv_sample import csv_sample
-from pipeline.ingest.detect.identify import check_line_ends, check_supported
+from pipeline.ingest.detect.identify import check_binary, check_line_ends, check_text
 from pipeline.ingest.detect.json_sample import check_not_json, object_sample
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
 from pipeline.ingest.detect.stars import suggests_rating
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Dialect
 from pipeline.ingest.parse.parquet import read_parquet_head
-from pipeline.ingest.read.compression import BrokenStreamError, decompress, head_of
+from pipeline.ingest.read.compression import BrokenStreamError, decompress, read_head
 from pipeline.storage.location import Location
 from pipeline.storage.readahead import FileReader
 
@@ -31,16 +31,18 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
     Raises:
         InputError: the records are in no supported syntax; the message says what to do.
     """
-    head, _ = head_of(file, _SAMPLE_BYTES)
-    check_supported(file, head)
+    start_of_file = read_head(file, _SAMPLE_BYTES)
+    head = start_of_file.text
+    check_binary(file, start_of_file)
     if head.startswith(_PARQUET_MAGIC):
         return _parquet_sample(file, config)
     start = len(_UTF8_BOM) if head.startswith(_UTF8_BOM) else 0
     text = head[start:]
+    check_text(file, text, start_of_file)
     has_long_first_line = len(head) >= _SAMPLE_BYTES and b"\n" not in text.strip()
     if has_long_first_line:
         # The lines after one unusually long line may be readable.
-        text = _lines_after_first(file) or head_of(file, _LONG_SAMPLE_BYTES)[0]
+        text = _lines_after_first(file) or read_head(file, _LONG_SAMPLE_BYTES).text
     elif len(head) >= _SAMPLE_BYTES:
         # The sample may end within a line, which is excluded.
         text = text[: text.rfind(b"\n") + 1]

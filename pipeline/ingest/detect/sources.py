@@ -11,7 +11,8 @@ from typing import NamedTuple
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError, UnknownFormatError
 from pipeline.ingest.detect.columns import NAMED, Columns
-from pipeline.ingest.detect.detect import Detection, detect_file, empty_reason
+from pipeline.ingest.detect.detect import Detection, detect_file
+from pipeline.ingest.detect.identify import empty_reason
 from pipeline.ingest.parse.formats import ENCODED, FORMATS, Format
 from pipeline.storage.location import CONCURRENT_FILES, Location, locate
 

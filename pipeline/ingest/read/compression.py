@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
@@ -29,18 +30,10 @@ _ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """Magic number of a frame, or of a skippable frame, with which some writers begin."""
 
 
-PLAIN = "not compressed"
+_BZIP2_MAGIC = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
+"""Start of a file and of its first block, or of the end of an empty file."""
 
-
-def compression_of(file: Location) -> str:
-    """Name of the compression of a file: gzip, bzip2, zstd or PLAIN."""
-    with FileReader(file) as stream:
-        head = stream.read(6)
-    if head.startswith(GZIP_MAGIC):
-        return "gzip"
-    if head.startswith(b"BZh"):
-        return "bzip2"
-    return "zstd" if _ZSTD_MAGIC.match(head) else PLAIN
+_STORED_HEAD_BYTES = 64
 
 
 class _Decoder(Protocol):
@@ -59,19 +52,32 @@ class BrokenStreamError(Exception):
     """A compressed stream is truncated or damaged; the text before that point has been yielded."""
 
 
+def codec_of(head: bytes, *, strict: bool = False) -> str | None:
+    """Compression of a file from its first bytes: `gzip`, `bzip2`, `zstd`, or None.
+
+    Args:
+        strict: whether the first bytes must be more than those with which a text can start; needs 10 bytes.
+    """
+    if head.startswith(GZIP_MAGIC):
+        return "gzip"
+    if _BZIP2_MAGIC.match(head) if strict else head.startswith(b"BZh"):
+        return "bzip2"
+    return "zstd" if _ZSTD_MAGIC.match(head) else None
+
+
 def decompress(stream: ByteStream) -> Iterator[bytes]:
     """Decompressed pieces of an open file.
 
     Raises:
         BrokenStreamError: the compressed data are truncated or damaged; raised after all pieces before that.
     """
-    head = bytes(stream.read(6))
+    codec = codec_of(bytes(stream.read(6)))
     stream.seek(0)
-    if head.startswith(GZIP_MAGIC):
+    if codec == "gzip":
         return _members(stream, "gzip", GzipMember, ValueError, _PIECE_BYTES)
-    if head.startswith(b"BZh"):
+    if codec == "bzip2":
         return _members(stream, "bz2", bz2.BZ2Decompressor, OSError, _BZIP2_PIECE_BYTES)
-    if _ZSTD_MAGIC.match(head):
+    if codec == "zstd":
         return _unzstd(stream)
     return iter(lambda: bytes(stream.read(_PIECE_BYTES)), b"")
 
@@ -173,15 +179,37 @@ class WatchedFile:
         """Do nothing, so that the file stays open."""
 
 
-def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
-    """The first decompressed bytes of a file, at most `size`, and the error of a damaged stream, if any."""
+@dataclass(frozen=True)
+class Head:
+    """The start of a file."""
+
+    stored: bytes
+    """The first 64 bytes as stored."""
+    text: bytes
+    """The first decompressed bytes."""
+    complete: bool
+    """Whether `text` is all of the file."""
+    broken: str | None
+    """The error of a damaged stream."""
+
+
+def read_head(file: Location, size: int) -> Head:
+    """The start of a file, with at most `size` bytes of text."""
     held, broken = b"", None
     with FileReader(file) as stream:
+        stored = bytes(stream.read(_STORED_HEAD_BYTES))
+        stream.seek(0)
         try:
             for piece in decompress(stream):
                 held += piece
-                if len(held) >= size:
+                if len(held) > size:
                     break
         except BrokenStreamError as error:
             broken = str(error)
-    return held[:size], broken
+    return Head(stored, held[:size], len(held) <= size and broken is None, broken)
+
+
+def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
+    """The first decompressed bytes of a file, at most `size`, and the error of a damaged stream, if any."""
+    head = read_head(file, size)
+    return head.text, head.broken

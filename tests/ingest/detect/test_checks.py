@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.ingest.detect.detect import Detection
-from tests.ingest.detect.test_columns import detect, jsonl
+from tests.ingest.detect.test_chosen_columns import detect, jsonl
 
 ROWS = 40
 

@@ -1,0 +1,110 @@
+"""Text files that are not dumps: web pages, error responses, pointers to files, scripts, SQL."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.humanize import counted, printable
+
+_SEARCHED_BYTES = 1 << 14
+_MAX_ERROR_BYTES = 1 << 10
+_MAX_POINTER_BYTES = 1 << 12
+_MAX_SHOWN_CHARS = 80
+
+_SPACE = rb"(?:\s|<!--.*?-->|<\?.*?\?>)*"
+_HTML = re.compile(_SPACE + rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_XML_ERROR = re.compile(
+    _SPACE + rb"<Error(?:\s[^>]*)?>\s*<Code>([^<]*)</Code>(?:\s*<Message>([^<]*))?", re.DOTALL
+)
+_LFS_POINTER = re.compile(rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/v1\r?\n")
+_LFS_SIZE = re.compile(rb"^size (\d+)", re.MULTILINE)
+_ANNEX_POINTER = re.compile(rb"(?:(?:\.\./)*\.git|/)/?annex/objects/\S+\s*$")
+_DVC_POINTER = re.compile(rb"(?:[a-z_]+: [^\n]*\n)*outs:\r?\n- md5: [0-9a-f]{32}")
+_NOTEBOOK = re.compile(
+    rb'\s*\{\s*"cells"\s*:\s*\[\s*(?:\]|\{\s*"(?:cell_type|attachments|id|execution_count)")'
+)
+_ERROR_MESSAGE = re.compile(
+    rb"\d{3}:? (not found|forbidden|unauthorized|bad request|bad gateway|internal server error"
+    rb"|service unavailable|gateway time-?out|too many requests|page not found)[.!]?"
+    rb"|(not found|forbidden|unauthorized|access denied|bad gateway|internal server error"
+    rb"|service unavailable|too many requests|entry not found|repository not found"
+    rb"|invalid username or password)[.!]?"
+    rb"|curl: \(\d+\) [^\n]*",
+    re.IGNORECASE,
+)
+
+_STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\{\\rtf1"), "an RTF document; save its rows as CSV or JSON lines"),
+    (re.compile(rb"#!\s*/"), "a script, not data; remove it from the input"),
+    (
+        re.compile(
+            rb"(?:\s|/\*[^\n]*\*/)*-- (?:MySQL|MariaDB|PostgreSQL database|phpMyAdmin SQL) dump", re.I
+        ),
+        "an SQL dump; load it into the database and export the table as CSV",
+    ),
+    (
+        re.compile(rb"(?:--[^\n]*\n|\s|/\*.*?\*/;?)*(?:CREATE TABLE|INSERT INTO|DROP TABLE)\s", re.DOTALL),
+        "SQL statements; load them into a database and export the table as CSV",
+    ),
+    (re.compile(rb"# xet version \d"), "a Xet pointer, not the file itself; download the file"),
+)
+"""(pattern at the start of the file, what the file is and what to do)."""
+
+
+def text_kind(text: bytes, *, complete: bool) -> str | None:
+    """What a text file is and what to do, from its first bytes; None if they can be those of a dump.
+
+    Args:
+        text: in UTF-8, without a byte order mark.
+        complete: whether this is the whole file.
+    """
+    text = text[:_SEARCHED_BYTES]
+    if _HTML.match(text):
+        return _html_kind(text)
+    if _XML_ERROR.match(text):
+        return _xml_error_kind(text)
+    if complete and (pointer := _pointer_kind(text)):
+        return pointer
+    for pattern, kind in _STARTS:
+        if pattern.match(text):
+            return kind
+    if _NOTEBOOK.match(text):
+        return "a Jupyter notebook, not data; remove it from the input"
+    if b'progid="Excel.Sheet"' in text[:1000]:
+        return "an Excel workbook in XML; save the sheet as CSV (UTF-8)"
+    if re.match(rb"\s*<\?xml\s", text):
+        return "an XML document; convert its records to JSON lines or CSV"
+    return None
+
+
+def _html_kind(text: bytes) -> str:
+    title = _TITLE.search(text)
+    titled = f" titled {_shown(title[1])!r}" if title and title[1].strip() else ""
+    return f"an HTML page{titled}, perhaps an error or login page; download the file itself"
+
+
+def _xml_error_kind(text: bytes) -> str:
+    match = _XML_ERROR.match(text)
+    assert match is not None
+    reason = ": ".join(_shown(part) for part in match.groups() if part)
+    return f"an error response of the storage ({reason}); download the file again"
+
+
+def _pointer_kind(text: bytes) -> str | None:
+    if len(text) <= _MAX_POINTER_BYTES:
+        if _LFS_POINTER.match(text):
+            size = _LFS_SIZE.search(text)
+            of = f" of {counted(int(size[1]), 'byte')}" if size else ""
+            return f"a Git LFS pointer to a file{of}, not the file itself; run git lfs pull"
+        if _ANNEX_POINTER.match(text):
+            return "a git-annex pointer, not the file itself; run git annex get"
+        if _DVC_POINTER.match(text):
+            return "a DVC pointer, not the file itself; run dvc pull"
+    if len(text) <= _MAX_ERROR_BYTES and _ERROR_MESSAGE.fullmatch(text.strip()):
+        return f"an error message instead of data ({_shown(text)!r}); download the file again"
+    return None
+
+
+def _shown(text: bytes) -> str:
+    return printable(" ".join(text.decode(errors="replace").split()), _MAX_SHOWN_CHARS, ellipsis="…")
