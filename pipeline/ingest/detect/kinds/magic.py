@@ -81,7 +81,7 @@ _PATTERNS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
     (re.compile(rb"[\0-\xff]{8}DUCK[\0-\xff]\0{7}", re.DOTALL), f"a DuckDB database; {_EXPORT}"),
     (
-        re.compile(rb"ORC[^\r\n]{0,60}[\0-\x08\x0e-\x1f]"),
+        re.compile(rb"ORC\n?[^\r\n]{0,60}[\0-\x08\x0e-\x1f]"),
         "an ORC file; " + _READ_COLUMNAR.format("pyarrow.orc"),
     ),
     (re.compile(rb"FEA1\0"), "a Feather file; " + _READ_COLUMNAR.format("pyarrow.feather.read_table")),
