@@ -31,7 +31,7 @@ class PrepareDetails(Details):
     rows_by_label: dict[str, dict[str, int]]
     """Number of rows by split and class."""
     rows_by_stars: dict[str, dict[str, int]]
-    """Number of rows by split and stars, 1 to 5."""
+    """Number of rows by split and nearest whole stars, 1 to 5."""
     tokens: int
     length_quantiles: dict[str, int]
     """Quantile in (0, 1] → number of tokens of a row before truncation."""

@@ -16,8 +16,10 @@ from pipeline.ingest.clean.text import clean
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
+from pipeline.ingest.parse.stars import RatingRule, advice
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
+from pipeline.scale import plain
 
 _MAX_SHOWN_CHARS = 100
 """Maximum length of a value in the detail of a reject."""
@@ -83,7 +85,7 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
     rows, rejected = parse_chunk(chunk, fmt, options)
     texts = clean(rows["text"], unescape_html=recipe.unescape_html)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
-    row_filter = _RowFilter(rows, RecordLocator(chunk, fmt, options), rejected)
+    row_filter = _RowFilter(rows, RecordLocator(chunk, fmt, options), rejected, options.ratings)
     row_filter.require_text(fmt)
     scheme = recipe.scheme
     if scheme is not None and scheme.is_words:
@@ -105,8 +107,10 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
 class _RowFilter:
     """Mask of the N rows of a chunk that are still kept; a rejected row has the first reason that applies."""
 
-    def __init__(self, rows: pa.Table, locator: RecordLocator, rejected: list[RejectedLine]) -> None:
-        self.rows, self.locator, self.rejected = rows, locator, rejected
+    def __init__(
+        self, rows: pa.Table, locator: RecordLocator, rejected: list[RejectedLine], ratings: RatingRule
+    ) -> None:
+        self.rows, self.locator, self.rejected, self.ratings = rows, locator, rejected, ratings
         self.kept = np.ones(rows.num_rows, np.bool_)
 
     def reject(self, reason: Reason, mask: BoolArray, detail: Callable[[int], str]) -> None:
@@ -130,12 +134,15 @@ class _RowFilter:
         self.reject(Reason.EMPTY_TEXT, _mask(pc.equal(texts, "")), lambda _: "only white space")
 
     def require_stars(self, fmt: Format) -> None:
-        """Reject rows without a rating, or with a rating other than 1 to 5."""
-        stars, words = self._star_values(), self.rows["word"]
+        """Reject rows without a rating, or with a rating outside the scale."""
+        stars, words, ratings = self._star_values(), self.rows["word"], self.ratings
+        scale = f"{plain(ratings.scale.low)} to {plain(ratings.scale.high)}"
 
         def detail(i: int) -> str:
-            value = repr(words[i].as_py()) if np.isnan(stars[i]) else str(stars[i]).removesuffix(".0")
-            return f"{fmt.stars} is {value[:_MAX_SHOWN_CHARS]}, not 1 to 5"
+            word = words[i].as_py() or ""
+            value = (word if _is_number(word) else repr(word))[:_MAX_SHOWN_CHARS]
+            remedy = advice(word, ratings)
+            return f"{fmt.stars} is {value}, not {scale}" + (f"; {remedy}" if remedy else "")
 
         self.reject(Reason.MISSING_STARS, _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
         self.reject(Reason.STARS_OUT_OF_RANGE, ~is_valid_stars(stars), detail)
@@ -171,3 +178,11 @@ class _RowFilter:
 def _mask(array: pa.ChunkedArray) -> BoolArray:
     """(N,) bool; null counts as false."""
     return np.asarray(pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

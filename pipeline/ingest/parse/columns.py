@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import Float64Array, IntArray
+from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
+from pipeline.scale import MAX_STARS, MIN_STARS
 
 Value = str | float | None
 """A value of a record. Type checkers accept bool and int as float."""
@@ -27,8 +29,9 @@ ROW_SCHEMA = pa.schema(
         ("word", pa.string()),
     ]
 )
-"""A parsed record. text: null if the record has no text field. stars: null if missing, NaN if not a number,
-always null with word labels. word: the label with word labels, else the stars field if it is not a number."""
+"""A parsed record. text: null if the record has no text field. stars: on the axis of 1 to 5 stars, outside it
+for ratings outside their scale, null if missing, NaN if not a rating, always null with word labels. word: the
+label with word labels, else the stars field if it is no rating on the scale."""
 
 _MIN_MS, _MAX_MS = -62_135_596_800_000, 253_402_300_799_999
 """Milliseconds since 1970 of the start of year 1 and the end of year 9999."""
@@ -55,12 +58,18 @@ def id_array(values: Sequence[Value]) -> pa.Array:
         return pa.array([as_text(v) if isinstance(v, str) else as_word(v) for v in values], pa.string())
 
 
-def star_array(values: Sequence[Value]) -> pa.Array:
-    """(N,) float32: star ratings; null if missing, NaN if not a number."""
+def star_array(values: Sequence[Value], ratings: RatingRule = DEFAULT_RULE) -> pa.Array:
+    """(N,) float32: ratings on the axis of 1 to 5 stars; null if missing, NaN if not a rating.
+
+    Args:
+        ratings: the scale of the values. Values outside it become stars outside 1 to 5.
+    """
     try:
-        return pa.array(values, pa.float32())
+        numbers = pa.array(values, pa.float64())
     except _CONVERSION_ERRORS:
-        return pa.array([None if _is_blank(v) else _number(v) for v in values], pa.float32())
+        numbers = pa.array([None if _is_blank(v) else ratings.number(v) for v in values], pa.float64())
+    stars = ratings.to_stars(numbers.to_numpy(zero_copy_only=False))
+    return pa.array(stars, pa.float32(), mask=numbers.is_null().to_numpy(zero_copy_only=False))
 
 
 def word_array(values: Sequence[Value]) -> pa.Array:
@@ -194,6 +203,7 @@ def row_table(
     text: pa.Array | Sequence[str | None],
     *,
     word_labels: bool,
+    ratings: RatingRule = DEFAULT_RULE,
     **values: pa.Array | Sequence[Value],
 ) -> pa.Table:
     """Table of N records with the schema ROW_SCHEMA.
@@ -201,10 +211,10 @@ def row_table(
     Args:
         lines: (N,) int64, line numbers of the records.
         text: (N,) joined texts.
-        word_labels: see `ParseOptions`.
+        word_labels, ratings: see `ParseOptions`.
         values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
     """
-    stars = pa.nulls(len(text), pa.float32()) if word_labels else star_array(values["stars"])
+    stars = pa.nulls(len(text), pa.float32()) if word_labels else star_array(values["stars"], ratings)
     columns = {
         "line": pa.array(lines, pa.int64()),
         "text": pa.array(text, pa.string()),
@@ -213,15 +223,23 @@ def row_table(
         "timestamp": time_array(values["timestamp"]),
         "verified": flag_array(values["verified"]),
         "stars": stars,
-        "word": word_array(values["stars"]) if word_labels else _non_numbers(stars, values["stars"]),
+        "word": word_array(values["stars"]) if word_labels else _non_ratings(stars, values["stars"]),
     }
     return pa.table(columns, schema=ROW_SCHEMA)
 
 
-def _non_numbers(stars: pa.Array, values: Sequence[Value]) -> pa.Array:
-    """(N,) string: values of the stars field that are not numbers; null for numbers."""
-    is_nan = pc.fill_null(pc.is_nan(stars), fill_value=False)
-    if not pc.any(is_nan).as_py():
+def _non_ratings(stars: pa.Array, values: Sequence[Value]) -> pa.Array:
+    """(N,) string: values of the stars field that are no ratings on the scale; null for ratings."""
+    numbers = stars.to_numpy(zero_copy_only=False)
+    is_rating = (numbers >= MIN_STARS) & (numbers <= MAX_STARS) | stars.is_null().to_numpy(
+        zero_copy_only=False
+    )
+    if is_rating.all():
         return pa.nulls(len(stars), pa.string())
-    mask = is_nan.to_pylist()
-    return pa.array([as_word(v) if m else None for v, m in zip(values, mask, strict=True)], pa.string())
+    words = [None if ok else _as_written(v) for v, ok in zip(values, is_rating.tolist(), strict=True)]
+    return pa.array(words, pa.string())
+
+
+def _as_written(value: Value) -> str | None:
+    # 1e300 has 301 digits.
+    return repr(value) if isinstance(value, float) and abs(value) >= 1e16 else as_word(value)

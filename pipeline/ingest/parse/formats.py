@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.ingest.read.chunks import Cutting
 from pipeline.ingest.read.cutting import LINES, QuotedRecords
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
@@ -54,6 +55,8 @@ class ParseOptions:
     limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""
+    ratings: RatingRule = DEFAULT_RULE
+    """How the stars field becomes stars."""
 
 
 @dataclass(frozen=True)
