@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from pipeline.metrics.schema import MetricsFile
 from pipeline.rundir.manifest import Details
 from pipeline.rundir.record import OptionalFields, Record
+from pipeline.scale import DEFAULT_SCALE
 
 
 class PrepareDetails(Details):
@@ -22,6 +23,8 @@ class PrepareDetails(Details):
 
     labels: list[str]
     """Names of the classes, in order."""
+    scale: str = str(DEFAULT_SCALE)
+    """Scale of the ratings of the input, as LOW-HIGH."""
     formats: dict[str, str]
     """URI of each input file → its format."""
     lines: int
@@ -163,6 +166,8 @@ class ScoreDetails(Details):
     """Names of the classes, in the order of the model's outputs."""
     scheme: str
     """Name of the label scheme."""
+    scale: str = str(DEFAULT_SCALE)
+    """Scale of the ratings of the input, as LOW-HIGH; stars of the scores are on the axis of 1 to 5."""
     tokens: int
     against_float32: PrecisionChange | None = None
     """Not set if no rows were compared."""

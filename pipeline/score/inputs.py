@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pipeline.config import InputConfig
+from pipeline.config import InputConfig, LabelsConfig
 from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, ModelError, SettingError
+from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.detect.sources import Source, detect_sources, encoded_sources
 from pipeline.model.card import ModelCard
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, read_manifest, read_run
@@ -59,6 +60,14 @@ def input_config(inputs: list[str], config: InputConfig, card: ModelCard) -> Inp
         return InputConfig(max_rejected_frac=config.max_rejected_frac, strict=config.strict)
     own = {"text_separator": card.text_separator, "unescape_html": card.unescape_html}
     return config.model_copy(update={"text": config.text or card.text, **own})
+
+
+def scored_labels(labels: LabelsConfig, card: ModelCard) -> LabelsConfig:
+    """Settings of the ratings of a scored dump: those of the model, unless they are set explicitly."""
+    if card.scheme == WORDS:
+        return LabelsConfig.model_validate({"scheme": card.scheme, "words": card.labels})
+    scale, unrated = labels.scale or card.scale, labels.unrated or card.unrated or None
+    return LabelsConfig.model_validate({"scheme": card.scheme, "scale": scale, "unrated": unrated})
 
 
 def check_tokenizer(data: Location, model: Location) -> None:

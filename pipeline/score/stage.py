@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.config import Config
+from pipeline.config import Config, LabelsConfig
 from pipeline.details import Bill, PrecisionChange, ScoreDetails
 from pipeline.humanize import counted
 from pipeline.ingest.clean.labels import WORDS
-from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.clean.rows import Recipe, rating_rule
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
@@ -36,7 +36,14 @@ from pipeline.runtime.pools import Cluster, ScorePlan, plan_score
 from pipeline.runtime.ray_data import limit_backlog, map_batches, map_in_actors
 from pipeline.score.cost import make_bill
 from pipeline.score.failed_rows import FailedRows, write_failed
-from pipeline.score.inputs import check_tokenizer, find_input, input_config, inputs_of, is_split
+from pipeline.score.inputs import (
+    check_tokenizer,
+    find_input,
+    input_config,
+    inputs_of,
+    is_split,
+    scored_labels,
+)
 from pipeline.score.job import Resolved, ScoreJob, resolve
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import Committed, committed_entries, find_committed, unfinished_sources
@@ -44,6 +51,7 @@ from pipeline.storage.cache import local_copy
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
     from ray.data import Dataset
 
 _FEW_CHUNKS = 20_000
@@ -73,6 +81,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
     tokenizer = tokenizer_json(local_copy(where))
     check_vocabulary(local_copy(where), tokenizer)
     reading = input_config(inputs, config.input, card)
+    labels = scored_labels(config.labels, card)
     first = inputs_of(to, reading) if extend else []
     files, sources = find_input(inputs, reading, [to], first)
     check_apart(to, [*files, where])
@@ -85,6 +94,8 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         settings={
             "input": reading.model_dump(mode="json", exclude={"max_rejected_frac", "strict"}),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
+            # The settings of the model are part of its fingerprint.
+            **_own_labels(config.labels),
         },
         declaration=DECLARATION,
     )
@@ -96,8 +107,15 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         unescape_html=card.unescape_html,
         limits=ReadLimits.of(reading),
         word_labels=card.scheme == WORDS,
+        ratings=rating_rule(labels),
     )
     return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, reading.max_rows)
+
+
+def _own_labels(labels: LabelsConfig) -> dict[str, dict[str, JsonValue]]:
+    """Settings of the ratings that are given explicitly."""
+    given = labels.model_dump(mode="json", include={"scale", "unrated"}, exclude_none=True)
+    return {"labels": given} if given else {}
 
 
 def score(
@@ -204,6 +222,7 @@ def _manifest(
         **resolved.model_dump(),
         labels=job.card.labels,
         scheme=job.card.scheme,
+        scale=str(job.recipe.ratings.scale),
         tokens=int(ledger.total("tokens")),
         bill=bill,
         formats={s.uri: s.format_name for s in job.sources},

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray, FloatArray, Int32Array
-from pipeline.config import Config
+from pipeline.config import Config, LabelsConfig
 from pipeline.ingest.clean.labels import UNLABELED, LabelScheme, is_valid_stars
 from pipeline.ingest.clean.text import clean
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
-from pipeline.ingest.parse.stars import RatingRule, advice
+from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule, advice
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.scale import plain
@@ -49,6 +49,8 @@ class Recipe:
     limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""
+    ratings: RatingRule = DEFAULT_RULE
+    """How the stars field becomes stars."""
 
     @classmethod
     def from_config(cls, config: Config, scheme: LabelScheme | None) -> Recipe:
@@ -62,11 +64,17 @@ class Recipe:
             unescape_html=config.input.unescape_html,
             limits=ReadLimits.of(config.input),
             word_labels=scheme is not None and scheme.is_words,
+            ratings=rating_rule(config.labels),
         )
 
     def parse_options(self) -> ParseOptions:
         """The settings of parsing."""
-        return ParseOptions(self.text_separator, self.limits, self.word_labels)
+        return ParseOptions(self.text_separator, self.limits, self.word_labels, self.ratings)
+
+
+def rating_rule(labels: LabelsConfig) -> RatingRule:
+    """How ratings become stars according to the settings."""
+    return RatingRule(labels.rating_scale(), labels.unrated or ())
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,9 @@ class _RowFilter:
             return f"{fmt.stars} is {value}, not {scale}" + (f"; {remedy}" if remedy else "")
 
         self.reject(Reason.MISSING_STARS, _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
+        if ratings.unrated:
+            unrated = np.array([ratings.is_unrated(word) for word in words.to_pylist()], np.bool_)
+            self.reject(Reason.NOT_RATED, unrated, lambda i: f"{fmt.stars} is {words[i].as_py()}")
         self.reject(Reason.STARS_OUT_OF_RANGE, ~is_valid_stars(stars), detail)
 
     def require_known_words(self, fmt: Format, scheme: LabelScheme) -> None:

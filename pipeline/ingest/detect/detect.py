@@ -7,15 +7,16 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
 from pipeline.ingest.detect.records import join_names
 from pipeline.ingest.detect.sample import read_sample
-from pipeline.ingest.parse.columns import as_word, star_array
+from pipeline.ingest.detect.scales import Observed, check_scale
+from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Format, match_format
+from pipeline.ingest.parse.stars import RatingRule
 from pipeline.ingest.read.compression import head_of
+from pipeline.scale import Scale
 from pipeline.storage.location import Location
 
 
@@ -48,7 +49,8 @@ def detect_format(
     chosen = _with_columns(base or _custom_format(fields), config)
     _check_columns(file, chosen, config, fields)
     if need_stars:
-        _check_labels(file, chosen, labels or LabelsConfig(), sample.records)
+        scale = _check_labels(file, chosen, labels or LabelsConfig(), sample.records)
+        chosen = replace(chosen, scale=scale)
     return replace(chosen, dialect=sample.dialect)
 
 
@@ -93,17 +95,24 @@ def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: 
 
 def _check_labels(
     file: Location, chosen: Format, labels: LabelsConfig, records: list[dict[str, Any]]
-) -> None:
-    """Raise InputError if the label column has values, but none is a star rating (or one of labels.words)."""
-    words = sorted({word for record in records if (word := as_word(record.get(chosen.stars)))})
+) -> Scale | None:
+    """Scale of the stars, if it is certain.
+
+    Raises:
+        InputError: the label column has values, but none is a star rating (or one of labels.words), or the
+            ratings are on another scale than the settings say.
+    """
+    values = [record.get(chosen.stars) for record in records]
+    words = sorted({word for value in values if (word := as_word(value))})
     if labels.scheme != "words":
-        stars = star_array(words).to_numpy(zero_copy_only=False)
-        if words and np.isnan(stars).all():
+        observed = Observed.of(values, labels.unrated or ())
+        rated = observed.ratings or any(map(RatingRule(unrated=labels.unrated or ()).is_unrated, words))
+        if words and not rated:
             raise InputError(
                 f"{file.uri}: {chosen.stars} contains words, not star ratings: {join_names(words[:3])};"
                 " use them as classes with --set labels.scheme=words,labels.words=…"
             )
-        return
+        return check_scale(file.uri, chosen.stars, observed, labels)
     if labels.words is None or not set(words).intersection(labels.words):
         shown = join_names([",".join(words[:8]) + (",…" if len(words) > 8 else "")])
         given = f"labels.words={','.join(labels.words)}" if labels.words else "labels.scheme=words"
@@ -111,6 +120,7 @@ def _check_labels(
             f"{file.uri}: {given}, but the labels of the first lines in {chosen.stars} are"
             f" {shown or 'all empty'}; list the classes in order with --set labels.words=…"
         )
+    return None
 
 
 def empty_reason(file: Location) -> str:

@@ -9,8 +9,9 @@ from functools import partial
 from typing import NamedTuple
 
 from pipeline.config import InputConfig, LabelsConfig
-from pipeline.errors import InputError, MissingColumnError
+from pipeline.errors import InputError, MissingColumnError, ScaleError
 from pipeline.ingest.detect.detect import detect_format, empty_reason
+from pipeline.ingest.detect.scales import check_same_scale
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, ENCODED, FORMATS, Format
 from pipeline.storage.location import CONCURRENT_FILES, Location, locate
 
@@ -51,8 +52,9 @@ def detect_sources(
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         detections = list(pool.map(detect, files))
     missing = next((d.missing for d in detections if d.missing), None)
-    if missing and not any(d.fmt and not d.missing for d in detections):
+    if missing and not any((d.fmt or d.scale_error) and not d.missing for d in detections):
         raise missing
+    _check_scales(files, detections, labels or LabelsConfig())
     if not any(d.fmt for d in detections):
         raise InputError(f"{files[0].uri}: {empty_reason(files[0])}; nothing to read")
     # An empty shard among others is not an error; any format reads it.
@@ -67,6 +69,17 @@ class _Detection(NamedTuple):
     """None: the file has no text."""
     missing: MissingColumnError | None
     """Set if the file is in a known format but lacks a configured column."""
+    scale_error: ScaleError | None = None
+    """Set if the ratings are on another scale than the settings say."""
+
+
+def _check_scales(files: list[Location], detections: list[_Detection], labels: LabelsConfig) -> None:
+    """Raise InputError if a file has another scale than another file, or than the settings say."""
+    scales = [d.scale_error.scale if d.scale_error else d.fmt.scale if d.fmt else None for d in detections]
+    check_same_scale(zip((f.uri for f in files), scales, strict=True), labels)
+    for detection in detections:
+        if detection.scale_error:
+            raise detection.scale_error
 
 
 def _detect(
@@ -78,8 +91,12 @@ def _detect(
         unnamed = config.model_copy(update=dict.fromkeys(("text", "stars", *CARRIED_FIELDS)))
         try:
             return _Detection(detect_format(file, unnamed, need_stars=need_stars, labels=labels), error)
+        except ScaleError as scale_error:
+            return _Detection(None, error, scale_error)
         except InputError:
             raise error from None
+    except ScaleError as scale_error:
+        return _Detection(None, None, scale_error)
 
 
 def encoded_sources(files: Iterable[Location]) -> list[Source]:

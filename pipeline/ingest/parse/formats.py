@@ -13,6 +13,7 @@ from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.ingest.read.chunks import Cutting
 from pipeline.ingest.read.cutting import LINES, QuotedRecords
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
+from pipeline.scale import Scale
 
 ENCODED = "encoded"
 """Name of the format of data/{train,val,test}: rows encoded by `prepare`."""
@@ -77,6 +78,8 @@ class Format:
     marker: str | None = None
     """Field that distinguishes the format from another one with the same names."""
     dialect: Dialect = Dialect()
+    scale: Scale | None = None
+    """Scale of the ratings, if it is certain from the first records."""
 
     def fields(self) -> tuple[str, ...]:
         """Names of all fields that are read."""
