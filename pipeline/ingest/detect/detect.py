@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
+from pipeline.ingest.detect.dates import check_dates, day_order
 from pipeline.ingest.detect.records import join_names
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.detect.scales import Observed, check_scale
@@ -21,12 +22,18 @@ from pipeline.storage.location import Location
 
 
 def detect_format(
-    file: Location, config: InputConfig, *, need_stars: bool = True, labels: LabelsConfig | None = None
+    file: Location,
+    config: InputConfig,
+    *,
+    need_stars: bool = True,
+    need_time: bool = False,
+    labels: LabelsConfig | None = None,
 ) -> Format | None:
     """Format of a file, from the fields of its first records.
 
     Args:
         need_stars: whether records need stars or a label.
+        need_time: whether records need a date.
         labels: checked against the values of the label column, if its classes are words.
     Returns:
         The format, with the columns named in the settings; None if the file has no text.
@@ -51,7 +58,10 @@ def detect_format(
     if need_stars:
         scale = _check_labels(file, chosen, labels or LabelsConfig(), sample.records)
         chosen = replace(chosen, scale=scale)
-    return replace(chosen, dialect=sample.dialect)
+    times = [record.get(chosen.timestamp or "") for record in sample.records]
+    if need_time:
+        check_dates(file.uri, chosen.timestamp, times, fields)
+    return replace(chosen, dialect=sample.dialect, day_first=day_order(times))
 
 
 def _custom_format(fields: Collection[str]) -> Format:

@@ -78,7 +78,8 @@ def _lines_after_first(file: Location) -> bytes:
 
 def _parquet_sample(file: Location, config: InputConfig) -> Sample:
     stars = {config.stars or "", *(f.stars for f in FORMATS)}
-    names, records = read_parquet_head(file, stars, SAMPLE_RECORDS)
+    times = {config.timestamp or "", *(f.timestamp or "" for f in FORMATS)}
+    names, records = read_parquet_head(file, stars | times, SAMPLE_RECORDS)
     configured = (*(config.text or ()), *(getattr(config, n) for n in CARRIED_FIELDS))
     used = {*stars, *configured, *(name for f in FORMATS for name in f.fields())}
     for name, count in Counter(names).items():

@@ -38,6 +38,7 @@ def detect_sources(
     config: InputConfig,
     *,
     need_stars: bool = True,
+    need_time: bool = False,
     labels: LabelsConfig | None = None,
 ) -> list[Source]:
     """Sources of the input files, each with its detected format; see detect.detect_format.
@@ -47,7 +48,7 @@ def detect_sources(
     Raises:
         InputError: a file has an unknown format or lacks a configured column, or no file has any text.
     """
-    detect = partial(_detect, config=config, need_stars=need_stars, labels=labels)
+    detect = partial(_detect, config=config, need_stars=need_stars, need_time=need_time, labels=labels)
     files = list(files)
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
         detections = list(pool.map(detect, files))
@@ -83,14 +84,15 @@ def _check_scales(files: list[Location], detections: list[_Detection], labels: L
 
 
 def _detect(
-    file: Location, config: InputConfig, labels: LabelsConfig | None, *, need_stars: bool
+    file: Location, config: InputConfig, labels: LabelsConfig | None, *, need_stars: bool, need_time: bool
 ) -> _Detection:
+    detect = partial(detect_format, file, need_stars=need_stars, need_time=need_time, labels=labels)
     try:
-        return _Detection(detect_format(file, config, need_stars=need_stars, labels=labels), None)
+        return _Detection(detect(config), None)
     except MissingColumnError as error:
         unnamed = config.model_copy(update=dict.fromkeys(("text", "stars", *CARRIED_FIELDS)))
         try:
-            return _Detection(detect_format(file, unnamed, need_stars=need_stars, labels=labels), error)
+            return _Detection(detect(unnamed), error)
         except ScaleError as scale_error:
             return _Detection(None, error, scale_error)
         except InputError:

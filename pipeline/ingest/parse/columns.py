@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
 from functools import reduce
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import Float64Array, IntArray
+from pipeline.ingest.parse.dates import date_ms
 from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.scale import MAX_STARS, MIN_STARS
 
@@ -39,10 +39,12 @@ _MIN_MS, _MAX_MS = -62_135_596_800_000, 253_402_300_799_999
 _MIN_EPOCH_MS = 1e11
 """Smaller numbers are seconds: as milliseconds they would be dates before March 1973."""
 
+_MIN_EPOCH_US, _MIN_EPOCH_NS = 1e14, 1e17
+"""Larger numbers are microseconds, or nanoseconds: dates from March 1973 on in both units."""
+
 _MIN_DATE, _MAX_DATE = 19900101, 21001231
 """Numbers between that are valid dates (YYYYMMDD) are dates: as seconds they would be in 1970."""
 
-_1970 = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _CONVERSION_ERRORS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """Raised by Arrow for values whose type or size does not fit the column."""
 
@@ -105,12 +107,16 @@ def flag_array(values: Sequence[Value]) -> pa.Array:
         return pa.array([_flag(v) for v in values], pa.bool_())
 
 
-def time_array(values: pa.Array | pa.ChunkedArray | Sequence[Value]) -> pa.Array | pa.ChunkedArray:
+def time_array(
+    values: pa.Array | pa.ChunkedArray | Sequence[Value], *, day_first: bool | None = None
+) -> pa.Array | pa.ChunkedArray:
     """(N,) timestamp[ms, UTC].
 
     Args:
-        values: an Arrow column of a temporal type; or a sequence of numbers (seconds, milliseconds, or dates
-            as 20150831), of such numbers as strings, or of ISO 8601 dates.
+        values: an Arrow column of a temporal type; or a sequence of numbers (seconds, milli-, micro- or
+            nanoseconds since 1970, or dates as 20150831), of such numbers as strings, or of dates in any
+            spelling of dates.py.
+        day_first: see dates.date_ms.
     Returns:
         Null if missing, not recognized, or outside the years 1 to 9999.
     """
@@ -119,14 +125,19 @@ def time_array(values: pa.Array | pa.ChunkedArray | Sequence[Value]) -> pa.Array
     try:
         ms = _as_ms(np.array(values, np.float64))
     except (TypeError, ValueError, OverflowError):
-        numbers = np.array([_number(v) for v in values], np.float64)
+        numbers = np.array([_time_number(v) for v in values], np.float64)
         ms = _as_ms(numbers)
         for i in np.flatnonzero(np.isnan(numbers)).tolist():
-            ms[i] = _iso_ms(values[i])
+            ms[i] = date_ms(values[i], day_first=day_first)
     with np.errstate(invalid="ignore"):
         valid = (ms >= _MIN_MS) & (ms <= _MAX_MS)
     integers = np.where(valid, ms, 0).astype(np.int64)
     return pa.array(integers, pa.int64(), mask=~valid).cast(pa.timestamp("ms", tz="UTC"))
+
+
+def _time_number(value: Value) -> float:
+    # Failing to convert a date such as 2015-08-31 would take longer than reading it.
+    return np.nan if isinstance(value, str) and value[4:5] == "-" else _number(value)
 
 
 def _in_range(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -143,25 +154,17 @@ def _in_range(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 def _as_ms(numbers: Float64Array) -> Float64Array:
     """(N,) milliseconds, of numbers whose magnitude determines their unit; NaN stays NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
-        ms = np.where(np.abs(numbers) < _MIN_EPOCH_MS, numbers * 1000, numbers)
+        size = np.abs(numbers)
+        ms = np.where(size < _MIN_EPOCH_MS, numbers * 1000, numbers)
+        ms = np.where((size >= _MIN_EPOCH_US) & (size < _MIN_EPOCH_NS), np.floor(numbers / 1000), ms)
+        # float64 is exact to about 0.1 microseconds here, so a whole millisecond may appear to be below it.
+        ms = np.where(size > _MIN_EPOCH_NS, np.floor(numbers / 1_000_000 + 0.0005), ms)
         dates = (numbers >= _MIN_DATE) & (numbers <= _MAX_DATE) & (numbers % 1 == 0)
     for i in np.flatnonzero(dates):
         digits = str(int(numbers[i]))
-        day = _iso_ms(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
+        day = date_ms(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
         ms[i] = ms[i] if np.isnan(day) else day
     return ms
-
-
-def _iso_ms(value: object) -> float:
-    """Milliseconds since 1970 of an ISO 8601 date; NaN for anything else."""
-    if not isinstance(value, str):
-        return np.nan
-    try:
-        time = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
-    except ValueError:
-        return np.nan
-    aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-    return (aware - _1970) // timedelta(milliseconds=1)
 
 
 def _is_blank(value: Value) -> bool:
@@ -204,6 +207,7 @@ def row_table(
     *,
     word_labels: bool,
     ratings: RatingRule = DEFAULT_RULE,
+    day_first: bool | None = None,
     **values: pa.Array | Sequence[Value],
 ) -> pa.Table:
     """Table of N records with the schema ROW_SCHEMA.
@@ -212,6 +216,7 @@ def row_table(
         lines: (N,) int64, line numbers of the records.
         text: (N,) joined texts.
         word_labels, ratings: see `ParseOptions`.
+        day_first: see `Format`.
         values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
     """
     stars = pa.nulls(len(text), pa.float32()) if word_labels else star_array(values["stars"], ratings)
@@ -220,7 +225,7 @@ def row_table(
         "text": pa.array(text, pa.string()),
         "asin": id_array(values["asin"]),
         "user_id": id_array(values["user_id"]),
-        "timestamp": time_array(values["timestamp"]),
+        "timestamp": time_array(values["timestamp"], day_first=day_first),
         "verified": flag_array(values["verified"]),
         "stars": stars,
         "word": word_array(values["stars"]) if word_labels else _non_ratings(stars, values["stars"]),

@@ -50,7 +50,12 @@ def parse_delimited(
     joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
     text = joined or [None] * len(numbers)
     return row_table(
-        numbers, text, word_labels=options.word_labels, ratings=options.ratings, **values
+        numbers,
+        text,
+        word_labels=options.word_labels,
+        ratings=options.ratings,
+        day_first=fmt.day_first,
+        **values,
     ), rejected
 
 

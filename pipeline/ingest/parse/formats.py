@@ -71,7 +71,7 @@ class Format:
     asin: str | None
     user_id: str | None
     timestamp: str | None
-    """Seconds or milliseconds since 1970, distinguished by magnitude, or a date as 2015-08-31 or 20150831."""
+    """Time since 1970, whose unit is told by the magnitude, or a date; see columns.time_array."""
     verified: str | None
     product: str | None = None
     """Product ID, if `asin` identifies a variant (a color, a size); read only instead of `asin`."""
@@ -80,6 +80,8 @@ class Format:
     dialect: Dialect = Dialect()
     scale: Scale | None = None
     """Scale of the ratings, if it is certain from the first records."""
+    day_first: bool | None = None
+    """Whether the day is first in dates such as 03/05/2012; None: not known, and such dates are null."""
 
     def fields(self) -> tuple[str, ...]:
         """Names of all fields that are read."""

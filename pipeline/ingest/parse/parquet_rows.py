@@ -71,7 +71,12 @@ def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.
     values = {n: _values(n, columns.get(getattr(fmt, n), nulls)) for n in (*CARRIED_FIELDS, "stars")}
     text = join_texts(texts, options.separator)
     return row_table(
-        lines, text, word_labels=options.word_labels, ratings=options.ratings, **values
+        lines,
+        text,
+        word_labels=options.word_labels,
+        ratings=options.ratings,
+        day_first=fmt.day_first,
+        **values,
     ), rejected
 
 

@@ -41,7 +41,7 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
 def empty_rows() -> pa.Table:
     """An empty table with the schema columns.ROW_SCHEMA."""
     none: dict[str, list[Value]] = {name: [] for name in (*CARRIED_FIELDS, "stars")}
-    return row_table([], [], word_labels=False, ratings=DEFAULT_RULE, **none)
+    return row_table([], [], word_labels=False, ratings=DEFAULT_RULE, day_first=None, **none)
 
 
 def _rule(fmt: Format, options: ParseOptions) -> Rule:

@@ -78,7 +78,12 @@ def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
     text = join_texts(parts, options.separator)
     return row_table(
-        numbers, text, word_labels=options.word_labels, ratings=options.ratings, **values
+        numbers,
+        text,
+        word_labels=options.word_labels,
+        ratings=options.ratings,
+        day_first=fmt.day_first,
+        **values,
     ), rejected
 
 
