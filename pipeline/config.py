@@ -92,6 +92,9 @@ class InputConfig(Section):
     soon as it is certain to exceed it."""
     strict: bool = False
     """Stop at the first line that is rejected for an error, and at a damaged file."""
+    null_text: Literal["reject", "skip"] = "reject"
+    """Ratings without a text, which is absent, null or blank: reject counts them as errors, skip filters them
+    out."""
     verified_only: bool = False
     """Drop reviews marked as not verified; reviews without the mark are kept."""
 

@@ -108,6 +108,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         limits=ReadLimits.of(reading),
         word_labels=card.scheme == WORDS,
         ratings=rating_rule(labels),
+        skip_null_text=reading.null_text == "skip",
     )
     return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, reading.max_rows)
 

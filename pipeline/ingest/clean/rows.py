@@ -51,6 +51,8 @@ class Recipe:
     """Whether the stars field holds a label, such as a word, instead of a number."""
     ratings: RatingRule = DEFAULT_RULE
     """How the stars field becomes stars."""
+    skip_null_text: bool = False
+    """Whether records without a text are filtered out instead of rejected as errors."""
 
     @classmethod
     def from_config(cls, config: Config, scheme: LabelScheme | None) -> Recipe:
@@ -65,6 +67,7 @@ class Recipe:
             limits=ReadLimits.of(config.input),
             word_labels=scheme is not None and scheme.is_words,
             ratings=rating_rule(config.labels),
+            skip_null_text=config.input.null_text == "skip",
         )
 
     def parse_options(self) -> ParseOptions:
@@ -94,7 +97,7 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
     texts = clean(rows["text"], unescape_html=recipe.unescape_html)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
     row_filter = _RowFilter(rows, RecordLocator(chunk, fmt, options), rejected, options.ratings)
-    row_filter.require_text(fmt)
+    row_filter.require_text(fmt, skip=recipe.skip_null_text)
     scheme = recipe.scheme
     if scheme is not None and scheme.is_words:
         row_filter.require_known_words(fmt, scheme)
@@ -134,12 +137,17 @@ class _RowFilter:
             self.rejected.append(RejectedLine(line, offset, reason, detail(int(i)), raw))
         self.kept[mask] = False
 
-    def require_text(self, fmt: Format) -> None:
-        """Reject rows without text."""
+    def require_text(self, fmt: Format, *, skip: bool) -> None:
+        """Reject rows without text.
+
+        Args:
+            skip: whether they are filtered out on purpose.
+        """
         texts = self.rows["text"]
         fields = ", ".join(fmt.text)
-        self.reject(Reason.MISSING_TEXT, _mask(pc.is_null(texts)), lambda _: f"none of {fields}")
-        self.reject(Reason.EMPTY_TEXT, _mask(pc.equal(texts, "")), lambda _: "only white space")
+        missing, empty = (Reason.NO_TEXT,) * 2 if skip else (Reason.MISSING_TEXT, Reason.EMPTY_TEXT)
+        self.reject(missing, _mask(pc.is_null(texts)), lambda _: f"none of {fields}")
+        self.reject(empty, _mask(pc.equal(texts, "")), lambda _: "only white space")
 
     def require_stars(self, fmt: Format) -> None:
         """Reject rows without a rating, or with a rating outside the scale."""

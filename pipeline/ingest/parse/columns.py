@@ -67,11 +67,19 @@ def star_array(values: Sequence[Value], ratings: RatingRule = DEFAULT_RULE) -> p
         ratings: the scale of the values. Values outside it become stars outside 1 to 5.
     """
     try:
-        numbers = pa.array(values, pa.float64())
+        numbers = _all_numbers(values)
     except _CONVERSION_ERRORS:
         numbers = pa.array([None if _is_blank(v) else ratings.number(v) for v in values], pa.float64())
     stars = ratings.to_stars(numbers.to_numpy(zero_copy_only=False))
     return pa.array(stars, pa.float32(), mask=numbers.is_null().to_numpy(zero_copy_only=False))
+
+
+def _all_numbers(values: Sequence[Value]) -> pa.Array:
+    """(N,) float64: values that are all numbers, all strings of numbers, or null; raises for any other."""
+    if isinstance(next((v for v in values if v is not None), None), str):
+        # Much faster than reading each.
+        return pa.array(values, pa.string()).cast(pa.float64())
+    return pa.array(values, pa.float64())
 
 
 def word_array(values: Sequence[Value]) -> pa.Array:
