@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
@@ -56,9 +55,9 @@ def detect_format(
     chosen = _with_columns(base or _custom_format(fields), config)
     _check_columns(file, chosen, config, fields)
     if need_stars:
-        scale = _check_labels(file, chosen, labels or LabelsConfig(), sample.records)
+        scale = _check_labels(file, chosen, labels or LabelsConfig(), sample.values(chosen.stars))
         chosen = replace(chosen, scale=scale)
-    times = [record.get(chosen.timestamp or "") for record in sample.records]
+    times = sample.values(chosen.timestamp)
     if need_time:
         check_dates(file.uri, chosen.timestamp, times, fields)
     return replace(chosen, dialect=sample.dialect, day_first=day_order(times))
@@ -103,16 +102,13 @@ def _check_columns(file: Location, chosen: Format, config: InputConfig, fields: 
         )
 
 
-def _check_labels(
-    file: Location, chosen: Format, labels: LabelsConfig, records: list[dict[str, Any]]
-) -> Scale | None:
+def _check_labels(file: Location, chosen: Format, labels: LabelsConfig, values: list[object]) -> Scale | None:
     """Scale of the stars, if it is certain.
 
     Raises:
         InputError: the label column has values, but none is a star rating (or one of labels.words), or the
             ratings are on another scale than the settings say.
     """
-    values = [record.get(chosen.stars) for record in records]
     words = sorted({word for value in values if (word := as_word(value))})
     if labels.scheme != "words":
         observed = Observed.of(values, labels.unrated or ())

@@ -19,6 +19,7 @@ from pipeline.storage.readahead import FileReader
 
 _SAMPLE_BYTES = 1 << 18
 _LONG_SAMPLE_BYTES = 1 << 24
+_MAX_PARQUET_ROWS = 5000
 _MAX_FIRST_LINE_BYTES = 1 << 30
 _PARQUET_MAGIC = b"PAR1"
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -48,7 +49,7 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
     lines = [line for line in text.split(b"\n") if line.strip()]
     check_line_ends(file, text, lines)
     first_lines = lines[:SAMPLE_RECORDS]
-    sample = object_sample(first_lines, start)
+    sample = object_sample(first_lines, start, lines[SAMPLE_RECORDS:])
     if sample is not None:
         return sample
     check_not_json(file, first_lines[0])
@@ -79,7 +80,7 @@ def _lines_after_first(file: Location) -> bytes:
 def _parquet_sample(file: Location, config: InputConfig) -> Sample:
     stars = {config.stars or "", *(f.stars for f in FORMATS)}
     times = {config.timestamp or "", *(f.timestamp or "" for f in FORMATS)}
-    names, records = read_parquet_head(file, stars | times, SAMPLE_RECORDS)
+    names, records = read_parquet_head(file, stars | times, _MAX_PARQUET_ROWS)
     configured = (*(config.text or ()), *(getattr(config, n) for n in CARRIED_FIELDS))
     used = {*stars, *configured, *(name for f in FORMATS for name in f.fields())}
     for name, count in Counter(names).items():
@@ -88,4 +89,6 @@ def _parquet_sample(file: Location, config: InputConfig) -> Sample:
                 f"{file.uri}: two columns are named {name!r}; rewrite the file with unique column names"
             )
     nulls = dict.fromkeys(names)
-    return Sample(Dialect("parquet", columns=tuple(names)), [nulls | r for r in records] or [nulls])
+    dialect = Dialect("parquet", columns=tuple(names))
+    first = [nulls | r for r in records[:SAMPLE_RECORDS]] or [nulls]
+    return Sample(dialect, first, more=tuple(records[SAMPLE_RECORDS:]))

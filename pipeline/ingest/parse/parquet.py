@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.humanize import counted, printable
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.ipc import to_ipc
-from pipeline.ingest.parse.parquet_rows import normalize, normalize_batch, row_values
+from pipeline.ingest.parse.parquet_rows import all_values, normalize, normalize_batch
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader, with_last
 from pipeline.ingest.read.compression import WatchedFile
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
@@ -79,7 +79,7 @@ def read_parquet_head(
         columns = [n for n in names if n in wanted and names.count(n) == 1]
         batch = next(parquet.iter_batches(max_rows, columns=columns), None) if columns else None
         table = None if batch is None else normalize_batch(batch, columns)
-    return names, [] if table is None else [row_values(table, i) for i in range(table.num_rows)]
+    return names, [] if table is None else all_values(table)
 
 
 @contextmanager

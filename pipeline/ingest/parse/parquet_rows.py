@@ -125,6 +125,12 @@ def row_as_json(chunk: Chunk, index: int) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode()
 
 
+def all_values(table: pa.Table) -> list[dict[str, Value]]:
+    """Rows of a normalized table as strings, numbers and booleans."""
+    columns = {name: _values_of(table[name].combine_chunks()) for name in table.column_names}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def row_values(table: pa.Table, index: int) -> dict[str, Value]:
     """Row of a normalized table as strings, numbers and booleans."""
     row = table.slice(index, 1)
@@ -132,7 +138,11 @@ def row_values(table: pa.Table, index: int) -> dict[str, Value]:
 
 
 def _value(column: pa.Array) -> Value:
+    return _values_of(column)[0]
+
+
+def _values_of(column: pa.Array) -> list[Value]:
     if pa.types.is_temporal(column.type):
         column = _to_strings(column)
-    value: Value | bytes = column[0].as_py()
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    values: list[Value | bytes] = column.to_pylist()
+    return [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]

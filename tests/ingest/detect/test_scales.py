@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -193,3 +195,13 @@ def test_files_with_different_scales_are_refused_by_name(tmp_path: Path) -> None
     assert refusal([ten, zero], scale="1-5").startswith(f"{zero.uri}: its ratings are on the scale 0-4")
     assert refusal([zero]).startswith(f"{zero.uri}: mark has ratings from 0 to 4, not stars from 1 to 5")
     assert len(detect_sources([ten, half], CONFIG, labels=LabelsConfig(scale="1-10"))) == 2
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_ratings_after_the_first_200_records_count(parquet: bool, tmp_path: Path) -> None:
+    ratings = [3] * 400 + list(range(1, 11)) * 100
+    file = write(tmp_path / "a", ratings)
+    if parquet:
+        pq.write_table(pa.table({"body": ["x"] * len(ratings), "mark": ratings}), tmp_path / "a")
+    with pytest.raises(InputError, match=r"ratings from 1 to 10, .*set labels\.scale=1-10"):
+        detect(file)
