@@ -17,7 +17,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare", "train", "score", "evaluate")
 LAYERS = (
-    ("arrays", "config", "errors", "humanize", "overrides", "plotstyle", "progress", "settings"),
+    ("arrays",),
+    ("scale",),
+    ("config", "errors", "humanize", "overrides", "plotstyle", "progress", "settings"),
     ("storage",),
     ("rundir",),
     ("runtime",),

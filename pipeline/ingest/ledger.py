@@ -12,6 +12,7 @@ from pipeline.errors import AccountingError, ErrorBudgetError, NoRowsError
 from pipeline.humanize import counted
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.entry import Entry
+from pipeline.ingest.hints import hint
 from pipeline.ingest.parse.rejects import Reason, count_errors
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Counts, FileCounts, OutputFile
@@ -123,8 +124,13 @@ class Ledger:
             )
             raise ErrorBudgetError(
                 f"{errors:,} of {counted(self.lines, 'line')} rejected, more than input.max_rejected_frac="
-                f"{self.max_rejected_frac:g} allows: {top}"
+                f"{self.max_rejected_frac:g} allows: {top}{self._hint(*reasons[0], errors)}"
             )
+
+    def _hint(self, reason: str, lines: int, errors: int) -> str:
+        """What to try if most errors have the same reason, after a separator; empty if there is nothing."""
+        text = hint(reason, self.examples.get(reason, "")) if 2 * lines > errors else None
+        return f"; {text}" if text else ""
 
     def _join(self, file: int) -> None:
         """Extend the contiguous prefix of a file."""

@@ -98,7 +98,9 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     where = locate(output)
     files = expand_inputs(inputs, [where])
     check_apart(where, files)
-    sources, skipped = find_sources(files, config.input, labels=config.labels)
+    sources, skipped = find_sources(
+        files, config.input, need_time=config.split.by == "time", labels=config.labels
+    )
     name = config.model.name
     directory = resolve_model(name)
     check_apart(where, [locate(name if "://" in name else directory)])

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.config import NOT_IN_OUTPUT, Config
+from pipeline.config import NOT_IN_OUTPUT, Config, LabelsConfig
 from pipeline.details import Bill, PrecisionChange, ScoreDetails
 from pipeline.humanize import counted
 from pipeline.ingest.clean.labels import WORDS
-from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.clean.rows import Recipe, rating_rule
 from pipeline.ingest.detect.report import columns_by_uri, warnings_of
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.ledger import Ledger
@@ -43,6 +43,7 @@ from pipeline.score.inputs import (
     input_config,
     inputs_of,
     is_split,
+    scored_labels,
     with_columns_of,
 )
 from pipeline.score.job import Resolved, ScoreJob, resolve
@@ -52,6 +53,7 @@ from pipeline.storage.cache import local_copy
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
     from ray.data import Dataset
 
 _FEW_CHUNKS = 20_000
@@ -81,9 +83,10 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
     tokenizer = tokenizer_json(local_copy(where))
     check_vocabulary(local_copy(where), tokenizer)
     reading = input_config(inputs, config.input, card)
+    labels = scored_labels(config.labels, card)
     first = inputs_of(to, reading) if extend else []
     trained = with_columns_of(card, reading) if not is_split(inputs) else None
-    sources, skipped = find_input(inputs, reading, [to], first, model=trained)
+    sources, skipped = find_input(inputs, reading, [to], first, trained, labels)
     files = [locate(source.uri) for source in sources]
     check_apart(to, [*files, where])
     if is_split(inputs):
@@ -95,6 +98,8 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         settings={
             "input": (trained or reading).model_dump(mode="json", exclude=NOT_IN_OUTPUT),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
+            # The settings of the model are part of its fingerprint.
+            **_own_labels(config.labels),
         },
         declaration=DECLARATION,
     )
@@ -106,8 +111,16 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         unescape_html=card.unescape_html,
         limits=ReadLimits.of(reading),
         word_labels=card.scheme == WORDS,
+        ratings=rating_rule(labels),
+        skip_null_text=reading.null_text == "skip",
     )
     return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, reading.max_rows, skipped)
+
+
+def _own_labels(labels: LabelsConfig) -> dict[str, dict[str, JsonValue]]:
+    """Settings of the ratings that are given explicitly."""
+    given = labels.model_dump(mode="json", include={"scale", "unrated"}, exclude_none=True)
+    return {"labels": given} if given else {}
 
 
 def score(
@@ -214,6 +227,7 @@ def _manifest(
         **resolved.model_dump(),
         labels=job.card.labels,
         scheme=job.card.scheme,
+        scale=str(job.recipe.ratings.scale),
         tokens=int(ledger.total("tokens")),
         bill=bill,
         formats={s.uri: s.format_name for s in job.sources},

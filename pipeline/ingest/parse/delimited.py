@@ -49,7 +49,14 @@ def parse_delimited(
     texts = [columns[f] for f in fmt.text if f in columns]
     joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
     text = joined or [None] * len(numbers)
-    return row_table(numbers, text, word_labels=options.word_labels, **values), rejected
+    return row_table(
+        numbers,
+        text,
+        word_labels=options.word_labels,
+        ratings=options.ratings,
+        day_first=fmt.day_first,
+        **values,
+    ), rejected
 
 
 def _read_all(raw: bytes, dialect: Dialect, fields: list[str], records: int) -> _Columns | None:

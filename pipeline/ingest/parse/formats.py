@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.ingest.read.chunks import Cutting
 from pipeline.ingest.read.cutting import LINES, QuotedRecords
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
+from pipeline.scale import Scale
 
 ENCODED = "encoded"
 """Name of the format of data/{train,val,test}: rows encoded by `prepare`."""
@@ -54,6 +56,8 @@ class ParseOptions:
     limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""
+    ratings: RatingRule = DEFAULT_RULE
+    """How the stars field becomes stars."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,17 @@ class Format:
     asin: str | None
     user_id: str | None
     timestamp: str | None
-    """Seconds or milliseconds since 1970, distinguished by magnitude, or a date as 2015-08-31 or 20150831."""
+    """Time since 1970, whose unit is told by the magnitude, or a date; see columns.time_array."""
     verified: str | None
     product: str | None = None
     """Product ID, if `asin` identifies a variant (a color, a size); read only instead of `asin`."""
     marker: str | None = None
     """Field that distinguishes the format from another one with the same names."""
     dialect: Dialect = Dialect()
+    scale: Scale | None = None
+    """Scale of the ratings, if it is certain from the first records."""
+    day_first: bool | None = None
+    """Whether the day is first in dates such as 03/05/2012; None: not known, and such dates are null."""
 
     def fields(self) -> tuple[str, ...]:
         """Names of all fields that are read."""

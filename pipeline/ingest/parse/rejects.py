@@ -33,6 +33,8 @@ class Reason(str, Enum):
     UNKNOWN_LABEL = "unknown_label"
     MODEL_FAILED = "model_failed"
     WORKER_DIED = "worker_died"
+    NO_TEXT = "no_text"
+    NOT_RATED = "not_rated"
     FILTERED_UNVERIFIED = "filtered_unverified"
     NEUTRAL_DROPPED = "neutral_dropped"
     MISSING_TIMESTAMP = "missing_timestamp"
@@ -46,6 +48,8 @@ class Reason(str, Enum):
         Otherwise it is an error, which counts toward `input.max_rejected_frac`.
         """
         return self in (
+            Reason.NO_TEXT,
+            Reason.NOT_RATED,
             Reason.FILTERED_UNVERIFIED,
             Reason.NEUTRAL_DROPPED,
             Reason.MISSING_TIMESTAMP,

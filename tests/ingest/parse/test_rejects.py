@@ -49,6 +49,8 @@ def test_reason_is_stored_as_its_value() -> None:
 def test_filters_are_not_errors() -> None:
     filters = [reason.value for reason in Reason if reason.is_filter]
     assert filters == [
+        "no_text",
+        "not_rated",
         "filtered_unverified",
         "neutral_dropped",
         "missing_timestamp",
