@@ -205,3 +205,31 @@ def test_the_report_shows_every_fact(tmp_path: Path, tiny_model: Path) -> None:
     names = [line.split()[0] for line in lines[1:] if not line.startswith("   ")]
     shown = ["format", "read", "columns", "rows", "stars", "tokens", "repeated", "scripts", "rejected"]
     assert names == [*shown, "line", "line", "line"]
+
+
+def test_a_rating_scale_is_proposed(tmp_path: Path) -> None:
+    for high, sets in ((10, {"labels.scale": "1-10"}), (2, {"labels.scale": "1-2"}), (5, {})):
+        records = [{"reviewText": f"lamp {n} works", "overall": n % high + 1} for n in range(2 * ROWS)]
+        report = report_on(write(tmp_path / "a.json", records))
+        assert report.settings == sets
+        assert (report.error is not None) == (high == 10)
+        assert report.facts.rows == 2 * ROWS
+        again = report_on(tmp_path / "a.json", *(f"{name}={value}" for name, value in sets.items()))
+        assert (again.error, again.settings, again.facts.stars) == (None, {}, report.facts.stars)
+
+
+def test_labels_that_are_words_are_proposed(tmp_path: Path) -> None:
+    records = [{"body": f"lamp number {n} works", "sentiment": ("neg", "pos")[n % 2]} for n in range(ROWS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {
+        **{"input.text": "body", "input.stars": "sentiment"},
+        **{"labels.scheme": "words", "labels.words": "neg,pos"},
+    }
+    assert report.facts.stars == {"neg": ROWS // 2, "pos": ROWS // 2}
+
+
+def test_texts_that_are_missing_on_purpose(tmp_path: Path) -> None:
+    records = [r | {"reviewText": None} if n % 3 == 0 else r for n, r in enumerate(RECORDS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"input.null_text": "skip"}
+    assert report.facts.rejected == {"missing_text": 14}

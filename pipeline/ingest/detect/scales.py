@@ -194,17 +194,26 @@ def _outside_warnings(column: str, observed: Observed, scale: Scale) -> list[str
 
 def _narrow_warnings(column: str, observed: Observed, scale: Scale) -> list[str]:
     """A warning if no rating is near the upper end of the scale."""
+    narrow = narrower_scale(observed, scale)
+    if narrow is None:
+        return []
+    inside = sorted(r for r in observed.ratings if scale.covers(r))
+    return [
+        f"{column}: the first {counted(observed.count, 'rating')} are {plain(inside[0])} to"
+        f" {plain(inside[-1])} on the scale {scale}; if the scale ends there, set labels.scale={narrow}"
+    ]
+
+
+def narrower_scale(observed: Observed, scale: Scale) -> Scale | None:
+    """The scale that ends at the highest rating, if that is far below the end of `scale`; else None."""
     inside = sorted(r for r in observed.ratings if scale.covers(r))
     if len(inside) < 2 or observed.count < _MIN_RATINGS or observed.named_high() == scale.high:
-        return []
+        return None
     high, middle = inside[-1], (scale.low + scale.high) / 2
-    if high < middle or (high < scale.high and scale == DEFAULT_SCALE and observed.count >= _MANY_RATINGS):
-        return [
-            f"{column}: the first {counted(observed.count, 'rating')} are {plain(inside[0])} to {plain(high)}"
-            f" on the scale {scale}; if the scale ends there, set"
-            f" labels.scale={plain(scale.low)}-{plain(high)}"
-        ]
-    return []
+    is_far = high < middle or (
+        high < scale.high and scale == DEFAULT_SCALE and observed.count >= _MANY_RATINGS
+    )
+    return Scale(scale.low, high) if is_far else None
 
 
 def check_same_scale(found: Iterable[tuple[str, Scale | None]], labels: LabelsConfig) -> None:
