@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.ingest.read.chunks import Cutting
-from pipeline.ingest.read.cutting import LINES, QuotedRecords
+from pipeline.ingest.read.csv_records import CsvRecords
+from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax
+from pipeline.ingest.read.cutting import LINES
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 
 ENCODED = "encoded"
@@ -32,11 +34,33 @@ class Dialect:
     delimiter: str = ","
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
+    quote: str = '"'
+    """Quote character of CSV fields, if they may be quoted."""
+    escape: str = ""
+    """Escape character of CSV fields; empty: none."""
+    blanks: bool = False
+    """Whether blanks around CSV fields are dropped, so that a quote after a blank opens a field."""
+    numeric: tuple[int, ...] = ()
+    """Positions of the CSV columns that contain only numbers in the sample."""
+    line_limit: int = DEFAULT_LINE_LIMIT
+    """Physical lines of a CSV record above which its quotes are suspicious."""
+
+    def csv_syntax(self) -> CsvSyntax:
+        """Grammar of the records of a CSV file."""
+        return CsvSyntax(
+            self.delimiter.encode(),
+            self.quote.encode() if self.quoted else b"",
+            self.escape.encode(),
+            self.blanks,
+            len(self.columns),
+            self.numeric,
+            self.line_limit,
+        )
 
     def cutting(self, chunk_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> Cutting:
         """How to cut a file in this dialect into chunks."""
-        quoted = self.syntax == "csv" and self.quoted
-        rule = QuotedRecords(self.delimiter.encode(), limits.max_line_bytes) if quoted else LINES
+        several_lines = self.syntax == "csv" and (self.quoted or self.escape)
+        rule = CsvRecords(self.csv_syntax(), limits.max_line_bytes) if several_lines else LINES
         return Cutting(chunk_bytes, limits, rule, self.start_bytes)
 
     def __str__(self) -> str:
