@@ -24,6 +24,9 @@ _MIN_NUMBERS = 5
 _MAX_WORDS_FRAC = 0.02
 """Fraction of the values of a numeric column, or one of them, that may be words: a row may be malformed."""
 
+_BLANK_FRAC = 0.02
+"""Fraction of the lines of the sample above which blank lines are usual."""
+
 _LIMIT_FACTOR = 2
 """The line limit is this many times the lines of the longest record of the sample."""
 
@@ -54,7 +57,15 @@ def csv_sample(file: Location, text: bytes, start: int, config: InputConfig) -> 
     before = text[: len(text) - len(table)] + best.before
     rows = [dict(zip(names, map(_decode, row), strict=True)) for row in best.rows]
     records: list[dict[str, Any]] = [*rows] or [dict.fromkeys(names)]
-    return Sample(best.dialect(names, start, before), records, best.notes(separator), best.warnings())
+    dialect = replace(best.dialect(names, start, before), headers=_headers(before, best))
+    return Sample(dialect, records, best.notes(separator), best.warnings())
+
+
+def _headers(before: bytes, best: _Guess) -> tuple[str, ...]:
+    """See Dialect.headers."""
+    preamble = before[: len(before) - len(best.before)].split(b"\n")
+    bodies = map(without_line_end, [*preamble, *best.header_records])
+    return tuple(dict.fromkeys(body.decode("latin-1") for body in bodies if body))
 
 
 def _check_header(file: Location, names: tuple[str, ...], best: _Guess, config: InputConfig) -> None:
@@ -112,6 +123,12 @@ class _Guess:
         """Text before the first record: the header, and what precedes it."""
         return b"" if self.config.columns else self.text[: self._ends[self.layout.header]]
 
+    @property
+    def header_records(self) -> list[bytes]:
+        """The records in `before`."""
+        ends = [end for end in self._ends if end <= len(self.before)]
+        return [self.text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
     @cached_property
     def _fitted(self) -> CsvSyntax:
         """The syntax with the number of columns and those that are numeric."""
@@ -121,12 +138,17 @@ class _Guess:
         return _with_columns(self.syntax, count, full)
 
     @cached_property
-    def _records(self) -> list[bytes]:
-        """Records after the header that are not blank, without line ends."""
+    def _bodies(self) -> list[bytes]:
+        """Records after the header, without line ends."""
         data = self.text[len(self.before) :]
         ends = CsvRecords(self._fitted, len(data)).ends(data).tolist()
-        bodies = [without_line_end(data[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
-        return [body for body in bodies if body]
+        return [without_line_end(data[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+
+    @cached_property
+    def _records(self) -> list[bytes]:
+        """Records after the header that hold data, without line ends."""
+        headers = {without_line_end(record) for record in self.header_records}
+        return [body for body in self._bodies if body and body not in headers]
 
     @cached_property
     def rows(self) -> list[list[bytes]]:
@@ -180,6 +202,7 @@ class _Guess:
             self.syntax.blanks,
             self._fitted.numeric,
             max(DEFAULT_LINE_LIMIT, _LIMIT_FACTOR * longest if longest > 1 else 0),
+            blank_lines=sum(not body for body in self._bodies) > _BLANK_FRAC * len(self._bodies),
         )
 
     def notes(self, separator: tuple[bytes, int] | None) -> tuple[str, ...]:

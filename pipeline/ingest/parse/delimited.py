@@ -5,7 +5,7 @@ Arrow parses the clean records of a chunk; the others are split one by one, as `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ from pipeline.ingest.read.cutting import Rule, find_bytes
 _NULL = "\\N"
 """A missing value, as MySQL and Hive write it."""
 
+_BOM = b"\xef\xbb\xbf"
+
 _Columns = dict[str, list[str]]
 
 
@@ -40,9 +42,10 @@ def parse_delimited(
         of them.
     """
     records = _Records.of(chunk, fmt.dialect, rule)
+    headers = {name.encode("latin-1") for name in fmt.dialect.headers}
     fields = list(dict.fromkeys(f for f in fmt.fields() if f in fmt.dialect.columns))
     columns, indices, others = _read_regular(
-        records, fmt.dialect, fields, records.irregular(options.limits.max_line_bytes)
+        records, fmt.dialect, fields, records.irregular(headers, options.limits.max_line_bytes)
     )
     numbers: IntArray = indices + chunk.header.first_line
     rejected: list[RejectedLine] = []
@@ -92,7 +95,7 @@ class _Records:
         """Bytes of a record, with its line end."""
         return self.raw[self.starts[index] : self.ends[index]]
 
-    def irregular(self, max_line_bytes: int) -> BoolArray:
+    def irregular(self, headers: Collection[bytes], max_line_bytes: int) -> BoolArray:
         """(N,) bool: records that Arrow would read differently, or not at all."""
         if self.syntax.blanks:
             return np.ones(len(self.ends), np.bool_)
@@ -102,7 +105,7 @@ class _Records:
         if len(raw):
             # An empty line would be a record of empty fields.
             mask |= np.isin(raw[self.starts], np.frombuffer(b"\r\n", np.uint8))
-        marks = []
+        marks = [np.array(_find_all(self.raw, header), np.int64) for header in headers]
         if self.syntax.escape and self.syntax.escape in self.raw:
             marks.append(find_bytes(self.raw, self.syntax.escape))
         if self.raw.count(b"\r") != self.raw.count(b"\r\n"):
@@ -112,6 +115,15 @@ class _Records:
         for positions in marks:
             mask[np.searchsorted(self.ends, positions, side="right")] = True
         return mask
+
+
+def _find_all(text: bytes, part: bytes) -> list[int]:
+    """Positions of a part in a text, without overlaps."""
+    found, at = [], text.find(part)
+    while at >= 0:
+        found.append(at)
+        at = text.find(part, at + len(part))
+    return found
 
 
 def _read_regular(
@@ -172,7 +184,8 @@ def _read_each(
     for i in indices.tolist():
         number, raw = chunk.header.first_line + i, records[i].removesuffix(b"\n")
         try:
-            row = _read_one(raw, records.syntax, options.limits.max_line_bytes)
+            _check_is_data(raw, dialect, options.limits.max_line_bytes)
+            row = _read_one(raw, records.syntax)
             rows.append([_decoded(row[index], name) for name, index in used.items()])
         except BadRecordError as error:
             rejected.append(RejectedLine(number, int(records.starts[i]), error.reason, error.detail, raw))
@@ -181,12 +194,19 @@ def _read_each(
     return {f: [row[k] for row in rows] for k, f in enumerate(fields)}, numbers, rejected
 
 
-def _read_one(raw: bytes, syntax: CsvSyntax, max_line_bytes: int) -> list[bytes]:
+def _check_is_data(raw: bytes, dialect: Dialect, max_line_bytes: int) -> None:
+    """Raise BadRecordError if a record is too long, blank, or the header again."""
     if len(raw) > max_line_bytes:
         raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(raw), max_line_bytes))
     body = without_line_end(raw)
     if not body:
-        raise BadRecordError(Reason.EMPTY_LINE, "")
+        raise BadRecordError(Reason.BLANK_LINE if dialect.blank_lines else Reason.EMPTY_LINE, "")
+    if body.removeprefix(_BOM).decode("latin-1") in dialect.headers:
+        raise BadRecordError(Reason.REPEATED_HEADER, "the header again")
+
+
+def _read_one(raw: bytes, syntax: CsvSyntax) -> list[bytes]:
+    body = without_line_end(raw)
     fields = read_fields(body, syntax)
     if fields is None or len(fields) != syntax.columns:
         plain = syntax.split(body)

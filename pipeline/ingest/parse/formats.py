@@ -44,6 +44,11 @@ class Dialect:
     """Positions of the CSV columns that contain only numbers in the sample."""
     line_limit: int = DEFAULT_LINE_LIMIT
     """Physical lines of a CSV record above which its quotes are suspicious."""
+    headers: tuple[str, ...] = ()
+    """CSV records before the first one, without line ends: what precedes the header, and the header. Their
+    bytes as Latin-1. Where one of them occurs again, files were concatenated."""
+    blank_lines: bool = False
+    """Whether blank lines between CSV records are usual, so that they are no errors."""
 
     def csv_syntax(self) -> CsvSyntax:
         """Grammar of the records of a CSV file."""

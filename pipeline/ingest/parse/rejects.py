@@ -38,10 +38,12 @@ class Reason(str, Enum):
     MISSING_TIMESTAMP = "missing_timestamp"
     DUPLICATE = "duplicate"
     CONFLICTING_STARS = "conflicting_stars"
+    REPEATED_HEADER = "repeated_header"
+    BLANK_LINE = "blank_line"
 
     @property
     def is_filter(self) -> bool:
-        """Whether the line is valid but excluded by the settings.
+        """Whether the line is valid but excluded by the settings, or holds no review.
 
         Otherwise it is an error, which counts toward `input.max_rejected_frac`.
         """
@@ -51,6 +53,8 @@ class Reason(str, Enum):
             Reason.MISSING_TIMESTAMP,
             Reason.DUPLICATE,
             Reason.CONFLICTING_STARS,
+            Reason.REPEATED_HEADER,
+            Reason.BLANK_LINE,
         )
 
 
