@@ -16,6 +16,7 @@ from pipeline.ingest.detect.records import Sample, join_names
 from pipeline.ingest.parse.formats import Dialect, match_format
 from pipeline.ingest.read.csv_records import CsvRecords, read_fields, without_line_end
 from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax, is_number
+from pipeline.ingest.read.cutting import LINES
 from pipeline.storage.location import Location
 
 _MIN_NUMBERS = 5
@@ -25,7 +26,7 @@ _MAX_WORDS_FRAC = 0.02
 """Fraction of the values of a numeric column, or one of them, that may be words: a row may be malformed."""
 
 _BLANK_FRAC = 0.02
-"""Fraction of the lines of the sample above which blank lines are usual."""
+"""Fraction of the lines of the sample, but at least two, above which blank lines are usual."""
 
 _LIMIT_FACTOR = 2
 """The line limit is this many times the lines of the longest record of the sample."""
@@ -57,7 +58,9 @@ def csv_sample(file: Location, text: bytes, start: int, config: InputConfig) -> 
     before = text[: len(text) - len(table)] + best.before
     rows = [dict(zip(names, map(_decode, row), strict=True)) for row in best.rows]
     records: list[dict[str, Any]] = [*rows] or [dict.fromkeys(names)]
-    dialect = replace(best.dialect(names, start, before), headers=_headers(before, best))
+    dialect = replace(
+        best.dialect(names, start, before), headers=_headers(before, best), start_lines=LINES.count(before)
+    )
     return Sample(dialect, records, best.notes(separator), best.warnings())
 
 
@@ -202,7 +205,7 @@ class _Guess:
             self.syntax.blanks,
             self._fitted.numeric,
             max(DEFAULT_LINE_LIMIT, _LIMIT_FACTOR * longest if longest > 1 else 0),
-            blank_lines=sum(not body for body in self._bodies) > _BLANK_FRAC * len(self._bodies),
+            blank_lines=sum(not body for body in self._bodies) > max(1, _BLANK_FRAC * len(self._bodies)),
         )
 
     def notes(self, separator: tuple[bytes, int] | None) -> tuple[str, ...]:

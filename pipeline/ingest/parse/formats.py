@@ -5,9 +5,9 @@ A new format is one entry in `FORMATS`. Any record may lack optional fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from pipeline.ingest.read.chunks import Cutting
 from pipeline.ingest.read.csv_records import CsvRecords
@@ -49,6 +49,8 @@ class Dialect:
     bytes as Latin-1. Where one of them occurs again, files were concatenated."""
     blank_lines: bool = False
     """Whether blank lines between CSV records are usual, so that they are no errors."""
+    start_lines: int = 0
+    """Physical lines of a CSV file before the first record."""
 
     def csv_syntax(self) -> CsvSyntax:
         """Grammar of the records of a CSV file."""
@@ -66,7 +68,18 @@ class Dialect:
         """How to cut a file in this dialect into chunks."""
         several_lines = self.syntax == "csv" and (self.quoted or self.escape)
         rule = CsvRecords(self.csv_syntax(), limits.max_line_bytes) if several_lines else LINES
-        return Cutting(chunk_bytes, limits, rule, self.start_bytes)
+        start_lines = self.start_lines if self.syntax == "csv" else None
+        return Cutting(chunk_bytes, limits, rule, self.start_bytes, start_lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def of_dict(cls, data: Mapping[str, Any]) -> Dialect:
+        """The dialect that `as_dict` returned; raises TypeError if a later version wrote it."""
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
+        return cls(**values)
 
     def __str__(self) -> str:
         if self.syntax != "csv":

@@ -58,6 +58,10 @@ class Reason(str, Enum):
         )
 
 
+EXTRA_ERROR_LINES = "extra_error_lines"
+"""Name of a count of chunks: physical lines of CSV records rejected for an error, without their first lines.
+Lines of reviews that the model failed on are not known, so each counts as one."""
+
 REJECT_SCHEMA = pa.schema(
     [
         ("source", pa.dictionary(pa.int32(), pa.string())),
@@ -111,3 +115,8 @@ def count_errors(rejected: Mapping[str, int]) -> int:
     """Number of rejected lines that are errors and not filtered, from their counts by reason."""
     filters = {reason.value for reason in Reason if reason.is_filter}
     return sum(n for reason, n in rejected.items() if reason not in filters)
+
+
+def count_extra_lines(lines: Iterable[RejectedLine]) -> int:
+    """Physical lines of records rejected for an error, without the first line of each."""
+    return sum(r.raw.count(b"\n") for r in lines if r.raw and not r.reason.is_filter)
