@@ -55,17 +55,17 @@ def parse_delimited(
         order = np.argsort(numbers, kind="stable")
         numbers = numbers[order]
         columns = {name: [(columns[name] + more[name])[i] for i in order.tolist()] for name in fields}
+    if _NULL.encode() in chunk.raw:
+        columns = {name: ["" if v == _NULL else v for v in column] for name, column in columns.items()}
     return _rows(numbers, columns, fmt, options), rejected
 
 
 def _rows(numbers: IntArray, columns: _Columns, fmt: Format, options: ParseOptions) -> pa.Table:
     missing = [""] * len(numbers)
     strings = {n: columns.get(getattr(fmt, n) or "", missing) for n in (*CARRIED_FIELDS, "stars")}
-    values = {n: [None if v in ("", _NULL) else v for v in column] for n, column in strings.items()}
+    values = {n: [v or None for v in column] for n, column in strings.items()}
     texts: list[Sequence[str]] = [columns[f] for f in fmt.text if f in columns]
-    joined = [
-        options.separator.join(t for t in row if t and t != _NULL) or None for row in zip(*texts, strict=True)
-    ]
+    joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
     text = joined or [None] * len(numbers)
     return row_table(numbers, text, word_labels=options.word_labels, **values)
 
@@ -108,7 +108,7 @@ class _Records:
         marks = [np.array(_find_all(self.raw, header), np.int64) for header in headers]
         if self.syntax.escape and self.syntax.escape in self.raw:
             marks.append(find_bytes(self.raw, self.syntax.escape))
-        if self.raw.count(b"\r") != self.raw.count(b"\r\n"):
+        if b"\r" in self.raw and self.raw.count(b"\r") != self.raw.count(b"\r\n"):
             # A carriage return by itself is text, but a line end for Arrow.
             returns = find_bytes(self.raw, b"\r")
             marks.append(returns[raw[np.minimum(returns + 1, len(raw) - 1)] != ord("\n")])

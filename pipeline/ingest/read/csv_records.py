@@ -10,12 +10,12 @@ alone is a malformed record. The decision depends only on the record, on the nex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.arrays import ByteArray, IntArray
+from pipeline.arrays import BoolArray, ByteArray, IntArray
 from pipeline.ingest.read.csv_guess import guess_fields
 from pipeline.ingest.read.csv_syntax import CsvSyntax
 from pipeline.ingest.read.cutting import find_bytes, with_end
@@ -43,11 +43,15 @@ class CsvRecords:
     syntax: CsvSyntax
     max_record_bytes: int
     """Maximum size of a record of several lines; a quote that closes later is a stray."""
+    _last: list[tuple[bytes, int]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The last text that `last_end` cut off, and its number of records: it is counted next."""
 
     def last_end(self, text: bytes) -> int:
         """See Rule."""
         ends = self._scan(text, more=True).ends
-        return int(ends[-1]) if len(ends) else 0
+        end = int(ends[-1]) if len(ends) else 0
+        self._last[:] = [(text[:end], len(ends))]
+        return end
 
     def ends(self, text: bytes) -> IntArray:
         """See Rule."""
@@ -60,7 +64,7 @@ class CsvRecords:
 
     def count(self, text: bytes) -> int:
         """See Rule."""
-        return len(self.ends(text))
+        return next((count for last, count in self._last if last == text), None) or len(self.ends(text))
 
     def max_pending_bytes(self, max_line_bytes: int) -> int:
         """See Rule. Whether a quote is a stray is uncertain for up to `max_record_bytes` after it."""
@@ -124,12 +128,35 @@ class CsvRecords:
         several = np.flatnonzero(lines > 1)
         if (ends[several] - starts[several] > self.max_record_bytes).any():
             return True
+        several = several[self._may_be_records(text, newlines, starts[several], lines[several])]
         return any(
             self.is_suspicious(text, start, end, count)
             for start, end, count in zip(
                 starts[several].tolist(), ends[several].tolist(), lines[several].tolist(), strict=True
             )
         )
+
+    def _may_be_records(
+        self, text: bytes, newlines: IntArray, starts: IntArray, lines: IntArray
+    ) -> BoolArray:
+        """(N,) bool: whether enough lines of a record have enough delimiters; always above the limit.
+
+        Args:
+            starts: (N,) int64, starts of records of several lines.
+            lines: (N,) int64, numbers of their lines.
+        """
+        syntax = self.syntax
+        is_long = lines > syntax.line_limit
+        if syntax.columns < 2 or not syntax.numeric:
+            return is_long & (syntax.columns > 1)
+        stops = (
+            newlines if len(newlines) and newlines[-1] == len(text) - 1 else np.append(newlines, len(text))
+        )
+        per_line = np.diff(np.searchsorted(find_bytes(text, syntax.delimiter), stops), prepend=0)
+        too_few = np.append(0, np.cumsum(per_line < syntax.columns - 1))
+        first = np.searchsorted(newlines, starts)
+        may_be: BoolArray = is_long | (too_few[first + lines] - too_few[first] <= _allowed(lines))
+        return may_be
 
     def is_suspicious(self, text: bytes, start: int, end: int, lines: int) -> bool:
         """Whether the lines of a clean record are probably records themselves.
@@ -144,8 +171,7 @@ class CsvRecords:
         if lines > syntax.line_limit:
             allowed = int((1 - _REGULAR_FRAC) * examined) if syntax.numeric else 0
         else:
-            # The first line begins and the last one ends what may not be a field.
-            allowed = max(0, min(2, lines - 2))
+            allowed = int(_allowed(np.array(lines)))
         at = start
         for _ in range(examined):
             stop = text.find(b"\n", at, end)
@@ -278,6 +304,14 @@ class _Scanner:
     def _read(self, record: bytes) -> list[bytes] | None:
         fields = read_fields(record, self._syntax)
         return fields if fields is not None and self._syntax.fits(fields) else None
+
+
+def _allowed(lines: IntArray) -> IntArray:
+    """Lines of records, with these numbers of lines, that may differ although the others are records.
+
+    The first line begins, and the last one ends, what may not be a field.
+    """
+    return np.clip(lines - 2, 0, 2)
 
 
 def read_fields(record: bytes, syntax: CsvSyntax) -> list[bytes] | None:
