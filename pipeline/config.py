@@ -90,6 +90,9 @@ class InputConfig(Section):
     """Column names, in order, of CSV files without a header."""
     quoted: bool | None = None
     """Whether fields of CSV files can be quoted; by default detected from the first lines."""
+    escape: Annotated[str, Field(pattern=r"^([^\w\s]|none)$")] | None = None
+    """Character of CSV files that makes the next quote, delimiter or line end text, such as a backslash
+    (Spark, MySQL); none: there is none; by default detected from the first lines."""
     skip_unknown: bool = False
     """Leave out files that are not reviews, such as product metadata, instead of refusing the input."""
     max_rows: Count | None = None

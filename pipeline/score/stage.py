@@ -14,6 +14,7 @@ from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.clean.rows import Recipe, rating_rule
 from pipeline.ingest.detect.report import columns_by_uri, warnings_of
 from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.dialects import dialects_of, with_dialects
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.read.limits import ReadLimits
@@ -145,9 +146,14 @@ def score(
     start = time.monotonic()
     pools = plan_score(cluster, len(job.sources), job.config.score.num_actors)
     run = job.run
-    if check_output(job.output, run, overwrite=overwrite, extend=extend) is State.FRESH:
+    state = check_output(job.output, run, overwrite=overwrite, extend=extend)
+    if state is State.FRESH:
         resolved = resolve(job, cluster, pools, tune=issubclass(predictor, Predictor))
         run = run.model_copy(update={"resolved": resolved.model_dump()})
+    elif state is not State.FINISHED:
+        # New files of an extended run are added to those that run.json has.
+        run = run.model_copy(update={"resolved": {"dialects": dialects_of(job.sources)}})
+        job = _as_before(job)
     if begin(job.output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
         return read_manifest(job.output, ScoreDetails)
     resolved = Resolved.model_validate(read_run(job.output).resolved)
@@ -179,6 +185,14 @@ def score(
     manifest = _manifest(job, ledger, outputs, counts, resolved, bill, start)
     finish(job.output, job.run, manifest)
     return manifest
+
+
+def _as_before(job: ScoreJob) -> ScoreJob:
+    """The job, with CSV files in the dialects that run.json has."""
+    existing = read_run(job.output)
+    stored = Resolved.model_validate(existing.resolved).dialects
+    known = [file.path for file in existing.inputs]
+    return replace(job, sources=with_dialects(job.sources, stored, job.output.uri, known))
 
 
 def _write_failed(job: ScoreJob, ledger: Ledger, pools: ScorePlan, reporter: Reporter) -> list[OutputFile]:
@@ -224,7 +238,7 @@ def _manifest(
 ) -> Manifest[ScoreDetails]:
     compared = _against_float32(ledger, resolved.precision)
     details = ScoreDetails(
-        **resolved.model_dump(),
+        **resolved.model_dump(exclude={"dialects"}),
         labels=job.card.labels,
         scheme=job.card.scheme,
         scale=str(job.recipe.ratings.scale),

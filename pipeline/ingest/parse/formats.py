@@ -5,13 +5,15 @@ A new format is one entry in `FORMATS`. Any record may lack optional fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.ingest.read.chunks import Cutting
-from pipeline.ingest.read.cutting import LINES, QuotedRecords
+from pipeline.ingest.read.csv_records import CsvRecords
+from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax
+from pipeline.ingest.read.cutting import LINES
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.scale import Scale
 
@@ -34,12 +36,52 @@ class Dialect:
     delimiter: str = ","
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
+    quote: str = '"'
+    """Quote character of CSV fields, if they may be quoted."""
+    escape: str = ""
+    """Escape character of CSV fields; empty: none."""
+    blanks: bool = False
+    """Whether blanks around CSV fields are dropped, so that a quote after a blank opens a field."""
+    numeric: tuple[int, ...] = ()
+    """Positions of the CSV columns that contain only numbers in the sample."""
+    line_limit: int = DEFAULT_LINE_LIMIT
+    """Physical lines of a CSV record above which its quotes are suspicious."""
+    headers: tuple[str, ...] = ()
+    """CSV records before the first one, without line ends: what precedes the header, and the header. Their
+    bytes as Latin-1. Where one of them occurs again, files were concatenated."""
+    blank_lines: bool = False
+    """Whether blank lines between CSV records are usual, so that they are no errors."""
+    start_lines: int = 0
+    """Physical lines of a CSV file before the first record."""
+
+    def csv_syntax(self) -> CsvSyntax:
+        """Grammar of the records of a CSV file."""
+        return CsvSyntax(
+            self.delimiter.encode(),
+            self.quote.encode() if self.quoted else b"",
+            self.escape.encode(),
+            self.blanks,
+            len(self.columns),
+            self.numeric,
+            self.line_limit,
+        )
 
     def cutting(self, chunk_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> Cutting:
         """How to cut a file in this dialect into chunks."""
-        quoted = self.syntax == "csv" and self.quoted
-        rule = QuotedRecords(self.delimiter.encode(), limits.max_line_bytes) if quoted else LINES
-        return Cutting(chunk_bytes, limits, rule, self.start_bytes)
+        several_lines = self.syntax == "csv" and (self.quoted or self.escape)
+        rule = CsvRecords(self.csv_syntax(), limits.max_line_bytes) if several_lines else LINES
+        start_lines = self.start_lines if self.syntax == "csv" else None
+        return Cutting(chunk_bytes, limits, rule, self.start_bytes, start_lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def of_dict(cls, data: Mapping[str, Any]) -> Dialect:
+        """The dialect that `as_dict` returned; raises TypeError if a later version wrote it."""
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
+        return cls(**values)
 
     def __str__(self) -> str:
         if self.syntax != "csv":

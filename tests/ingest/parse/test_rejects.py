@@ -56,6 +56,8 @@ def test_filters_are_not_errors() -> None:
         "missing_timestamp",
         "duplicate",
         "conflicting_stars",
+        "repeated_header",
+        "blank_line",
     ]
     assert count_errors(dict.fromkeys(filters, 2)) == 0
     counts = {reason.value: 2 for reason in Reason}
