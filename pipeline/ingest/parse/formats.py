@@ -32,12 +32,14 @@ class Dialect:
     delimiter: str = ","
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
+    encoding: str | None = None
+    """Encoding of a text file other than UTF-8; it is converted to UTF-8 as it is read."""
 
     def cutting(self, chunk_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> Cutting:
         """How to cut a file in this dialect into chunks."""
         quoted = self.syntax == "csv" and self.quoted
         rule = QuotedRecords(self.delimiter.encode(), limits.max_line_bytes) if quoted else LINES
-        return Cutting(chunk_bytes, limits, rule, self.start_bytes)
+        return Cutting(chunk_bytes, limits, rule, self.start_bytes, self.encoding)
 
     def __str__(self) -> str:
         if self.syntax != "csv":

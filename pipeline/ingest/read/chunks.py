@@ -15,6 +15,7 @@ from pipeline.humanize import counted
 from pipeline.ingest.read.compression import BrokenStreamError, decompress
 from pipeline.ingest.read.cutting import LINES, Rule, cut_records, first_records
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
+from pipeline.ingest.read.transcode import Transcoder, Variants
 from pipeline.storage.location import Location
 from pipeline.storage.readahead import FileReader
 
@@ -66,8 +67,11 @@ class Chunk:
     byte_offset: int | None
     """Offset of the chunk in the decompressed file; None for Parquet, whose records have no offset."""
     raw: bytes
+    """Text in UTF-8; invalid bytes are kept (see transcode.py if the file has another encoding)."""
     skipped_bytes: int = 0
     """Bytes after `raw` that were dropped; above 0 only if the chunk is one record that is too long."""
+    variants: Variants = ()
+    """See transcode.Variants; always empty if the file is in UTF-8."""
 
     @cached_property
     def line_ends(self) -> IntArray:
@@ -85,6 +89,8 @@ class Cutting:
     rule: Rule = LINES
     start_bytes: int = 0
     """Bytes of text before the first record: a byte order mark, a header."""
+    encoding: str | None = None
+    """Encoding of the file, from which the text is converted to UTF-8; None for UTF-8."""
 
 
 def read_chunks(
@@ -117,15 +123,18 @@ def _number(
     stream: FileReader, source: str, file: int, cutting: Cutting, max_lines: int | None
 ) -> Iterator[Chunk]:
     header, offset = ChunkHeader.of_file(file, source), cutting.start_bytes
-    pieces = _without_start(decompress(stream), cutting.start_bytes)
+    pieces: Iterable[bytes] = _without_start(decompress(stream), cutting.start_bytes)
+    origin = Transcoder(pieces, cutting.encoding, cutting.chunk_bytes) if cutting.encoding else None
+    pieces = origin or pieces
     try:
         cuts = cut_records(pieces, cutting.chunk_bytes, cutting.rule, cutting.limits.max_line_bytes)
         for raw, skipped, lines in _of_few_records(cuts, cutting.rule, cutting.limits.max_records):
             if max_lines is not None and lines > (left := max_lines - header.first_line + 1):
                 raw, lines = first_records(raw, left, cutting.rule), left
             header = replace(header, lines=lines, bytes_read=stream.tell())
-            yield Chunk(header, offset, raw, skipped)
-            offset += len(raw) + skipped
+            size, variants = origin.take(raw, skipped) if origin else (len(raw) + skipped, ())
+            yield Chunk(header, offset, raw, skipped, variants)
+            offset += size
             header = header.next()
             if max_lines is not None and header.first_line > max_lines:
                 return
