@@ -11,8 +11,9 @@ from contextlib import suppress
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from pipeline.encodings import encoding_name
 from pipeline.scale import DEFAULT_SCALE, Scale
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -21,6 +22,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 NonEmpty = Annotated[str, Field(min_length=1)]
+Encoding = Annotated[str, AfterValidator(encoding_name)]
+"""Name of a text encoding; see encodings.py."""
 
 
 def _as_name(value: object) -> object:
@@ -95,6 +98,8 @@ class InputConfig(Section):
     (Spark, MySQL); none: there is none; by default detected from the first lines."""
     skip_unknown: bool = False
     """Leave out files that are not reviews, such as product metadata, instead of refusing the input."""
+    encoding: Encoding | None = None
+    """Encoding of text files, such as cp1252; by default UTF-8, or detected if the first lines are not."""
     max_rows: Count | None = None
     """Read only the first lines of the input, counted over its files in order."""
     chunk_bytes: Annotated[int, Field(ge=1024)] | None = None

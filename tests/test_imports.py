@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare", "train", "score", "evaluate")
 LAYERS = (
-    ("arrays",),
+    ("arrays", "encodings"),
     ("scale",),
     ("config", "errors", "humanize", "overrides", "plotstyle", "progress", "settings"),
     ("storage",),

@@ -37,6 +37,10 @@ SMALL_CHUNK_BYTES = 1 << 18
 """Bytes of text in a chunk if only some records of a file are needed."""
 
 
+_VARIANTS = pa.list_(pa.struct([("at", pa.int64()), ("own", pa.binary())]))
+"""See transcode.Variants."""
+
+
 @dataclass(frozen=True)
 class ReadPlan:
     """How the input is cut; two jobs with the same plan cut the same chunks."""
@@ -138,6 +142,7 @@ def chunk_table(chunk: Chunk) -> pa.Table:
             "header": [json.dumps(asdict(chunk.header))],
             "byte_offset": pa.array([chunk.byte_offset], pa.int64()),
             "skipped_bytes": [chunk.skipped_bytes],
+            "variants": pa.array([list(chunk.variants)], _VARIANTS),
             "raw": _binary(chunk.raw),
         }
     )
@@ -146,10 +151,11 @@ def chunk_table(chunk: Chunk) -> pa.Table:
 def to_chunk(table: pa.Table) -> Chunk:
     """The chunk of a one-row table."""
     assert table.num_rows == 1
-    header, offset, skipped, raw = (
-        table[name][0].as_py() for name in ("header", "byte_offset", "skipped_bytes", "raw")
+    header, offset, skipped, variants, raw = (
+        table[name][0].as_py() for name in ("header", "byte_offset", "skipped_bytes", "variants", "raw")
     )
-    return Chunk(ChunkHeader(**json.loads(header)), offset, raw, skipped)
+    found = tuple((v["at"], v["own"]) for v in variants)
+    return Chunk(ChunkHeader(**json.loads(header)), offset, raw, skipped, found)
 
 
 def extra_lines(header: ChunkHeader, rejected: Iterable[RejectedLine]) -> dict[str, float]:

@@ -113,7 +113,7 @@ def _positions(source: Source, max_bytes: int) -> list[int]:
     """Offsets at which to read; empty if only reading from the beginning finds the starts of records."""
     assert isinstance(source.fmt, Format)
     dialect = source.fmt.dialect
-    if dialect.syntax == "parquet" or source.size_bytes <= max_bytes:
+    if dialect.syntax == "parquet" or dialect.encoding or source.size_bytes <= max_bytes:
         return []
     is_compressed = codec_of(read_head(locate(source.uri), 1).stored) is not None
     if is_compressed or dialect.cutting(1).rule is not LINES:

@@ -62,10 +62,8 @@ def empty_reason(file: Location) -> str:
     return "only a byte order mark" if only_mark else "only blank lines"
 
 
-def check_line_ends(file: Location, text: bytes, lines: list[bytes]) -> None:
-    """Raise InputError for UTF-16 or UTF-32 text, and for lines that end with a carriage return only."""
-    if text.count(b"\0") > len(text) // 4:
-        raise InputError(f"{file.uri}: looks like UTF-16 or UTF-32 text; convert it to UTF-8")
+def check_line_ends(file: Location, lines: list[bytes]) -> None:
+    """Raise InputError for lines that end with a carriage return only."""
     if len(lines) == 1 and re.search(rb"\r(?!$)", lines[0].strip()):
         raise InputError(
             f"{file.uri}: lines end with a carriage return only; convert them with tr '\\r' '\\n'"

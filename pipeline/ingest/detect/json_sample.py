@@ -50,7 +50,7 @@ def check_not_json(file: Location, line: bytes) -> None:
         )
     if line.lstrip().startswith(b"{") and not _is_utf8(line):
         raise InputError(
-            f"{file.uri}: not valid UTF-8; convert it, for example with iconv -f latin1 -t utf-8"
+            f"{file.uri}: not valid UTF-8; name its encoding, for example with --set input.encoding=cp1252"
         )
     if line.lstrip().startswith(b"{"):
         raise InputError(

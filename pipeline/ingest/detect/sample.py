@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.csv_sample import csv_sample
+from pipeline.ingest.detect.encoding import FoundEncoding, find_encoding
 from pipeline.ingest.detect.identify import check_binary, check_line_ends, check_text
 from pipeline.ingest.detect.json_sample import check_not_json, object_sample
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
@@ -15,6 +18,7 @@ from pipeline.ingest.detect.stars import suggests_rating
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Dialect
 from pipeline.ingest.parse.parquet import read_parquet_head
 from pipeline.ingest.read.compression import BrokenStreamError, decompress, read_head
+from pipeline.ingest.read.transcode import Transcoder
 from pipeline.storage.location import Location
 from pipeline.storage.readahead import FileReader
 
@@ -23,7 +27,6 @@ _LONG_SAMPLE_BYTES = 1 << 24
 _MAX_PARQUET_ROWS = 5000
 _MAX_FIRST_LINE_BYTES = 1 << 30
 _PARQUET_MAGIC = b"PAR1"
-_UTF8_BOM = b"\xef\xbb\xbf"
 
 
 def read_sample(file: Location, config: InputConfig) -> Sample | None:
@@ -37,22 +40,35 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
     check_binary(file, start_of_file)
     if head.startswith(_PARQUET_MAGIC):
         return _parquet_sample(file, config)
-    start = len(_UTF8_BOM) if head.startswith(_UTF8_BOM) else 0
-    text = head[start:]
+    found = find_encoding(file, head, config.encoding)
+    text = found.text(head, complete=start_of_file.complete)
     check_text(file, text, start_of_file)
     has_long_first_line = len(head) >= _SAMPLE_BYTES and b"\n" not in text.strip()
     if has_long_first_line:
         # The lines after one unusually long line may be readable.
-        text = _lines_after_first(file) or read_head(file, _LONG_SAMPLE_BYTES).text
+        long_head = read_head(file, _LONG_SAMPLE_BYTES)
+        text = _lines_after_first(file, found) or found.text(long_head.text, complete=long_head.complete)
     elif len(head) >= _SAMPLE_BYTES:
         # The sample may end within a line, which is excluded.
         text = text[: text.rfind(b"\n") + 1]
     if not text.strip():
         return None
+    sample = _text_sample(file, text, config, has_long_first_line=has_long_first_line)
+    start = found.mark_bytes + found.size_of(text[: sample.dialect.start_bytes])
+    return replace(
+        sample,
+        dialect=replace(sample.dialect, start_bytes=start, encoding=found.encoding),
+        notes=(*sample.notes, *found.notes),
+        warnings=(*sample.warnings, *found.warnings),
+    )
+
+
+def _text_sample(file: Location, text: bytes, config: InputConfig, *, has_long_first_line: bool) -> Sample:
+    """Sample of text in UTF-8; `start_bytes` of its dialect counts from the start of the text."""
     lines = [line for line in text.split(b"\n") if line.strip()]
-    check_line_ends(file, text, lines)
+    check_line_ends(file, lines)
     first_lines = lines[:SAMPLE_RECORDS]
-    sample = object_sample(first_lines, start, lines[SAMPLE_RECORDS:])
+    sample = object_sample(first_lines, 0, lines[SAMPLE_RECORDS:])
     if sample is not None:
         return sample
     check_not_json(file, first_lines[0])
@@ -61,14 +77,17 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
             f"{file.uri}: the first line, longer than {_SAMPLE_BYTES:,} bytes, is not a JSON object, nor are"
             " the lines after it"
         )
-    return csv_sample(file, text, start, config)
+    return csv_sample(file, text, 0, config)
 
 
-def _lines_after_first(file: Location) -> bytes:
+def _lines_after_first(file: Location, found: FoundEncoding) -> bytes:
     """Complete lines after the first, which is not kept in memory; empty if the first line does not end."""
     kept, found_end, passed_bytes = b"", False, 0
     with FileReader(file) as stream, suppress(BrokenStreamError):
-        for piece in decompress(stream):
+        pieces: Iterable[bytes] = decompress(stream)
+        if found.encoding:
+            pieces = Transcoder(pieces, found.encoding, _SAMPLE_BYTES)
+        for piece in pieces:
             if not found_end:
                 passed_bytes += len(piece)
                 end = piece.find(b"\n") + 1

@@ -53,6 +53,8 @@ class Dialect:
     """Whether blank lines between CSV records are usual, so that they are no errors."""
     start_lines: int = 0
     """Physical lines of a CSV file before the first record."""
+    encoding: str | None = None
+    """Encoding of a text file other than UTF-8; it is converted to UTF-8 as it is read."""
 
     def csv_syntax(self) -> CsvSyntax:
         """Grammar of the records of a CSV file."""
@@ -71,7 +73,7 @@ class Dialect:
         several_lines = self.syntax == "csv" and (self.quoted or self.escape)
         rule = CsvRecords(self.csv_syntax(), limits.max_line_bytes) if several_lines else LINES
         start_lines = self.start_lines if self.syntax == "csv" else None
-        return Cutting(chunk_bytes, limits, rule, self.start_bytes, start_lines)
+        return Cutting(chunk_bytes, limits, rule, self.start_bytes, start_lines, self.encoding)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""

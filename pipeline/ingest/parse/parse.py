@@ -11,12 +11,14 @@ from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import Value, row_table
 from pipeline.ingest.parse.delimited import parse_delimited
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
+from pipeline.ingest.parse.in_encoding import in_encoding
 from pipeline.ingest.parse.parquet_rows import parse_parquet, row_as_json
 from pipeline.ingest.parse.records import parse_lines, too_long_detail
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.parse.stars import DEFAULT_RULE
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES, Rule
+from pipeline.ingest.read.transcode import OriginalBytes
 
 
 def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
@@ -25,6 +27,12 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     Returns:
         A table with the schema columns.ROW_SCHEMA, and the records that cannot be parsed.
     """
+    rows, rejected = _parse(chunk, fmt, options)
+    is_text = fmt.dialect.syntax != "parquet"
+    return rows, in_encoding(rejected, chunk, fmt) if is_text and rejected else rejected
+
+
+def _parse(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes
         detail = too_long_detail(size, options.limits.max_line_bytes)
@@ -61,8 +69,16 @@ class RecordLocator:
         ends = self._chunk.line_ends if rule is LINES else rule.ends(self._chunk.raw)
         return np.concatenate([[0], ends]).astype(np.int64)
 
+    @cached_property
+    def _original(self) -> OriginalBytes | None:
+        """None if the file is in UTF-8."""
+        encoding = self._form.dialect.encoding
+        return OriginalBytes(self._chunk.raw, encoding, self._chunk.variants) if encoding else None
+
     def locate(self, line: int) -> tuple[int | None, bytes]:
         """Byte offset within the chunk, and content without the line end, of the record with a line number.
+
+        Both are in the encoding of the file.
 
         Parquet rows have no offset; their content is the row as JSON.
         """
@@ -70,4 +86,7 @@ class RecordLocator:
         if self._chunk.byte_offset is None:
             return None, row_as_json(self._chunk, index)
         start, end = int(self._starts[index]), int(self._starts[index + 1])
-        return start, self._chunk.raw[start:end].removesuffix(b"\n")
+        raw = self._chunk.raw[start:end].removesuffix(b"\n")
+        if self._original is None:
+            return start, raw
+        return self._original.span(start, start + len(raw))

@@ -15,6 +15,7 @@ from pipeline.humanize import counted
 from pipeline.ingest.read.compression import BrokenStreamError, decompress
 from pipeline.ingest.read.cutting import LINES, Rule, cut_records, first_records
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
+from pipeline.ingest.read.transcode import Transcoder, Variants
 from pipeline.storage.location import Location
 from pipeline.storage.readahead import FileReader
 
@@ -74,8 +75,11 @@ class Chunk:
     byte_offset: int | None
     """Offset of the chunk in the decompressed file; None for Parquet, whose records have no offset."""
     raw: bytes
+    """Text in UTF-8; invalid bytes are kept (see transcode.py if the file has another encoding)."""
     skipped_bytes: int = 0
     """Bytes after `raw` that were dropped; above 0 only if the chunk is one record that is too long."""
+    variants: Variants = ()
+    """See transcode.Variants; always empty if the file is in UTF-8."""
 
     @cached_property
     def line_ends(self) -> IntArray:
@@ -95,6 +99,8 @@ class Cutting:
     """Bytes of text before the first record: a byte order mark, a header."""
     start_lines: int | None = None
     """Physical lines before the first record; None: physical lines are not counted."""
+    encoding: str | None = None
+    """Encoding of the file, from which the text is converted to UTF-8; None for UTF-8."""
 
 
 def read_chunks(
@@ -127,7 +133,9 @@ def _number(
     stream: FileReader, source: str, file: int, cutting: Cutting, max_lines: int | None
 ) -> Iterator[Chunk]:
     header, offset = ChunkHeader.of_file(file, source), cutting.start_bytes
-    pieces = _without_start(decompress(stream), cutting.start_bytes)
+    pieces: Iterable[bytes] = _without_start(decompress(stream), cutting.start_bytes)
+    origin = Transcoder(pieces, cutting.encoding, cutting.chunk_bytes) if cutting.encoding else None
+    pieces = origin or pieces
     try:
         cuts = cut_records(pieces, cutting.chunk_bytes, cutting.rule, cutting.limits.max_line_bytes)
         for raw, skipped, lines in _of_few_records(cuts, cutting.rule, cutting.limits.max_records):
@@ -135,8 +143,9 @@ def _number(
                 raw, lines = first_records(raw, left, cutting.rule), left
             physical = _physical_lines(cutting, header.chunk, raw)
             header = replace(header, lines=lines, bytes_read=stream.tell(), physical_lines=physical)
-            yield Chunk(header, offset, raw, skipped)
-            offset += len(raw) + skipped
+            size, variants = origin.take(raw, skipped) if origin else (len(raw) + skipped, ())
+            yield Chunk(header, offset, raw, skipped, variants)
+            offset += size
             header = header.next()
             if max_lines is not None and header.first_line > max_lines:
                 return

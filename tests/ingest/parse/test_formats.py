@@ -168,7 +168,6 @@ def test_detection_error_lists_the_fields(tmp_path: Path, config: dict[str, Any]
             b'{\n "overall": 5,\n "reviewText": "x"\n}\n',
             r"none of the first lines is a complete JSON.*jq -c \.",
         ),
-        ('{"overall": 5}\n'.encode("utf-16"), "UTF-16 text; convert it to UTF-8"),
         (b"PK\x03\x04....", "a zip archive; extract it"),
         (b"\xfd7zXZ\x00....", "xz-compressed; decompress it"),
     ],

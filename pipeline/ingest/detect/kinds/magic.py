@@ -12,10 +12,6 @@ _READ_COLUMNAR = "convert it to Parquet with {}"
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xfd7zXZ\0", "xz-compressed; decompress it, or compress it as .gz or .zst"),
-    (0, b"\xff\xfe\0\0", "UTF-32 text; convert it to UTF-8"),
-    (0, b"\0\0\xfe\xff", "UTF-32 text; convert it to UTF-8"),
-    (0, b"\xff\xfe", "UTF-16 text; convert it to UTF-8"),
-    (0, b"\xfe\xff", "UTF-16 text; convert it to UTF-8"),
     (0, b"LZIP\x01", "lzip-compressed; decompress it, or compress it as .gz or .zst"),
     (0, b"\x89LZO\0\r\n\x1a\n", "lzop-compressed; decompress it, or compress it as .gz or .zst"),
     (0, b"\x04\x22\x4d\x18", "lz4-compressed; decompress it, or compress it as .gz or .zst"),
