@@ -186,9 +186,10 @@ class Transcoder:
             skipped: bytes of UTF-8 after `raw` that belong to it.
         """
         start, self._taken = self._taken, self._taken + len(raw) + skipped
-        size = encoded_length(raw, self._encoding)
-        if skipped:
+        if skipped or self._taken >= self._recent[0].start:
             size = self._original(self._taken) - self._original_taken
+        else:
+            size = encoded_length(raw, self._encoding)
         self._original_taken += size
         variants = []
         while self._variants and self._variants[0][0] < self._taken:

@@ -217,6 +217,7 @@ def test_double_compression_is_named(inner: str, outer: str, tmp_path: Path) -> 
         (b"\n\n \n", "only blank lines; nothing to read"),
         (gzip.compress(CSV)[:10], "gzip data end in the middle of a stream, at byte 10; nothing to read"),
     ],
+    ids=["empty", "gzip", "bzip2", "mark", "blank", "truncated"],
 )
 def test_files_without_text_say_why(data: bytes, reason: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, data) == reason
