@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline.encodings import encoding_name
+from pipeline.scale import DEFAULT_SCALE, Scale
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -46,6 +48,26 @@ Names = Annotated[tuple[ColumnName, ...], BeforeValidator(_split_names), Field(m
 """One or more names, as an array or as comma-separated text."""
 
 
+def _split_values(value: object) -> object:
+    """As `_split_names`; a number is its spelling."""
+    values = _split_names(value) if isinstance(value, (str, list, tuple)) else (value,)
+    if not isinstance(values, (list, tuple)):
+        return values
+    return tuple(str(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v for v in values)
+
+
+Values = Annotated[tuple[NonEmpty, ...], BeforeValidator(_split_values), Field(min_length=1)]
+"""One or more values, numbers included, as an array or as comma-separated text."""
+
+
+def _scale_name(value: object) -> object:
+    return str(Scale.parse(value if isinstance(value, str) else repr(value)))
+
+
+ScaleName = Annotated[str, BeforeValidator(_scale_name)]
+"""Lowest and highest rating, as LOW-HIGH."""
+
+
 class Section(BaseModel):
     """Frozen group of settings; an unknown name is an error."""
 
@@ -71,6 +93,9 @@ class InputConfig(Section):
     """Column names, in order, of CSV files without a header."""
     quoted: bool | None = None
     """Whether fields of CSV files can be quoted; by default detected from the first lines."""
+    escape: Annotated[str, Field(pattern=r"^([^\w\s]|none)$")] | None = None
+    """Character of CSV files that makes the next quote, delimiter or line end text, such as a backslash
+    (Spark, MySQL); none: there is none; by default detected from the first lines."""
     skip_unknown: bool = False
     """Leave out files that are not reviews, such as product metadata, instead of refusing the input."""
     encoding: Encoding | None = None
@@ -86,6 +111,9 @@ class InputConfig(Section):
     soon as it is certain to exceed it."""
     strict: bool = False
     """Stop at the first line that is rejected for an error, and at a damaged file."""
+    null_text: Literal["reject", "skip"] = "reject"
+    """Ratings without a text, which is absent, null or blank: reject counts them as errors, skip filters them
+    out."""
     verified_only: bool = False
     """Drop reviews marked as not verified; reviews without the mark are kept."""
 
@@ -98,9 +126,28 @@ class LabelsConfig(Section):
     """How stars become classes."""
 
     scheme: Literal["stars", "sentiment", "binary", "words"] = "stars"
-    """words: the column `input.stars` contains words, such as pos and neg, instead of stars."""
+    """words: the column `input.stars` contains words, such as pos and neg, instead of stars. By default
+    binary with a scale of two values (0-1, 1-2, -1-1)."""
     words: Names | None = None
     """Words that are the classes, in order, if the scheme is words."""
+    scale: ScaleName | None = None
+    """Lowest and highest rating of the input, as LOW-HIGH, such as 0-4 or 1-10. A rating x has
+    1 + 4·(x - LOW)/(HIGH - LOW) stars, unrounded. By default 1-5, in whole and half stars."""
+    unrated: Values | None = None
+    """Values of the stars column that mean "not rated", such as 0; these reviews are filtered out."""
+
+    def rating_scale(self) -> Scale:
+        """Scale of the ratings of the input."""
+        return DEFAULT_SCALE if self.scale is None else Scale.parse(self.scale)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _two_values_are_binary(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("scale"), str) and "scheme" not in data:
+            with suppress(ValueError):
+                if Scale.parse(data["scale"]).is_two_valued:
+                    return {**data, "scheme": "binary"}
+        return data
 
     @model_validator(mode="after")
     def _words_fit(self) -> LabelsConfig:
@@ -108,6 +155,9 @@ class LabelsConfig(Section):
             raise ValueError(f"words={','.join(self.words)} needs labels.scheme=words; it is {self.scheme}")
         if self.words is not None and (len(set(self.words)) < max(2, len(self.words))):
             raise ValueError(f"words={','.join(self.words)}: name at least two, each once")
+        if self.scheme == "words" and (self.scale is not None or self.unrated is not None):
+            name = "scale" if self.scale is not None else "unrated"
+            raise ValueError(f"{name} is for star ratings, but labels.scheme is words; omit labels.{name}")
         return self
 
 

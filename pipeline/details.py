@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from pipeline.metrics.schema import MetricsFile
 from pipeline.rundir.manifest import Details
 from pipeline.rundir.record import OptionalFields, Record
+from pipeline.scale import DEFAULT_SCALE
 
 
 class FileColumns(Record):
@@ -36,6 +37,8 @@ class PrepareDetails(Details):
 
     labels: list[str]
     """Names of the classes, in order."""
+    scale: str = str(DEFAULT_SCALE)
+    """Scale of the ratings of the input, as LOW-HIGH."""
     formats: dict[str, str]
     """URI of each input file → its format."""
     columns: dict[str, FileColumns] = Field(default_factory=dict)
@@ -49,7 +52,7 @@ class PrepareDetails(Details):
     rows_by_label: dict[str, dict[str, int]]
     """Number of rows by split and class."""
     rows_by_stars: dict[str, dict[str, int]]
-    """Number of rows by split and stars, 1 to 5."""
+    """Number of rows by split and nearest whole stars, 1 to 5."""
     tokens: int
     length_quantiles: dict[str, int]
     """Quantile in (0, 1] → number of tokens of a row before truncation."""
@@ -181,6 +184,8 @@ class ScoreDetails(Details):
     """Names of the classes, in the order of the model's outputs."""
     scheme: str
     """Name of the label scheme."""
+    scale: str = str(DEFAULT_SCALE)
+    """Scale of the ratings of the input, as LOW-HIGH; stars of the scores are on the axis of 1 to 5."""
     tokens: int
     against_float32: PrecisionChange | None = None
     """Not set if no rows were compared."""

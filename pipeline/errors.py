@@ -4,6 +4,13 @@ They are raised where the problem is detected and caught once, in `jobs.cli`, wh
 line and exits with `exit_code`. A message states the problem, the place, the value, and how to fix it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.scale import Scale
+
 
 class RayviewError(Exception):
     """Base of every error that is shown to the user without a traceback."""
@@ -31,6 +38,14 @@ class UnknownFormatError(InputError):
 
 class MissingColumnError(UnknownFormatError):
     """A column that the settings name but no line of a file has."""
+
+
+class ScaleError(InputError):
+    """A file whose ratings are on another scale than the settings say; `scale` is a pipeline.scale.Scale."""
+
+    def __init__(self, message: str, scale: Scale | None) -> None:
+        super().__init__(message)
+        self.scale = scale
 
 
 class ModelError(UserError):

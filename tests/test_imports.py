@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("prepare", "train", "score", "evaluate")
 LAYERS = (
     ("encodings",),
-    ("arrays", "config", "errors", "humanize", "overrides", "plotstyle", "progress", "settings"),
+    ("arrays",),
+    ("scale",),
+    ("config", "errors", "humanize", "overrides", "plotstyle", "progress", "settings"),
     ("storage",),
     ("rundir",),
     ("runtime",),

@@ -75,18 +75,24 @@ def bench_encode(out: Output, options: Options) -> Entries:
 
 
 def bench_ingest(out: Output, options: Options) -> Entries:
-    """gz dumps to token IDs in Parquet on all cores: rayview, Ray Data, Hugging Face datasets, Daft."""
-    from pipeline.benchmarks.ingest import model_path
+    """gz dumps to token IDs in Parquet on all cores: rayview, Ray Data, Hugging Face datasets, Daft.
+
+    One contender is rayview with the same reviews as CSV.
+    """
+    from pipeline.benchmarks.ingest import model_path, write_csv
 
     with tempfile.TemporaryDirectory() as work:
         dump = f"{work}/dump"
         write_dump(locate(dump), rows=options.rows, shards=_SHARDS, seed=0)
+
+        write_csv(dump, f"{work}/csv")
 
         def call(function: str, **more: object) -> tuple[str, dict[str, Any]]:
             return f"pipeline.benchmarks.ingest:{function}", {"dump": dump, "output": f"{work}/out", **more}
 
         contenders = {
             "rayview, encoding only": call("ours", whole=False),
+            "rayview, encoding only, CSV": call("ours", whole=False, dump=f"{work}/csv"),
             "rayview, whole prepare (also deduplicates, splits and shuffles)": call("ours", whole=True),
             "Ray Data: read_json, map_batches, write_parquet": call("ray_stock"),
             "Hugging Face datasets": call("hugging_face"),

@@ -7,6 +7,9 @@ summary and body, truncate at `max_length`, and write `input_ids` and the stars.
 
 from __future__ import annotations
 
+import csv
+import gzip
+import json
 import os
 import shutil
 import time
@@ -95,6 +98,20 @@ def hugging_face(dump: str, output: str) -> float:
     rows = rows.map(tokenize, batched=True, num_proc=cores, remove_columns=rows.column_names)
     rows.to_parquet(f"{output}/rows.parquet")
     return time.monotonic() - start
+
+
+def write_csv(dump: str, folder: str) -> None:
+    """Write the files of a dump as CSV in gz, with the fields that rayview reads."""
+    fields = ("overall", "verified", "reviewerID", "asin", "summary", "reviewText", "unixReviewTime")
+    Path(folder).mkdir()
+    for file in files_of(dump):
+        with (
+            gzip.open(file, "rt", encoding="utf-8") as lines,
+            gzip.open(f"{folder}/{Path(file).stem}.csv.gz", "wt", 1, encoding="utf-8", newline="") as out,
+        ):
+            writer = csv.DictWriter(out, fields, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(map(json.loads, lines))
 
 
 def _start_ray_data() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.humanize import printable
-from pipeline.ingest.parse.rejects import count_errors
+from pipeline.ingest.parse.rejects import EXTRA_ERROR_LINES, count_errors
 from pipeline.ingest.read.chunks import ChunkHeader
 from pipeline.ingest.stream import Batch
 from pipeline.rundir.manifest import OutputFile
@@ -43,6 +43,11 @@ class Entry:
         rows = batch.rows.num_rows
         return cls(batch.header, rows, rejected, examples, outputs, batch.counts, failed)
 
+    @property
+    def error_lines(self) -> int:
+        """Physical lines of the records that are rejected for an error."""
+        return count_errors(self.rejected) + int(self.counts.get(EXTRA_ERROR_LINES, 0))
+
     def to_json(self) -> str:
         """JSON for a column of a dataset."""
         return json.dumps(self.as_dict())
@@ -73,7 +78,8 @@ class Entry:
             KeyError, TypeError: the data are not those of an entry.
         """
         return cls(
-            ChunkHeader(**{f.name: data[f.name] for f in fields(ChunkHeader)}),
+            # Parts of earlier versions lack the optional names.
+            ChunkHeader(**{f.name: data[f.name] for f in fields(ChunkHeader) if f.name in data}),
             data["rows"],
             data["rejected"],
             data["examples"],
@@ -97,6 +103,7 @@ def _count(rejects: pa.Table | None) -> tuple[dict[str, int], dict[str, str]]:
 
 def _example(reject: pa.Table) -> str:
     row = reject.to_pylist()[0]
-    raw = (row["raw"] or b"")[:_EXAMPLE_BYTES].decode(errors="replace")
+    # Without NUL bytes, UTF-16 is readable.
+    raw = (row["raw"] or b"")[:_EXAMPLE_BYTES].replace(b"\0", b"").decode(errors="replace")
     detail = row["detail"].partition("\n")[0][:_EXAMPLE_BYTES]
     return f"{row['source']}, line {row['line']}: {detail or row['reason']}: {printable(raw)}".rstrip(": ")

@@ -12,6 +12,7 @@ from pipeline.errors import AccountingError, ErrorBudgetError, NoRowsError
 from pipeline.humanize import counted
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.entry import Entry
+from pipeline.ingest.hints import hint
 from pipeline.ingest.parse.rejects import Reason, count_errors
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Counts, FileCounts, OutputFile
@@ -68,6 +69,10 @@ class Ledger:
     examples: dict[str, str] = field(default_factory=dict)
     lines: int = 0
     rows: int = 0
+    budget_lines: int = 0
+    """Physical lines of CSV files, and lines of all others; see input.max_rejected_frac."""
+    error_lines: int = 0
+    """Those of records that are rejected for an error."""
     _read: dict[int, int] = field(default_factory=dict)
     _joined: dict[int, _Joined] = field(default_factory=dict)
 
@@ -84,6 +89,8 @@ class Ledger:
         self.entries[header.file, header.chunk] = entry
         self.lines += header.lines
         self.rows += entry.rows
+        self.budget_lines += header.budget_lines
+        self.error_lines += entry.error_lines
         self.rejected.update(entry.rejected)
         self._read[header.file] = max(self._read.get(header.file, 0), header.bytes_read)
         for reason, example in entry.examples.items():
@@ -91,8 +98,8 @@ class Ledger:
         if self.strict:
             self._check_strict(entry)
         self._join(header.file)
-        if self.lines >= _BUDGET_FROM_LINES:
-            self.check_budget(max(self.lines, _BUDGET_MARGIN * self._expected_lines()))
+        if self.budget_lines >= _BUDGET_FROM_LINES:
+            self.check_budget(max(self.budget_lines, _BUDGET_MARGIN * self._expected_lines()))
 
     def add_all(self, entries: Iterable[Entry]) -> None:
         """Add several chunks; see `add`."""
@@ -114,24 +121,29 @@ class Ledger:
 
     def check_budget(self, lines: float) -> None:
         """Raise ErrorBudgetError if there are more errors than `input.max_rejected_frac` of `lines`."""
-        errors = count_errors(dict(self.rejected))
-        if errors > self.max_rejected_frac * lines:
+        if self.error_lines > self.max_rejected_frac * lines:
             reasons = [(reason, n) for reason, n in self.rejected.most_common() if count_errors({reason: n})]
             top = "; ".join(
                 f"{n:,} {reason} ({self.examples.get(reason, 'no example')})"
                 for reason, n in reasons[:_TOP_REASONS]
             )
             raise ErrorBudgetError(
-                f"{errors:,} of {counted(self.lines, 'line')} rejected, more than input.max_rejected_frac="
-                f"{self.max_rejected_frac:g} allows: {top}"
+                f"{self.error_lines:,} of {counted(self.budget_lines, 'line')} rejected, more than"
+                f" input.max_rejected_frac={self.max_rejected_frac:g} allows: {top}{self._hint(*reasons[0])}"
             )
+
+    def _hint(self, reason: str, count: int) -> str:
+        """What to try if most errors have the same reason, after a separator; empty if there is nothing."""
+        errors = count_errors(dict(self.rejected))
+        text = hint(reason, self.examples.get(reason, "")) if 2 * count > errors else None
+        return f"; {text}" if text else ""
 
     def _join(self, file: int) -> None:
         """Extend the contiguous prefix of a file."""
         joined = self._joined.setdefault(file, _Joined())
         while entry := self.entries.get((file, joined.chunks)):
             joined.chunks += 1
-            joined.lines += entry.header.lines
+            joined.lines += entry.header.budget_lines
             joined.bytes_read, joined.ended = entry.header.bytes_read, entry.header.last
 
     def _expected_lines(self) -> float:
@@ -203,10 +215,15 @@ class Ledger:
                 _check_file(source.uri, chunks.get(source.number, []))
         files = {s.uri: _sum_up(chunks[s.number]) for s in self.sources if s.number in chunks}
         counts = Counts(
-            lines=self.lines, rows=self.rows, rejected=dict(self.rejected.most_common()), files=files
+            lines=self.lines,
+            rows=self.rows,
+            rejected=dict(self.rejected.most_common()),
+            files=files,
+            physical_lines=self.budget_lines,
+            error_lines=self.error_lines,
         )
         counts.check("all input files")
-        self.check_budget(self.lines)
+        self.check_budget(self.budget_lines)
         check_any_rows(counts)
         return counts
 
@@ -230,10 +247,14 @@ def check_finished(counts: Counts, broken: Iterable[str], max_rejected_frac: flo
         ErrorBudgetError: more lines are rejected than allowed. If strict: a line is rejected for an error, or
             a file ends early.
     """
+    errors = count_errors(counts.rejected)
     ledger = Ledger([], max_rejected_frac, rejected=Counter(counts.rejected), lines=counts.lines)
-    ledger.check_budget(counts.lines)
+    # Manifests of earlier versions have no physical lines.
+    ledger.budget_lines = counts.lines if counts.physical_lines is None else counts.physical_lines
+    ledger.error_lines = errors if counts.error_lines is None else counts.error_lines
+    ledger.check_budget(ledger.budget_lines)
     if strict:
-        if errors := count_errors(counts.rejected):
+        if errors:
             lines = counted(errors, "line")
             raise ErrorBudgetError(f"{lines} rejected; input.strict allows no rejected line")
         for sentence in broken:
@@ -241,11 +262,12 @@ def check_finished(counts: Counts, broken: Iterable[str], max_rejected_frac: flo
 
 
 def _sum_up(entries: Iterable[Entry]) -> FileCounts:
-    lines, rows, rejected = 0, 0, Counter[str]()
+    lines, rows, physical, rejected = 0, 0, 0, Counter[str]()
     for entry in entries:
         lines, rows = lines + entry.header.lines, rows + entry.rows
+        physical += entry.header.budget_lines
         rejected.update(entry.rejected)
-    return FileCounts(lines=lines, rows=rows, rejected=dict(rejected.most_common()))
+    return FileCounts(lines=lines, rows=rows, rejected=dict(rejected.most_common()), physical_lines=physical)
 
 
 def _check_file(uri: str, entries: Iterable[Entry]) -> None:

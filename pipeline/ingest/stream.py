@@ -21,6 +21,7 @@ from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.ipc import from_ipc, to_ipc
 from pipeline.ingest.parse.parquet import read_parquet_chunks
+from pipeline.ingest.parse.rejects import EXTRA_ERROR_LINES, RejectedLine, count_extra_lines
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader, read_chunks
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.runtime.crash_guard import MAX_CRASHES, UNGUARDED, CrashGuard, crash_message
@@ -155,6 +156,12 @@ def to_chunk(table: pa.Table) -> Chunk:
     )
     found = tuple((v["at"], v["own"]) for v in variants)
     return Chunk(ChunkHeader(**json.loads(header)), offset, raw, skipped, found)
+
+
+def extra_lines(header: ChunkHeader, rejected: Iterable[RejectedLine]) -> dict[str, float]:
+    """Count for the error budget of a chunk of CSV with rejected records of several lines; else nothing."""
+    extra = 0 if header.physical_lines is None else count_extra_lines(rejected)
+    return {EXTRA_ERROR_LINES: extra} if extra else {}
 
 
 def batch_table(batch: Batch) -> pa.Table:

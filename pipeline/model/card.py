@@ -34,6 +34,10 @@ class ModelCard(BaseModel):
     unescape_html: bool = False
     """Whether `&amp;` and `<br />` in texts are decoded first."""
     data_fingerprint: str
+    scale: str | None = None
+    """`labels.scale` of the training data; None: 1 to 5 in whole and half stars."""
+    unrated: list[str] = []
+    """Values that mean "not rated"."""
 
 
 def read_card(directory: Location) -> ModelCard:

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.errors import InputError, MissingColumnError, RayviewError, UnknownFormatError
+from pipeline.errors import InputError, MissingColumnError, RayviewError, ScaleError, UnknownFormatError
 from pipeline.humanize import printable
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.identify import empty_reason
 from pipeline.ingest.detect.records import Sample
 from pipeline.ingest.detect.sample import read_sample
+from pipeline.ingest.detect.scales import Observed, narrower_scale
 from pipeline.ingest.detect.sources import Source, find_sources
 from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.read.compression import codec_of, read_head
 from pipeline.peek.facts import Facts, collect
 from pipeline.peek.propose import propose
@@ -105,13 +107,19 @@ def _examine(
     if config.input.columns:
         sample = read_sample(file, config.input) or sample
     report.columns = _columns(sample, _roles(source))
+    if config.labels.scale is None and report.has_stars and config.labels.scheme != "words":
+        observed = Observed.of(sample.values(source.fmt.stars), config.labels.unrated or ())
+        narrow = narrower_scale(observed, config.labels.rating_scale())
+        if narrow is not None:
+            report.settings["labels.scale"] = str(narrow)
+            config = _with_settings(config, {"labels.scale": str(narrow)})
     _sample(source, config, tokenizer, report, max_bytes, deadline)
 
 
 def _detect(file: Location, config: Config, report: FileReport, sample: Sample) -> tuple[Source, Config]:
     """The file as a source, and the settings completed by those that it needs."""
     try:
-        return find_sources([file], config.input, labels=config.labels).sources[0], config
+        source = _source(file, config)
     except MissingColumnError:
         raise
     except UnknownFormatError as error:
@@ -122,11 +130,33 @@ def _detect(file: Location, config: Config, report: FileReport, sample: Sample) 
                 return unlabeled, config
         if not proposed:
             raise
-        report.error = str(error).removeprefix(f"{file.uri}: ")
-    report.settings |= proposed
-    config = _with_settings(config, proposed)
-    need_stars = "input.stars" in proposed
-    return find_sources([file], config.input, need_stars=need_stars, labels=config.labels).sources[0], config
+        config = _correct(file, config, report, proposed, error)
+        if "input.stars" not in proposed:
+            return find_sources([file], config.input, need_stars=False).sources[0], config
+        source = _source(file, config)
+    if isinstance(source, ScaleError):
+        if source.scale is None:
+            raise source
+        config = _correct(file, config, report, {"labels.scale": str(source.scale)}, source)
+        source = find_sources([file], config.input, labels=config.labels).sources[0]
+    return source, config
+
+
+def _source(file: Location, config: Config) -> Source | ScaleError:
+    """The file as a source; or the error that names its rating scale."""
+    try:
+        return find_sources([file], config.input, labels=config.labels).sources[0]
+    except ScaleError as error:
+        return error
+
+
+def _correct(
+    file: Location, config: Config, report: FileReport, settings: dict[str, str], error: RayviewError
+) -> Config:
+    """The settings completed by those that the file needs; the report keeps why it needs them."""
+    report.error = report.error or str(error).removeprefix(f"{file.uri}: ")
+    report.settings |= settings
+    return _with_settings(config, settings)
 
 
 def _unlabeled(file: Location, config: Config) -> Source | None:
@@ -151,12 +181,20 @@ def _sample(
     chunks = sample_chunks(source, max_bytes, deadline, sampled, recipe.limits)
     assert isinstance(source.fmt, Format)
     report.facts = collect(chunks, source.fmt, recipe, tokenizer)
+    if _lacks_texts(report.facts, config.input.max_rejected_frac):
+        report.settings["input.null_text"] = "skip"
     rows = exact_rows(source)
     report.rows = sampled.estimate(source.size_bytes) if rows is None else Estimate(rows, rows, rows)
     report.sampled_rows, report.sampled_bytes = sum(sampled.lines), sampled.text_bytes
     report.whole, report.spread = sampled.whole, sampled.spread
     if sampled.broken:
         report.warnings.append(f"{sampled.broken}; the lines before that can be read")
+
+
+def _lacks_texts(facts: Facts, max_rejected_frac: float) -> bool:
+    """Whether so many records have no text that a job would stop."""
+    missing = sum(facts.rejected.get(reason.value, 0) for reason in (Reason.MISSING_TEXT, Reason.EMPTY_TEXT))
+    return missing > max_rejected_frac * (facts.rows + sum(facts.rejected.values()))
 
 
 def _roles(source: Source) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
@@ -11,9 +11,12 @@ from pipeline.config import InputConfig
 from pipeline.ingest.detect.records import Sample
 from pipeline.ingest.detect.stars import rating_columns
 from pipeline.ingest.parse.columns import as_word
+from pipeline.ingest.parse.stars import read_rating
 
 _MIN_WORDS = 2
 _HEADER_WORDS = 6
+_MAX_CLASSES = 10
+_LABEL_NAMES = ("label", "labels", "class", "sentiment", "polarity", "target")
 
 
 def propose(sample: Sample, config: InputConfig) -> dict[str, str]:
@@ -39,12 +42,22 @@ def propose(sample: Sample, config: InputConfig) -> dict[str, str]:
     stars = config.stars or _stars(sample.records, columns)
     if stars is not None:
         settings["input.stars"] = stars
+        settings |= _word_labels(sample.values(columns[stars]))
     return settings
+
+
+def _word_labels(values: Iterable[object]) -> dict[str, str]:
+    """Settings for labels that are words; empty if they are ratings."""
+    words = sorted({word for value in values if (word := as_word(value))})
+    if not words or any(read_rating(word) for word in words) or len(words) > _MAX_CLASSES:
+        return {}
+    return {"labels.scheme": "words", "labels.words": ",".join(words)}
 
 
 def _stars(records: Sequence[dict[str, Any]], columns: dict[str, str]) -> str | None:
     by_field = {field: name for name, field in columns.items()}
     named = rating_columns(records)
+    named += [field for field in by_field if field.lower() in _LABEL_NAMES and field not in named]
     bare = [f for n, f in columns.items() if n == "stars" and f not in named]
     return next((by_field[field] for field in [*bare, *named] if field in by_field), None)
 

@@ -19,6 +19,7 @@ from pipeline.prepare.card_plots import draw_lengths, draw_rejects, draw_stars
 from pipeline.prepare.shuffle import Filled
 from pipeline.prepare.split import SPLITS
 from pipeline.rundir.manifest import Counts, OutputFile
+from pipeline.scale import DEFAULT_SCALE
 from pipeline.storage.location import Location
 
 Key = TypeVar("Key", bound=Hashable)
@@ -58,6 +59,7 @@ def make_card(
     times = [ms for s in summaries for ms in (s.first_ms, s.last_ms) if ms is not None]
     return PrepareDetails(
         labels=list(labels),
+        scale=str(config.labels.rating_scale()),
         formats={s.uri: s.format_name for s in sources},
         columns=columns_by_uri(sources),
         warnings=warnings_of(sources, skipped),
@@ -142,6 +144,7 @@ def render_card(card: PrepareDetails) -> str:
                 _row("all", [sum(card.rows_by_label[s].values()) for s in SPLITS]),
             ],
         ),
+        *_on_scale(card),
         *_warnings(card),
         "![Reviews by stars, or by class](card-stars.png)",
         "## Length",
@@ -164,6 +167,12 @@ def render_card(card: PrepareDetails) -> str:
             "![Rejected lines by reason](card-rejects.png)",
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _on_scale(card: PrepareDetails) -> list[str]:
+    if card.scale == str(DEFAULT_SCALE):
+        return []
+    return [f"Ratings on the scale {card.scale} are mapped to 1 to 5 stars."]
 
 
 def _warnings(card: PrepareDetails) -> list[str]:

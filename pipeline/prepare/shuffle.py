@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import DedupConfig
 from pipeline.errors import AccountingError
+from pipeline.ingest.clean.labels import nearest_stars
 from pipeline.prepare.buckets import BUCKET_SCHEMA, ENCODED_SCHEMA, Bucket, bucket_edges, close_bucket
 from pipeline.prepare.restore_rejects import REMOVED
 from pipeline.prepare.split import SPLITS
@@ -60,7 +61,7 @@ class BucketSummary(Record):
     classes: dict[str, dict[str, int]]
     """Rows by split and label."""
     stars: dict[str, dict[str, int]]
-    """Rows by split and whole stars."""
+    """Rows by split and nearest whole stars."""
     lengths: dict[str, int]
     """Rows by tokens before truncation."""
     num_tokens: int
@@ -190,7 +191,7 @@ class _Work:
 def _summarize(bucket: Bucket) -> BucketSummary:
     rows = bucket.rows
     splits, labels = rows["split"].to_numpy(), rows["label"].to_numpy()
-    stars = np.nan_to_num(rows["stars"].to_numpy()).astype(np.int64)
+    stars = nearest_stars(rows["stars"].to_numpy())
     cut = rows["cut_tokens"].to_numpy()
     times = pc.min_max(rows["timestamp"].cast(pa.int64())).as_py()
     return BucketSummary(

@@ -18,6 +18,7 @@ from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, expected_bytes, find_sources
+from pipeline.ingest.dialects import dialects_of
 from pipeline.ingest.ledger import Ledger, check_any_rows
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.read.limits import ReadLimits
@@ -98,7 +99,9 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
     where = locate(output)
     files = expand_inputs(inputs, [where])
     check_apart(where, files)
-    sources, skipped = find_sources(files, config.input, labels=config.labels)
+    sources, skipped = find_sources(
+        files, config.input, need_time=config.split.by == "time", labels=config.labels
+    )
     name = config.model.name
     directory = resolve_model(name)
     check_apart(where, [locate(name if "://" in name else directory)])
@@ -116,7 +119,7 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         inputs=describe_files(locate(source.uri) for source in sources),
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
-        resolved={"chunk_bytes": chunk_bytes},
+        resolved={"chunk_bytes": chunk_bytes, "dialects": dialects_of(sources)},
         declaration=DECLARATION,
     )
     return PrepareJob(where, sources, recipe, tokenizer, run, chunk_bytes, config, skipped)
@@ -237,6 +240,7 @@ def _with_duplicates(counts: Counts, filled: list[Filled], sources: list[Source]
             lines=counts.files[s.uri].lines,
             rows=kept[s.number],
             rejected=dict(rejected[s.number].most_common()),
+            physical_lines=counts.files[s.uri].physical_lines,
         )
         for s in sources
         if s.number in rejected

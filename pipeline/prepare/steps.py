@@ -17,7 +17,7 @@ from pipeline.ingest.parse.columns import repeated
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.rejects import reject_table
 from pipeline.ingest.read.chunks import ChunkHeader
-from pipeline.ingest.stream import Batch, to_chunk
+from pipeline.ingest.stream import Batch, extra_lines, to_chunk
 from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.prepare.buckets import BUCKET_SCHEMA
 from pipeline.prepare.split import Boundary, assign, assign_by_time
@@ -51,7 +51,8 @@ class ChunkEncoder:
         kept = keep_lines(chunk, self.formats[header.file], self.recipe)
         rows = self._encode(header, kept.rows)
         rejects = reject_table(header.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
-        batch = Batch(header, rows, rejects, {KEYLESS: self._count_keyless(kept.rows)})
+        counts = {KEYLESS: self._count_keyless(kept.rows), **extra_lines(header, kept.rejected)}
+        batch = Batch(header, rows, rejects, counts)
         output = locate(self.output)
         outputs = write_rejects(output, header.file, header.chunk, batch.rejects)
         if rows.num_rows:

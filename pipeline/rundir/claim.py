@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
+from pydantic import JsonValue
+
 from pipeline.errors import OutputError
 from pipeline.rundir.declaration import Declaration
 from pipeline.rundir.lease import LEASE_FILE, Lease, is_shared
@@ -184,11 +186,22 @@ def begin(output: Location, run: Run, *, overwrite: bool = False, extend: bool =
         _write_run(output, run)
     elif state is State.EXTENDED:
         # In this order, a job killed in between leaves an unfinished directory with the new inputs.
-        _write_run(output, run.model_copy(update={"resolved": read_run(output).resolved}))
+        resolved = _merged(run.resolved, read_run(output).resolved)
+        _write_run(output, run.model_copy(update={"resolved": resolved}))
         output.child(MANIFEST_FILE).delete_file()
     elif state is State.UNFINISHED:
         _update_declaration(output, run)
     return state
+
+
+def _merged(new: dict[str, JsonValue], existing: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Resolved values of an extended run: the existing ones, and those of its new files."""
+    merged = {**new, **existing}
+    for name, value in new.items():
+        old = existing.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[name] = {**value, **old}
+    return merged
 
 
 def _update_declaration(output: Location, run: Run) -> None:

@@ -75,6 +75,9 @@ class FileCounts(Record):
     lines: int
     rows: int
     rejected: dict[str, int] = Field(default_factory=dict)
+    physical_lines: int | None = None
+    """Lines of a CSV file, with headers: as `wc -l` counts them, and one more if the last has no line end.
+    For other files, the same as `lines`. None in a manifest of an earlier version."""
 
 
 class Counts(Record):
@@ -86,6 +89,11 @@ class Counts(Record):
     splits: dict[str, int] = Field(default_factory=dict)
     files: dict[str, FileCounts] = Field(default_factory=dict)
     """Account of each input file, by its path."""
+    physical_lines: int | None = None
+    """Sum over the files."""
+    error_lines: int | None = None
+    """Physical lines of records rejected for an error by the end of the first pass, which the error budget
+    compares with `physical_lines`."""
 
     def check(self, where: str) -> None:
         """Raise AccountingError unless `lines = rows + Σ rejected`, over all files and for each."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pipeline.config import InputConfig
+from pipeline.config import InputConfig, LabelsConfig
 from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, ModelError, SettingError
+from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.detect.sources import Found, encoded_sources, find_sources
 from pipeline.model.card import ModelCard
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, read_manifest, read_run
@@ -27,6 +28,7 @@ def find_input(
     outputs: Collection[Location],
     first: Sequence[str] = (),
     model: InputConfig | None = None,
+    labels: LabelsConfig | None = None,
 ) -> Found:
     """Input files, and how to read each of them.
 
@@ -35,6 +37,7 @@ def find_input(
         outputs: directories that must not contain an input.
         first: URIs of the files that come first, in this order; other URIs in it are ignored.
         model: see detect.detect_file.
+        labels: settings of the ratings, for warnings about them.
     Raises:
         InputError: see errors.py.
     """
@@ -47,7 +50,7 @@ def find_input(
         return Found(encoded_sources(files), [])
     places = {uri: number for number, uri in enumerate(first)}
     files = sorted(expand_inputs(inputs, outputs), key=lambda f: places.get(f.uri, len(places)))
-    return find_sources(files, config, need_stars=False, model=model)
+    return find_sources(files, config, need_stars=False, labels=labels, model=model)
 
 
 def inputs_of(output: Location, config: InputConfig) -> list[str]:
@@ -73,6 +76,14 @@ def with_columns_of(card: ModelCard, config: InputConfig) -> InputConfig | None:
         columns["columns"] = tuple(card.header)
     missing = {name: value for name, value in columns.items() if value and getattr(config, name) is None}
     return config.model_copy(update=missing) if missing else None
+
+
+def scored_labels(labels: LabelsConfig, card: ModelCard) -> LabelsConfig:
+    """Settings of the ratings of a scored dump: those of the model, unless they are set explicitly."""
+    if card.scheme == WORDS:
+        return LabelsConfig.model_validate({"scheme": card.scheme, "words": card.labels})
+    scale, unrated = labels.scale or card.scale, labels.unrated or card.unrated or None
+    return LabelsConfig.model_validate({"scheme": card.scheme, "scale": scale, "unrated": unrated})
 
 
 def check_tokenizer(data: Location, model: Location) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+from pydantic import JsonValue
+
 from pipeline.config import Config
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes
+from pipeline.ingest.dialects import dialects_of
 from pipeline.model.card import ModelCard
 from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, ForwardOptions, TunedOptions
 from pipeline.rundir.manifest import Run
@@ -77,6 +80,8 @@ class Resolved(Record):
     batch_tokens: int
     compiled: bool = False
     kernels: bool = False
+    dialects: dict[str, dict[str, JsonValue]] | None = None
+    """See ingest.dialects; None in a run.json of an earlier version."""
 
 
 def resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, *, tune: bool = True) -> Resolved:
@@ -91,6 +96,7 @@ def resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, *, tune: bool = T
         precision=choose_precision(cluster, config.precision),
         batch_tokens=config.batch_tokens or BATCH_TOKENS[device],
         compiled=bool(config.compile),
+        dialects=dialects_of(job.sources),
     )
     large = sum(s.size_bytes for s in job.sources) >= _AUTOTUNE_BYTES[device] and job.max_rows is None
     if not (tune and large):

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.config import NOT_IN_OUTPUT, Config
+from pipeline.config import NOT_IN_OUTPUT, Config, LabelsConfig
 from pipeline.details import Bill, PrecisionChange, ScoreDetails
 from pipeline.humanize import counted
 from pipeline.ingest.clean.labels import WORDS
-from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.clean.rows import Recipe, rating_rule
 from pipeline.ingest.detect.report import columns_by_uri, warnings_of
 from pipeline.ingest.detect.sources import Source
+from pipeline.ingest.dialects import dialects_of, with_dialects
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.read.limits import ReadLimits
@@ -43,6 +44,7 @@ from pipeline.score.inputs import (
     input_config,
     inputs_of,
     is_split,
+    scored_labels,
     with_columns_of,
 )
 from pipeline.score.job import Resolved, ScoreJob, resolve
@@ -52,6 +54,7 @@ from pipeline.storage.cache import local_copy
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
     from ray.data import Dataset
 
 _FEW_CHUNKS = 20_000
@@ -81,9 +84,10 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
     tokenizer = tokenizer_json(local_copy(where))
     check_vocabulary(local_copy(where), tokenizer)
     reading = input_config(inputs, config.input, card)
+    labels = scored_labels(config.labels, card)
     first = inputs_of(to, reading) if extend else []
     trained = with_columns_of(card, reading) if not is_split(inputs) else None
-    sources, skipped = find_input(inputs, reading, [to], first, model=trained)
+    sources, skipped = find_input(inputs, reading, [to], first, trained, labels)
     files = [locate(source.uri) for source in sources]
     check_apart(to, [*files, where])
     if is_split(inputs):
@@ -95,6 +99,8 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         settings={
             "input": (trained or reading).model_dump(mode="json", exclude=NOT_IN_OUTPUT),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
+            # The settings of the model are part of its fingerprint.
+            **_own_labels(config.labels),
         },
         declaration=DECLARATION,
     )
@@ -106,8 +112,16 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         unescape_html=card.unescape_html,
         limits=ReadLimits.of(reading),
         word_labels=card.scheme == WORDS,
+        ratings=rating_rule(labels),
+        skip_null_text=reading.null_text == "skip",
     )
     return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, reading.max_rows, skipped)
+
+
+def _own_labels(labels: LabelsConfig) -> dict[str, dict[str, JsonValue]]:
+    """Settings of the ratings that are given explicitly."""
+    given = labels.model_dump(mode="json", include={"scale", "unrated"}, exclude_none=True)
+    return {"labels": given} if given else {}
 
 
 def score(
@@ -132,9 +146,14 @@ def score(
     start = time.monotonic()
     pools = plan_score(cluster, len(job.sources), job.config.score.num_actors)
     run = job.run
-    if check_output(job.output, run, overwrite=overwrite, extend=extend) is State.FRESH:
+    state = check_output(job.output, run, overwrite=overwrite, extend=extend)
+    if state is State.FRESH:
         resolved = resolve(job, cluster, pools, tune=issubclass(predictor, Predictor))
         run = run.model_copy(update={"resolved": resolved.model_dump()})
+    elif state is not State.FINISHED:
+        # New files of an extended run are added to those that run.json has.
+        run = run.model_copy(update={"resolved": {"dialects": dialects_of(job.sources)}})
+        job = _as_before(job)
     if begin(job.output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
         return read_manifest(job.output, ScoreDetails)
     resolved = Resolved.model_validate(read_run(job.output).resolved)
@@ -166,6 +185,14 @@ def score(
     manifest = _manifest(job, ledger, outputs, counts, resolved, bill, start)
     finish(job.output, job.run, manifest)
     return manifest
+
+
+def _as_before(job: ScoreJob) -> ScoreJob:
+    """The job, with CSV files in the dialects that run.json has."""
+    existing = read_run(job.output)
+    stored = Resolved.model_validate(existing.resolved).dialects
+    known = [file.path for file in existing.inputs]
+    return replace(job, sources=with_dialects(job.sources, stored, job.output.uri, known))
 
 
 def _write_failed(job: ScoreJob, ledger: Ledger, pools: ScorePlan, reporter: Reporter) -> list[OutputFile]:
@@ -211,9 +238,10 @@ def _manifest(
 ) -> Manifest[ScoreDetails]:
     compared = _against_float32(ledger, resolved.precision)
     details = ScoreDetails(
-        **resolved.model_dump(),
+        **resolved.model_dump(exclude={"dialects"}),
         labels=job.card.labels,
         scheme=job.card.scheme,
+        scale=str(job.recipe.ratings.scale),
         tokens=int(ledger.total("tokens")),
         bill=bill,
         formats={s.uri: s.format_name for s in job.sources},

@@ -25,6 +25,7 @@ from pipeline.ingest.stream import (
     Batch,
     ReadPlan,
     batch_table,
+    extra_lines,
     read_source,
     to_batch,
     to_chunk,
@@ -80,13 +81,14 @@ class ChunkWork:
         """Rows of a chunk with their token IDs, and its rejected lines."""
         header, fmt = chunk.header, self.formats[chunk.header.file]
         if fmt == ENCODED:
-            rows, rejects = _carried_only(from_ipc(chunk.raw), self.card), None
+            rows, rejects, counts = _carried_only(from_ipc(chunk.raw), self.card), None, {}
         else:
             assert isinstance(fmt, Format)
             kept = keep_lines(chunk, fmt, self.recipe)
             rows = _encode(kept.rows, header.source, self.tokenizer, self.recipe)
             rejects = reject_table(header.source, chunk.byte_offset, kept.rejected) if kept.rejected else None
-        return Batch(header, rows, rejects)
+            counts = extra_lines(header, kept.rejected)
+        return Batch(header, rows, rejects, counts)
 
     def _set_aside(self, chunk: Chunk, why: str) -> Batch:
         """The chunk with all of its lines rejected."""
@@ -97,7 +99,8 @@ class ChunkWork:
         found = ((line, *locator.locate(line)) for line in lines)
         rejected = [RejectedLine(line, offset, Reason.WORKER_DIED, why, raw) for line, offset, raw in found]
         rows = _encode(empty_rows(), header.source, self.tokenizer, self.recipe)
-        return Batch(header, rows, reject_table(header.source, chunk.byte_offset, rejected))
+        rejects = reject_table(header.source, chunk.byte_offset, rejected)
+        return Batch(header, rows, rejects, extra_lines(header, rejected))
 
     def first_rows(self, sources: Iterable[Source], max_rows: int) -> pa.Array:
         """(N,) list<int32>: token IDs of the first rows of the input, at most `max_rows`.

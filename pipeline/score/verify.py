@@ -39,6 +39,8 @@ class FileAccount:
     lines: int = 0
     rows: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    physical_lines: int = 0
+    """See FileCounts."""
     broken: str | None = None
     """Why the file could not be read to its end; None if it was."""
 
@@ -186,6 +188,7 @@ def _sum_up(source: str, claims: list[_Claim]) -> FileAccount:
         account.chunks += 1
         account.lines += claim.header.lines
         account.rows += claim.rows
+        account.physical_lines += claim.header.budget_lines
         account.rejected.update(claim.rejected)
         account.broken = account.broken or claim.header.broken
     return account
@@ -291,4 +294,10 @@ def _manifest_faults(
                 MANIFEST_FILE,
                 f"records {recorded.lines} lines and {recorded.rows} rows of {file.source}; its parts contain"
                 f" {file.lines} lines and {file.rows} rows",
+            )
+        elif recorded.physical_lines not in (None, file.physical_lines):
+            yield (
+                MANIFEST_FILE,
+                f"records {recorded.physical_lines} physical lines of {file.source}; its parts contain"
+                f" {file.physical_lines}",
             )

@@ -22,7 +22,7 @@ KINDS = {
 
 cut_json: the line ends before its last brace. bad_utf8: the text contains invalid UTF-8. empty_line: empty or
 white space. not_an_object: JSON, but a list, a number, a string or null. no_text: neither text nor summary.
-bad_stars: no stars, or a value other than 1 to 5.
+bad_stars: no stars, or a value that is no rating from 1 to 5.
 """
 
 _STREAM = int.from_bytes(b"broken", "big")
@@ -30,7 +30,7 @@ _NAMES = tuple(KINDS)
 _INTACT = -1
 _EMPTY = (b"", b"   ", b"\t")
 _NOT_OBJECTS = (b"[]", b"42", b'"five stars"', b"null", b'["great", 5.0]')
-_BAD_STARS = (0.0, 6.0, -1.0, 3.5, "five", None, 50)
+_BAD_STARS = (0.0, 6.0, -1.0, 3.7, "five", None, 50)
 
 
 def draw_kinds(seed: int, block: int, broken_frac: float) -> tuple[IntArray, Float64Array]:

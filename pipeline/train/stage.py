@@ -148,6 +148,8 @@ def _card(manifest: Manifest, config: Config, data_fingerprint: str) -> ModelCar
         text_separator=prepared.input.text_separator,
         unescape_html=prepared.input.unescape_html,
         data_fingerprint=data_fingerprint,
+        scale=prepared.labels.scale,
+        unrated=list(prepared.labels.unrated or ()),
     )
 
 

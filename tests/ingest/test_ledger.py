@@ -308,3 +308,26 @@ def test_finished_output_is_checked_against_the_current_budget() -> None:
     check_finished(whole, [], 0.0, strict=True)
     with pytest.raises(ErrorBudgetError, match=r"^/in/a: truncated; input\.strict allows no broken"):
         check_finished(whole, ["/in/a: truncated"], 0.0, strict=True)
+
+
+def test_budget_of_csv_is_in_physical_lines() -> None:
+    whole = changed(entry(0, 0, 1, 10, rejected={"bad_csv": 1, "repeated_header": 1}), physical_lines=30)
+    bad = changed(replace(whole, counts={"extra_error_lines": 4}), last=True)
+    other = entry(1, 0, 1, 7, last=True, rejected={"bad_json": 1})
+    ledger = ledger_of([bad, other], max_rejected_frac=1.0)
+    counts = ledger.close()
+    # A record of five lines and one of one line; files of other formats count their records.
+    assert (counts.lines, counts.physical_lines, counts.error_lines) == (17, 37, 6)
+    assert [f.physical_lines for f in counts.files.values()] == [30, 7]
+    check_finished(counts, [], 0.17, strict=False)
+    with pytest.raises(ErrorBudgetError, match=r"6 of 37 lines rejected"):
+        check_finished(counts, [], 0.16, strict=False)
+    with pytest.raises(ErrorBudgetError, match=r"6 of 37 lines rejected"):
+        ledger_of([bad, other], max_rejected_frac=0.16).close()
+    assert Entry.from_json(bad.to_json()) == bad
+
+
+def test_entries_of_earlier_versions_have_no_physical_lines() -> None:
+    data = entry(0, 0, 1, 10).as_dict()
+    del data["physical_lines"]
+    assert Entry.of_dict(data).header.budget_lines == 10

@@ -46,7 +46,9 @@ def test_facts_of_a_small_file(tmp_path: Path, tiny_model: Path) -> None:
     bad = [{"overall": 3, "reviewText": " "}, {"overall": 9, "reviewText": "Too many"}]
     file = write(tmp_path / "a.json.gz", [*RECORDS, RECORDS[0], *bad])
     report = report_on(file, "tokenize.max_length=4", tokenizer=tokenizer_json(tiny_model))
-    assert (report.error, report.warnings, report.settings) == (None, [], {})
+    assert (report.error, report.settings) == (None, {})
+    (warning,) = report.warnings
+    assert warning.startswith("overall: 1 of the first 43 ratings are not on the scale 1-5, for example 9")
     assert (report.format, report.compression) == ("amazon_2018, JSON lines", "gzip")
     assert report.rows is not None
     assert (report.rows.rows, report.rows.low, report.rows.high) == (ROWS + 3, ROWS + 3, ROWS + 3)
@@ -203,3 +205,31 @@ def test_the_report_shows_every_fact(tmp_path: Path, tiny_model: Path) -> None:
     names = [line.split()[0] for line in lines[1:] if not line.startswith("   ")]
     shown = ["format", "read", "columns", "rows", "stars", "tokens", "repeated", "scripts", "rejected"]
     assert names == [*shown, "line", "line", "line"]
+
+
+def test_a_rating_scale_is_proposed(tmp_path: Path) -> None:
+    for high, sets in ((10, {"labels.scale": "1-10"}), (2, {"labels.scale": "1-2"}), (5, {})):
+        records = [{"reviewText": f"lamp {n} works", "overall": n % high + 1} for n in range(2 * ROWS)]
+        report = report_on(write(tmp_path / "a.json", records))
+        assert report.settings == sets
+        assert (report.error is not None) == (high == 10)
+        assert report.facts.rows == 2 * ROWS
+        again = report_on(tmp_path / "a.json", *(f"{name}={value}" for name, value in sets.items()))
+        assert (again.error, again.settings, again.facts.stars) == (None, {}, report.facts.stars)
+
+
+def test_labels_that_are_words_are_proposed(tmp_path: Path) -> None:
+    records = [{"body": f"lamp number {n} works", "sentiment": ("neg", "pos")[n % 2]} for n in range(ROWS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {
+        **{"input.text": "body", "input.stars": "sentiment"},
+        **{"labels.scheme": "words", "labels.words": "neg,pos"},
+    }
+    assert report.facts.stars == {"neg": ROWS // 2, "pos": ROWS // 2}
+
+
+def test_texts_that_are_missing_on_purpose(tmp_path: Path) -> None:
+    records = [r | {"reviewText": None} if n % 3 == 0 else r for n, r in enumerate(RECORDS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"input.null_text": "skip"}
+    assert report.facts.rejected == {"missing_text": 14}

@@ -63,16 +63,24 @@ def test_manifest_with_a_missing_or_changed_output_is_not_written(out: Location)
 
 
 def test_manifest_has_the_documented_keys(out: Location) -> None:
-    file = FileCounts(lines=3, rows=2, rejected={"bad_json": 1})
-    counts = Counts(lines=3, rows=2, rejected={"bad_json": 1}, splits={"train": 2}, files={"/in/a": file})
+    file = FileCounts(lines=3, rows=2, rejected={"bad_json": 1}, physical_lines=4)
+    counts = Counts(
+        lines=3,
+        rows=2,
+        rejected={"bad_json": 1},
+        splits={"train": 2},
+        files={"/in/a": file},
+        physical_lines=4,
+        error_lines=2,
+    )
     outputs = [OutputFile(path="train/a.parquet", rows=2, bytes=9)]
     out.child("train/a.parquet").write_bytes(b"9 bytes..")
     write_manifest(out, manifest_of(RUN, counts=counts, outputs=outputs, environment=environment()))
     data = json.loads(out.child("manifest.json").read_bytes())
     keys = "stage version config config_digest inputs outputs model_fingerprint counts seconds environment"
     assert set(keys.split()) <= set(data)
-    whole = {"lines": 3, "rows": 2, "rejected": {"bad_json": 1}}
-    assert data["counts"] == {**whole, "splits": {"train": 2}, "files": {"/in/a": whole}}
+    whole = {"lines": 3, "rows": 2, "rejected": {"bad_json": 1}, "physical_lines": 4}
+    assert data["counts"] == {**whole, "splits": {"train": 2}, "files": {"/in/a": whole}, "error_lines": 2}
     assert data["inputs"][0] == {"path": "/in/a", "size_bytes": 1, "fingerprint": "aaaa"}
     assert data["outputs"] == [{"path": "train/a.parquet", "rows": 2, "bytes": 9}]
     assert data["environment"]["packages"]["pyarrow"]

@@ -12,11 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import BoolArray, FloatArray, Int32Array
+from pipeline.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from pipeline.errors import SettingError
+from pipeline.scale import MAX_STARS, MIN_STARS
 
 UNLABELED = -1
 """Value of a label column for rows that have no class under the scheme."""
+
+_MIDDLE_FROM, _MIDDLE_TO = np.float32(2.6), np.float32(3.4)
+"""The middle fifth of the axis of 1 to 5 stars; both ends belong to its neighbors."""
 
 WORDS = "words"
 """Name of the scheme whose classes are labels that the dump contains as words."""
@@ -50,12 +54,17 @@ class LabelScheme:
         Args:
             stars: (N,) float32; NaN if missing.
         Returns:
-            (N,) int32 in [0, C), or UNLABELED if the rating is missing, not a whole number from 1 to 5, or
-            dropped by the scheme.
+            (N,) int32 in [0, C), or UNLABELED if the rating is missing, not from 1 to 5, or dropped by the
+            scheme. The class is that of the nearest whole number of stars, halves up; a scheme without a
+            class for 3 stars drops the middle fifth of the axis, from 2.6 to 3.4 without both ends.
         """
         valid = is_valid_stars(stars)
-        index = np.where(valid, stars, 1).astype(np.int64) - 1
-        return np.where(valid, np.asarray(self.class_of_stars, np.int32)[index], UNLABELED).astype(np.int32)
+        whole = nearest_stars(np.where(valid, stars, MIN_STARS))
+        if self.class_of_stars[2] == UNLABELED:
+            whole = np.where(stars <= _MIDDLE_FROM, np.minimum(whole, 2), whole)
+            whole = np.where(stars >= _MIDDLE_TO, np.maximum(whole, 4), whole)
+        classes = np.asarray(self.class_of_stars, np.int32)[whole - 1]
+        return np.where(valid, classes, UNLABELED).astype(np.int32)
 
     def rule(self) -> dict[str, str | None]:
         """Label by number of stars, as stored in rayview.json; None if the scheme drops the rating."""
@@ -90,5 +99,11 @@ def label_scheme(name: str, words: Iterable[str] | None = None) -> LabelScheme:
 
 
 def is_valid_stars(stars: FloatArray) -> BoolArray:
-    """(N,) bool: whether each of (N,) ratings is a whole number from 1 to 5; False for NaN."""
-    return np.isin(stars, np.arange(1, 6, dtype=np.float32))
+    """(N,) bool: whether each of (N,) ratings is from 1 to 5; False for NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((stars >= MIN_STARS) & (stars <= MAX_STARS))
+
+
+def nearest_stars(stars: FloatArray) -> IntArray:
+    """(N,) int64: whole numbers nearest to (N,) stars, halves up; 0 for NaN."""
+    return np.asarray(np.floor(np.nan_to_num(stars) + np.float32(0.5)), np.int64)

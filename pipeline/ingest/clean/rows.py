@@ -10,14 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray, FloatArray, Int32Array
-from pipeline.config import Config
+from pipeline.config import Config, LabelsConfig
 from pipeline.ingest.clean.labels import UNLABELED, LabelScheme, is_valid_stars
 from pipeline.ingest.clean.text import clean
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
+from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule, advice
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
+from pipeline.scale import plain
 
 _MAX_SHOWN_CHARS = 100
 """Maximum length of a value in the detail of a reject."""
@@ -47,6 +49,10 @@ class Recipe:
     limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""
+    ratings: RatingRule = DEFAULT_RULE
+    """How the stars field becomes stars."""
+    skip_null_text: bool = False
+    """Whether records without a text are filtered out instead of rejected as errors."""
 
     @classmethod
     def from_config(cls, config: Config, scheme: LabelScheme | None) -> Recipe:
@@ -60,11 +66,18 @@ class Recipe:
             unescape_html=config.input.unescape_html,
             limits=ReadLimits.of(config.input),
             word_labels=scheme is not None and scheme.is_words,
+            ratings=rating_rule(config.labels),
+            skip_null_text=config.input.null_text == "skip",
         )
 
     def parse_options(self) -> ParseOptions:
         """The settings of parsing."""
-        return ParseOptions(self.text_separator, self.limits, self.word_labels)
+        return ParseOptions(self.text_separator, self.limits, self.word_labels, self.ratings)
+
+
+def rating_rule(labels: LabelsConfig) -> RatingRule:
+    """How ratings become stars according to the settings."""
+    return RatingRule(labels.rating_scale(), labels.unrated or ())
 
 
 @dataclass(frozen=True)
@@ -83,8 +96,8 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
     rows, rejected = parse_chunk(chunk, fmt, options)
     texts = clean(rows["text"], unescape_html=recipe.unescape_html)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
-    row_filter = _RowFilter(rows, RecordLocator(chunk, fmt, options), rejected)
-    row_filter.require_text(fmt)
+    row_filter = _RowFilter(rows, RecordLocator(chunk, fmt, options), rejected, options.ratings)
+    row_filter.require_text(fmt, skip=recipe.skip_null_text)
     scheme = recipe.scheme
     if scheme is not None and scheme.is_words:
         row_filter.require_known_words(fmt, scheme)
@@ -105,8 +118,10 @@ def keep_lines(chunk: Chunk, fmt: Format, recipe: Recipe) -> Kept:
 class _RowFilter:
     """Mask of the N rows of a chunk that are still kept; a rejected row has the first reason that applies."""
 
-    def __init__(self, rows: pa.Table, locator: RecordLocator, rejected: list[RejectedLine]) -> None:
-        self.rows, self.locator, self.rejected = rows, locator, rejected
+    def __init__(
+        self, rows: pa.Table, locator: RecordLocator, rejected: list[RejectedLine], ratings: RatingRule
+    ) -> None:
+        self.rows, self.locator, self.rejected, self.ratings = rows, locator, rejected, ratings
         self.kept = np.ones(rows.num_rows, np.bool_)
 
     def reject(self, reason: Reason, mask: BoolArray, detail: Callable[[int], str]) -> None:
@@ -122,22 +137,33 @@ class _RowFilter:
             self.rejected.append(RejectedLine(line, offset, reason, detail(int(i)), raw))
         self.kept[mask] = False
 
-    def require_text(self, fmt: Format) -> None:
-        """Reject rows without text."""
+    def require_text(self, fmt: Format, *, skip: bool) -> None:
+        """Reject rows without text.
+
+        Args:
+            skip: whether they are filtered out on purpose.
+        """
         texts = self.rows["text"]
         fields = ", ".join(fmt.text)
-        self.reject(Reason.MISSING_TEXT, _mask(pc.is_null(texts)), lambda _: f"none of {fields}")
-        self.reject(Reason.EMPTY_TEXT, _mask(pc.equal(texts, "")), lambda _: "only white space")
+        missing, empty = (Reason.NO_TEXT,) * 2 if skip else (Reason.MISSING_TEXT, Reason.EMPTY_TEXT)
+        self.reject(missing, _mask(pc.is_null(texts)), lambda _: f"none of {fields}")
+        self.reject(empty, _mask(pc.equal(texts, "")), lambda _: "only white space")
 
     def require_stars(self, fmt: Format) -> None:
-        """Reject rows without a rating, or with a rating other than 1 to 5."""
-        stars, words = self._star_values(), self.rows["word"]
+        """Reject rows without a rating, or with a rating outside the scale."""
+        stars, words, ratings = self._star_values(), self.rows["word"], self.ratings
+        scale = f"{plain(ratings.scale.low)} to {plain(ratings.scale.high)}"
 
         def detail(i: int) -> str:
-            value = repr(words[i].as_py()) if np.isnan(stars[i]) else str(stars[i]).removesuffix(".0")
-            return f"{fmt.stars} is {value[:_MAX_SHOWN_CHARS]}, not 1 to 5"
+            word = words[i].as_py() or ""
+            value = (word if _is_number(word) else repr(word))[:_MAX_SHOWN_CHARS]
+            remedy = advice(word, ratings)
+            return f"{fmt.stars} is {value}, not {scale}" + (f"; {remedy}" if remedy else "")
 
         self.reject(Reason.MISSING_STARS, _mask(pc.is_null(self.rows["stars"])), lambda _: f"no {fmt.stars}")
+        if ratings.unrated:
+            unrated = np.array([ratings.is_unrated(word) for word in words.to_pylist()], np.bool_)
+            self.reject(Reason.NOT_RATED, unrated, lambda i: f"{fmt.stars} is {words[i].as_py()}")
         self.reject(Reason.STARS_OUT_OF_RANGE, ~is_valid_stars(stars), detail)
 
     def require_known_words(self, fmt: Format, scheme: LabelScheme) -> None:
@@ -171,3 +197,11 @@ class _RowFilter:
 def _mask(array: pa.ChunkedArray) -> BoolArray:
     """(N,) bool; null counts as false."""
     return np.asarray(pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
 from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
+from pipeline.humanize import counted
+from pipeline.ingest.detect.csv_dialects import candidates
+from pipeline.ingest.detect.csv_layout import Layout, find_layout, separator_line
 from pipeline.ingest.detect.records import Sample, join_names
-from pipeline.ingest.parse.formats import Dialect
-from pipeline.ingest.read.cutting import QuotedRecords
+from pipeline.ingest.parse.formats import Dialect, match_format
+from pipeline.ingest.read.csv_records import CsvRecords, read_fields, without_line_end
+from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax, is_number
+from pipeline.ingest.read.cutting import LINES
 from pipeline.storage.location import Location
 
-_DELIMITERS = (",", "\t", ";", "|")
+_MIN_NUMBERS = 5
+"""Numbers that a column must have in the sample to count as numeric."""
+
+_MAX_WORDS_FRAC = 0.02
+"""Fraction of the values of a numeric column, or one of them, that may be words: a row may be malformed."""
+
+_BLANK_FRAC = 0.02
+"""Fraction of the lines of the sample, but at least two, above which blank lines are usual."""
+
+_LIMIT_FACTOR = 2
+"""The line limit is this many times the lines of the longest record of the sample."""
 
 
 def csv_sample(file: Location, text: bytes, start: int, config: InputConfig) -> Sample:
@@ -29,87 +41,204 @@ def csv_sample(file: Location, text: bytes, start: int, config: InputConfig) -> 
     Raises:
         InputError: the text is not CSV with a header, or `input.columns` does not fit it.
     """
-    try:
-        decoded = text.decode()
-    except UnicodeDecodeError:
-        decoded = text.decode(errors="replace")
+    separator = separator_line(text)
+    table = text[separator[1] :] if separator else text
     guesses = [
-        _CsvGuess.parse(decoded, delimiter, quoted=quoted)
-        for delimiter in _DELIMITERS
-        for quoted in ((True, False) if config.quoted is None else (config.quoted,))
+        _Guess(table, candidate.syntax, config, candidate.bonus)
+        for candidate in candidates(table, config, separator and separator[0])
     ]
-    best = max(guesses, key=_CsvGuess.rank)
-    header = config.columns or tuple(best.rows[0])
-    if len(header) < 2 and not set(header).intersection(config.text or ()):
+    best = max(guesses, key=_Guess.rank)
+    names = config.columns or best.layout.names
+    if len(names) < 2 and not set(names).intersection(config.text or ()):
         shown = text[:60].split(b"\n")[0].decode(errors="replace").strip()
         raise InputError(
             f"{file.uri}: neither JSON lines, nor CSV with a header, nor Parquet; it starts with {shown!r}"
         )
-    _check_header(file, header, best.rows[0], config)
-    rows = best.rows if config.columns else best.rows[1:]
-    if not config.columns:
-        start += _header_bytes(text, best)
-    dialect = Dialect("csv", start, header, best.delimiter, best.quoted)
-    records: list[dict[str, Any]] = [dict(zip(header, row, strict=False)) for row in rows if row]
-    return Sample(dialect, records or [dict.fromkeys(header)])
+    _check_header(file, names, best, config)
+    before = text[: len(text) - len(table)] + best.before
+    rows = [dict(zip(names, map(_decode, row), strict=True)) for row in best.rows]
+    records: list[dict[str, Any]] = [*rows] or [dict.fromkeys(names)]
+    dialect = replace(
+        best.dialect(names, start, before), headers=_headers(before, best), start_lines=LINES.count(before)
+    )
+    return Sample(dialect, records, best.notes(separator), best.warnings())
 
 
-def _check_header(file: Location, header: tuple[str, ...], first_row: list[str], config: InputConfig) -> None:
+def _headers(before: bytes, best: _Guess) -> tuple[str, ...]:
+    """See Dialect.headers."""
+    preamble = before[: len(before) - len(best.before)].split(b"\n")
+    bodies = map(without_line_end, [*preamble, *best.header_records])
+    return tuple(dict.fromkeys(body.decode("latin-1") for body in bodies if body))
+
+
+def _check_header(file: Location, names: tuple[str, ...], best: _Guess, config: InputConfig) -> None:
     """Raise InputError if input.columns does not fit the first row, or two columns have the same name."""
-    if config.columns and len(config.columns) != len(first_row):
+    first = [_decode(field) for field in next((r for r in best.first_pass if r), [])]
+    if config.columns and len(config.columns) != len(first):
         raise InputError(
             f"{file.uri}: input.columns has {len(config.columns)} names, but the first line has"
-            f" {len(first_row)} fields: {join_names(first_row)}"
+            f" {len(first)} fields: {join_names(first)}"
         )
-    if len(set(header)) < len(header):
-        name = Counter(header).most_common(1)[0][0]
+    if len(set(names)) < len(names):
+        name = Counter(names).most_common(1)[0][0]
         raise InputError(f"{file.uri}: two columns are named {name!r}; set unique names with input.columns")
 
 
-def _header_bytes(text: bytes, guess: _CsvGuess) -> int:
-    if not guess.quoted:
-        return text.find(b"\n") + 1 or len(text)
-    return int(QuotedRecords(guess.delimiter.encode(), len(text)).ends(text)[0])
+def _decode(value: bytes) -> str:
+    return value.decode(errors="replace")
 
 
 @dataclass(frozen=True)
-class _CsvGuess:
-    """The first records, parsed with one delimiter, with or without quoted fields."""
+class _Guess:
+    """A sample, read in one dialect."""
 
-    delimiter: str
-    quoted: bool
-    rows: list[list[str]]
-    regular_frac: float
-    """Fraction of the records that have the same number of fields as the first."""
-    has_doubled_quotes: bool
-    """Whether a quoted field contains doubled quotes, and no field has a misplaced quote."""
+    text: bytes
+    syntax: CsvSyntax
+    """Without what depends on the number of columns."""
+    config: InputConfig
+    bonus: float
+    """How usual the dialect is; see csv_dialects."""
 
-    @classmethod
-    def parse(cls, text: str, delimiter: str, *, quoted: bool) -> _CsvGuess:
-        """The records of a text, up to the first that cannot be parsed."""
-        csv.field_size_limit(sys.maxsize)
-        reader = csv.reader(
-            io.StringIO(text, newline=""),
-            delimiter=delimiter,
-            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+    @cached_property
+    def _ends(self) -> list[int]:
+        # A first idea of the columns, so that a stray quote does not swallow what determines them.
+        rows = [line.rstrip(b"\r").split(self.syntax.delimiter) for line in self.text.split(b"\n") if line]
+        ((usual, _),) = Counter(len(row) for row in rows if len(row) > 1).most_common(1) or [(0, 0)]
+        syntax = _with_columns(self.syntax, usual, [row for row in rows if len(row) == usual][1:])
+        ends: list[int] = CsvRecords(syntax, len(self.text)).ends(self.text).tolist()
+        return ends
+
+    @cached_property
+    def first_pass(self) -> list[list[bytes]]:
+        """Fields of each record, without knowing their number; empty if blank or malformed."""
+        bodies = (
+            without_line_end(self.text[a:b]) for a, b in zip([0, *self._ends], self._ends, strict=False)
         )
-        rows: list[list[str]] = []
-        with suppress(csv.Error):
-            rows.extend(reader)
-        rows = rows or [[]]
-        full = [row for row in rows if row]
-        regular = sum(len(row) == len(rows[0]) for row in full) / max(1, len(full))
-        return cls(delimiter, quoted, rows, regular, _has_doubled_quotes(text, delimiter))
+        return [(self.syntax.split(body) or []) if body else [] for body in bodies]
 
-    def rank(self) -> tuple[float, int, bool]:
-        """Sort key: regularity, number of fields, whether the quoting is usual for the delimiter."""
-        # TSV is usually unquoted (amazon_us_reviews), unless it has doubled quotes.
-        is_usual = self.quoted == (self.delimiter != "\t" or self.has_doubled_quotes)
-        has_columns = len(self.rows[0]) > 1
-        return (self.regular_frac if has_columns else -1.0, len(self.rows[0]), is_usual)
+    @cached_property
+    def layout(self) -> Layout:
+        """Header and names of the columns."""
+        return find_layout(self.first_pass)
+
+    @cached_property
+    def before(self) -> bytes:
+        """Text before the first record: the header, and what precedes it."""
+        return b"" if self.config.columns else self.text[: self._ends[self.layout.header]]
+
+    @property
+    def header_records(self) -> list[bytes]:
+        """The records in `before`."""
+        ends = [end for end in self._ends if end <= len(self.before)]
+        return [self.text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+    @cached_property
+    def _fitted(self) -> CsvSyntax:
+        """The syntax with the number of columns and those that are numeric."""
+        count = len(self.config.columns or self.layout.names)
+        skipped = 0 if self.config.columns else self.layout.header + 1
+        full = [row for row in self.first_pass[skipped:] if len(row) == count]
+        return _with_columns(self.syntax, count, full)
+
+    @cached_property
+    def _bodies(self) -> list[bytes]:
+        """Records after the header, without line ends."""
+        data = self.text[len(self.before) :]
+        ends = CsvRecords(self._fitted, len(data)).ends(data).tolist()
+        return [without_line_end(data[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+
+    @cached_property
+    def _records(self) -> list[bytes]:
+        """Records after the header that hold data, without line ends."""
+        headers = {without_line_end(record) for record in self.header_records}
+        return [body for body in self._bodies if body and body not in headers]
+
+    @cached_property
+    def rows(self) -> list[list[bytes]]:
+        """Fields of the well-formed records."""
+        rows = (read_fields(record, self._fitted) for record in self._records)
+        return [row for row in rows if row is not None and len(row) == self._fitted.columns]
+
+    @cached_property
+    def _clean(self) -> int:
+        """Number of records with the right number of fields and no misplaced quote."""
+        split = (self._fitted.split(record) for record in self._records)
+        return sum(row is not None and len(row) == self._fitted.columns for row in split)
+
+    def rank(self) -> tuple[float, int]:
+        """Sort key: fraction of well-formed records and how usual the dialect is, and number of fields."""
+        count = len(self.config.columns or self.layout.names)
+        if count < 2:
+            return -1.0 + self.bonus / 2, count
+        if self._records:
+            regular = (len(self.rows) + self._clean) / (2 * len(self._records))
+        else:
+            # A header of several lines without any record is probably the rest of the file.
+            regular = 1.0 if self.before.count(b"\n") < 2 else 0.0
+        return regular + self.bonus + self._has_known_names, count
+
+    @property
+    def _has_known_names(self) -> bool:
+        """Whether the columns have the configured names, or those of a known format."""
+        names, config = self.layout.names, self.config
+        if config.columns:
+            return False
+        configured = {*(config.text or ()), *filter(None, (config.stars,))}
+        return configured.issubset(names) if configured else match_format(names, need_stars=False) is not None
+
+    def dialect(self, names: tuple[str, ...], start: int, before: bytes) -> Dialect:
+        """The dialect, with the limits that follow from the sample.
+
+        Args:
+            start: bytes of the file before the sample.
+            before: text of the sample before the first record.
+        """
+        longest = max((record.count(b"\n") + 1 for record in self._records), default=1)
+        return Dialect(
+            "csv",
+            start + len(before),
+            names,
+            self.syntax.delimiter.decode(),
+            bool(self.syntax.quote),
+            self.syntax.quote.decode() or '"',
+            self.syntax.escape.decode(),
+            self.syntax.blanks,
+            self._fitted.numeric,
+            max(DEFAULT_LINE_LIMIT, _LIMIT_FACTOR * longest if longest > 1 else 0),
+            blank_lines=sum(not body for body in self._bodies) > max(1, _BLANK_FRAC * len(self._bodies)),
+        )
+
+    def notes(self, separator: tuple[bytes, int] | None) -> tuple[str, ...]:
+        """Unusual properties of the dialect."""
+        skipped = 0 if self.config.columns else self.layout.header
+        found = {
+            f"delimiter {_decode(separator[0])} from its line sep=" if separator else "": separator,
+            f"escape character {_decode(self.syntax.escape)}": self.syntax.escape,
+            f"quote character {_decode(self.syntax.quote)}": self.syntax.quote == b"'",
+            "blanks around fields are dropped": self.syntax.blanks,
+            f"{counted(skipped, 'line')} before the header": skipped,
+            self.layout.note: self.layout.note and not self.config.columns,
+        }
+        return tuple(note for note, is_so in found.items() if is_so)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Doubtful decisions."""
+        found = [] if self.config.columns or not self.layout.warning else [self.layout.warning]
+        misplaced = sum(self._fitted.split(record) is None for record in self._records)
+        if misplaced:
+            found.append(
+                f"{counted(misplaced, 'record')} of the sample with misplaced quotes; such quotes are text"
+            )
+        return tuple(found)
 
 
-def _has_doubled_quotes(text: str, delimiter: str) -> bool:
-    cells = [c for line in text.split("\n") for c in line.rstrip("\r").split(delimiter) if c.startswith('"')]
-    complete = all(len(c) > 1 and c.endswith('"') and '"' not in c[1:-1].replace('""', "") for c in cells)
-    return complete and any('""' in cell[1:-1] for cell in cells)
+def _with_columns(syntax: CsvSyntax, count: int, rows: list[list[bytes]]) -> CsvSyntax:
+    """The syntax with the number of columns, and those that are numeric in rows of this length."""
+    numeric = tuple(i for i in range(count) if _is_numeric([row[i] for row in rows]))
+    return replace(syntax, columns=count, numeric=numeric)
+
+
+def _is_numeric(values: list[bytes]) -> bool:
+    values = [v for v in values if v]
+    words = sum(not is_number(v) for v in values)
+    return len(values) - words >= _MIN_NUMBERS and words <= max(1, _MAX_WORDS_FRAC * len(values))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
 from pipeline.ingest.detect.checks import value_warnings
 from pipeline.ingest.detect.columns import NAMED, Columns, choose_format
+from pipeline.ingest.detect.dates import check_dates, date_warnings, day_order
 from pipeline.ingest.detect.records import Sample, join_names
 from pipeline.ingest.detect.sample import read_sample
-from pipeline.ingest.parse.columns import as_word, star_array
+from pipeline.ingest.detect.scales import Observed, check_scale, scale_warnings
+from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.parse.stars import RatingRule, read_rating
+from pipeline.scale import Scale
 from pipeline.storage.location import Location
+
+_DEFAULT_LABELS = LabelsConfig()
 
 
 @dataclass(frozen=True)
@@ -30,58 +34,86 @@ class Detection:
     """Guesses that may be wrong and suspicious values, one sentence each, without the name of the file."""
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a job needs of each record."""
+
+    stars: bool = True
+    """Whether records need stars or a label."""
+    time: bool = False
+    """Whether records need a date."""
+    labels: LabelsConfig = _DEFAULT_LABELS
+    """How stars become classes; checked against the values of the label column."""
+
+
 def detect_file(
-    file: Location,
-    config: InputConfig,
-    *,
-    need_stars: bool = True,
-    labels: LabelsConfig | None = None,
-    model: InputConfig | None = None,
+    file: Location, config: InputConfig, needs: Needs, model: InputConfig | None = None
 ) -> Detection | None:
     """Format and columns of a file, from its first records.
 
     Args:
-        need_stars: whether records need stars or a label.
-        labels: checked against the values of the label column, if its classes are words.
         model: the settings, completed by the columns with which a model was trained; used if the file has
             the text columns.
     Returns:
         The format, with the columns that the settings name, then those of the model, then those of the known
         format; None if the file has no text.
     Raises:
-        InputError: the format is unknown, or no record has a configured column; the message lists the fields.
+        InputError: the format is unknown, no record has a configured column, or the values of a needed column
+            cannot be used; the message lists the fields.
     """
     if model is not None:
-        found = _detect_for_model(file, config, model)
+        found = _detect_for_model(file, config, model, needs)
         if found is not None:
             return found
     sample = read_sample(file, config)
     if sample is None:
         return None
-    fmt, warnings = choose_format(file.uri, sample, config, need_stars=need_stars)
-    if need_stars:
-        _check_labels(file, fmt, labels or LabelsConfig(), sample.records)
+    fmt, warnings = choose_format(file.uri, sample, config, need_stars=needs.stars)
     named = any(getattr(config, n) is not None for n in NAMED)
-    return _detection(sample, fmt, warnings, "the settings" if named else fmt.name, config)
+    columns = Columns.of(fmt, sample.fields(), "the settings" if named else fmt.name)
+    return _detection(file.uri, sample, fmt, columns, warnings, config, needs)
 
 
 def detect_format(
-    file: Location, config: InputConfig, *, need_stars: bool = True, labels: LabelsConfig | None = None
+    file: Location,
+    config: InputConfig,
+    *,
+    need_stars: bool = True,
+    need_time: bool = False,
+    labels: LabelsConfig | None = None,
 ) -> Format | None:
     """Format that `detect_file` finds."""
-    found = detect_file(file, config, need_stars=need_stars, labels=labels)
+    found = detect_file(file, config, Needs(need_stars, need_time, labels or LabelsConfig()))
     return None if found is None else found.fmt
 
 
 def _detection(
-    sample: Sample, fmt: Format, warnings: list[str], chosen_by: str, config: InputConfig
+    uri: str,
+    sample: Sample,
+    fmt: Format,
+    columns: Columns,
+    warnings: list[str],
+    config: InputConfig,
+    needs: Needs,
 ) -> Detection:
-    columns = Columns.of(fmt, sample.fields(), chosen_by)
-    values = value_warnings(columns, sample.records, config.text_separator)
-    return Detection(fmt, columns, sample.notes, (*sample.warnings, *warnings, *values))
+    """The format completed by what the values show, and warnings about them."""
+    ratings, times = sample.values(fmt.stars), sample.values(fmt.timestamp)
+    scale = _check_labels(uri, fmt, needs.labels, ratings) if needs.stars else None
+    if needs.time:
+        check_dates(uri, fmt.timestamp, times, sample.fields())
+    found = [*sample.warnings, *warnings]
+    if columns.stars is not None:
+        found += scale_warnings(fmt.stars, ratings, needs.labels, need_stars=needs.stars)
+    if fmt.timestamp is not None and (needs.time or config.timestamp is not None):
+        found += date_warnings(fmt.timestamp, times)
+    found += value_warnings(columns, [*sample.records, *sample.more], config.text_separator)
+    complete = replace(fmt, scale=scale, day_first=day_order(times))
+    return Detection(complete, columns, sample.notes, tuple(found))
 
 
-def _detect_for_model(file: Location, config: InputConfig, model: InputConfig) -> Detection | None:
+def _detect_for_model(
+    file: Location, config: InputConfig, model: InputConfig, needs: Needs
+) -> Detection | None:
     """Detection with the columns of a model; None if the file lacks its text columns."""
     sample = read_sample(file, config)
     if sample is None:
@@ -91,11 +123,13 @@ def _detect_for_model(file: Location, config: InputConfig, model: InputConfig) -
     fields = sample.fields()
     # A dump to score may lack the stars and the IDs of the training data.
     absent = {n: None for n in NAMED[1:] if getattr(config, n) is None and getattr(model, n) not in fields}
+    model = model.model_copy(update=absent)
     try:
-        fmt, warnings = choose_format(file.uri, sample, model.model_copy(update=absent), need_stars=False)
+        fmt, warnings = choose_format(file.uri, sample, model, need_stars=False)
     except MissingColumnError:
         return None
-    return _detection(sample, fmt, warnings, "the model", model)
+    columns = Columns.of(fmt, fields, "the model")
+    return _detection(file.uri, sample, fmt, columns, warnings, model, needs)
 
 
 def _headerless(file: Location, model: InputConfig) -> Sample | None:
@@ -106,29 +140,33 @@ def _headerless(file: Location, model: InputConfig) -> Sample | None:
         return None
     if sample is None or sample.dialect.syntax != "csv":
         return None
-    first = as_word(sample.records[0].get(model.stars)) if model.stars else None
     # In a header, the field of the stars is a name.
-    is_rating = first is not None and not np.isnan(star_array([first])[0].as_py() or np.nan)
-    return sample if is_rating else None
+    first = as_word(sample.records[0].get(model.stars)) if model.stars else None
+    return sample if first is not None and read_rating(first) is not None else None
 
 
-def _check_labels(
-    file: Location, chosen: Format, labels: LabelsConfig, records: list[dict[str, Any]]
-) -> None:
-    """Raise InputError if the label column has values, but none is a star rating (or one of labels.words)."""
-    words = sorted({word for record in records if (word := as_word(record.get(chosen.stars)))})
+def _check_labels(uri: str, chosen: Format, labels: LabelsConfig, values: Sequence[object]) -> Scale | None:
+    """Scale of the stars, if it is certain.
+
+    Raises:
+        InputError: the label column has values, but none is a star rating (or one of labels.words), or the
+            ratings are on another scale than the settings say.
+    """
+    words = sorted({word for value in values if (word := as_word(value))})
     if labels.scheme != "words":
-        stars = star_array(words).to_numpy(zero_copy_only=False)
-        if words and np.isnan(stars).all():
+        observed = Observed.of(values, labels.unrated or ())
+        rated = observed.ratings or any(map(RatingRule(unrated=labels.unrated or ()).is_unrated, words))
+        if words and not rated:
             raise InputError(
-                f"{file.uri}: {chosen.stars} contains words, not star ratings: {join_names(words[:3])};"
+                f"{uri}: {chosen.stars} contains words, not star ratings: {join_names(words[:3])};"
                 " use them as classes with --set labels.scheme=words,labels.words=…"
             )
-        return
+        return check_scale(uri, chosen.stars, observed, labels)
     if labels.words is None or not set(words).intersection(labels.words):
         shown = join_names([",".join(words[:8]) + (",…" if len(words) > 8 else "")])
         given = f"labels.words={','.join(labels.words)}" if labels.words else "labels.scheme=words"
         raise InputError(
-            f"{file.uri}: {given}, but the labels of the first lines in {chosen.stars} are"
+            f"{uri}: {given}, but the labels of the first lines in {chosen.stars} are"
             f" {shown or 'all empty'}; list the classes in order with --set labels.words=…"
         )
+    return None

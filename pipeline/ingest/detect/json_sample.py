@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.errors import InputError
@@ -11,19 +11,26 @@ from pipeline.ingest.parse.formats import Dialect
 from pipeline.ingest.parse.records import decode_json, decode_python
 from pipeline.storage.location import Location
 
+_MAX_MORE_LINES = 5000
 
-def object_sample(lines: list[bytes], start: int) -> Sample | None:
-    """Sample of JSON objects or Python literals; None if less than half of the lines start like objects."""
+
+def object_sample(lines: list[bytes], start: int, more: Sequence[bytes] = ()) -> Sample | None:
+    """Sample of JSON objects or Python literals; None if less than half of the lines start like objects.
+
+    Args:
+        more: lines after those that decide the syntax.
+    """
     json_records, python_records = _decode_objects(lines, decode_json), _decode_objects(lines, decode_python)
     is_json = len(json_records) >= len(python_records)
     records = json_records if is_json else python_records
     num_like_objects = sum(line.lstrip().startswith(b"{") for line in lines)
     if not records or 2 * max(len(records), num_like_objects) < len(lines):
         return None
-    return Sample(Dialect("json" if is_json else "python", start), records)
+    later = _decode_objects(more[:_MAX_MORE_LINES], decode_json if is_json else decode_python)
+    return Sample(Dialect("json" if is_json else "python", start), records, more=tuple(later))
 
 
-def _decode_objects(lines: list[bytes], decode: Callable[[bytes], Any]) -> list[dict[str, Any]]:
+def _decode_objects(lines: Sequence[bytes], decode: Callable[[bytes], Any]) -> list[dict[str, Any]]:
     records = []
     for line in lines:
         try:

@@ -24,6 +24,13 @@ class Sample:
     warnings: tuple[str, ...] = ()
     """Guesses about the syntax that may be wrong, one sentence each, without the name of the file."""
 
+    more: tuple[dict[str, Any], ...] = ()
+    """Further records, which count only for the values of a field."""
+
+    def values(self, field: str | None) -> list[Any]:
+        """Values of a field in all records that are known; None where it is absent."""
+        return [record.get(field or "") for record in (*self.records, *self.more)]
+
     def fields(self) -> list[str]:
         """Sorted names of the fields that at least one record has."""
         # Keys of Python literals can have any type.

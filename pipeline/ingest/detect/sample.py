@@ -24,6 +24,7 @@ from pipeline.storage.readahead import FileReader
 
 _SAMPLE_BYTES = 1 << 18
 _LONG_SAMPLE_BYTES = 1 << 24
+_MAX_PARQUET_ROWS = 5000
 _MAX_FIRST_LINE_BYTES = 1 << 30
 _PARQUET_MAGIC = b"PAR1"
 
@@ -67,7 +68,7 @@ def _text_sample(file: Location, text: bytes, config: InputConfig, *, has_long_f
     lines = [line for line in text.split(b"\n") if line.strip()]
     check_line_ends(file, lines)
     first_lines = lines[:SAMPLE_RECORDS]
-    sample = object_sample(first_lines, 0)
+    sample = object_sample(first_lines, 0, lines[SAMPLE_RECORDS:])
     if sample is not None:
         return sample
     check_not_json(file, first_lines[0])
@@ -101,11 +102,13 @@ def _lines_after_first(file: Location, found: FoundEncoding) -> bytes:
 def _parquet_sample(file: Location, config: InputConfig) -> Sample:
     configured = (*(config.text or ()), *(getattr(config, n) for n in ("stars", *CARRIED_FIELDS)))
     used = {*configured, *(name for f in FORMATS for name in f.fields())}
-    names, records = read_parquet_head(file, lambda n: n in used or suggests_rating(n), SAMPLE_RECORDS)
+    names, records = read_parquet_head(file, lambda n: n in used or suggests_rating(n), _MAX_PARQUET_ROWS)
     for name, count in Counter(names).items():
         if count > 1 and name in used:
             raise InputError(
                 f"{file.uri}: two columns are named {name!r}; rewrite the file with unique column names"
             )
     nulls = dict.fromkeys(names)
-    return Sample(Dialect("parquet", columns=tuple(names)), [nulls | r for r in records] or [nulls])
+    dialect = Dialect("parquet", columns=tuple(names))
+    first = [nulls | r for r in records[:SAMPLE_RECORDS]] or [nulls]
+    return Sample(dialect, first, more=tuple(records[SAMPLE_RECORDS:]))

@@ -9,10 +9,11 @@ from functools import partial
 from typing import NamedTuple
 
 from pipeline.config import InputConfig, LabelsConfig
-from pipeline.errors import InputError, MissingColumnError, UnknownFormatError
+from pipeline.errors import InputError, MissingColumnError, ScaleError, UnknownFormatError
 from pipeline.ingest.detect.columns import NAMED, Columns
-from pipeline.ingest.detect.detect import Detection, detect_file
+from pipeline.ingest.detect.detect import Detection, Needs, detect_file
 from pipeline.ingest.detect.identify import empty_reason
+from pipeline.ingest.detect.scales import check_same_scale
 from pipeline.ingest.parse.formats import ENCODED, FORMATS, Format
 from pipeline.storage.location import CONCURRENT_FILES, Location, locate
 
@@ -55,6 +56,7 @@ def find_sources(
     config: InputConfig,
     *,
     need_stars: bool = True,
+    need_time: bool = False,
     labels: LabelsConfig | None = None,
     model: InputConfig | None = None,
 ) -> Found:
@@ -63,18 +65,20 @@ def find_sources(
     If at least one file has the configured columns, the others may be in a known format without them.
 
     Raises:
-        InputError: a file has an unknown format or lacks a configured column, or no file has any text.
+        InputError: a file has an unknown format or lacks a configured column, files have different rating
+            scales, or no file has any text.
     """
-    detect = partial(_detect, config=config, need_stars=need_stars, labels=labels, model=model)
+    needs = Needs(need_stars, need_time, labels or LabelsConfig())
     files = list(files)
     with ThreadPoolExecutor(CONCURRENT_FILES) as pool:
-        detections = list(pool.map(detect, files))
+        detections = list(pool.map(partial(_detect, config=config, needs=needs, model=model), files))
     unknown = [d.unknown for d in detections if d.unknown]
     if unknown and (not config.skip_unknown or len(unknown) == len(files)):
         raise _with_hint(unknown[0], len(files))
     missing = next((d.missing for d in detections if d.missing), None)
-    if missing and not any(d.found and not d.missing for d in detections):
+    if missing and not any((d.found or d.scale_error) and not d.missing for d in detections):
         raise missing
+    _check_scales(files, detections, needs.labels)
     kept = [(f, d.found) for f, d in zip(files, detections, strict=True) if not d.unknown]
     if not any(found for _, found in kept):
         raise InputError(f"{kept[0][0].uri}: {empty_reason(kept[0][0])}; nothing to read")
@@ -87,10 +91,11 @@ def detect_sources(
     config: InputConfig,
     *,
     need_stars: bool = True,
+    need_time: bool = False,
     labels: LabelsConfig | None = None,
 ) -> list[Source]:
     """The files of `find_sources` that are read."""
-    return find_sources(files, config, need_stars=need_stars, labels=labels).sources
+    return find_sources(files, config, need_stars=need_stars, need_time=need_time, labels=labels).sources
 
 
 def _source(number: int, file: Location, found: Detection | None) -> Source:
@@ -118,33 +123,42 @@ def _with_missing_stars(sources: list[Source]) -> list[Source]:
     ]
 
 
+def _check_scales(files: list[Location], detections: list[_Detection], labels: LabelsConfig) -> None:
+    """Raise InputError if a file has another scale than another file, or than the settings say."""
+    scales = [
+        d.scale_error.scale if d.scale_error else d.found.fmt.scale if d.found else None for d in detections
+    ]
+    check_same_scale(zip((f.uri for f in files), scales, strict=True), labels)
+    for detection in detections:
+        if detection.scale_error:
+            raise detection.scale_error
+
+
 class _Detection(NamedTuple):
     found: Detection | None = None
-    """None: the file has no text, or is unknown."""
+    """None: the file has no text, or another field is set."""
     missing: MissingColumnError | None = None
     """Set if the file is in a known format but lacks a configured column."""
     unknown: UnknownFormatError | None = None
+    scale_error: ScaleError | None = None
+    """Set if the ratings are on another scale than the settings say."""
 
 
-def _detect(
-    file: Location,
-    config: InputConfig,
-    labels: LabelsConfig | None,
-    model: InputConfig | None,
-    *,
-    need_stars: bool,
-) -> _Detection:
-    detect = partial(detect_file, file, need_stars=need_stars, labels=labels)
+def _detect(file: Location, config: InputConfig, needs: Needs, model: InputConfig | None) -> _Detection:
     try:
-        return _Detection(detect(config, model=model))
+        return _Detection(detect_file(file, config, needs, model))
     except MissingColumnError as error:
-        unnamed = config.model_copy(update=dict.fromkeys(NAMED))
         try:
-            return _Detection(detect(unnamed), missing=error)
+            unnamed = config.model_copy(update=dict.fromkeys(NAMED))
+            return _Detection(detect_file(file, unnamed, needs), missing=error)
+        except ScaleError as scale_error:
+            return _Detection(missing=error, scale_error=scale_error)
         except InputError:
             return _Detection(unknown=error)
     except UnknownFormatError as error:
         return _Detection(unknown=error)
+    except ScaleError as scale_error:
+        return _Detection(scale_error=scale_error)
 
 
 def encoded_sources(files: Iterable[Location]) -> list[Source]:

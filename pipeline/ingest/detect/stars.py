@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.arrays import FloatArray
 from pipeline.ingest.detect.records import shown_name
-from pipeline.ingest.parse.columns import as_word, star_array
+from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import FORMATS
+from pipeline.ingest.parse.stars import read_rating
 
 _MIN_VALUES = 10
 """Number of values from which a constant column is suspicious."""
@@ -103,5 +104,5 @@ def suggests_rating(name: str) -> bool:
 
 
 def _values(name: str, records: Sequence[dict[str, Any]]) -> _Values:
-    words = [as_word(record.get(name)) for record in records]
-    return _Values(np.asarray(star_array(words).to_numpy(zero_copy_only=False), np.float32))
+    ratings = [read_rating(as_word(record.get(name)) or "") for record in records]
+    return _Values(np.array([np.nan if r is None else r.value for r in ratings], np.float32))

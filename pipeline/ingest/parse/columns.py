@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
 from functools import reduce
 
 import numpy as np
@@ -11,6 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import Float64Array, IntArray
+from pipeline.ingest.parse.dates import date_ms
+from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
+from pipeline.scale import MAX_STARS, MIN_STARS
 
 Value = str | float | None
 """A value of a record. Type checkers accept bool and int as float."""
@@ -27,8 +29,9 @@ ROW_SCHEMA = pa.schema(
         ("word", pa.string()),
     ]
 )
-"""A parsed record. text: null if the record has no text field. stars: null if missing, NaN if not a number,
-always null with word labels. word: the label with word labels, else the stars field if it is not a number."""
+"""A parsed record. text: null if the record has no text field. stars: on the axis of 1 to 5 stars, outside it
+for ratings outside their scale, null if missing, NaN if not a rating, always null with word labels. word: the
+label with word labels, else the stars field if it is no rating on the scale."""
 
 _MIN_MS, _MAX_MS = -62_135_596_800_000, 253_402_300_799_999
 """Milliseconds since 1970 of the start of year 1 and the end of year 9999."""
@@ -36,10 +39,12 @@ _MIN_MS, _MAX_MS = -62_135_596_800_000, 253_402_300_799_999
 _MIN_EPOCH_MS = 1e11
 """Smaller numbers are seconds: as milliseconds they would be dates before March 1973."""
 
+_MIN_EPOCH_US, _MIN_EPOCH_NS = 1e14, 1e17
+"""Larger numbers are microseconds, or nanoseconds: dates from March 1973 on in both units."""
+
 _MIN_DATE, _MAX_DATE = 19900101, 21001231
 """Numbers between that are valid dates (YYYYMMDD) are dates: as seconds they would be in 1970."""
 
-_1970 = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _CONVERSION_ERRORS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """Raised by Arrow for values whose type or size does not fit the column."""
 
@@ -55,12 +60,26 @@ def id_array(values: Sequence[Value]) -> pa.Array:
         return pa.array([as_text(v) if isinstance(v, str) else as_word(v) for v in values], pa.string())
 
 
-def star_array(values: Sequence[Value]) -> pa.Array:
-    """(N,) float32: star ratings; null if missing, NaN if not a number."""
+def star_array(values: Sequence[Value], ratings: RatingRule = DEFAULT_RULE) -> pa.Array:
+    """(N,) float32: ratings on the axis of 1 to 5 stars; null if missing, NaN if not a rating.
+
+    Args:
+        ratings: the scale of the values. Values outside it become stars outside 1 to 5.
+    """
     try:
-        return pa.array(values, pa.float32())
+        numbers = _all_numbers(values)
     except _CONVERSION_ERRORS:
-        return pa.array([None if _is_blank(v) else _number(v) for v in values], pa.float32())
+        numbers = pa.array([None if _is_blank(v) else ratings.number(v) for v in values], pa.float64())
+    stars = ratings.to_stars(numbers.to_numpy(zero_copy_only=False))
+    return pa.array(stars, pa.float32(), mask=numbers.is_null().to_numpy(zero_copy_only=False))
+
+
+def _all_numbers(values: Sequence[Value]) -> pa.Array:
+    """(N,) float64: values that are all numbers, all strings of numbers, or null; raises for any other."""
+    if isinstance(next((v for v in values if v is not None), None), str):
+        # Much faster than reading each.
+        return pa.array(values, pa.string()).cast(pa.float64())
+    return pa.array(values, pa.float64())
 
 
 def word_array(values: Sequence[Value]) -> pa.Array:
@@ -96,12 +115,16 @@ def flag_array(values: Sequence[Value]) -> pa.Array:
         return pa.array([_flag(v) for v in values], pa.bool_())
 
 
-def time_array(values: pa.Array | pa.ChunkedArray | Sequence[Value]) -> pa.Array | pa.ChunkedArray:
+def time_array(
+    values: pa.Array | pa.ChunkedArray | Sequence[Value], *, day_first: bool | None = None
+) -> pa.Array | pa.ChunkedArray:
     """(N,) timestamp[ms, UTC].
 
     Args:
-        values: an Arrow column of a temporal type; or a sequence of numbers (seconds, milliseconds, or dates
-            as 20150831), of such numbers as strings, or of ISO 8601 dates.
+        values: an Arrow column of a temporal type; or a sequence of numbers (seconds, milli-, micro- or
+            nanoseconds since 1970, or dates as 20150831), of such numbers as strings, or of dates in any
+            spelling of dates.py.
+        day_first: see dates.date_ms.
     Returns:
         Null if missing, not recognized, or outside the years 1 to 9999.
     """
@@ -110,14 +133,19 @@ def time_array(values: pa.Array | pa.ChunkedArray | Sequence[Value]) -> pa.Array
     try:
         ms = _as_ms(np.array(values, np.float64))
     except (TypeError, ValueError, OverflowError):
-        numbers = np.array([_number(v) for v in values], np.float64)
+        numbers = np.array([_time_number(v) for v in values], np.float64)
         ms = _as_ms(numbers)
         for i in np.flatnonzero(np.isnan(numbers)).tolist():
-            ms[i] = _iso_ms(values[i])
+            ms[i] = date_ms(values[i], day_first=day_first)
     with np.errstate(invalid="ignore"):
         valid = (ms >= _MIN_MS) & (ms <= _MAX_MS)
     integers = np.where(valid, ms, 0).astype(np.int64)
     return pa.array(integers, pa.int64(), mask=~valid).cast(pa.timestamp("ms", tz="UTC"))
+
+
+def _time_number(value: Value) -> float:
+    # Failing to convert a date such as 2015-08-31 would take longer than reading it.
+    return np.nan if isinstance(value, str) and value[4:5] == "-" else _number(value)
 
 
 def _in_range(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -134,25 +162,17 @@ def _in_range(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 def _as_ms(numbers: Float64Array) -> Float64Array:
     """(N,) milliseconds, of numbers whose magnitude determines their unit; NaN stays NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
-        ms = np.where(np.abs(numbers) < _MIN_EPOCH_MS, numbers * 1000, numbers)
+        size = np.abs(numbers)
+        ms = np.where(size < _MIN_EPOCH_MS, numbers * 1000, numbers)
+        ms = np.where((size >= _MIN_EPOCH_US) & (size < _MIN_EPOCH_NS), np.floor(numbers / 1000), ms)
+        # float64 is exact to about 0.1 microseconds here, so a whole millisecond may appear to be below it.
+        ms = np.where(size > _MIN_EPOCH_NS, np.floor(numbers / 1_000_000 + 0.0005), ms)
         dates = (numbers >= _MIN_DATE) & (numbers <= _MAX_DATE) & (numbers % 1 == 0)
     for i in np.flatnonzero(dates):
         digits = str(int(numbers[i]))
-        day = _iso_ms(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
+        day = date_ms(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
         ms[i] = ms[i] if np.isnan(day) else day
     return ms
-
-
-def _iso_ms(value: object) -> float:
-    """Milliseconds since 1970 of an ISO 8601 date; NaN for anything else."""
-    if not isinstance(value, str):
-        return np.nan
-    try:
-        time = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
-    except ValueError:
-        return np.nan
-    aware = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
-    return (aware - _1970) // timedelta(milliseconds=1)
 
 
 def _is_blank(value: Value) -> bool:
@@ -194,6 +214,8 @@ def row_table(
     text: pa.Array | Sequence[str | None],
     *,
     word_labels: bool,
+    ratings: RatingRule = DEFAULT_RULE,
+    day_first: bool | None = None,
     **values: pa.Array | Sequence[Value],
 ) -> pa.Table:
     """Table of N records with the schema ROW_SCHEMA.
@@ -201,27 +223,36 @@ def row_table(
     Args:
         lines: (N,) int64, line numbers of the records.
         text: (N,) joined texts.
-        word_labels: see `ParseOptions`.
+        word_labels, ratings: see `ParseOptions`.
+        day_first: see `Format`.
         values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
     """
-    stars = pa.nulls(len(text), pa.float32()) if word_labels else star_array(values["stars"])
+    stars = pa.nulls(len(text), pa.float32()) if word_labels else star_array(values["stars"], ratings)
     columns = {
         "line": pa.array(lines, pa.int64()),
         "text": pa.array(text, pa.string()),
         "asin": id_array(values["asin"]),
         "user_id": id_array(values["user_id"]),
-        "timestamp": time_array(values["timestamp"]),
+        "timestamp": time_array(values["timestamp"], day_first=day_first),
         "verified": flag_array(values["verified"]),
         "stars": stars,
-        "word": word_array(values["stars"]) if word_labels else _non_numbers(stars, values["stars"]),
+        "word": word_array(values["stars"]) if word_labels else _non_ratings(stars, values["stars"]),
     }
     return pa.table(columns, schema=ROW_SCHEMA)
 
 
-def _non_numbers(stars: pa.Array, values: Sequence[Value]) -> pa.Array:
-    """(N,) string: values of the stars field that are not numbers; null for numbers."""
-    is_nan = pc.fill_null(pc.is_nan(stars), fill_value=False)
-    if not pc.any(is_nan).as_py():
+def _non_ratings(stars: pa.Array, values: Sequence[Value]) -> pa.Array:
+    """(N,) string: values of the stars field that are no ratings on the scale; null for ratings."""
+    numbers = stars.to_numpy(zero_copy_only=False)
+    is_rating = (numbers >= MIN_STARS) & (numbers <= MAX_STARS) | stars.is_null().to_numpy(
+        zero_copy_only=False
+    )
+    if is_rating.all():
         return pa.nulls(len(stars), pa.string())
-    mask = is_nan.to_pylist()
-    return pa.array([as_word(v) if m else None for v, m in zip(values, mask, strict=True)], pa.string())
+    words = [None if ok else _as_written(v) for v, ok in zip(values, is_rating.tolist(), strict=True)]
+    return pa.array(words, pa.string())
+
+
+def _as_written(value: Value) -> str | None:
+    # 1e300 has 301 digits.
+    return repr(value) if isinstance(value, float) and abs(value) >= 1e16 else as_word(value)

@@ -1,24 +1,33 @@
-"""Parsing of CSV and TSV, where a record with quoted fields may span several lines."""
+"""Parsing of CSV and TSV, where a record with quoted fields may span several lines.
+
+Arrow parses the clean records of a chunk; the others are split one by one, as `csv_records` understood them.
+"""
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from pipeline.arrays import BoolArray, IntArray
 from pipeline.ingest.parse.columns import row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Dialect, Format, ParseOptions
 from pipeline.ingest.parse.records import BadRecordError, too_long_detail
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
-from pipeline.ingest.read.cutting import Rule
+from pipeline.ingest.read.csv_records import CsvRecords, read_fields, without_line_end
+from pipeline.ingest.read.csv_syntax import CsvSyntax
+from pipeline.ingest.read.cutting import Rule, find_bytes
 
-_Columns = dict[str, Sequence[str]]
+_NULL = "\\N"
+"""A missing value, as MySQL and Hive write it."""
+
+_BOM = b"\xef\xbb\xbf"
+
+_Columns = dict[str, list[str]]
 
 
 def parse_delimited(
@@ -32,91 +41,192 @@ def parse_delimited(
         A table with the schema columns.ROW_SCHEMA, and the rejected records. Every record is in exactly one
         of them.
     """
-    ends = rule.ends(chunk.raw)
+    records = _Records.of(chunk, fmt.dialect, rule)
+    headers = {name.encode("latin-1") for name in fmt.dialect.headers}
     fields = list(dict.fromkeys(f for f in fmt.fields() if f in fmt.dialect.columns))
-    columns: _Columns | None = None
+    columns, indices, others = _read_regular(
+        records, fmt.dialect, fields, records.irregular(headers, options.limits.max_line_bytes)
+    )
+    numbers: IntArray = indices + chunk.header.first_line
     rejected: list[RejectedLine] = []
-    if np.diff(ends, prepend=0).max(initial=0) <= options.limits.max_line_bytes:
-        columns = _read_all(chunk.raw, fmt.dialect, fields, len(ends))
-    numbers: Any = np.arange(chunk.header.first_line, chunk.header.first_line + len(ends))
-    if columns is None:
-        columns, numbers, rejected = _read_each(
-            chunk, fmt.dialect, fields, ends.tolist(), options.limits.max_line_bytes
-        )
+    if len(others):
+        more, numbers_of_more, rejected = _read_each(records, chunk, fmt.dialect, fields, others, options)
+        numbers = np.concatenate([numbers, np.array(numbers_of_more, np.int64)])
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+        columns = {name: [(columns[name] + more[name])[i] for i in order.tolist()] for name in fields}
+    if _NULL.encode() in chunk.raw:
+        columns = {name: ["" if v == _NULL else v for v in column] for name, column in columns.items()}
+    return _rows(numbers, columns, fmt, options), rejected
+
+
+def _rows(numbers: IntArray, columns: _Columns, fmt: Format, options: ParseOptions) -> pa.Table:
     missing = [""] * len(numbers)
     strings = {n: columns.get(getattr(fmt, n) or "", missing) for n in (*CARRIED_FIELDS, "stars")}
     values = {n: [v or None for v in column] for n, column in strings.items()}
-    texts = [columns[f] for f in fmt.text if f in columns]
+    texts: list[Sequence[str]] = [columns[f] for f in fmt.text if f in columns]
     joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
     text = joined or [None] * len(numbers)
-    return row_table(numbers, text, word_labels=options.word_labels, **values), rejected
+    return row_table(
+        numbers,
+        text,
+        word_labels=options.word_labels,
+        ratings=options.ratings,
+        day_first=fmt.day_first,
+        **values,
+    )
 
 
-def _read_all(raw: bytes, dialect: Dialect, fields: list[str], records: int) -> _Columns | None:
-    """Columns of a chunk if all of its records are well-formed, else None."""
+@dataclass(frozen=True)
+class _Records:
+    """The records of a chunk."""
+
+    raw: bytes
+    starts: IntArray
+    """(N,) int64: byte offset of each record."""
+    ends: IntArray
+    odd: IntArray
+    """(M,) int64: offsets of the records that are not clean."""
+    syntax: CsvSyntax
+
+    @classmethod
+    def of(cls, chunk: Chunk, dialect: Dialect, rule: Rule) -> _Records:
+        """Division of a chunk by its rule."""
+        if isinstance(rule, CsvRecords):
+            ends, odd = rule.scan(chunk.raw)
+        else:
+            ends, odd = rule.ends(chunk.raw), np.zeros(0, np.int64)
+        return cls(chunk.raw, np.append(0, ends)[:-1].astype(np.int64), ends, odd, dialect.csv_syntax())
+
+    def __getitem__(self, index: int) -> bytes:
+        """Bytes of a record, with its line end."""
+        return self.raw[self.starts[index] : self.ends[index]]
+
+    def irregular(self, headers: Collection[bytes], max_line_bytes: int) -> BoolArray:
+        """(N,) bool: records that Arrow would read differently, or not at all."""
+        if self.syntax.blanks:
+            return np.ones(len(self.ends), np.bool_)
+        mask = self.ends - self.starts > max_line_bytes
+        mask[np.searchsorted(self.starts, self.odd)] = True
+        raw = np.frombuffer(self.raw, np.uint8)
+        if len(raw):
+            # An empty line would be a record of empty fields.
+            mask |= np.isin(raw[self.starts], np.frombuffer(b"\r\n", np.uint8))
+        marks = [np.array(_find_all(self.raw, header), np.int64) for header in headers]
+        if self.syntax.escape and self.syntax.escape in self.raw:
+            marks.append(find_bytes(self.raw, self.syntax.escape))
+        if b"\r" in self.raw and self.raw.count(b"\r") != self.raw.count(b"\r\n"):
+            # A carriage return by itself is text, but a line end for Arrow.
+            returns = find_bytes(self.raw, b"\r")
+            marks.append(returns[raw[np.minimum(returns + 1, len(raw) - 1)] != ord("\n")])
+        for positions in marks:
+            mask[np.searchsorted(self.ends, positions, side="right")] = True
+        return mask
+
+
+def _find_all(text: bytes, part: bytes) -> list[int]:
+    """Positions of a part in a text, without overlaps."""
+    found, at = [], text.find(part)
+    while at >= 0:
+        found.append(at)
+        at = text.find(part, at + len(part))
+    return found
+
+
+def _read_regular(
+    records: _Records, dialect: Dialect, fields: list[str], irregular: BoolArray
+) -> tuple[_Columns, IntArray, IntArray]:
+    """Columns of the records that Arrow can read; their indices; and those of all others."""
+    indices = np.flatnonzero(~irregular)
+    raw = records.raw if len(indices) == len(irregular) else b"".join(records[i] for i in indices.tolist())
+    wrong: list[int] = []
+    columns = _read_all(raw, dialect, fields, wrong)
+    kept = np.delete(indices, wrong)
+    if columns is None or len(kept) != len(next(iter(columns.values()), kept)):
+        return {name: [] for name in fields}, np.zeros(0, np.int64), np.arange(len(irregular))
+    return columns, kept, np.setdiff1d(np.arange(len(irregular)), kept, assume_unique=True)
+
+
+def _read_all(raw: bytes, dialect: Dialect, fields: list[str], wrong: list[int]) -> _Columns | None:
+    """Columns of clean records; None if Arrow cannot read them.
+
+    Args:
+        wrong: receives the numbers, from 0, of records with a wrong number of fields, which are left out.
+    """
+
+    def skip(row: pa_csv.InvalidRow) -> str:
+        wrong.append(row.number - 1)
+        return "skip"
+
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(raw),
             pa_csv.ReadOptions(column_names=dialect.columns, use_threads=False, block_size=len(raw) + 1),
             pa_csv.ParseOptions(
                 delimiter=dialect.delimiter,
-                quote_char='"' if dialect.quoted else False,
+                quote_char=dialect.quote if dialect.quoted else False,
                 newlines_in_values=dialect.quoted,
                 ignore_empty_lines=False,
+                invalid_row_handler=skip,
             ),
             pa_csv.ConvertOptions(include_columns=fields, column_types=dict.fromkeys(fields, pa.string())),
         )
     except pa.ArrowInvalid:
-        return None
-    if table.num_rows != records:
+        wrong.clear()
         return None
     return {name: table[name].to_pylist() for name in fields}
 
 
 def _read_each(
-    chunk: Chunk, dialect: Dialect, fields: list[str], ends: list[int], max_line_bytes: int
+    records: _Records,
+    chunk: Chunk,
+    dialect: Dialect,
+    fields: list[str],
+    indices: IntArray,
+    options: ParseOptions,
 ) -> tuple[_Columns, list[int], list[RejectedLine]]:
-    """Slow path for a chunk with at least one malformed record."""
-    csv.field_size_limit(sys.maxsize)
-    indices = {f: dialect.columns.index(f) for f in fields}
-    used = list(indices.values())
+    """Slow path for some records of a chunk: columns, line numbers, and rejects."""
+    used = {f: dialect.columns.index(f) for f in fields}
     rows, numbers, rejected = [], [], []
-    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False), start=chunk.header.first_line):
-        raw = chunk.raw[start:end].removesuffix(b"\n")
+    for i in indices.tolist():
+        number, raw = chunk.header.first_line + i, records[i].removesuffix(b"\n")
         try:
-            row = _read_one(raw, dialect, used, max_line_bytes)
+            _check_is_data(raw, dialect, options.limits.max_line_bytes)
+            row = _read_one(raw, records.syntax)
+            rows.append([_decoded(row[index], name) for name, index in used.items()])
         except BadRecordError as error:
-            rejected.append(RejectedLine(number, start, error.reason, error.detail, raw))
+            rejected.append(RejectedLine(number, int(records.starts[i]), error.reason, error.detail, raw))
             continue
-        rows.append(row)
         numbers.append(number)
-    return {f: [row[index] for row in rows] for f, index in indices.items()}, numbers, rejected
+    return {f: [row[k] for row in rows] for k, f in enumerate(fields)}, numbers, rejected
 
 
-def _read_one(raw: bytes, dialect: Dialect, used: list[int], max_line_bytes: int) -> list[str]:
+def _check_is_data(raw: bytes, dialect: Dialect, max_line_bytes: int) -> None:
+    """Raise BadRecordError if a record is too long, blank, or the header again."""
     if len(raw) > max_line_bytes:
         raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(raw), max_line_bytes))
-    if not raw.strip(b"\r"):
-        raise BadRecordError(Reason.EMPTY_LINE, "")
-    # Unused fields may be invalid UTF-8, as in _read_all.
-    text = raw.decode(errors="surrogateescape").removesuffix("\r")
-    row = _split(text, dialect)
-    if len(row) != len(dialect.columns):
-        raise BadRecordError(Reason.BAD_CSV, f"{len(row)} fields, the header has {len(dialect.columns)}")
-    try:
-        for index in used:
-            row[index].encode()
-    except UnicodeEncodeError:
-        raise BadRecordError(Reason.BAD_ENCODING, f"{dialect.columns[index]} is not valid UTF-8") from None
-    return row
+    body = without_line_end(raw)
+    if not body:
+        raise BadRecordError(Reason.BLANK_LINE if dialect.blank_lines else Reason.EMPTY_LINE, "")
+    if body.removeprefix(_BOM).decode("latin-1") in dialect.headers:
+        raise BadRecordError(Reason.REPEATED_HEADER, "the header again")
 
 
-def _split(text: str, dialect: Dialect) -> list[str]:
-    if not dialect.quoted:
-        return text.split(dialect.delimiter)
+def _read_one(raw: bytes, syntax: CsvSyntax) -> list[bytes]:
+    body = without_line_end(raw)
+    fields = read_fields(body, syntax)
+    if fields is None or len(fields) != syntax.columns:
+        plain = syntax.split(body)
+        detail = (
+            "misplaced quotes" if plain is None else f"{len(plain)} fields, the header has {syntax.columns}"
+        )
+        raise BadRecordError(Reason.BAD_CSV, detail)
+    return fields
+
+
+def _decoded(value: bytes, name: str) -> str:
+    """Text of a field that is used; unused fields may be invalid UTF-8, as in `_read_all`."""
     try:
-        # One string per record, line ends included: csv treats a misplaced quote as an ordinary character.
-        rows = list(csv.reader([text], delimiter=dialect.delimiter))
-    except csv.Error as error:
-        raise BadRecordError(Reason.BAD_CSV, str(error)) from None
-    return [field for row in rows for field in row]
+        return value.decode()
+    except UnicodeDecodeError:
+        raise BadRecordError(Reason.BAD_ENCODING, f"{name} is not valid UTF-8") from None

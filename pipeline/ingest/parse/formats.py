@@ -5,13 +5,17 @@ A new format is one entry in `FORMATS`. Any record may lack optional fields.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.ingest.read.chunks import Cutting
-from pipeline.ingest.read.cutting import LINES, QuotedRecords
+from pipeline.ingest.read.csv_records import CsvRecords
+from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax
+from pipeline.ingest.read.cutting import LINES
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
+from pipeline.scale import Scale
 
 ENCODED = "encoded"
 """Name of the format of data/{train,val,test}: rows encoded by `prepare`."""
@@ -32,14 +36,54 @@ class Dialect:
     delimiter: str = ","
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
+    quote: str = '"'
+    """Quote character of CSV fields, if they may be quoted."""
+    escape: str = ""
+    """Escape character of CSV fields; empty: none."""
+    blanks: bool = False
+    """Whether blanks around CSV fields are dropped, so that a quote after a blank opens a field."""
+    numeric: tuple[int, ...] = ()
+    """Positions of the CSV columns that contain only numbers in the sample."""
+    line_limit: int = DEFAULT_LINE_LIMIT
+    """Physical lines of a CSV record above which its quotes are suspicious."""
+    headers: tuple[str, ...] = ()
+    """CSV records before the first one, without line ends: what precedes the header, and the header. Their
+    bytes as Latin-1. Where one of them occurs again, files were concatenated."""
+    blank_lines: bool = False
+    """Whether blank lines between CSV records are usual, so that they are no errors."""
+    start_lines: int = 0
+    """Physical lines of a CSV file before the first record."""
     encoding: str | None = None
     """Encoding of a text file other than UTF-8; it is converted to UTF-8 as it is read."""
 
+    def csv_syntax(self) -> CsvSyntax:
+        """Grammar of the records of a CSV file."""
+        return CsvSyntax(
+            self.delimiter.encode(),
+            self.quote.encode() if self.quoted else b"",
+            self.escape.encode(),
+            self.blanks,
+            len(self.columns),
+            self.numeric,
+            self.line_limit,
+        )
+
     def cutting(self, chunk_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> Cutting:
         """How to cut a file in this dialect into chunks."""
-        quoted = self.syntax == "csv" and self.quoted
-        rule = QuotedRecords(self.delimiter.encode(), limits.max_line_bytes) if quoted else LINES
-        return Cutting(chunk_bytes, limits, rule, self.start_bytes, self.encoding)
+        several_lines = self.syntax == "csv" and (self.quoted or self.escape)
+        rule = CsvRecords(self.csv_syntax(), limits.max_line_bytes) if several_lines else LINES
+        start_lines = self.start_lines if self.syntax == "csv" else None
+        return Cutting(chunk_bytes, limits, rule, self.start_bytes, start_lines, self.encoding)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def of_dict(cls, data: Mapping[str, Any]) -> Dialect:
+        """The dialect that `as_dict` returned; raises TypeError if a later version wrote it."""
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
+        return cls(**values)
 
     def __str__(self) -> str:
         if self.syntax != "csv":
@@ -56,6 +100,8 @@ class ParseOptions:
     limits: ReadLimits = DEFAULT_LIMITS
     word_labels: bool = False
     """Whether the stars field holds a label, such as a word, instead of a number."""
+    ratings: RatingRule = DEFAULT_RULE
+    """How the stars field becomes stars."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +115,17 @@ class Format:
     asin: str | None
     user_id: str | None
     timestamp: str | None
-    """Seconds or milliseconds since 1970, distinguished by magnitude, or a date as 2015-08-31 or 20150831."""
+    """Time since 1970, whose unit is told by the magnitude, or a date; see columns.time_array."""
     verified: str | None
     product: str | None = None
     """Product ID, if `asin` identifies a variant (a color, a size); read only instead of `asin`."""
     marker: str | None = None
     """Field that distinguishes the format from another one with the same names."""
     dialect: Dialect = Dialect()
+    scale: Scale | None = None
+    """Scale of the ratings, if it is certain from the first records."""
+    day_first: bool | None = None
+    """Whether the day is first in dates such as 03/05/2012; None: not known, and such dates are null."""
 
     def fields(self) -> tuple[str, ...]:
         """Names of all fields that are read."""

@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.humanize import counted, printable
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.ipc import to_ipc
-from pipeline.ingest.parse.parquet_rows import normalize, normalize_batch, row_values
+from pipeline.ingest.parse.parquet_rows import all_values, normalize, normalize_batch
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader, with_last
 from pipeline.ingest.read.compression import WatchedFile
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
@@ -25,6 +25,8 @@ _MAGIC = b"PAR1"
 _DECOMPRESSION_RATIO = 4
 """Estimated bytes in memory per stored byte."""
 _MAX_REASON_CHARS = 200
+_HEAD_GROUPS = 16
+"""Number of row groups that are read for a sample; some files have thousands of small ones."""
 
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, MemoryError)
 """Raised by pyarrow for damaged data."""
@@ -74,12 +76,30 @@ def read_parquet_head(
     with file.open_input() as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
             raise InputError(f"{file.uri}: a compressed Parquet file; decompress it")
-    with _open(file) as (parquet, _):
+    with _open(file) as (parquet, watched):
         names = parquet.schema_arrow.names
         columns = [n for n in names if is_wanted(n) and names.count(n) == 1]
-        batch = next(parquet.iter_batches(max_rows, columns=columns), None) if columns else None
-        table = None if batch is None else normalize_batch(batch, columns)
-    return names, [] if table is None else [row_values(table, i) for i in range(table.num_rows)]
+        return names, _first_values(parquet, columns, max_rows, watched, file.uri)
+
+
+def _first_values(
+    parquet: pq.ParquetFile, columns: list[str], max_rows: int, watched: WatchedFile, uri: str
+) -> list[dict[str, Any]]:
+    """Values of the first rows; fewer if a row group after the first is damaged."""
+    values: list[dict[str, Any]] = []
+    for group in range(parquet.num_row_groups if columns else 0):
+        left = max_rows - len(values)
+        if not left or group == _HEAD_GROUPS:
+            break
+        try:
+            batch = next(parquet.iter_batches(left, row_groups=[group], columns=columns), None)
+            values += [] if batch is None else all_values(normalize_batch(batch, columns))
+        except _DAMAGE:
+            _check_reads(uri, watched)
+            if not values:
+                raise
+            break
+    return values
 
 
 def count_parquet_rows(file: Location) -> int:

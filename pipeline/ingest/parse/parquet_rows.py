@@ -70,7 +70,14 @@ def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.
     texts = [_to_strings(columns[f]) for f in fmt.text if f in columns] or [_to_strings(nulls)]
     values = {n: _values(n, columns.get(getattr(fmt, n), nulls)) for n in (*CARRIED_FIELDS, "stars")}
     text = join_texts(texts, options.separator)
-    return row_table(lines, text, word_labels=options.word_labels, **values), rejected
+    return row_table(
+        lines,
+        text,
+        word_labels=options.word_labels,
+        ratings=options.ratings,
+        day_first=fmt.day_first,
+        **values,
+    ), rejected
 
 
 def _not_utf8(table: pa.Table) -> dict[int, str]:
@@ -118,6 +125,12 @@ def row_as_json(chunk: Chunk, index: int) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode()
 
 
+def all_values(table: pa.Table) -> list[dict[str, Value]]:
+    """Rows of a normalized table as strings, numbers and booleans."""
+    columns = {name: _values_of(table[name].combine_chunks()) for name in table.column_names}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def row_values(table: pa.Table, index: int) -> dict[str, Value]:
     """Row of a normalized table as strings, numbers and booleans."""
     row = table.slice(index, 1)
@@ -125,7 +138,11 @@ def row_values(table: pa.Table, index: int) -> dict[str, Value]:
 
 
 def _value(column: pa.Array) -> Value:
+    return _values_of(column)[0]
+
+
+def _values_of(column: pa.Array) -> list[Value]:
     if pa.types.is_temporal(column.type):
         column = _to_strings(column)
-    value: Value | bytes = column[0].as_py()
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    values: list[Value | bytes] = column.to_pylist()
+    return [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]

@@ -77,7 +77,14 @@ def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
     parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
     text = join_texts(parts, options.separator)
-    return row_table(numbers, text, word_labels=options.word_labels, **values), rejected
+    return row_table(
+        numbers,
+        text,
+        word_labels=options.word_labels,
+        ratings=options.ratings,
+        day_first=fmt.day_first,
+        **values,
+    ), rejected
 
 
 def _decode(

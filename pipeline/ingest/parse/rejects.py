@@ -33,26 +33,38 @@ class Reason(str, Enum):
     UNKNOWN_LABEL = "unknown_label"
     MODEL_FAILED = "model_failed"
     WORKER_DIED = "worker_died"
+    NO_TEXT = "no_text"
+    NOT_RATED = "not_rated"
     FILTERED_UNVERIFIED = "filtered_unverified"
     NEUTRAL_DROPPED = "neutral_dropped"
     MISSING_TIMESTAMP = "missing_timestamp"
     DUPLICATE = "duplicate"
     CONFLICTING_STARS = "conflicting_stars"
+    REPEATED_HEADER = "repeated_header"
+    BLANK_LINE = "blank_line"
 
     @property
     def is_filter(self) -> bool:
-        """Whether the line is valid but excluded by the settings.
+        """Whether the line is valid but excluded by the settings, or holds no review.
 
         Otherwise it is an error, which counts toward `input.max_rejected_frac`.
         """
         return self in (
+            Reason.NO_TEXT,
+            Reason.NOT_RATED,
             Reason.FILTERED_UNVERIFIED,
             Reason.NEUTRAL_DROPPED,
             Reason.MISSING_TIMESTAMP,
             Reason.DUPLICATE,
             Reason.CONFLICTING_STARS,
+            Reason.REPEATED_HEADER,
+            Reason.BLANK_LINE,
         )
 
+
+EXTRA_ERROR_LINES = "extra_error_lines"
+"""Name of a count of chunks: physical lines of CSV records rejected for an error, without their first lines.
+Lines of reviews that the model failed on are not known, so each counts as one."""
 
 REJECT_SCHEMA = pa.schema(
     [
@@ -107,3 +119,8 @@ def count_errors(rejected: Mapping[str, int]) -> int:
     """Number of rejected lines that are errors and not filtered, from their counts by reason."""
     filters = {reason.value for reason in Reason if reason.is_filter}
     return sum(n for reason, n in rejected.items() if reason not in filters)
+
+
+def count_extra_lines(lines: Iterable[RejectedLine]) -> int:
+    """Physical lines of records rejected for an error, without the first line of each."""
+    return sum(r.raw.count(b"\n") for r in lines if r.raw and not r.reason.is_filter)

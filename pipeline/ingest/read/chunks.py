@@ -43,11 +43,19 @@ class ChunkHeader:
     """Why the file could not be read to its end; set only on the last chunk."""
     bytes_read: int
     """Bytes of the stored file read up to the end of the chunk, for progress."""
+    physical_lines: int | None = None
+    """Number of lines of the file up to the end of the chunk since the previous one, if records may span
+    several lines (CSV). The first chunk includes the lines before its first record."""
 
     @classmethod
     def of_file(cls, file: int, source: str) -> ChunkHeader:
         """Header of the first chunk of a file, before its records are counted."""
         return cls(file, source, 0, 1, 0, last=False, broken=None, bytes_read=0)
+
+    @property
+    def budget_lines(self) -> int:
+        """Lines that count toward the error budget."""
+        return self.lines if self.physical_lines is None else self.physical_lines
 
     @property
     def next_line(self) -> int:
@@ -89,6 +97,8 @@ class Cutting:
     rule: Rule = LINES
     start_bytes: int = 0
     """Bytes of text before the first record: a byte order mark, a header."""
+    start_lines: int | None = None
+    """Physical lines before the first record; None: physical lines are not counted."""
     encoding: str | None = None
     """Encoding of the file, from which the text is converted to UTF-8; None for UTF-8."""
 
@@ -131,7 +141,8 @@ def _number(
         for raw, skipped, lines in _of_few_records(cuts, cutting.rule, cutting.limits.max_records):
             if max_lines is not None and lines > (left := max_lines - header.first_line + 1):
                 raw, lines = first_records(raw, left, cutting.rule), left
-            header = replace(header, lines=lines, bytes_read=stream.tell())
+            physical = _physical_lines(cutting, header.chunk, raw)
+            header = replace(header, lines=lines, bytes_read=stream.tell(), physical_lines=physical)
             size, variants = origin.take(raw, skipped) if origin else (len(raw) + skipped, ())
             yield Chunk(header, offset, raw, skipped, variants)
             offset += size
@@ -141,10 +152,18 @@ def _number(
     except BrokenStreamError as error:
         before = counted(header.first_line - 1, "line")
         where = f"{error}, after {counted(offset, 'byte')} of text and {before}"
+        header = replace(header, physical_lines=_physical_lines(cutting, header.chunk, b""))
         yield Chunk(replace(header, broken=where, bytes_read=stream.tell()), offset, b"")
     else:
         if header.chunk == 0:
-            yield Chunk(header, offset, b"")
+            yield Chunk(replace(header, physical_lines=_physical_lines(cutting, 0, b"")), offset, b"")
+
+
+def _physical_lines(cutting: Cutting, chunk: int, raw: bytes) -> int | None:
+    """See ChunkHeader.physical_lines; a record that is too long is a single line."""
+    if cutting.start_lines is None:
+        return None
+    return LINES.count(raw) + (cutting.start_lines if chunk == 0 else 0)
 
 
 def _of_few_records(

@@ -1,14 +1,13 @@
-"""Where records end: at every line end, or, in CSV, at every line end outside quotes."""
+"""Division of a stream of text into whole records. For CSV, `csv_records` says where they end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from pipeline.arrays import ByteArray, IntArray
+from pipeline.arrays import IntArray
 from pipeline.ingest.read.compression import BrokenStreamError
 from pipeline.ingest.read.limits import MAX_RAW_BYTES
 
@@ -38,7 +37,7 @@ class Lines:
 
     def ends(self, text: bytes) -> IntArray:
         """See Rule."""
-        return _with_end(_find(text, b"\n") + 1, text)
+        return with_end(find_bytes(text, b"\n") + 1, text)
 
     def count(self, text: bytes) -> int:
         """See Rule."""
@@ -63,101 +62,13 @@ class Lines:
 LINES = Lines()
 
 
-@dataclass(frozen=True)
-class QuotedRecords:
-    """A record is a CSV record, whose quoted fields may contain line ends and doubled quotes (RFC 4180).
-
-    A quote that is not at the start of a field is an ordinary character. So is a quote whose field does not
-    end within `max_field_bytes`: otherwise a stray quote would swallow the rest of a file.
-    """
-
-    delimiter: bytes
-    max_field_bytes: int
-
-    def last_end(self, text: bytes) -> int:
-        """See Rule."""
-        ends = self._ends(text, more=True)
-        return int(ends[-1]) if len(ends) else 0
-
-    def ends(self, text: bytes) -> IntArray:
-        """See Rule."""
-        return _with_end(self._ends(text, more=False), text)
-
-    def count(self, text: bytes) -> int:
-        """See Rule."""
-        return len(self.ends(text))
-
-    def max_pending_bytes(self, max_line_bytes: int) -> int:
-        """See Rule. Whether a quote is a stray is uncertain for up to `max_field_bytes` after it."""
-        return max_line_bytes + self.max_field_bytes
-
-    def _ends(self, text: bytes, *, more: bool) -> IntArray:
-        newlines, quotes = _find(text, b"\n"), _find(text, b'"')
-        if not len(quotes):
-            return newlines + 1
-        fields = self._paired(text, quotes, more=more)
-        if fields is None:
-            fields = self._one_by_one(text, more=more)
-        # A line end is inside a field if more field starts than field ends precede it.
-        inside = np.searchsorted(fields[:, 0], newlines) > np.searchsorted(fields[:, 1], newlines)
-        return newlines[~inside] + 1
-
-    def _paired(self, text: bytes, quotes: IntArray, *, more: bool) -> IntArray | None:
-        """(fields, 2) int64: start and end of each quoted field; None if a quote is misplaced.
-
-        Without misplaced quotes, every other quote opens a field; a doubled quote closes and reopens one.
-        """
-        unclosed = len(quotes) % 2 == 1
-        if unclosed and not more:
-            return None
-        closing = np.append(quotes[1::2], len(text)) if unclosed else quotes[1::2]
-        opening = quotes[0::2]
-        raw = np.frombuffer(text, np.uint8)
-        before = np.where(opening > 0, raw[opening - 1], ord("\n"))
-        whole = closing[:-1] if unclosed else closing
-        after = raw[np.minimum(whole + 1, len(text) - 1)]
-        after = np.where(whole + 1 < len(text), after, ord("\n"))
-        if not (_among(before, b'\n"' + self.delimiter) and _among(after, b'\r\n"' + self.delimiter)):
-            return None
-        first = np.append(True, opening[1:] != closing[:-1] + 1)
-        fields = np.stack([opening[first], closing[np.append(first[1:], True)]], axis=1)
-        return fields if np.all(fields[:, 1] - fields[:, 0] <= self.max_field_bytes) else None
-
-    def _one_by_one(self, text: bytes, *, more: bool) -> IntArray:
-        """See `_paired`; works for any text."""
-        fields, at = [], text.find(b'"')
-        while at >= 0:
-            if at and text[at - 1 : at] not in (self.delimiter, b"\n"):
-                at = text.find(b'"', at + 1)
-                continue
-            end = _closing(text, at)
-            if end is None and more and len(text) - at <= self.max_field_bytes:
-                fields.append((at, len(text)))
-                break
-            if end is None or end - at > self.max_field_bytes:
-                end = at
-            else:
-                fields.append((at, end))
-            at = text.find(b'"', end + 1)
-        return np.array(fields, np.int64).reshape(-1, 2)
-
-
-def _closing(text: bytes, opening: int) -> int | None:
-    at = text.find(b'"', opening + 1)
-    while at >= 0 and text[at + 1 : at + 2] == b'"':
-        at = text.find(b'"', at + 2)
-    return at if at >= 0 else None
-
-
-def _find(text: bytes, character: bytes) -> IntArray:
+def find_bytes(text: bytes, character: bytes) -> IntArray:
+    """(N,) int64: positions of a byte in a text."""
     return np.flatnonzero(np.frombuffer(text, np.uint8) == ord(character))
 
 
-def _among(values: ByteArray, allowed: bytes) -> bool:
-    return bool(np.isin(values, np.frombuffer(allowed, np.uint8)).all())
-
-
-def _with_end(ends: IntArray, text: bytes) -> IntArray:
+def with_end(ends: IntArray, text: bytes) -> IntArray:
+    """Record ends, completed by the end of the text."""
     return ends if not text or (len(ends) and ends[-1] == len(text)) else np.append(ends, len(text))
 
 

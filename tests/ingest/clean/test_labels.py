@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingError
-from pipeline.ingest.clean.labels import UNLABELED, is_valid_stars, label_scheme
+from pipeline.ingest.clean.labels import UNLABELED, is_valid_stars, label_scheme, nearest_stars
 
 STARS = np.array([1, 2, 3, 4, 5], np.float32)
 
@@ -42,18 +42,42 @@ def test_rule_agrees_with_encode(name: str) -> None:
         assert label == (None if encoded == UNLABELED else scheme.labels[encoded])
 
 
+EXPECTED = {"stars": (0, 1, 2, 3, 4), "sentiment": (0, 0, 1, 2, 2)}
+
+
 @given(
-    name=st.sampled_from(["stars", "sentiment", "binary"]),
-    stars=st.lists(st.one_of(st.floats(width=32), st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0])), max_size=20),
+    name=st.sampled_from(["stars", "sentiment"]),
+    stars=st.lists(st.one_of(st.floats(width=32), st.floats(1, 5, width=32)), max_size=20),
 )
-def test_only_whole_stars_from_1_to_5_have_a_class(name: str, stars: list[float]) -> None:
+def test_every_rating_from_1_to_5_has_the_class_of_the_nearest_stars(name: str, stars: list[float]) -> None:
     scheme, array = label_scheme(name), np.array(stars, np.float32)
-    valid = [s in (1, 2, 3, 4, 5) for s in stars]
+    valid = [1 <= s <= 5 for s in stars]
     assert is_valid_stars(array).tolist() == valid
-    expected = [
-        scheme.class_of_stars[int(s) - 1] if ok else UNLABELED for s, ok in zip(stars, valid, strict=True)
-    ]
+    whole = [int(np.floor(s + np.float32(0.5))) if ok else 0 for s, ok in zip(array, valid, strict=True)]
+    assert nearest_stars(np.where(valid, array, np.nan).astype(np.float32)).tolist() == whole
+    expected = [EXPECTED[name][n - 1] if ok else UNLABELED for n, ok in zip(whole, valid, strict=True)]
     assert scheme.encode(array).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("stars", [0, 1, 1, 2, 2, 3, 3, 4, 4]),
+        ("sentiment", [0, 0, 0, 1, 1, 2, 2, 2, 2]),
+        ("binary", [0, 0, 0, 0, UNLABELED, 1, 1, 1, 1]),
+    ],
+)
+def test_classes_of_half_stars(name: str, labels: list[int]) -> None:
+    halves = np.arange(1, 5.5, 0.5, dtype=np.float32)
+    assert label_scheme(name).encode(halves).tolist() == labels
+
+
+@given(st.lists(st.floats(width=32), max_size=20))
+def test_binary_drops_the_middle_fifth_without_its_ends(stars: list[float]) -> None:
+    stars = [*stars, *map(float, np.float32([2.6, 3.4]))]
+    low, high = float(np.float32(2.6)), float(np.float32(3.4))
+    expected = [0 if 1 <= s <= low else 1 if high <= s <= 5 else UNLABELED for s in stars]
+    assert label_scheme("binary").encode(np.array(stars, np.float32)).tolist() == expected
 
 
 def test_unknown_scheme_lists_the_known_ones() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import InputConfig
+from pipeline.errors import ScaleError
 from pipeline.ingest.detect.detect import Detection
 from tests.ingest.detect.test_chosen_columns import detect, jsonl
 
@@ -80,9 +81,11 @@ def test_the_average_of_the_product_is_not_the_rating(tmp_path: Path) -> None:
 
 def test_the_named_column_is_kept_with_a_warning(tmp_path: Path) -> None:
     config = InputConfig(text=("text",), stars="rating")
-    result = found(tmp_path, config, stars=lambda n: n % 5 + 1, rating=4.3)
+    result = found(tmp_path, config, stars=lambda n: n % 5 + 1, rating=4)
     assert result.fmt.stars == "rating"
-    assert "stars = rating, whose values are all 4.3; stars could hold the stars, too" in result.warnings
+    assert "stars = rating, whose values are all 4; stars could hold the stars, too" in result.warnings
+    with pytest.raises(ScaleError, match=r"rating has the ratings 4\.3, .*name that of the ratings"):
+        found(tmp_path, config, stars=lambda n: n % 5 + 1, rating=4.3)
 
 
 def test_two_columns_with_ratings_are_a_warning(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import InputConfig
 from pipeline.errors import InputError, UnknownFormatError
 from pipeline.ingest.detect.columns import Columns
-from pipeline.ingest.detect.detect import Detection, detect_file
+from pipeline.ingest.detect.detect import Detection, Needs, detect_file
 from pipeline.ingest.detect.report import column_lines, columns_by_uri, warning_lines, warnings_of
 from pipeline.ingest.detect.sources import find_sources
 from pipeline.storage.location import Location, locate
@@ -34,7 +34,8 @@ def jsonl(file: Path, records: Iterable[dict[str, Any]]) -> Location:
 
 
 def detect(file: Location, config: InputConfig | None = None, **options: Any) -> Detection:
-    found = detect_file(file, config or InputConfig(), **options)
+    model = options.pop("model", None)
+    found = detect_file(file, config or InputConfig(), Needs(options.get("need_stars", True)), model)
     assert found is not None
     return found
 

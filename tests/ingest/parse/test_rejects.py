@@ -49,11 +49,15 @@ def test_reason_is_stored_as_its_value() -> None:
 def test_filters_are_not_errors() -> None:
     filters = [reason.value for reason in Reason if reason.is_filter]
     assert filters == [
+        "no_text",
+        "not_rated",
         "filtered_unverified",
         "neutral_dropped",
         "missing_timestamp",
         "duplicate",
         "conflicting_stars",
+        "repeated_header",
+        "blank_line",
     ]
     assert count_errors(dict.fromkeys(filters, 2)) == 0
     counts = {reason.value: 2 for reason in Reason}

@@ -7,17 +7,18 @@ import gzip
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.read.chunks import Cutting, read_chunks
-from pipeline.ingest.read.cutting import LINES, QuotedRecords, cut_records, first_records
+from pipeline.ingest.read.csv_records import CsvRecords, _Scanner
+from pipeline.ingest.read.csv_syntax import CsvSyntax
+from pipeline.ingest.read.cutting import LINES, Rule, cut_records, find_bytes, first_records
 from pipeline.ingest.read.limits import ReadLimits
 from pipeline.storage.location import locate
 
-RULE = QuotedRecords(b",", 1 << 20)
+RULE = CsvRecords(CsvSyntax(), 1 << 20)
 
 fields = st.text(alphabet='ab",\n é', max_size=6)
 tables = st.lists(st.lists(fields, min_size=1, max_size=3), max_size=8)
@@ -30,20 +31,23 @@ def written(table: list[list[str]], line_end: str = "\n") -> bytes:
     return out.getvalue().encode()
 
 
-def records_of(text: bytes, rule: QuotedRecords = RULE) -> list[bytes]:
+def records_of(text: bytes, rule: Rule = RULE) -> list[bytes]:
     ends = rule.ends(text).tolist()
     return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def records_of_csv_reader(text: bytes) -> list[bytes]:
-    """Records of csv.reader, from the lines that it consumes for each."""
+def records_of_csv_reader(text: bytes) -> list[bytes] | None:
+    """Records of csv.reader, from the lines that it consumes for each; None if a quote is misplaced."""
     lines = text.decode().splitlines(keepends=True)
     consumed: list[list[str]] = []
-    reader = csv.reader(line for line in lines if consumed.append([line]) or True)  # type: ignore[func-returns-value]
+    reader = csv.reader((line for line in lines if consumed.append([line]) or True), strict=True)  # type: ignore[func-returns-value]
     records, done = [], 0
-    for _ in reader:
-        records.append("".join(part for (part,) in consumed[done:]).encode())
-        done = len(consumed)
+    try:
+        for _ in reader:
+            records.append("".join(part for (part,) in consumed[done:]).encode())
+            done = len(consumed)
+    except csv.Error:
+        return None
     return records
 
 
@@ -57,32 +61,42 @@ def test_records_of_a_csv_writer(table: list[list[str]], line_end: str) -> None:
 
 @given(text=soup)
 def test_records_equal_those_of_csv_reader(text: bytes) -> None:
-    whole = text + b"\nend\n"
-    expected = records_of_csv_reader(whole)
-    # With an unclosed quote, csv.reader reads to the end of the file, and QuotedRecords does not.
-    if expected[-1] == b"end\n":
-        assert records_of(whole) == expected
+    expected = records_of_csv_reader(text)
+    assert expected is None or records_of(text) == expected
 
 
-@given(text=soup, limit=st.integers(1, 12), more=st.booleans())
-def test_fast_and_slow_path_find_the_same_fields(text: bytes, limit: int, more: bool) -> None:
-    rule = QuotedRecords(b",", limit)
-    quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == ord('"'))
-    fast = rule._paired(text, quotes, more=more) if len(quotes) else None
-    if fast is not None:
-        assert fast.tolist() == rule._one_by_one(text, more=more).tolist()
+syntaxes = st.builds(
+    CsvSyntax,
+    escape=st.sampled_from([b"", b"", b"\\"]),
+    blanks=st.booleans(),
+    columns=st.integers(0, 3),
+    numeric=st.sampled_from([(), (0,)]),
+    line_limit=st.integers(1, 4),
+).filter(lambda s: s.columns or not s.numeric)
+odd_soup = st.text(alphabet='a1, "\n\r\\', max_size=50).map(str.encode)
+
+
+@given(text=odd_soup, syntax=syntaxes, limit=st.integers(1, 30), more=st.booleans())
+def test_fast_and_slow_path_find_the_same_records(
+    text: bytes, syntax: CsvSyntax, limit: int, more: bool
+) -> None:
+    rule = CsvRecords(syntax, limit)
+    slow = _Scanner(rule, text, more=more).scan(find_bytes(text, b"\n")).ends.tolist()
+    fast = rule._scan(text, more=more).ends.tolist()
+    assert fast == slow
 
 
 @given(
-    text=st.one_of(soup, tables.map(written)),
+    text=st.one_of(odd_soup, tables.map(written)),
     cuts=st.lists(st.integers(1, 9), min_size=1, max_size=9),
     chunk_bytes=st.integers(1, 16),
     limit=st.integers(4, 30),
+    syntax=syntaxes,
 )
 def test_records_do_not_depend_on_pieces_and_chunks(
-    text: bytes, cuts: list[int], chunk_bytes: int, limit: int
+    text: bytes, cuts: list[int], chunk_bytes: int, limit: int, syntax: CsvSyntax
 ) -> None:
-    rule = QuotedRecords(b",", limit)
+    rule = CsvRecords(syntax, limit)
     pieces, start = [], 0
     while start < len(text):
         size = cuts[len(pieces) % len(cuts)]
@@ -97,13 +111,13 @@ def test_records_do_not_depend_on_pieces_and_chunks(
 def test_stray_quote_affects_only_its_record() -> None:
     good = b'"fine, really",5\n'
     text = good + b'"never closed,1\n' + b"plain,2\n" * 50 + b"last,3\n"
-    records = records_of(text, QuotedRecords(b",", 100))
+    records = records_of(text, CsvRecords(CsvSyntax(columns=2), 100))
     assert records == [good, b'"never closed,1\n', *[b"plain,2\n"] * 50, b"last,3\n"]
     assert records_of(b'5" wide,1\nx,2\n') == [b'5" wide,1\n', b"x,2\n"]
 
 
 @pytest.mark.parametrize("rule", [LINES, RULE])
-def test_first_records(rule: QuotedRecords) -> None:
+def test_first_records(rule: Rule) -> None:
     assert first_records(b"a\nb\nc", 2, rule) == b"a\nb\n"
     assert first_records(b"a\nb\nc", 3, rule) == b"a\nb\nc"
     assert first_records(b"a\nb\nc\n", 9, rule) == b"a\nb\nc\n"
@@ -163,7 +177,7 @@ def test_stray_quote_affects_only_its_record_for_any_chunk_size(tmp_path: Path) 
     for at in (1069, 8000, 15_000):
         rows[at] = b'%d,1,%s,"stray' % (at, b"y" * 2000)
     (tmp_path / "a.csv").write_bytes(b"\n".join(rows) + b"\n")
-    rule = QuotedRecords(b",", 1 << 16)
+    rule = CsvRecords(CsvSyntax(columns=3), 1 << 16)
     for chunk_bytes in (1 << 10, 1 << 13, 1 << 16, 1 << 20):
         cutting = Cutting(chunk_bytes, ReadLimits(1 << 16), rule)
         chunks = list(read_chunks(locate(tmp_path / "a.csv"), 0, cutting))

@@ -1,0 +1,127 @@
+"""Where the table of a CSV file starts: lines before the header, row numbers and trailing delimiters."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.ingest.read.csv_syntax import is_number
+
+_MAX_PREAMBLE_RECORDS = 20
+_REGULAR_FRAC = 0.9
+"""Fraction of the records that must have the most frequent number of fields, if the first has another."""
+
+_SEPARATOR = re.compile(rb'"?sep=(.)"?\r*\n', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Header of a table, and how its data differ from it."""
+
+    header: int
+    """Position of the header among the records."""
+    names: tuple[str, ...]
+    """Names of the columns, one for each field of a record."""
+    note: str = ""
+    """How the names differ from the header, as a clause."""
+    warning: str = ""
+
+
+def separator_line(text: bytes) -> tuple[bytes, int] | None:
+    """Delimiter that Excel's first line `sep=;` names, and the bytes of that line; None without it."""
+    found = _SEPARATOR.match(text)
+    return (found[1], found.end()) if found else None
+
+
+def find_layout(records: Sequence[Sequence[bytes]]) -> Layout:
+    """Layout of a table with a header.
+
+    Args:
+        records: fields of the first records; an empty sequence for a blank line or a malformed record.
+    """
+    counts = [len(fields) for fields in records]
+    header = _find_header(records, counts)
+    names = [name.decode(errors="replace").strip() for name in records[header]]
+    usual, frac = _usual(counts[header + 1 :])
+    data = [fields for fields in records[header + 1 :] if len(fields) == usual]
+    if frac < _REGULAR_FRAC or abs(usual - len(names)) != 1 or usual < 2:
+        return Layout(header, _unique(names))
+    if usual < len(names):
+        return Layout(header, _unique(names if names[-1] else names[:-1]))
+    if all(not fields[-1] for fields in data):
+        return Layout(header, _unique([*names, ""]), "lines end with a delimiter")
+    if not _are_row_names([fields[0] for fields in data]) or _has_split_text(data):
+        return Layout(header, _unique(names))
+    warning = (
+        f"records have {usual} fields, but the header has {len(names)}; the first field was taken as the name"
+        " of the row"
+    )
+    consecutive = _are_consecutive([fields[0] for fields in data])
+    note = "a column of row names without a name in the header"
+    return Layout(header, _unique(["", *names]), note, "" if consecutive else warning)
+
+
+def _find_header(records: Sequence[Sequence[bytes]], counts: list[int]) -> int:
+    """Position of the header: the first record, or the first regular one if what precedes it is shorter."""
+    first = next((i for i, count in enumerate(counts) if count), 0)
+    usual, _ = _usual(counts[first + 1 :])
+    if counts[first] in (usual, usual - 1, usual + 1) and counts[first] > 1:
+        return first
+    for i in range(first + 1, min(len(counts), first + 1 + _MAX_PREAMBLE_RECORDS)):
+        regular, frac = _usual(counts[i + 1 :])
+        if counts[i] < 2 or counts[i] not in (regular, regular - 1) or frac < _REGULAR_FRAC:
+            continue
+        if all(n != regular for n in counts[first:i]) and _are_names(records[i]):
+            return i
+    return first
+
+
+def _usual(counts: Sequence[int]) -> tuple[int, float]:
+    """The most frequent number of fields of records that are not empty, and the fraction that has it."""
+    found = Counter(n for n in counts if n)
+    if not found:
+        return 0, 0.0
+    usual, times = found.most_common(1)[0]
+    return usual, times / found.total()
+
+
+def _are_names(fields: Sequence[bytes]) -> bool:
+    named = [f.strip() for f in fields if f.strip()]
+    return len(named) > 1 and len(set(named)) == len(named) and not any(map(is_number, named))
+
+
+def _are_row_names(values: Sequence[bytes]) -> bool:
+    """Whether values can be row names: all different, and ascending if they are numbers."""
+    if len(set(values)) < len(values):
+        return False
+    if not all(map(bytes.isdigit, values)):
+        return not any(map(is_number, values))
+    numbers = [int(v) for v in values]
+    return numbers == sorted(numbers)
+
+
+def _are_consecutive(values: Sequence[bytes]) -> bool:
+    """Whether values are the numbers from 0 or 1 on."""
+    first = values[0] if values else b""
+    return first in (b"0", b"1") and list(values) == [
+        b"%d" % n for n in range(int(first), int(first) + len(values))
+    ]
+
+
+def _has_split_text(data: Sequence[Sequence[bytes]]) -> bool:
+    """Whether one column, unlike the others, usually starts with a blank, as after a comma in a text."""
+    blank = [sum(f[i].startswith(b" ") for f in data) > len(data) / 2 for i in range(1, len(data[0]))]
+    return any(blank) and not all(blank)
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with one for each column that has none."""
+    found: list[str] = []
+    for number, name in enumerate(names, start=1):
+        made = name or ("row" if number == 1 else f"column {number}")
+        while not name and (made in names or made in found):
+            made += "_"
+        found.append(made)
+    return tuple(found)

@@ -1,0 +1,203 @@
+"""CSV as programs write it: what precedes the header, names of rows, blanks, and physical lines."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import InputConfig
+from pipeline.errors import InputError
+from pipeline.ingest.detect.detect import detect_format
+from pipeline.ingest.detect.sample import read_sample
+from pipeline.ingest.parse.formats import Dialect, ParseOptions
+from pipeline.ingest.parse.parse import parse_chunk
+from pipeline.ingest.read.chunks import read_chunks
+from pipeline.storage.location import locate
+
+CONFIG = InputConfig(text=("text",), stars="stars", asin="id")
+Rows = list[tuple[str | None, str | None, float | None]]
+
+
+def read(file: Path, data: bytes, *, chunk_bytes: int = 1 << 20, config: InputConfig = CONFIG) -> Any:
+    """(id, text, stars) of each row; reasons of its rejects; physical lines; and its dialect."""
+    file.write_bytes(data)
+    fmt = detect_format(locate(file), config, need_stars=False)
+    assert fmt is not None
+    rows, reasons, physical = [], [], 0
+    for chunk in read_chunks(locate(file), 0, fmt.dialect.cutting(chunk_bytes)):
+        table, rejected = parse_chunk(chunk, fmt, ParseOptions())
+        rows += [(r["asin"], r["text"], r["stars"]) for r in table.to_pylist()]
+        reasons += [(r.line, r.reason.value) for r in rejected]
+        assert chunk.header.physical_lines is not None
+        physical += chunk.header.physical_lines
+    return rows, reasons, physical, fmt.dialect
+
+
+def table(
+    count: int = 30, form: str = "{},{},{}\n", header: str = "id,text,stars\n", before: str = ""
+) -> bytes:
+    rows = (
+        form.format(i, f"good, number {i}" if '"' in form else f"good {i}", i % 5 + 1) for i in range(count)
+    )
+    return (before + header + "".join(rows)).encode()
+
+
+def expected(count: int = 30, *, quoted: bool = False) -> Rows:
+    text = "good, number {}" if quoted else "good {}"
+    return [(str(i), text.format(i), float(i % 5 + 1)) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("before", "delimiter", "note"),
+    [
+        ("sep=;\n", ";", "delimiter ; from its line sep="),
+        ('"sep=|"\r\n', "|", "delimiter | from its line sep="),
+        ("sep=,\n", ",", "delimiter , from its line sep="),
+        ("Reviews of a shop\n\n", ",", "2 lines before the header"),
+        ("# exported 2020-01-31\n# by a program\n", ",", "2 lines before the header"),
+        ("Export;2020\n", ",", "1 line before the header"),
+        ("\n", ",", None),
+    ],
+)
+@pytest.mark.parametrize("chunk_bytes", [50, 1 << 20])
+def test_lines_before_the_header(
+    before: str, delimiter: str, note: str | None, chunk_bytes: int, tmp_path: Path
+) -> None:
+    data = table(form='{},"{}",{}\n'.replace(",", delimiter), before=before).replace(
+        b"id,text,stars", b"id,text,stars".replace(b",", delimiter.encode())
+    )
+    rows, reasons, physical, dialect = read(tmp_path / "a", data, chunk_bytes=chunk_bytes)
+    assert dialect.columns == ("id", "text", "stars")
+    assert rows == expected(quoted=True)
+    assert reasons == []
+    assert physical == data.count(b"\n")
+    sample = read_sample(locate(tmp_path / "a"), CONFIG)
+    assert sample is not None
+    assert note is None or note in sample.notes
+
+
+def test_first_row_of_a_file_without_a_header_is_no_header(tmp_path: Path) -> None:
+    # The title has one field; the first record has values, not names.
+    (tmp_path / "a").write_bytes(b"My reviews\n" + table(header=""))
+    with pytest.raises(InputError, match="My reviews"):
+        detect_format(locate(tmp_path / "a"), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("header", "form", "first"),
+    [
+        ('"id","text","stars"\n', '"{0}",{0},"{1}",{2}\n', "row"),
+        ("id,text,stars\n", '{0},{0},"{1}",{2}\n', "row"),
+        ("id,text,stars\n", 'r{0},{0},"{1}",{2}\n', "row"),
+        (",id,text,stars\n", '{0},{0},"{1}",{2}\n', "row"),
+        ('"",id,text,stars\n', '"{0}",{0},"{1}",{2}\n', "row"),
+        ("id,text,stars\n", '{0},"{1}",{2},\n', "id"),
+        ("id,text,stars,\n", '{0},"{1}",{2},\n', "id"),
+        ("id,text,stars,,\n", '{0},"{1}",{2},,\n', "id"),
+        ("id,text,stars,\n", '{0},"{1}",{2}\n', "id"),
+    ],
+)
+def test_row_names_and_trailing_delimiters(header: str, form: str, first: str, tmp_path: Path) -> None:
+    rows, reasons, _, dialect = read(tmp_path / "a", table(form=form, header=header))
+    assert reasons == []
+    assert rows == expected(quoted=True)
+    assert dialect.columns[0] == first
+    assert "" not in dialect.columns
+
+
+def test_unquoted_delimiter_in_every_text_is_not_taken_for_row_names(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(table(form="{},{}, really,{}\n"))
+    _, reasons, _, dialect = read(tmp_path / "a", table(form="{},{}, really,{}\n"))
+    assert dialect.columns == ("id", "text", "stars")
+    assert {reason for _, reason in reasons} == {"bad_csv"}
+
+
+@pytest.mark.parametrize("header", ["id, text, stars\n", "id,text,stars\n", " id , text , stars \n"])
+@pytest.mark.parametrize("form", ['{}, "{}", {}\n', '{} , "{}" , {}\r\n', "{}, {}, {}\n"])
+@pytest.mark.parametrize("chunk_bytes", [50, 1 << 20])
+def test_blanks_around_fields(header: str, form: str, chunk_bytes: int, tmp_path: Path) -> None:
+    data = table(form=form, header=header)
+    rows, reasons, _, dialect = read(tmp_path / "a", data, chunk_bytes=chunk_bytes)
+    assert (dialect.columns, reasons) == (("id", "text", "stars"), [])
+    assert rows == expected(quoted='"' in form)
+
+
+def test_blanks_and_misplaced_quotes(tmp_path: Path) -> None:
+    data = table(form='{}, "{}", {}\n').replace(b'"good, number 7"', b'"good "so to say", 7"')
+    data = data.replace(b'"good, number 9"', b'"good')
+    rows, reasons, _, _ = read(tmp_path / "a", data)
+    assert reasons == []
+    assert (rows[7][1], rows[9][1]) == ('good "so to say", 7', '"good')
+    assert [rows[i] for i in (8, 10)] == [expected(quoted=True)[i] for i in (8, 10)]
+
+
+@pytest.mark.parametrize("form", ["{},{},{}\n", '{},"{}",{}\n'])
+@pytest.mark.parametrize("chunk_bytes", [50, 1 << 20])
+def test_carriage_returns_in_fields(form: str, chunk_bytes: int, tmp_path: Path) -> None:
+    data = table(form=form).replace(b"good", b"go\rod")
+    rows, reasons, physical, _ = read(tmp_path / "a", data, chunk_bytes=chunk_bytes)
+    assert reasons == []
+    assert [text.replace("\r", "") for _, text, _ in rows] == [t for _, t, _ in expected(quoted='"' in form)]
+    assert physical == 31
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r\r\n"])
+def test_line_ends_of_windows(end: str, tmp_path: Path) -> None:
+    data = table(form='{},"{}",{}\n').replace(b"\n", end.encode())
+    assert read(tmp_path / "a", data)[:3] == (expected(quoted=True), [], 31)
+
+
+def test_header_only(tmp_path: Path) -> None:
+    for data in (b"id,text,stars\n", b'"id","text","stars"\r\n', b"\xef\xbb\xbfid,text,stars"):
+        assert read(tmp_path / "a", data)[:3] == ([], [], 1)
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("quoted", [True, False])
+@pytest.mark.parametrize("chunk_bytes", [50, 1 << 20])
+def test_repeated_headers_of_concatenated_files(
+    bom: bytes, quoted: bool, chunk_bytes: int, tmp_path: Path
+) -> None:
+    header = '"id","text","stars"\n' if quoted else "id,text,stars\n"
+    one = bom + table(form='{},"{}",{}\n', header=header)
+    packed = gzip.compress(one) + gzip.compress(one) + gzip.compress(bom + header.encode())
+    rows, reasons, physical, _ = read(tmp_path / "a", packed, chunk_bytes=chunk_bytes)
+    assert rows == expected(quoted=True) * 2
+    assert reasons == [(31, "repeated_header"), (62, "repeated_header")]
+    assert physical == 63
+
+
+def test_repeated_lines_before_the_header(tmp_path: Path) -> None:
+    one = table(form="{};{};{}\n", header="id;text;stars\n", before="sep=;\n")
+    rows, reasons, physical, _ = read(tmp_path / "a", one * 2)
+    assert rows == expected() * 2
+    assert reasons == [(31, "repeated_header"), (32, "repeated_header")]
+    assert physical == 64
+
+
+def test_usual_blank_lines_are_no_errors(tmp_path: Path) -> None:
+    data = table(form='{},"{}",{}\n\n')
+    rows, reasons, physical, _ = read(tmp_path / "a", data)
+    assert rows == expected(quoted=True)
+    assert {reason for _, reason in reasons} == {"blank_line"}
+    assert physical == 61
+    rare = table(200).replace(b"good 50,", b"good 50,1\n\n900,more,")
+    assert read(tmp_path / "a", rare)[1] == [(52, "empty_line")]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"7,too few\n", b'8,"unclosed'])
+@pytest.mark.parametrize("chunk_bytes", [20, 100, 1 << 20])
+def test_physical_lines_are_those_of_wc(end: bytes, chunk_bytes: int, tmp_path: Path) -> None:
+    data = b'id,text,stars\n1,"two\nlines",5\n2,"three\n\nlines",4\n3,one,3\n' + end
+    *_, physical, _ = read(tmp_path / "a", data, chunk_bytes=chunk_bytes)
+    assert physical == data.count(b"\n") + (not data.endswith(b"\n"))
+
+
+def test_dialect_round_trips_through_plain_data(tmp_path: Path) -> None:
+    *_, dialect = read(tmp_path / "a", table(form='{}, "{}", {}\n', before="sep=,\n"))
+    assert Dialect.of_dict(dialect.as_dict()) == dialect
+    with pytest.raises(TypeError, match="later"):
+        Dialect.of_dict(dialect.as_dict() | {"later": 1})
