@@ -103,6 +103,7 @@ def _count(rejects: pa.Table | None) -> tuple[dict[str, int], dict[str, str]]:
 
 def _example(reject: pa.Table) -> str:
     row = reject.to_pylist()[0]
-    raw = (row["raw"] or b"")[:_EXAMPLE_BYTES].decode(errors="replace")
+    # Without NUL bytes, UTF-16 is readable.
+    raw = (row["raw"] or b"")[:_EXAMPLE_BYTES].replace(b"\0", b"").decode(errors="replace")
     detail = row["detail"].partition("\n")[0][:_EXAMPLE_BYTES]
     return f"{row['source']}, line {row['line']}: {detail or row['reason']}: {printable(raw)}".rstrip(": ")
