@@ -12,6 +12,7 @@ from pipeline.ingest.read.csv_syntax import CsvSyntax
 _DELIMITERS = (b",", b"\t", b";", b"|")
 _EXAMINED_LINES = 500
 _MOST = 0.9
+_HALF = 0.5
 
 _USUAL = 0.1
 """Bonus of quoted CSV: a dialect without quotes is chosen only if more records than this fraction need it."""
@@ -104,4 +105,5 @@ def _has_blanks(cells: list[list[bytes]]) -> bool:
     several = [row for row in cells if len(row) > 1]
     with_blanks = sum(row[1][:1] in (b" ", b"") and row[-1][:1] in (b" ", b"") for row in several)
     has_any = any(row[1][:1] == b" " for row in several)
-    return has_any and with_blanks >= _MOST * len(several)
+    # Line ends within quotes divide records into lines of which the parts have no blanks.
+    return has_any and with_blanks > _HALF * len(several)

@@ -28,6 +28,9 @@ _MAX_WORDS_FRAC = 0.02
 _BLANK_FRAC = 0.02
 """Fraction of the lines of the sample, but at least two, above which blank lines are usual."""
 
+_MIN_ESCAPES = 4
+"""Escaped quotes of the sample from which it is certain that the escape character is not text."""
+
 _LIMIT_FACTOR = 2
 """The line limit is this many times the lines of the longest record of the sample."""
 
@@ -229,6 +232,13 @@ class _Guess:
             found.append(
                 f"{counted(misplaced, 'record')} of the sample with misplaced quotes; such quotes are text"
             )
+        if self.syntax.escape and self.config.escape is None:
+            mark = _decode(self.syntax.escape)
+            escaped = sum(r.count(self.syntax.escape + self.syntax.quote) for r in self._records)
+            if not self.syntax.quote or escaped < _MIN_ESCAPES:
+                found.append(
+                    f"{mark} is probably an escape character; set input.escape=none if it is part of texts"
+                )
         return tuple(found)
 
 
