@@ -117,9 +117,17 @@ class InputConfig(Section):
     verified_only: bool = False
     """Drop reviews marked as not verified; reviews without the mark are kept."""
 
+    def of_run(self) -> dict[str, Any]:
+        """Settings that the output depends on, for run.json.
 
-NOT_IN_OUTPUT = {"max_rejected_frac", "strict", "skip_unknown"}
-"""Settings of section `input` that decide whether a job runs, but not what it writes."""
+        A setting that earlier versions lacked is left out at its default, so that their outputs can be
+        resumed.
+        """
+        values = self.model_dump(mode="json", exclude={"max_rejected_frac", "strict", "skip_unknown"})
+        return {n: v for n, v in values.items() if n not in _LATER or v != _LATER[n]}
+
+
+_LATER = {"null_text": "reject", "escape": None, "encoding": None}
 
 
 class LabelsConfig(Section):

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config import NOT_IN_OUTPUT, Config, SplitConfig, digest
+from pipeline.config import Config, SplitConfig, digest
 from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
@@ -132,10 +132,7 @@ def _chunk_bytes(sources: list[Source]) -> int:
 
 def _settings(config: Config) -> dict[str, Any]:
     """Settings that the output depends on."""
-    settings = config.section(*_SECTIONS)
-    for name in NOT_IN_OUTPUT:
-        del settings["input"][name]
-    return settings
+    return config.section(*_SECTIONS) | {"input": config.input.of_run()}
 
 
 def prepare(

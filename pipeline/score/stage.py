@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.config import NOT_IN_OUTPUT, Config, LabelsConfig
+from pipeline.config import Config, LabelsConfig
 from pipeline.details import Bill, PrecisionChange, ScoreDetails
 from pipeline.humanize import counted
 from pipeline.ingest.clean.labels import WORDS
@@ -97,7 +97,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         inputs=describe_files(files),
         model_fingerprint=fingerprint_model(where),
         settings={
-            "input": (trained or reading).model_dump(mode="json", exclude=NOT_IN_OUTPUT),
+            "input": (trained or reading).of_run(),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
             # The settings of the model are part of its fingerprint.
             **_own_labels(config.labels),
