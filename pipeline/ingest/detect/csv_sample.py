@@ -14,7 +14,8 @@ from pipeline.ingest.detect.csv_dialects import candidates
 from pipeline.ingest.detect.csv_layout import Layout, find_layout, separator_line
 from pipeline.ingest.detect.records import Sample, join_names
 from pipeline.ingest.parse.formats import Dialect, match_format
-from pipeline.ingest.read.csv_records import CsvRecords, read_fields, without_line_end
+from pipeline.ingest.read.csv_records import CsvRecords
+from pipeline.ingest.read.csv_scanner import read_fields, without_line_end
 from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax, is_number
 from pipeline.ingest.read.cutting import LINES
 from pipeline.storage.location import Location

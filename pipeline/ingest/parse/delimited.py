@@ -18,7 +18,8 @@ from pipeline.ingest.parse.formats import CARRIED_FIELDS, Dialect, Format, Parse
 from pipeline.ingest.parse.records import BadRecordError, too_long_detail
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
-from pipeline.ingest.read.csv_records import CsvRecords, read_fields, without_line_end
+from pipeline.ingest.read.csv_records import CsvRecords
+from pipeline.ingest.read.csv_scanner import read_fields, without_line_end
 from pipeline.ingest.read.csv_syntax import CsvSyntax
 from pipeline.ingest.read.cutting import Rule, find_bytes
 
@@ -55,7 +56,8 @@ def parse_delimited(
         order = np.argsort(numbers, kind="stable")
         numbers = numbers[order]
         columns = {name: [(columns[name] + more[name])[i] for i in order.tolist()] for name in fields}
-    if _NULL.encode() in chunk.raw:
+    # The search for one byte is ten times as fast.
+    if b"\\" in chunk.raw and _NULL.encode() in chunk.raw:
         columns = {name: ["" if v == _NULL else v for v in column] for name, column in columns.items()}
     return _rows(numbers, columns, fmt, options), rejected
 

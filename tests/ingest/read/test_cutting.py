@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.read.chunks import Cutting, read_chunks
-from pipeline.ingest.read.csv_records import CsvRecords, _Scanner
+from pipeline.ingest.read.csv_records import CsvRecords
+from pipeline.ingest.read.csv_scanner import Scanner
 from pipeline.ingest.read.csv_syntax import CsvSyntax
 from pipeline.ingest.read.cutting import LINES, Rule, cut_records, find_bytes, first_records
 from pipeline.ingest.read.limits import ReadLimits
@@ -81,7 +82,7 @@ def test_fast_and_slow_path_find_the_same_records(
     text: bytes, syntax: CsvSyntax, limit: int, more: bool
 ) -> None:
     rule = CsvRecords(syntax, limit)
-    slow = _Scanner(rule, text, more=more).scan(find_bytes(text, b"\n")).ends.tolist()
+    slow = Scanner(syntax, limit, text, more=more).scan(find_bytes(text, b"\n")).ends.tolist()
     fast = rule._scan(text, more=more).ends.tolist()
     assert fast == slow
 
