@@ -43,9 +43,12 @@ class MissingColumnError(UnknownFormatError):
 class ScaleError(InputError):
     """A file whose ratings are on another scale than the settings say; `scale` is a pipeline.scale.Scale."""
 
-    def __init__(self, message: str, scale: Scale | None) -> None:
+    def __init__(self, message: str, scale: Scale | None = None) -> None:
         super().__init__(message)
         self.scale = scale
+
+    def __reduce__(self) -> tuple[type[ScaleError], tuple[str, Scale | None]]:
+        return type(self), (str(self), self.scale)
 
 
 class ModelError(UserError):

@@ -24,8 +24,8 @@ from tests.ingest.dump_writers import CLEAN, EXACT, FAULTY, ONE_LINE, Review, Wr
 
 INPUT = InputConfig(unescape_html=False)
 CHUNK_BYTES = 512
-FEWER = settings(max_examples=settings().max_examples // 4)
-"""There are 28 writers: 420 files by default, 21,000 with the large profile."""
+FEWER = settings(max_examples=settings().max_examples // 10)
+"""There are 28 writers: 168 files by default, 8,400 with the large profile."""
 
 
 pieces = [*"ab ',;|\\éß€.{}[]\"\n\t", "\\n", '""', '", "']
