@@ -63,7 +63,9 @@ def _stars(records: Sequence[dict[str, Any]], columns: dict[str, str]) -> str | 
 
 
 def _mean_words(records: Sequence[dict[str, Any]], field: str) -> float:
-    values = [as_word(record.get(field)) or "" for record in records]
+    # Objects and lists are no texts, although their spelling has words.
+    found = (record.get(field) for record in records)
+    values = ["" if isinstance(v, dict | list) else as_word(v) or "" for v in found]
     return mean([len(re.findall(r"[^\W\d_]+", v)) for v in values] or [0])
 
 

@@ -233,3 +233,11 @@ def test_texts_that_are_missing_on_purpose(tmp_path: Path) -> None:
     report = report_on(write(tmp_path / "a.json", records))
     assert report.settings == {"input.null_text": "skip"}
     assert report.facts.rejected == {"missing_text": 14}
+
+
+def test_an_object_is_not_proposed_as_text(tmp_path: Path) -> None:
+    records = [{"review": {"text": f"lamp number {n} works"}, "stars": n % 5 + 1} for n in range(ROWS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.error is not None
+    assert report.error.startswith("unknown review format; fields: review, stars")
+    assert (report.settings, report.columns_used) == ({}, None)
