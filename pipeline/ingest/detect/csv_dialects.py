@@ -13,6 +13,8 @@ _DELIMITERS = (b",", b"\t", b";", b"|")
 _EXAMINED_LINES = 500
 _MOST = 0.9
 _HALF = 0.5
+_RARE_FRAC = 0.2
+"""A delimiter in fewer lines than this fraction of those with the most frequent one is part of texts."""
 
 _USUAL = 0.1
 """Bonus of quoted CSV: a dialect without quotes is chosen only if more records than this fraction need it."""
@@ -37,9 +39,7 @@ def candidates(text: bytes, config: InputConfig, delimiter: bytes | None) -> Ite
     """
     lines = [line.rstrip(b"\r") for line in text.split(b"\n", _EXAMINED_LINES)[:_EXAMINED_LINES]]
     lines = [line for line in lines if line.strip()]
-    for mark in (delimiter,) if delimiter else _DELIMITERS:
-        if mark not in text and mark != _DELIMITERS[0]:
-            continue
+    for mark in (delimiter,) if delimiter else _plausible_delimiters(lines):
         cells = [line.split(mark) for line in lines]
         blanks = (False, True) if _has_blanks(cells) else (False,)
         for quote in _quotes(cells, config):
@@ -47,6 +47,13 @@ def candidates(text: bytes, config: InputConfig, delimiter: bytes | None) -> Ite
                 for blank in blanks:
                     bonus = _bonus(cells, mark, quote) + _TIE * (2 * blank - bool(escape))
                     yield Candidate(CsvSyntax(mark, quote, escape, blank), bonus)
+
+
+def _plausible_delimiters(lines: list[bytes]) -> list[bytes]:
+    """Delimiters that are not much rarer than the most frequent one, and that of CSV if none occurs."""
+    counts = {mark: sum(mark in line for line in lines) for mark in _DELIMITERS}
+    least = max(1, _RARE_FRAC * max(counts.values()))
+    return [mark for mark, count in counts.items() if count >= least] or [_DELIMITERS[0]]
 
 
 def _quotes(cells: list[list[bytes]], config: InputConfig) -> list[bytes]:

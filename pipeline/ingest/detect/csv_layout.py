@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pipeline.ingest.read.csv_syntax import is_number
 
 _MAX_PREAMBLE_RECORDS = 20
+_EXAMINED_RECORDS = 300
+"""Records after a possible header whose number of fields is compared with it."""
+
 _REGULAR_FRAC = 0.9
 """Fraction of the records that must have the most frequent number of fields, if the first has another."""
 
@@ -70,8 +73,10 @@ def _find_header(records: Sequence[Sequence[bytes]], counts: list[int]) -> int:
     if counts[first] in (usual, usual - 1, usual + 1) and counts[first] > 1:
         return first
     for i in range(first + 1, min(len(counts), first + 1 + _MAX_PREAMBLE_RECORDS)):
-        regular, frac = _usual(counts[i + 1 :])
-        if counts[i] < 2 or counts[i] not in (regular, regular - 1) or frac < _REGULAR_FRAC:
+        if counts[i] < 2:
+            continue
+        regular, frac = _usual(counts[i + 1 : i + _EXAMINED_RECORDS])
+        if counts[i] not in (regular, regular - 1) or frac < _REGULAR_FRAC:
             continue
         if all(n != regular for n in counts[first:i]) and _are_names(records[i]):
             return i

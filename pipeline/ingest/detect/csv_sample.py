@@ -104,6 +104,16 @@ class _Guess:
     """How usual the dialect is; see csv_dialects."""
 
     @cached_property
+    def _memo(self) -> dict[bytes, list[bytes] | None]:
+        return {}
+
+    def _split(self, body: bytes) -> list[bytes] | None:
+        """Fields of a clean record; the passes over the sample share them."""
+        if body not in self._memo:
+            self._memo[body] = self.syntax.split(body)
+        return self._memo[body]
+
+    @cached_property
     def _ends(self) -> list[int]:
         # A first idea of the columns, so that a stray quote does not swallow what determines them.
         rows = [line.rstrip(b"\r").split(self.syntax.delimiter) for line in self.text.split(b"\n") if line]
@@ -118,7 +128,7 @@ class _Guess:
         bodies = (
             without_line_end(self.text[a:b]) for a, b in zip([0, *self._ends], self._ends, strict=False)
         )
-        return [(self.syntax.split(body) or []) if body else [] for body in bodies]
+        return [(self._split(body) or []) if body else [] for body in bodies]
 
     @cached_property
     def layout(self) -> Layout:
@@ -160,13 +170,19 @@ class _Guess:
     @cached_property
     def rows(self) -> list[list[bytes]]:
         """Fields of the well-formed records."""
-        rows = (read_fields(record, self._fitted) for record in self._records)
-        return [row for row in rows if row is not None and len(row) == self._fitted.columns]
+        found = []
+        for record in self._records:
+            row = self._split(record)
+            if row is None or len(row) != self._fitted.columns:
+                row = read_fields(record, self._fitted)
+            if row is not None:
+                found.append(row)
+        return found
 
     @cached_property
     def _clean(self) -> int:
         """Number of records with the right number of fields and no misplaced quote."""
-        split = (self._fitted.split(record) for record in self._records)
+        split = map(self._split, self._records)
         return sum(row is not None and len(row) == self._fitted.columns for row in split)
 
     def rank(self) -> tuple[float, int]:
@@ -228,7 +244,7 @@ class _Guess:
     def warnings(self) -> tuple[str, ...]:
         """Doubtful decisions."""
         found = [] if self.config.columns or not self.layout.warning else [self.layout.warning]
-        misplaced = sum(self._fitted.split(record) is None for record in self._records)
+        misplaced = sum(self._split(record) is None for record in self._records)
         if misplaced:
             found.append(
                 f"{counted(misplaced, 'record')} of the sample with misplaced quotes; such quotes are text"
@@ -251,5 +267,9 @@ def _with_columns(syntax: CsvSyntax, count: int, rows: list[list[bytes]]) -> Csv
 
 def _is_numeric(values: list[bytes]) -> bool:
     values = [v for v in values if v]
+    allowed = max(1, int(_MAX_WORDS_FRAC * len(values)))
+    if sum(not is_number(v) for v in values[: 2 * allowed]) > allowed:
+        # Most columns are no numbers, so the rest need not be examined.
+        return False
     words = sum(not is_number(v) for v in values)
-    return len(values) - words >= _MIN_NUMBERS and words <= max(1, _MAX_WORDS_FRAC * len(values))
+    return len(values) - words >= _MIN_NUMBERS and words <= allowed

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.arrays import ByteArray, IntArray
 from pipeline.ingest.read.csv_scanner import Scan, Scanner
-from pipeline.ingest.read.csv_suspicion import have_delimiters, is_suspicious, may_be_records
+from pipeline.ingest.read.csv_suspicion import have_delimiters, is_suspicious
 from pipeline.ingest.read.csv_syntax import CsvSyntax
 from pipeline.ingest.read.cutting import find_bytes, with_end
 
@@ -111,7 +111,6 @@ class CsvRecords:
         if (ends[several] - starts[several] > self.max_record_bytes).any():
             return True
         several = several[have_delimiters(self.syntax, text, starts[several], ends[several], lines[several])]
-        several = several[may_be_records(self.syntax, text, newlines, starts[several], lines[several])]
         return any(
             is_suspicious(self.syntax, text, start, end, count)
             for start, end, count in zip(

@@ -6,7 +6,6 @@ import numpy as np
 
 from pipeline.arrays import BoolArray, IntArray
 from pipeline.ingest.read.csv_syntax import CsvSyntax
-from pipeline.ingest.read.cutting import find_bytes
 
 _REGULAR_FRAC = 0.75
 """Fraction of the lines of a record over the limit that look like records, from which they are records."""
@@ -24,12 +23,14 @@ def is_suspicious(syntax: CsvSyntax, text: bytes, start: int, end: int, lines: i
     if lines > syntax.line_limit:
         allowed = int((1 - _REGULAR_FRAC) * examined) if syntax.numeric else 0
     else:
-        allowed = int(_allowed(np.array(lines)))
+        allowed = max(0, min(2, lines - 2))
     at = start
     for _ in range(examined):
         stop = text.find(b"\n", at, end)
         stop = end if stop < 0 else stop
-        allowed -= not _is_like_a_record(syntax, text[at:stop].rstrip(b"\r"))
+        # Counting first: it is several times as fast as splitting.
+        has_delimiters = text.count(syntax.delimiter, at, stop) >= syntax.columns - 1
+        allowed -= not has_delimiters or not _is_like_a_record(syntax, text[at:stop].rstrip(b"\r"))
         if allowed < 0:
             return False
         at = stop + 1
@@ -47,37 +48,14 @@ def _is_like_a_record(syntax: CsvSyntax, line: bytes) -> bool:
 def have_delimiters(
     syntax: CsvSyntax, text: bytes, starts: IntArray, ends: IntArray, lines: IntArray
 ) -> BoolArray:
-    """(N,) bool: whether records have enough delimiters for `may_be_records`; cheap for few records."""
+    """(N,) bool: whether records have enough delimiters to be suspicious; always above the limit."""
+    is_long = lines > syntax.line_limit
+    if syntax.columns < 2 or not syntax.numeric:
+        return is_long & (syntax.columns > 1)
     spans = zip(starts.tolist(), ends.tolist(), strict=True)
     counts = np.array([text.count(syntax.delimiter, a, b) for a, b in spans], np.int64)
     enough: BoolArray = counts >= (lines - _allowed(lines)) * (syntax.columns - 1)
-    return enough | (lines > syntax.line_limit)
-
-
-def may_be_records(
-    syntax: CsvSyntax, text: bytes, newlines: IntArray, starts: IntArray, lines: IntArray
-) -> BoolArray:
-    """(N,) bool: whether enough lines of a record have enough delimiters; always above the limit.
-
-    Args:
-        starts: (N,) int64, starts of records of several lines.
-        lines: (N,) int64, numbers of their lines.
-    """
-    is_long = lines > syntax.line_limit
-    if syntax.columns < 2 or not syntax.numeric or not len(lines):
-        return is_long & (syntax.columns > 1)
-    stops = np.append(newlines, len(text))
-    delimiters = find_bytes(text, syntax.delimiter)
-    # The lines of all records, one after another.
-    firsts = np.cumsum(lines) - lines
-    numbers = np.arange(lines.sum()) + np.repeat(np.searchsorted(newlines, starts) - firsts, lines)
-    ends = np.searchsorted(delimiters, stops[numbers])
-    begins = np.append(0, ends[:-1])
-    begins[firsts] = np.searchsorted(delimiters, starts)
-    too_few = ends - begins < syntax.columns - 1
-    unfit = np.add.reduceat(too_few, firsts, dtype=np.int64)
-    may_be: BoolArray = is_long | (unfit <= _allowed(lines))
-    return may_be
+    return enough | is_long
 
 
 def _allowed(lines: IntArray) -> IntArray:

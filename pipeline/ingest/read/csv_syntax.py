@@ -98,8 +98,16 @@ class CsvSyntax:
         return b"(?:" + quoted + b"|" + unquoted + b")"
 
     @cached_property
-    def _unquoted_field(self) -> re.Pattern[bytes]:
-        return re.compile(self._unquoted, re.S)
+    def _next_field(self) -> re.Pattern[bytes]:
+        """A field, quoted (group 1) or not (2), with its delimiter or the end of the record (3)."""
+        unquoted = b"(" + self._unquoted + b")"
+        if self.quote:
+            opens = b"(?!" + self._blanks + re.escape(self.quote) + b")"
+            field = self.quoted_field.pattern + b"|" + opens + unquoted
+        else:
+            # No group of this number would match.
+            field = rb"(?!)()|" + unquoted
+        return re.compile(rb"(?:%b)(?:%b|(\Z))" % (field, self._delimiter), re.S)
 
     @cached_property
     def _escaped(self) -> re.Pattern[bytes]:
@@ -114,29 +122,17 @@ class CsvSyntax:
             if b"\n" in record:
                 return None
             return [field.strip(b" \t") for field in fields] if self.blanks else fields
-        fields, at = [], 0
-        while True:
-            quoted = self.quoted_field.match(record, at) if self.quote else None
-            if quoted:
-                fields.append(self.content(quoted[1], quoted=True))
-                at = quoted.end()
+        fields, at, match = [], 0, self._next_field.match
+        while found := match(record, at):
+            quoted, unquoted, end = found.groups()
+            if unquoted is None:
+                fields.append(self.content(quoted, quoted=True))
             else:
-                end = self._end_of_unquoted(record, at)
-                if end is None:
-                    return None
-                fields.append(self.content(record[at:end], quoted=False))
-                at = end
-            if at == len(record):
+                fields.append(self.content(unquoted, quoted=False))
+            if end is not None:
                 return fields
-            if record[at : at + 1] != self.delimiter:
-                return None
-            at += 1
-
-    def _end_of_unquoted(self, record: bytes, at: int) -> int | None:
-        found = self._unquoted_field.match(record, at)
-        assert found is not None
-        opens = self.quote and (found[0].lstrip(b" \t") if self.blanks else found[0]).startswith(self.quote)
-        return None if opens else found.end()
+            at = found.end()
+        return None
 
     def content(self, raw: bytes, *, quoted: bool) -> bytes:
         """Value of a field from its bytes between the quotes, or between the delimiters if not quoted."""
