@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.config import Config
@@ -13,12 +13,13 @@ from pipeline.humanize import printable
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.identify import empty_reason
-from pipeline.ingest.detect.records import Sample
+from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.detect.scales import Observed, narrower_scale
 from pipeline.ingest.detect.sources import Source, find_sources
 from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
+from pipeline.ingest.parse.parquet import read_parquet_head
 from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.read.compression import codec_of, read_head
 from pipeline.peek.facts import Facts, collect
@@ -97,6 +98,9 @@ def _examine(
     sample = read_sample(file, config.input)
     if sample is None:
         raise InputError(f"{file.uri}: {empty_reason(file)}; nothing to read")
+    if sample.dialect.syntax == "parquet":
+        # Detection reads only the columns that it needs.
+        sample = replace(sample, records=read_parquet_head(file, lambda _: True, SAMPLE_RECORDS)[1])
     report.format = str(sample.dialect)
     report.columns = _columns(sample, {})
     source, config = _detect(file, config, report, sample)
@@ -192,7 +196,7 @@ def _sample(
 
 
 def _lacks_texts(facts: Facts, max_rejected_frac: float) -> bool:
-    """Whether so many records have no text that a job would stop."""
+    """Whether more records lack a text than the error budget allows."""
     missing = sum(facts.rejected.get(reason.value, 0) for reason in (Reason.MISSING_TEXT, Reason.EMPTY_TEXT))
     return missing > max_rejected_frac * (facts.rows + sum(facts.rejected.values()))
 

@@ -209,4 +209,4 @@ FAULTY: dict[str, Writer] = {
 """Writers of files that do not say clearly what they contain: nothing wrong may be kept without a warning."""
 
 ONE_LINE = {"csv_unescaped", "csv_joined", "tsv_joined", "csv_stray_quote"}
-"""Writers after which a line end in a text cannot be told from the end of a record."""
+"""Writers that do not distinguish a line end in a text from the end of a record."""

@@ -27,7 +27,6 @@ from pipeline.errors import InputError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Kept, Recipe, keep_lines
 from pipeline.ingest.clean.text import clean
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.parse import RecordLocator
 from pipeline.ingest.parse.rejects import Reason, reject_table
@@ -36,6 +35,7 @@ from pipeline.ingest.read.compression import BrokenStreamError, decompress
 from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.read.transcode import OriginalBytes
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 from tests.ingest.detect.test_detect import KNOWN
 
 CASES = [150, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]

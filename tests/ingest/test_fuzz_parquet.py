@@ -22,12 +22,12 @@ from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe, keep_lines
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.columns import ROW_SCHEMA
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.parquet import read_parquet_chunks
 from pipeline.ingest.parse.rejects import Reason, reject_table
 from pipeline.storage.location import Location, locate
+from tests.detection import detect_format
 
 CASES = [120, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 CONFIG = InputConfig(

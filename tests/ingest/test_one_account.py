@@ -20,7 +20,7 @@ from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.rejects import RejectedLine
 from pipeline.ingest.stream import ReadPlan, read_source
 from pipeline.storage.location import locate
-from tests.ingest.dump_writers import CLEAN, EXACT, FAULTY, ONE_LINE, Review, Writer
+from tests.ingest.dump_writers import CLEAN, EXACT, FAULTY, ONE_LINE, Review
 
 INPUT = InputConfig(unescape_html=False)
 CHUNK_BYTES = 512
@@ -82,28 +82,17 @@ def is_subsequence(part: list[tuple[str, float]], whole: list[tuple[str, float]]
     return all(item in rest for item in part)
 
 
-@pytest.mark.parametrize("writer", CLEAN.values(), ids=CLEAN)
+@pytest.mark.parametrize("name", [*CLEAN, *EXACT])
 @FEWER
 @given(reviews=reviews())
-def test_clean_files_are_read_exactly_and_without_a_warning(
-    tmp_path_factory: pytest.TempPathFactory, writer: Writer, reviews: list[Review]
-) -> None:
-    file = tmp_path_factory.mktemp("clean") / "a"
-    writer(file, reviews)
-    kept, warnings, errors = check(file)
-    assert (kept, warnings, errors) == (truth(reviews), [], 0)
-
-
-@pytest.mark.parametrize("writer", EXACT.values(), ids=EXACT)
-@FEWER
-@given(reviews=reviews())
-def test_unusual_files_are_read_exactly(
-    tmp_path_factory: pytest.TempPathFactory, writer: Writer, reviews: list[Review]
+def test_files_are_read_exactly_and_clean_ones_without_a_warning(
+    tmp_path_factory: pytest.TempPathFactory, name: str, reviews: list[Review]
 ) -> None:
     file = tmp_path_factory.mktemp("exact") / "a"
-    writer(file, reviews)
-    kept, _, errors = check(file)
+    (CLEAN | EXACT)[name](file, reviews)
+    kept, warnings, errors = check(file)
     assert (kept, errors) == (truth(reviews), 0)
+    assert name not in CLEAN or warnings == []
 
 
 @pytest.mark.parametrize("name", FAULTY)

@@ -241,3 +241,17 @@ def test_an_object_is_not_proposed_as_text(tmp_path: Path) -> None:
     assert report.error is not None
     assert report.error.startswith("unknown review format; fields: review, stars")
     assert (report.settings, report.columns_used) == ({}, None)
+
+
+def test_columns_of_unknown_parquet_are_proposed(tmp_path: Path) -> None:
+    columns = {
+        "comment": [f"lamp number {n} works" for n in range(ROWS)],
+        "label": [n % 5 for n in range(ROWS)],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    report = report_on(tmp_path / "a.parquet")
+    assert report.settings == {"input.text": "comment", "input.stars": "label", "labels.scale": "0-4"}
+    assert [c.examples for c in report.columns] == [
+        [f"lamp number {n} works" for n in range(3)],
+        ["0", "1", "2"],
+    ]

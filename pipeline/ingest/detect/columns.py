@@ -40,6 +40,10 @@ class Columns:
         used = {*text, stars, *carried.values()}
         return cls(text, stars, carried, tuple(n for n in names if n not in used), chosen_by)
 
+    def has(self, name: str | None) -> bool:
+        """Whether the file has a column, according to its first records."""
+        return name in (*self.text, self.stars, *self.carried.values(), *self.unused)
+
     def __str__(self) -> str:
         """One line: `text = title + body, stars = rating; not used: …`."""
         text = " + ".join(map(shown_name, self.text))

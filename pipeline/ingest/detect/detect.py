@@ -74,19 +74,6 @@ def detect_file(
     return _detection(file.uri, sample, fmt, columns, warnings, config, needs)
 
 
-def detect_format(
-    file: Location,
-    config: InputConfig,
-    *,
-    need_stars: bool = True,
-    need_time: bool = False,
-    labels: LabelsConfig | None = None,
-) -> Format | None:
-    """Format that `detect_file` finds."""
-    found = detect_file(file, config, Needs(need_stars, need_time, labels or LabelsConfig()))
-    return None if found is None else found.fmt
-
-
 def _detection(
     uri: str,
     sample: Sample,

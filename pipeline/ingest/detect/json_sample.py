@@ -20,7 +20,8 @@ def object_sample(lines: list[bytes], start: int, more: Sequence[bytes] = ()) ->
     Args:
         more: lines after those that decide the syntax.
     """
-    json_records, python_records = _decode_objects(lines, decode_json), _decode_objects(lines, decode_python)
+    json_records = _decode_objects(lines, decode_json)
+    python_records = [] if len(json_records) == len(lines) else _decode_objects(lines, decode_python)
     is_json = len(json_records) >= len(python_records)
     records = json_records if is_json else python_records
     num_like_objects = sum(line.lstrip().startswith(b"{") for line in lines)

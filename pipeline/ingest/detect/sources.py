@@ -83,6 +83,7 @@ def find_sources(
     if not any(found for _, found in kept):
         raise InputError(f"{kept[0][0].uri}: {empty_reason(kept[0][0])}; nothing to read")
     sources = [_source(number, file, found) for number, (file, found) in enumerate(kept)]
+    _check_same_stars(sources)
     return Found(_with_missing_stars(sources), [f"left out: {error}" for error in unknown])
 
 
@@ -121,6 +122,20 @@ def _with_missing_stars(sources: list[Source]) -> list[Source]:
         replace(s, warnings=(*s.warnings, warning)) if s.columns and not s.columns.stars else s
         for s in sources
     ]
+
+
+def _check_same_stars(sources: list[Source]) -> None:
+    """Raise InputError if the stars of two files with the same columns would come from different ones."""
+    known = [(s.uri, s.columns) for s in sources if s.columns is not None and s.columns.stars]
+    # Few choices occur; thousands of shards usually agree.
+    by_choice = {columns.stars: (uri, columns) for uri, columns in reversed(known)}
+    for uri, columns in known:
+        for stars, (other, others) in by_choice.items():
+            if stars != columns.stars and columns.has(stars) and others.has(columns.stars):
+                raise InputError(
+                    f"{uri}: the values suggest that the stars are in {columns.stars}, but in {other} that"
+                    f" they are in {stars}; name the column with input.stars"
+                )
 
 
 def _check_scales(files: list[Location], detections: list[_Detection], labels: LabelsConfig) -> None:

@@ -214,8 +214,8 @@ def row_table(
     text: pa.Array | Sequence[str | None],
     *,
     word_labels: bool,
-    ratings: RatingRule = DEFAULT_RULE,
-    day_first: bool | None = None,
+    ratings: RatingRule,
+    day_first: bool | None,
     **values: pa.Array | Sequence[Value],
 ) -> pa.Table:
     """Table of N records with the schema ROW_SCHEMA.

@@ -139,6 +139,9 @@ def _read_regular(
     records: _Records, dialect: Dialect, fields: list[str], irregular: BoolArray
 ) -> tuple[_Columns, IntArray, IntArray]:
     """Columns of the records that Arrow can read; their indices; and those of all others."""
+    if not _is_utf8(records.raw):
+        # Arrow prints a traceback for a wrong number of fields in a record that is not UTF-8.
+        irregular = irregular | ~np.array([_is_utf8(records[i]) for i in range(len(irregular))], np.bool_)
     indices = np.flatnonzero(~irregular)
     raw = records.raw if len(indices) == len(irregular) else b"".join(records[i] for i in indices.tolist())
     wrong: list[int] = []
@@ -147,6 +150,14 @@ def _read_regular(
     if columns is None or len(kept) != len(next(iter(columns.values()), kept)):
         return {name: [] for name in fields}, np.zeros(0, np.int64), np.arange(len(irregular))
     return columns, kept, np.setdiff1d(np.arange(len(irregular)), kept, assume_unique=True)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read_all(raw: bytes, dialect: Dialect, fields: list[str], wrong: list[int]) -> _Columns | None:

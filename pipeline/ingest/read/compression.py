@@ -207,9 +207,3 @@ def read_head(file: Location, size: int) -> Head:
         except BrokenStreamError as error:
             broken = str(error)
     return Head(stored, held[:size], len(held) <= size and broken is None, broken)
-
-
-def head_of(file: Location, size: int) -> tuple[bytes, str | None]:
-    """The first decompressed bytes of a file, at most `size`, and the error of a damaged stream, if any."""
-    head = read_head(file, size)
-    return head.text, head.broken

@@ -174,3 +174,15 @@ def test_a_file_without_a_header_is_read_with_the_names_of_the_model(tmp_path: P
     (tmp_path / "other.csv").write_text("stars,author,text\n4,Ann,It works\n")
     found = detect(locate(tmp_path / "other.csv"), need_stars=False, model=model)
     assert (found.columns.text, found.columns.chosen_by) == (("text",), "yelp")
+
+
+def test_shards_that_suggest_different_stars_are_refused(tmp_path: Path) -> None:
+    def write(name: str, average: float) -> Location:
+        rows = ({"text": f"lamp {n}", "rating": average + n % 2, "my_rating": n % 5 + 1} for n in range(20))
+        return jsonl(tmp_path / name, rows)
+
+    files = [write("a", 3), write("b", 3.9)]
+    with pytest.raises(InputError, match=r"/a: .* in rating, but in .*/b .* in my_rating; .*input\.stars"):
+        find_sources(files, InputConfig())
+    named = InputConfig(stars="my_rating")
+    assert [s.fmt.stars for s in find_sources(files, named).sources] == ["my_rating"] * 2  # type: ignore[union-attr]

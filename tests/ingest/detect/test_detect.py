@@ -13,12 +13,12 @@ import pytest
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.parse.formats import FORMATS, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
 from pipeline.ingest.read.chunks import read_chunks
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 DAY = "2014-07-03T00:00:00+00:00"
 R2014 = {

@@ -13,12 +13,12 @@ from pipeline.config import InputConfig
 from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Kept, Recipe, keep_lines
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.detect.records import Sample
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.read.chunks import read_chunks
 from pipeline.settings import load_config
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 RECIPE = Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars"))
 TEXTS = {

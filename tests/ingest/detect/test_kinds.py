@@ -23,9 +23,9 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 CSV = b"overall,reviewText\n" + b"5,plain and good\n" * 20
 TABLE = pa.table({"overall": [5.0] * 9, "reviewText": ["good"] * 9})

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, ScaleError
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.detect.scales import Observed, guess_scale, scale_warnings
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.storage.location import Location, locate
+from tests.detection import detect_format
 
 CONFIG = InputConfig(text=("body",), stars="mark")
 

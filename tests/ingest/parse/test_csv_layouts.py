@@ -10,12 +10,12 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.parse.formats import Dialect, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
 from pipeline.ingest.read.chunks import read_chunks
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 CONFIG = InputConfig(text=("text",), stars="stars", asin="id")
 Rows = list[tuple[str | None, str | None, float | None]]

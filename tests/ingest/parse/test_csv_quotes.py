@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import InputConfig
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.formats import Dialect, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
 from pipeline.ingest.read.chunks import read_chunks
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 CONFIG = InputConfig(text=("text",), stars="stars")
 Rows = list[tuple[str | None, float | None]]

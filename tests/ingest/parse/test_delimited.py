@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.read.chunks import Cutting, read_chunks
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 HEADER = ["id", "title", "body", "rank"]
 CONFIG = InputConfig(text=("title", "body"), stars="rank", asin="id")
@@ -233,3 +233,17 @@ def test_truncated_gzip_is_read_up_to_the_break(tmp_path: Path) -> None:
     chunks = list(read_chunks(file, 0, Cutting(4096, start_bytes=fmt.dialect.start_bytes)))
     assert chunks[-1].header.broken
     assert plain[fmt.dialect.start_bytes :].startswith(b"".join(c.raw for c in chunks))
+
+
+def test_invalid_text_in_a_record_with_surplus_fields_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good = b"".join(b"%d,Lamp,works,%d\n" % (n, n % 5 + 1) for n in range(40))
+    (tmp_path / "a.csv").write_bytes(b"id,title,body,rank\n" + good + b"40,caf\xe9,good,,5\n41,x\xe9,y,1\n")
+    file = locate(tmp_path / "a.csv")
+    fmt = detect_format(file, CONFIG)
+    assert fmt is not None
+    rows, rejected = read(file, fmt, chunk_bytes=1 << 20)
+    assert len(rows) == 40
+    assert [(r.line, r.reason.value) for r in rejected] == [(41, "bad_csv"), (42, "bad_encoding")]
+    assert capfd.readouterr().err == ""

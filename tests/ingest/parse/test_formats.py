@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.columns import ROW_SCHEMA
 from pipeline.ingest.parse.formats import FORMATS, Dialect, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
 from pipeline.ingest.parse.records import decode_json
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 AMAZON = FORMATS[0]
 REVIEW = {

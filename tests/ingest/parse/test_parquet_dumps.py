@@ -19,7 +19,6 @@ from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe, keep_lines
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parquet import read_parquet_chunks
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
@@ -27,6 +26,7 @@ from pipeline.ingest.parse.rejects import RejectedLine, reject_table
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.compression import WatchedFile
 from pipeline.storage.location import Location, locate
+from tests.detection import detect_format
 
 DAY = datetime(2015, 8, 31, 12, tzinfo=timezone.utc)
 

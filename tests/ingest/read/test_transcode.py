@@ -21,7 +21,6 @@ from pipeline.config import InputConfig
 from pipeline.encodings import MULTIBYTE, encoding_name
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Kept, Recipe, keep_lines
-from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.ingest.lines import LineFinder
 from pipeline.ingest.parse.formats import Format
@@ -31,6 +30,7 @@ from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.read.transcode import OriginalBytes, Transcoder, encoded, encoded_length, to_utf8
 from pipeline.ingest.stream import ReadPlan, chunk_table, to_chunk
 from pipeline.storage.location import locate
+from tests.detection import detect_format
 
 RECIPE = Recipe(" ", 32, verified_only=False, scheme=label_scheme("stars"))
 ALPHABETS = {
