@@ -242,14 +242,14 @@ def test_long_line_is_skipped_and_the_offset_after_it_is_exact(
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32-be", "shift_jis", "gb18030"])
 def test_file_truncated_at_any_byte_is_read(encoding: str, tmp_path: Path) -> None:
-    whole = as_json(["日本", "中文", "表"]).encode(encoding)
+    whole = as_json(["日本", "表"]).encode(encoding)
     for size in range(whole.index("\n".encode(encoding)) + 4, len(whole)):
         (tmp_path / "a").write_bytes(whole[:size])
         fmt = detect_format(locate(tmp_path / "a"), InputConfig(encoding=encoding))
         assert fmt is not None
         found = read(fmt, tmp_path / "a", 64)
         assert rows_of(found)[0]["text"] == "日本"
-        assert sum(chunk.header.lines for chunk, _ in found) in (1, 2, 3)
+        assert sum(chunk.header.lines for chunk, _ in found) in (1, 2)
 
 
 def test_broken_stream_in_another_encoding_keeps_the_text_before(tmp_path: Path) -> None:
