@@ -195,7 +195,8 @@ def check_rows(kept: Kept, locator: RecordLocator, fmt: Format) -> None:
     """Compare rows of printable text with the standard library's parse of their lines."""
     for row in kept.rows.to_pylist():
         # As float: Python refuses to parse an integer of thousands of digits.
-        record = json.loads(locator.locate(row["line"])[1].decode(errors="replace"), parse_int=float)
+        line = locator.locate(row["line"])[1].decode(errors="replace")
+        record = json.loads(line, parse_int=float, parse_constant=lambda _: None)
         texts = [record[f] for f in fmt.text if record.get(f) is not None]
         if not all(isinstance(t, str) and t.isprintable() for t in texts):
             continue

@@ -6,10 +6,11 @@ import ast
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow as pa
 from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import as_text, join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
+from pipeline.ingest.parse.lenient import plain_json, plain_python
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES
@@ -30,6 +32,7 @@ _LITERAL_LOCK = Lock()
 """Warning filters are not thread-safe, and CPython up to 3.11.7 and 3.12.1 counts the nesting depth of all
 threads' literals together, which occasionally raises SystemError (gh-106905)."""
 
+_T = TypeVar("_T")
 
 RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
 """Decodes a line to a record with the fields of a format."""
@@ -44,26 +47,50 @@ class BadRecordError(Exception):
 
 
 def decode_json(line: bytes) -> object:
-    """Value of a line of JSON; raises ValueError if it is not valid JSON."""
+    """Value of a line of JSON, NaN and Infinity as None; raises ValueError if it is not valid JSON."""
     try:
-        return msgspec.json.decode(line)
+        return _decode_lenient(msgspec.json.decode, line)
     except _JSON_ERRORS as error:
         raise ValueError(str(error)) from None
 
 
-def decode_python(line: bytes) -> object:
-    """Value of a Python literal, which is never executed; raises ValueError if it is not a literal."""
+def _decode_lenient(decode: Callable[[bytes], _T], line: bytes) -> _T:
+    """Decode a line; if it is not valid JSON because of a common extension of JSON, without the extension."""
     try:
-        with _LITERAL_LOCK, warnings.catch_warnings():
-            # Texts contain invalid escape sequences.
-            warnings.simplefilter("ignore")
-            return ast.literal_eval(line.decode().strip())
-    except UnicodeDecodeError:
-        raise
+        return decode(line)
+    except msgspec.DecodeError:
+        plain = plain_json(line)
+        if plain is line:
+            raise
+        return decode(plain)
+
+
+def decode_python(line: bytes) -> object:
+    """Value of a Python literal, which is never executed, nan and inf as None.
+
+    Raises:
+        ValueError: the line is not a literal.
+    """
+    text = line.decode().strip()
+    try:
+        try:
+            return _literal(text)
+        except ValueError:
+            plain = plain_python(text)
+            if plain == text:
+                raise
+            return _literal(plain)
     except _LITERAL_ERRORS as error:
         # Without object addresses the message of a line is the same in every run.
         reason = re.sub(r" object at 0x[0-9a-f]+", "", str(error).partition("\n")[0])
         raise ValueError(reason or type(error).__name__) from None
+
+
+def _literal(text: str) -> object:
+    with _LITERAL_LOCK, warnings.catch_warnings():
+        # Texts contain invalid escape sequences.
+        warnings.simplefilter("ignore")
+        return ast.literal_eval(text)
 
 
 def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
@@ -88,13 +115,11 @@ def _decode(
         return _decode_each(chunk, lambda line: _python_record(line, decoder), max_line_bytes)
     # decode_lines skips blank lines, and accepts two objects in one line or one object in two lines.
     if not LINES.any_exceeds(chunk.raw, max_line_bytes) and _lines_are_braced(chunk):
-        try:
-            records = decoder.decode_lines(chunk.raw)
+        with suppress(*_JSON_ERRORS):
+            records = _decode_lenient(decoder.decode_lines, chunk.raw)
             # Every line has at least one object, so an equal number means exactly one per line.
             if len(records) == chunk.header.lines:
                 return records, np.arange(chunk.header.first_line, chunk.header.next_line), []
-        except _JSON_ERRORS:
-            pass
     return _decode_each(chunk, lambda line: _json_record(line, decoder), max_line_bytes)
 
 
@@ -140,9 +165,9 @@ def _json_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
     """Record of a line; values with an unexpected type are converted."""
     try:
         try:
-            return decoder.decode(line)
+            return _decode_lenient(decoder.decode, line)
         except msgspec.ValidationError:
-            value = msgspec.json.decode(line)
+            value = _decode_lenient(msgspec.json.decode, line)
     except UnicodeDecodeError:
         raise
     except (msgspec.DecodeError, RecursionError) as error:

@@ -17,6 +17,7 @@ from pipeline.ingest.detect.detect import detect_format
 from pipeline.ingest.parse.columns import ROW_SCHEMA
 from pipeline.ingest.parse.formats import FORMATS, Dialect, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
+from pipeline.ingest.parse.records import decode_json
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 from pipeline.storage.location import locate
 
@@ -95,7 +96,9 @@ def test_values_of_unexpected_types_are_converted() -> None:
         (b'{"overall": 5.0, "revie', "bad_json"),
         (b"{'overall': 5.0}", "bad_json"),
         (b"oops", "bad_json"),
-        (b'{"overall": NaN}', "bad_json"),
+        (b'{"overall": nan}', "bad_json"),
+        (b'{"overall": NaNNaN}', "bad_json"),
+        (b'{"overall": 5, "summary": -NaN}', "bad_json"),
         (b"[" * 100_000, "bad_json"),
         (b'{"reviewText": "a\x00b"}', "bad_json"),
         (b'{"reviewText": "\\ud800"}', "bad_json"),
@@ -112,6 +115,49 @@ def test_bad_line_is_rejected_and_other_lines_are_kept(line: bytes, reason: str)
     assert [r["line"] for r in rows] == [11, 13]
     assert [(r.line, r.reason, r.raw) for r in rejected] == [(12, reason, line)]
     assert rejected[0].byte_offset == len(json.dumps(REVIEW)) + 1
+
+
+NUMBERS = ["NaN", "Infinity", "-Infinity"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_nan_and_infinity_are_null(number: str) -> None:
+    lines = [
+        b'{"overall": 4.0, "reviewText": "a", "vote": %s}',
+        b'{"overall": %s, "reviewText": "b"}',
+        b'{"overall": 4, "reviewText": %s, "summary": "c", "unixReviewTime":%s,"style": {"x": [%s, 1]}}',
+        b'{"overall": "4", "reviewText": "d \\" NaN, Infinity", "summary": "NaN", "asin": %s}',
+    ]
+    filled = [line.replace(b"%s", number.encode()) for line in lines]
+    for line in filled:
+        rows, rejected = parse(line)
+        assert (len(rows), rejected) == (1, [])
+    rows, rejected = parse(*filled)
+    assert rejected == []
+    assert [r["text"] for r in rows] == ["a", "b", "c", 'NaN | d " NaN, Infinity']
+    assert [r["stars"] for r in rows] == [4.0, None, 4.0, 4.0]
+    assert (rows[2]["timestamp"], rows[3]["asin"]) == (None, None)
+    # With a broken line in the same chunk, and with a value of an unexpected type.
+    rows, rejected = parse(filled[0], b'{"reviewText": "NaN', *filled, b'{"overall": [1], "vote": NaN}')
+    assert [r["text"] for r in rows] == ["a", "a", "b", "c", 'NaN | d " NaN, Infinity', None]
+    assert [(r.line, r.reason, r.raw) for r in rejected] == [(12, "bad_json", b'{"reviewText": "NaN')]
+
+
+values = st.recursive(
+    st.sampled_from([float("nan"), float("inf"), -float("inf"), 1.5, None, True])
+    | st.text(st.sampled_from('NaInfity-"\\ {}\n'), max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(values, min_size=1, max_size=4))
+def test_lines_that_python_writes_are_decoded(written: list[Any]) -> None:
+    for value in written:
+        line = json.dumps(value, ensure_ascii=False)
+        assert decode_json(line.encode()) == json.loads(line, parse_constant=lambda _: None)
+    rows, rejected = parse(*(json.dumps({"summary": "x", "v": v}).encode() for v in written))
+    assert ([r["text"] for r in rows], rejected) == (["x"] * len(written), [])
 
 
 @given(st.data())

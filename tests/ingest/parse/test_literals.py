@@ -51,3 +51,12 @@ def test_concurrent_parsing() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(8)))
+
+
+def test_nan_and_inf_are_none() -> None:
+    nan, inf = float("nan"), float("inf")
+    written = {"a": nan, "b": [inf, -inf], "c": "nan, inf", "d": "it's -inf", "nan": 'a "nan" \\'}
+    expected = {"a": None, "b": [None, None], "c": "nan, inf", "d": "it's -inf", "nan": 'a "nan" \\'}
+    assert decode_python(repr(written).encode()) == expected
+    with pytest.raises(ValueError, match="malformed"):
+        decode_python(b"{'a': nan, 'b': other}")
