@@ -25,11 +25,12 @@ def check_supported(file: Location, head: bytes) -> None:
             raise InputError(f"{file.uri}: {advice}")
 
 
-def check_line_ends(file: Location, text: bytes, lines: list[bytes]) -> None:
+def check_line_ends(file: Location, text: bytes) -> None:
     """Raise InputError for UTF-16 or UTF-32 text, and for lines that end with a carriage return only."""
     if text.count(b"\0") > len(text) // 4:
         raise InputError(f"{file.uri}: looks like UTF-16 or UTF-32 text; convert it to UTF-8")
-    if len(lines) == 1 and re.search(rb"\r(?!$)", lines[0].strip()):
+    line = text.strip()
+    if b"\n" not in line and re.search(rb"\r(?!$)", line):
         raise InputError(
             f"{file.uri}: lines end with a carriage return only; convert them with tr '\\r' '\\n'"
         )

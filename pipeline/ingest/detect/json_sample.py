@@ -39,7 +39,8 @@ def check_not_json(file: Location, line: bytes) -> None:
     """Raise InputError if the first line of a file that has no JSON lines looks like JSON."""
     if line.lstrip().startswith(b"["):
         raise InputError(
-            f"{file.uri}: a JSON array; rayview reads one object per line; convert it with jq -c '.[]'"
+            f"{file.uri}: starts like a JSON array, but its first elements are not valid JSON objects;"
+            " look at them with head -c 1000"
         )
     if line.lstrip().startswith(b"{") and not _is_utf8(line):
         raise InputError(
@@ -47,8 +48,8 @@ def check_not_json(file: Location, line: bytes) -> None:
         )
     if line.lstrip().startswith(b"{"):
         raise InputError(
-            f"{file.uri}: none of the first lines is a complete JSON object; rayview reads one object per"
-            " line; convert objects that span several lines with jq -c ."
+            f"{file.uri}: starts like a JSON object, but no object in its first 16 MiB is valid JSON;"
+            " look at it with head -c 1000"
         )
 
 

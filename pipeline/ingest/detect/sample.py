@@ -8,6 +8,7 @@ from contextlib import suppress
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.csv_sample import csv_sample
+from pipeline.ingest.detect.elements_sample import elements_sample
 from pipeline.ingest.detect.identify import check_line_ends, check_supported
 from pipeline.ingest.detect.json_sample import check_not_json, object_sample
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
@@ -37,18 +38,25 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
     start = len(_UTF8_BOM) if head.startswith(_UTF8_BOM) else 0
     text = head[start:]
     has_long_first_line = len(head) >= _SAMPLE_BYTES and b"\n" not in text.strip()
+    if not has_long_first_line:
+        check_line_ends(file, text)
+    if elements := elements_sample(file, text, start, config):
+        return elements
     if has_long_first_line:
+        if elements := _long_elements_sample(file, start, config):
+            return elements
         # The lines after one unusually long line may be readable.
         text = _lines_after_first(file) or head_of(file, _LONG_SAMPLE_BYTES)[0]
+        check_line_ends(file, text)
     elif len(head) >= _SAMPLE_BYTES:
         # The sample may end within a line, which is excluded.
         text = text[: text.rfind(b"\n") + 1]
-    if not text.strip():
+    first_lines = [line for line in text.split(b"\n") if line.strip()][:SAMPLE_RECORDS]
+    if not first_lines:
         return None
-    lines = [line for line in text.split(b"\n") if line.strip()]
-    check_line_ends(file, text, lines)
-    first_lines = lines[:SAMPLE_RECORDS]
     sample = object_sample(first_lines, start)
+    if sample is None and len(head) >= _SAMPLE_BYTES:
+        sample = _long_elements_sample(file, start, config)
     if sample is not None:
         return sample
     check_not_json(file, first_lines[0])
@@ -58,6 +66,12 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
             " the lines after it"
         )
     return csv_sample(file, text, start, config)
+
+
+def _long_elements_sample(file: Location, start: int, config: InputConfig) -> Sample | None:
+    """See `elements_sample`; for a file whose first object may be long."""
+    head, _ = head_of(file, _LONG_SAMPLE_BYTES)
+    return elements_sample(file, head[start:], start, config)
 
 
 def _lines_after_first(file: Location) -> bytes:

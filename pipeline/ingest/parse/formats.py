@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.ingest.read.chunks import Cutting
-from pipeline.ingest.read.cutting import LINES, QuotedRecords
+from pipeline.ingest.read.cutting import LINES, QuotedRecords, Rule
+from pipeline.ingest.read.element_syntax import ElementSyntax
+from pipeline.ingest.read.elements import Elements
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 
 ENCODED = "encoded"
@@ -19,30 +21,43 @@ ENCODED = "encoded"
 CARRIED_FIELDS = ("asin", "user_id", "timestamp", "verified")
 
 
+_ANY_ELEMENTS = ElementSyntax()
+
+
 @dataclass(frozen=True)
 class Dialect:
     """Syntax of the records of a file."""
 
-    syntax: Literal["json", "python", "csv", "parquet"] = "json"
-    """json: one object per line; python: one dict literal per line, as in the oldest dumps."""
+    syntax: Literal["json", "elements", "python", "csv", "parquet"] = "json"
+    """json: one object per line; elements: JSON objects in any other layout, such as an array; python: one
+    dict literal per line, as in the oldest dumps."""
     start_bytes: int = 0
-    """Bytes of text before the first record: a byte order mark, a CSV header."""
+    """Bytes of text before the first record: a byte order mark, a CSV header, the start of an array."""
     columns: tuple[str, ...] = ()
     """Column names of a CSV or Parquet file, in order."""
     delimiter: str = ","
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
+    elements: ElementSyntax = _ANY_ELEMENTS
+    """How the objects are written if the syntax is `elements`."""
 
     def cutting(self, chunk_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> Cutting:
         """How to cut a file in this dialect into chunks."""
-        quoted = self.syntax == "csv" and self.quoted
-        rule = QuotedRecords(self.delimiter.encode(), limits.max_line_bytes) if quoted else LINES
-        return Cutting(chunk_bytes, limits, rule, self.start_bytes)
+        return Cutting(chunk_bytes, limits, self._rule(limits.max_line_bytes), self.start_bytes)
+
+    def _rule(self, max_line_bytes: int) -> Rule:
+        if self.syntax == "elements":
+            return Elements(self.elements, max_line_bytes)
+        if self.syntax == "csv" and self.quoted:
+            return QuotedRecords(self.delimiter.encode(), max_line_bytes)
+        return LINES
 
     def __str__(self) -> str:
-        if self.syntax != "csv":
-            return {"json": "JSON lines", "python": "Python literals", "parquet": "Parquet"}[self.syntax]
-        return "TSV" if self.delimiter == "\t" else "CSV"
+        if self.syntax == "csv":
+            return "TSV" if self.delimiter == "\t" else "CSV"
+        if self.syntax == "elements":
+            return str(self.elements)
+        return {"json": "JSON lines", "python": "Python literals", "parquet": "Parquet"}[self.syntax]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pipeline.ingest.parse.records import parse_lines, too_long_detail
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES, Rule
+from pipeline.ingest.read.elements import Elements, element_content
 
 
 def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
@@ -24,6 +25,8 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     Returns:
         A table with the schema columns.ROW_SCHEMA, and the records that cannot be parsed.
     """
+    if chunk.skipped_bytes and not chunk.header.lines:
+        return empty_rows(), []
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes
         detail = too_long_detail(size, options.limits.max_line_bytes)
@@ -34,7 +37,7 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
         return parse_parquet(chunk, fmt, options)
     if fmt.dialect.syntax == "csv":
         return parse_delimited(chunk, fmt, options, _rule(fmt, options))
-    return parse_lines(chunk, fmt, options)
+    return parse_lines(chunk, fmt, options, _rule(fmt, options))
 
 
 def empty_rows() -> pa.Table:
@@ -53,11 +56,13 @@ class RecordLocator:
         self._chunk, self._form, self._options = chunk, fmt, options
 
     @cached_property
-    def _starts(self) -> IntArray:
-        """(lines + 1,) int64: byte offset of each record within the chunk, and of the end of the last."""
+    def _spans(self) -> tuple[IntArray, IntArray]:
+        """(lines,) int64 each: byte offset of each record within the chunk, and of its end."""
         rule = _rule(self._form, self._options)
+        if isinstance(rule, Elements):
+            return rule.spans(self._chunk.raw)
         ends = self._chunk.line_ends if rule is LINES else rule.ends(self._chunk.raw)
-        return np.concatenate([[0], ends]).astype(np.int64)
+        return np.concatenate([[0], ends[:-1]]).astype(np.int64), ends
 
     def locate(self, line: int) -> tuple[int | None, bytes]:
         """Byte offset within the chunk, and content without the line end, of the record with a line number.
@@ -67,5 +72,7 @@ class RecordLocator:
         index = line - self._chunk.header.first_line
         if self._chunk.byte_offset is None:
             return None, row_as_json(self._chunk, index)
-        start, end = int(self._starts[index]), int(self._starts[index + 1])
+        start, end = (int(positions[index]) for positions in self._spans)
+        if self._form.dialect.syntax == "elements":
+            return start, element_content(self._chunk.raw, start, end)
         return start, self._chunk.raw[start:end].removesuffix(b"\n")

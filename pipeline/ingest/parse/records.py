@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
@@ -22,7 +22,8 @@ from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.lenient import plain_json, plain_python
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
-from pipeline.ingest.read.cutting import LINES
+from pipeline.ingest.read.cutting import LINES, Rule
+from pipeline.ingest.read.elements import Elements, element_content
 
 _VALUES = (*CARRIED_FIELDS, "stars")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -33,6 +34,9 @@ _LITERAL_LOCK = Lock()
 threads' literals together, which occasionally raises SystemError (gh-106905)."""
 
 _T = TypeVar("_T")
+
+_Decoded = tuple[Sequence[msgspec.Struct], Sequence[int] | IntArray, list[RejectedLine]]
+"""Records, their line numbers, and the rejected lines."""
 
 RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
 """Decodes a line to a record with the fields of a format."""
@@ -93,34 +97,62 @@ def _literal(text: str) -> object:
         return ast.literal_eval(text)
 
 
-def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
-    """Parsed records of a chunk of JSON lines or Python literals, and its rejected lines.
+def parse_lines(
+    chunk: Chunk, fmt: Format, options: ParseOptions, rule: Rule = LINES
+) -> tuple[pa.Table, list[RejectedLine]]:
+    """Parsed records of a chunk of JSON objects or Python literals, and its rejected lines.
 
+    Args:
+        rule: determines where records end.
     Returns:
         A table with the schema columns.ROW_SCHEMA, and the rejected lines. Every line is in exactly one of
         them.
     """
-    records, numbers, rejected = _decode(chunk, fmt, options.limits.max_line_bytes)
+    records, numbers, rejected = _decode(chunk, fmt, rule, options.limits.max_line_bytes)
     values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
     parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
     text = join_texts(parts, options.separator)
     return row_table(numbers, text, word_labels=options.word_labels, **values), rejected
 
 
-def _decode(
-    chunk: Chunk, fmt: Format, max_line_bytes: int
-) -> tuple[Sequence[msgspec.Struct], Sequence[int] | IntArray, list[RejectedLine]]:
+def _decode(chunk: Chunk, fmt: Format, rule: Rule, max_line_bytes: int) -> _Decoded:
     decoder = _decoder(fmt)
+    if isinstance(rule, Elements):
+        return _decode_elements(chunk, rule, decoder, max_line_bytes)
     if fmt.dialect.syntax == "python":
-        return _decode_each(chunk, lambda line: _python_record(line, decoder), max_line_bytes)
+        return _decode_each(_lines(chunk), lambda line: _python_record(line, decoder), max_line_bytes)
     # decode_lines skips blank lines, and accepts two objects in one line or one object in two lines.
     if not LINES.any_exceeds(chunk.raw, max_line_bytes) and _lines_are_braced(chunk):
-        with suppress(*_JSON_ERRORS):
-            records = _decode_lenient(decoder.decode_lines, chunk.raw)
-            # Every line has at least one object, so an equal number means exactly one per line.
-            if len(records) == chunk.header.lines:
-                return records, np.arange(chunk.header.first_line, chunk.header.next_line), []
-    return _decode_each(chunk, lambda line: _json_record(line, decoder), max_line_bytes)
+        decoded = _decode_all(chunk, chunk.raw, decoder)
+        if decoded is not None:
+            return decoded
+    return _decode_each(_lines(chunk), lambda line: _json_record(line, decoder), max_line_bytes)
+
+
+def _decode_all(chunk: Chunk, text: bytes, decoder: RecordDecoder) -> _Decoded | None:
+    """Records of a text with at least one object per record of the chunk; None if one is irregular."""
+    with suppress(*_JSON_ERRORS):
+        records = _decode_lenient(decoder.decode_lines, text)
+        # An equal number means exactly one per line.
+        if len(records) == chunk.header.lines:
+            return records, np.arange(chunk.header.first_line, chunk.header.next_line), []
+    return None
+
+
+def _decode_elements(chunk: Chunk, rule: Elements, decoder: RecordDecoder, max_line_bytes: int) -> _Decoded:
+    starts, ends = rule.spans(chunk.raw)
+    contents = [
+        element_content(chunk.raw, *span) for span in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
+    is_object = np.frombuffer(chunk.raw, np.uint8)[starts] == ord("{")
+    if is_object.all() and (ends - starts).max(initial=0) <= max_line_bytes:
+        decoded = _decode_all(chunk, b"\n".join(contents), decoder)
+        if decoded is not None:
+            return decoded
+    numbered = zip(
+        range(chunk.header.first_line, chunk.header.next_line), starts.tolist(), contents, strict=True
+    )
+    return _decode_each(numbered, lambda line: _json_record(line, decoder), max_line_bytes)
 
 
 def _lines_are_braced(chunk: Chunk) -> bool:
@@ -133,16 +165,23 @@ def _lines_are_braced(chunk: Chunk) -> bool:
     return bool((raw[starts] == ord("{")).all() and (raw[last] == ord("}")).all())
 
 
-def _decode_each(
-    chunk: Chunk, decode: Callable[[bytes], msgspec.Struct], max_line_bytes: int
-) -> tuple[list[msgspec.Struct], list[int], list[RejectedLine]]:
-    """Slow path for a chunk with at least one irregular line."""
-    records, numbers, rejected = [], [], []
+def _lines(chunk: Chunk) -> Iterator[tuple[int, int, bytes]]:
+    """Number, offset and content of each line."""
     lines = chunk.raw.split(b"\n")
     if not lines[-1]:
         lines.pop()
     offset = 0
     for number, line in enumerate(lines, start=chunk.header.first_line):
+        yield number, offset, line
+        offset += len(line) + 1
+
+
+def _decode_each(
+    lines: Iterable[tuple[int, int, bytes]], decode: Callable[[bytes], msgspec.Struct], max_line_bytes: int
+) -> _Decoded:
+    """Slow path for a chunk with at least one irregular record."""
+    records, numbers, rejected = [], [], []
+    for number, offset, line in lines:
         try:
             if len(line) > max_line_bytes:
                 raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(line), max_line_bytes))
@@ -152,7 +191,6 @@ def _decode_each(
             rejected.append(RejectedLine(number, offset, error.reason, error.detail, line))
         except UnicodeDecodeError as error:
             rejected.append(RejectedLine(number, offset, Reason.BAD_ENCODING, str(error), line))
-        offset += len(line) + 1
     return records, numbers, rejected
 
 

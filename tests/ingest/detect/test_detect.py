@@ -249,8 +249,7 @@ def test_quotes_late_in_the_sample_are_detected(tmp_path: Path) -> None:
         (lines_of(R2018).decode().encode("utf-16-le"), "UTF-16 or UTF-32"),
         (lines_of(R2018).decode().encode("utf-32"), "UTF-32"),
         (lines_of(R2018).decode().encode("utf-16"), "UTF-16"),
-        (b"[" + b",\n".join([json.dumps(R2018).encode()] * 9) + b"]\n", "a JSON array"),
-        (lines_of(*[json.dumps(R2018, indent=1).encode()] * 3), "objects that span several lines"),
+        (b"[" + b",\n".join([json.dumps(R2018).encode()[:-1]] * 9) + b"]\n", "starts like a JSON array"),
         (b'"' + b"x" * 400_000 + b'"\n', "the first line, longer than"),
     ],
 )
