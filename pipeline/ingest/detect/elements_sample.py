@@ -12,6 +12,7 @@ from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.column_json import check_rows
 from pipeline.ingest.detect.json_document import find_list
+from pipeline.ingest.detect.nested import flat_records
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
 from pipeline.ingest.parse.formats import Dialect
 from pipeline.ingest.parse.records import decode_json, decode_python
@@ -67,7 +68,7 @@ def elements_sample(file: Location, text: bytes, start: int, config: InputConfig
     if not values.records or (not in_list and _num_before(values, _end_of_lines(text)) <= num_in_lines):
         return None
     dialect = Dialect("elements", start + at, elements=_with_opening(syntax, text, values.spans))
-    return Sample(dialect, values.records, notes=_notes(syntax))
+    return Sample(dialect, flat_records(values.records), notes=_notes(syntax))
 
 
 def _notes(syntax: ElementSyntax) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.ingest.detect.nested import flat_records
 from pipeline.ingest.detect.records import Sample
 from pipeline.ingest.parse.formats import Dialect
 from pipeline.ingest.parse.records import decode_json, decode_python
@@ -20,7 +21,7 @@ def object_sample(lines: list[bytes], start: int) -> Sample | None:
     num_like_objects = sum(line.lstrip().startswith(b"{") for line in lines)
     if not records or 2 * max(len(records), num_like_objects) < len(lines):
         return None
-    return Sample(Dialect("json" if is_json else "python", start), records)
+    return Sample(Dialect("json" if is_json else "python", start), flat_records(records))
 
 
 def _decode_objects(lines: list[bytes], decode: Callable[[bytes], Any]) -> list[dict[str, Any]]:

@@ -19,15 +19,17 @@ class Sample:
 
     dialect: Dialect
     records: list[dict[str, Any]]
+    """With a field for each value of a nested object, such as `review.text`; see nested.flat_records."""
     notes: tuple[str, ...] = ()
     """What was found out about the syntax and is worth reporting, one clause each."""
     warnings: tuple[str, ...] = ()
     """Guesses about the syntax that may be wrong, one sentence each, without the name of the file."""
 
     def fields(self) -> list[str]:
-        """Sorted names of the fields that at least one record has."""
+        """Names of the fields that at least one record has, sorted, those with dots last."""
         # Keys of Python literals can have any type.
-        return sorted({name for record in self.records for name in record if isinstance(name, str)})
+        names = {name for record in self.records for name in record if isinstance(name, str)}
+        return sorted(names, key=lambda name: (name.count("."), name))
 
 
 def join_names(names: Iterable[str]) -> str:

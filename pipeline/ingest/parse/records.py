@@ -7,10 +7,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from operator import attrgetter
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -18,14 +16,23 @@ import pyarrow as pa
 
 from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import as_text, join_texts, row_table
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
+from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.lenient import plain_json, plain_python
+from pipeline.ingest.parse.record_type import (
+    VALUES,
+    RecordDecoder,
+    field_value,
+    has_ambiguous_paths,
+    record_decoder,
+    text_names,
+    value_fields,
+    values_of,
+)
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES, Rule
 from pipeline.ingest.read.elements import Elements, element_content
 
-_VALUES = (*CARRIED_FIELDS, "stars")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
@@ -37,9 +44,6 @@ _T = TypeVar("_T")
 
 _Decoded = tuple[Sequence[msgspec.Struct], Sequence[int] | IntArray, list[RejectedLine]]
 """Records, their line numbers, and the rejected lines."""
-
-RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
-"""Decodes a line to a record with the fields of a format."""
 
 
 class BadRecordError(Exception):
@@ -109,14 +113,14 @@ def parse_lines(
         them.
     """
     records, numbers, rejected = _decode(chunk, fmt, rule, options.limits.max_line_bytes)
-    values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
-    parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
+    values = {n: values_of(records, n) for n in VALUES}
+    parts = [pa.array(values_of(records, n), pa.string()) for n in text_names(fmt)]
     text = join_texts(parts, options.separator)
     return row_table(numbers, text, word_labels=options.word_labels, **values), rejected
 
 
 def _decode(chunk: Chunk, fmt: Format, rule: Rule, max_line_bytes: int) -> _Decoded:
-    decoder = _decoder(fmt)
+    decoder = record_decoder(fmt)
     if isinstance(rule, Elements):
         return _decode_elements(chunk, rule, decoder, max_line_bytes)
     if fmt.dialect.syntax == "python":
@@ -131,6 +135,8 @@ def _decode(chunk: Chunk, fmt: Format, rule: Rule, max_line_bytes: int) -> _Deco
 
 def _decode_all(chunk: Chunk, text: bytes, decoder: RecordDecoder) -> _Decoded | None:
     """Records of a text with at least one object per record of the chunk; None if one is irregular."""
+    if has_ambiguous_paths(decoder):
+        return None
     with suppress(*_JSON_ERRORS):
         records = _decode_lenient(decoder.decode_lines, text)
         # An equal number means exactly one per line.
@@ -203,6 +209,8 @@ def _json_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
     """Record of a line; values with an unexpected type are converted."""
     try:
         try:
+            if has_ambiguous_paths(decoder):
+                raise msgspec.ValidationError
             return _decode_lenient(decoder.decode, line)
         except msgspec.ValidationError:
             value = _decode_lenient(msgspec.json.decode, line)
@@ -230,8 +238,8 @@ def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec
     if not isinstance(value, dict):
         raise BadRecordError(Reason.NOT_AN_OBJECT, f"a {syntax} {type(value).__name__}, not an object")
     fields = {}
-    for field in msgspec.structs.fields(decoder.type):
-        raw = value.get(field.encode_name)
+    for field in value_fields(decoder):
+        raw = field_value(value, field.encode_name)
         scalar = raw if isinstance(raw, (str, float, int, type(None))) else None
         if isinstance(raw, bool) and field.name != "verified":
             # As a number, true would be one star.
@@ -239,22 +247,3 @@ def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec
         is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
         fields[field.name] = as_text(scalar) if is_text and scalar is not None else scalar
     return decoder.type(**fields)
-
-
-def _text_names(fmt: Format) -> list[str]:
-    return [f"text_{i}" for i in range(len(fmt.text))]
-
-
-@lru_cache(maxsize=32)
-def _decoder(fmt: Format) -> RecordDecoder:
-    """Typed decoder of the fields that are used; other fields are skipped without creating objects."""
-    number = float | str | None
-    types: dict[str, Any] = {"verified": bool | float | str | None, "timestamp": number, "stars": number}
-    rename = {n: field for n in _VALUES if (field := getattr(fmt, n)) is not None}
-    rename |= dict(zip(_text_names(fmt), fmt.text, strict=True))
-    fields = [(name, types.get(name, str | None), None) for name in rename]
-    # Fields that the format does not have are None in every record.
-    absent = {n: None for n in _VALUES if n not in rename}
-    # Records contain only scalars; without tracking by the garbage collector decoding takes half the time.
-    record = msgspec.defstruct("Record", fields, rename=rename, namespace=absent, gc=False)
-    return msgspec.json.Decoder(record)
