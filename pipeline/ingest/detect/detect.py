@@ -14,7 +14,7 @@ from pipeline.errors import InputError, MissingColumnError
 from pipeline.ingest.detect.records import join_names
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.parse.columns import as_word, star_array
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Format, match_format
+from pipeline.ingest.parse.formats import CARRIED_FIELDS, FASTTEXT, FORMATS, Format, match_format
 from pipeline.ingest.read.compression import head_of
 from pipeline.storage.location import Location
 
@@ -36,7 +36,8 @@ def detect_format(
     if sample is None:
         return None
     fields = sample.fields()
-    base = match_format(fields, need_stars=need_stars)
+    is_fasttext = sample.dialect.syntax == "fasttext"
+    base = FASTTEXT if is_fasttext else match_format(fields, need_stars=need_stars)
     if base is None and (config.text is None or (need_stars and config.stars is None)):
         options = "--set input.text=…" + (" --set input.stars=…" if need_stars else "")
         if sample.dialect.syntax == "csv":

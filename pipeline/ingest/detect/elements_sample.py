@@ -84,23 +84,27 @@ def _after_gap(text: bytes, at: int) -> int:
 def _values(text: bytes, at: int, syntax: ElementSyntax) -> tuple[int, _Values]:
     """Start of the first value of a sequence, and the values up to one that the text cuts off."""
     at = _after_gap(text, at)
-    first = _values_before_error(text, at)
-    if not first.spans and at < len(text) and is_certainly_invalid(text[at:]):
+    spans = _valid_spans(text, at)
+    if len(spans) == SAMPLE_RECORDS:
+        return at, _objects(text, spans)
+    if not spans and at < len(text) and is_certainly_invalid(text[at:]):
         # The first value is not valid.
         found = _NEXT_OBJECT.search(text, at + 1)
-        first = _values_before_error(text, found.end()) if found else first
+        spans = _valid_spans(text, found.end()) if found else []
+    first = _objects(text, spans)
     values = _values_of(text, at, _with_opening(syntax, text, first.spans))
     # The first values may all start with a field that others do not have.
     return at, _values_of(text, at, _with_opening(syntax, text, values.spans))
 
 
-def _values_before_error(text: bytes, at: int) -> _Values:
+def _valid_spans(text: bytes, at: int) -> list[tuple[int, int]]:
+    """Start and end of the values from `at` to the first that is not valid, or is cut off."""
     spans: list[tuple[int, int]] = []
     latin = text.decode("latin-1")
     while len(spans) < SAMPLE_RECORDS and (end := json_end(latin, at)) is not None:
         spans.append((at, end))
         at = _after_gap(text, end)
-    return _objects(text, spans)
+    return spans
 
 
 def _values_of(text: bytes, at: int, syntax: ElementSyntax) -> _Values:

@@ -18,11 +18,28 @@ _UNSUPPORTED = {
 """Magic numbers of unsupported files, and the remedy for each."""
 
 
+_MARKUP_START = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*<(?!!doctype|html)(?:\?xml|[a-z_][\w.-]*[\s>])", re.IGNORECASE
+)
+_BLITZER_START = re.compile(rb"(?:\xef\xbb\xbf)?\s*<review>\s*<unique_id>")
+
+
 def check_supported(file: Location, head: bytes) -> None:
     """Raise InputError if the first decompressed bytes are those of an unsupported kind of file."""
     for magic, advice in _UNSUPPORTED.items():
         if head.startswith(magic):
             raise InputError(f"{file.uri}: {advice}")
+    if _BLITZER_START.match(head):
+        raise InputError(
+            f"{file.uri}: <review> elements as in Blitzer's sentiment data, which are not valid XML; write"
+            " each as a JSON line with its rating and review_text, and read these with --set"
+            " input.text=review_text,input.stars=rating"
+        )
+    if _MARKUP_START.match(head):
+        raise InputError(
+            f"{file.uri}: XML; convert it to JSON lines, for example with"
+            " pandas.read_xml(…).to_json(…, orient='records', lines=True)"
+        )
 
 
 def check_line_ends(file: Location, text: bytes) -> None:

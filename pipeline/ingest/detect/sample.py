@@ -9,6 +9,7 @@ from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.csv_sample import csv_sample
 from pipeline.ingest.detect.elements_sample import elements_sample
+from pipeline.ingest.detect.fasttext_sample import fasttext_sample
 from pipeline.ingest.detect.identify import check_line_ends, check_supported
 from pipeline.ingest.detect.json_sample import check_not_json, object_sample
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
@@ -59,6 +60,8 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
         sample = _long_elements_sample(file, start, config)
     if sample is not None:
         return sample
+    if fasttext := fasttext_sample(file, first_lines, start):
+        return fasttext
     check_not_json(file, first_lines[0])
     if has_long_first_line:
         raise InputError(

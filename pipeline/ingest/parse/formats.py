@@ -22,19 +22,25 @@ CARRIED_FIELDS = ("asin", "user_id", "timestamp", "verified")
 
 
 _ANY_ELEMENTS = ElementSyntax()
+_SYNTAX_NAMES = {
+    "json": "JSON lines",
+    "python": "Python literals",
+    "fasttext": "fastText",
+    "parquet": "Parquet",
+}
 
 
 @dataclass(frozen=True)
 class Dialect:
     """Syntax of the records of a file."""
 
-    syntax: Literal["json", "elements", "python", "csv", "parquet"] = "json"
+    syntax: Literal["json", "elements", "python", "csv", "fasttext", "parquet"] = "json"
     """json: one object per line; elements: JSON objects in any other layout, such as an array; python: one
-    dict literal per line, as in the oldest dumps."""
+    dict literal per line, as in the oldest dumps; fasttext: a label and a text per line."""
     start_bytes: int = 0
     """Bytes of text before the first record: a byte order mark, a CSV header, the start of an array."""
     columns: tuple[str, ...] = ()
-    """Column names of a CSV or Parquet file, in order."""
+    """Column names of a CSV, fastText or Parquet file, in order."""
     delimiter: str = ","
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
@@ -57,7 +63,7 @@ class Dialect:
             return "TSV" if self.delimiter == "\t" else "CSV"
         if self.syntax == "elements":
             return str(self.elements)
-        return {"json": "JSON lines", "python": "Python literals", "parquet": "Parquet"}[self.syntax]
+        return _SYNTAX_NAMES[self.syntax]
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,12 @@ FORMATS = (
         verified=None,
     ),
 )
+
+
+FASTTEXT = Format(
+    name="fasttext", text=("text",), stars="label", asin=None, user_id=None, timestamp=None, verified=None
+)
+"""Lines of fastText, which are recognized by their syntax and not by their fields."""
 
 
 def match_format(fields: Iterable[str], *, need_stars: bool) -> Format | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import row_table
 from pipeline.ingest.parse.delimited import parse_delimited
+from pipeline.ingest.parse.fasttext import parse_fasttext
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.parquet_rows import parse_parquet, row_as_json
 from pipeline.ingest.parse.records import parse_lines, too_long_detail
@@ -37,6 +38,8 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
         return parse_parquet(chunk, fmt, options)
     if fmt.dialect.syntax == "csv":
         return parse_delimited(chunk, fmt, options, _rule(fmt, options))
+    if fmt.dialect.syntax == "fasttext":
+        return parse_fasttext(chunk, fmt, options)
     return parse_lines(chunk, fmt, options, _rule(fmt, options))
 
 

@@ -55,15 +55,15 @@ class BadRecordError(Exception):
 
 
 def decode_json(line: bytes) -> object:
-    """Value of a line of JSON, NaN and Infinity as None; raises ValueError if it is not valid JSON."""
+    """Value of a line of JSON, see `plain_json`; raises ValueError if it is not valid JSON."""
     try:
-        return _decode_lenient(msgspec.json.decode, line)
+        return msgspec.json.decode(plain_json(line))
     except _JSON_ERRORS as error:
         raise ValueError(str(error)) from None
 
 
 def _decode_lenient(decode: Callable[[bytes], _T], line: bytes) -> _T:
-    """Decode a line; if it is not valid JSON because of a common extension of JSON, without the extension."""
+    """Decode a text; if that fails, the text with values that JSON does not have replaced by plain ones."""
     try:
         return decode(line)
     except msgspec.DecodeError:
@@ -124,13 +124,13 @@ def _decode(chunk: Chunk, fmt: Format, rule: Rule, max_line_bytes: int) -> _Deco
     if isinstance(rule, Elements):
         return _decode_elements(chunk, rule, decoder, max_line_bytes)
     if fmt.dialect.syntax == "python":
-        return _decode_each(_lines(chunk), lambda line: _python_record(line, decoder), max_line_bytes)
+        return _decode_each(chunk_lines(chunk), lambda line: _python_record(line, decoder), max_line_bytes)
     # decode_lines skips blank lines, and accepts two objects in one line or one object in two lines.
     if not LINES.any_exceeds(chunk.raw, max_line_bytes) and _lines_are_braced(chunk):
         decoded = _decode_all(chunk, chunk.raw, decoder)
         if decoded is not None:
             return decoded
-    return _decode_each(_lines(chunk), lambda line: _json_record(line, decoder), max_line_bytes)
+    return _decode_each(chunk_lines(chunk), lambda line: _json_record(line, decoder), max_line_bytes)
 
 
 def _decode_all(chunk: Chunk, text: bytes, decoder: RecordDecoder) -> _Decoded | None:
@@ -171,7 +171,7 @@ def _lines_are_braced(chunk: Chunk) -> bool:
     return bool((raw[starts] == ord("{")).all() and (raw[last] == ord("}")).all())
 
 
-def _lines(chunk: Chunk) -> Iterator[tuple[int, int, bytes]]:
+def chunk_lines(chunk: Chunk) -> Iterator[tuple[int, int, bytes]]:
     """Number, offset and content of each line."""
     lines = chunk.raw.split(b"\n")
     if not lines[-1]:
@@ -213,7 +213,7 @@ def _json_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
                 raise msgspec.ValidationError
             return _decode_lenient(decoder.decode, line)
         except msgspec.ValidationError:
-            value = _decode_lenient(msgspec.json.decode, line)
+            value = msgspec.json.decode(plain_json(line))
     except UnicodeDecodeError:
         raise
     except (msgspec.DecodeError, RecursionError) as error:
