@@ -1,4 +1,4 @@
-"""Dialects of CSV files in run.json: a resumed job cuts the files as the job before it did."""
+"""Dialects in run.json of files whose records are not lines: a resumed job cuts them as before."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.ingest.parse.formats import Dialect, Format
 
 
 def dialects_of(sources: Iterable[Source]) -> dict[str, Any]:
-    """Dialect of each CSV file as plain data, by URI."""
-    return {s.uri: s.fmt.dialect.as_dict() for s in sources if _is_csv(s) and isinstance(s.fmt, Format)}
+    """Dialect of each file whose records the sample determines, as plain data, by URI."""
+    return {s.uri: s.fmt.dialect.as_dict() for s in sources if _is_stored(s) and isinstance(s.fmt, Format)}
 
 
 def with_dialects(
@@ -26,10 +26,10 @@ def with_dialects(
         output: URI of the output directory.
         known: URIs of the inputs of that job; other files keep their dialect.
     Raises:
-        OutputError: that job may have divided a CSV file into other records.
+        OutputError: that job may have divided a file into other records.
     """
     before = set(known)
-    return [_restored(s, stored, output) if _is_csv(s) and s.uri in before else s for s in sources]
+    return [_restored(s, stored, output) if _is_stored(s) and s.uri in before else s for s in sources]
 
 
 def _restored(source: Source, stored: Mapping[str, Any] | None, output: str) -> Source:
@@ -44,5 +44,5 @@ def _restored(source: Source, stored: Mapping[str, Any] | None, output: str) -> 
     return replace(source, fmt=replace(source.fmt, dialect=dialect))
 
 
-def _is_csv(source: Source) -> bool:
-    return isinstance(source.fmt, Format) and source.fmt.dialect.syntax == "csv"
+def _is_stored(source: Source) -> bool:
+    return isinstance(source.fmt, Format) and source.fmt.dialect.syntax in ("csv", "elements")

@@ -10,7 +10,14 @@ from pipeline.config import InputConfig
 from pipeline.errors import InputError, MissingColumnError, UnknownFormatError
 from pipeline.ingest.detect.records import Sample, join_names, shown_name
 from pipeline.ingest.detect.stars import choose_stars
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, FORMATS, Format, match_format, nearest_format
+from pipeline.ingest.parse.formats import (
+    CARRIED_FIELDS,
+    FASTTEXT,
+    FORMATS,
+    Format,
+    match_format,
+    nearest_format,
+)
 
 NAMED = ("text", "stars", *CARRIED_FIELDS)
 """Settings of section `input` that name a column, and fields of Format."""
@@ -65,7 +72,8 @@ def choose_format(
         InputError: no record has a configured column, or a column is used twice.
     """
     fields = sample.fields()
-    base = match_format(fields, need_stars=need_stars and config.stars is None)
+    is_fasttext = sample.dialect.syntax == "fasttext"
+    base = FASTTEXT if is_fasttext else match_format(fields, need_stars=need_stars and config.stars is None)
     if base is None:
         if config.text is None:
             raise _unknown(uri, sample, need_stars=need_stars)

@@ -62,9 +62,10 @@ def empty_reason(file: Location) -> str:
     return "only a byte order mark" if only_mark else "only blank lines"
 
 
-def check_line_ends(file: Location, lines: list[bytes]) -> None:
+def check_line_ends(file: Location, text: bytes) -> None:
     """Raise InputError for lines that end with a carriage return only."""
-    if len(lines) == 1 and re.search(rb"\r(?!$)", lines[0].strip()):
+    line = text.strip()
+    if b"\n" not in line and re.search(rb"\r(?!$)", line):
         raise InputError(
             f"{file.uri}: lines end with a carriage return only; convert them with tr '\\r' '\\n'"
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.ingest.detect.nested import flat_records
 from pipeline.ingest.detect.records import Sample
 from pipeline.ingest.parse.formats import Dialect
 from pipeline.ingest.parse.records import decode_json, decode_python
@@ -14,7 +15,7 @@ from pipeline.storage.location import Location
 _MAX_MORE_LINES = 5000
 
 
-def object_sample(lines: list[bytes], start: int, more: Sequence[bytes] = ()) -> Sample | None:
+def object_sample(lines: list[bytes], more: Sequence[bytes]) -> Sample | None:
     """Sample of JSON objects or Python literals; None if less than half of the lines start like objects.
 
     Args:
@@ -28,7 +29,9 @@ def object_sample(lines: list[bytes], start: int, more: Sequence[bytes] = ()) ->
     if not records or 2 * max(len(records), num_like_objects) < len(lines):
         return None
     later = _decode_objects(more[:_MAX_MORE_LINES], decode_json if is_json else decode_python)
-    return Sample(Dialect("json" if is_json else "python", start), records, more=tuple(later))
+    return Sample(
+        Dialect("json" if is_json else "python"), flat_records(records), more=tuple(flat_records(later))
+    )
 
 
 def _decode_objects(lines: Sequence[bytes], decode: Callable[[bytes], Any]) -> list[dict[str, Any]]:
@@ -47,7 +50,8 @@ def check_not_json(file: Location, line: bytes) -> None:
     """Raise InputError if the first line of a file that has no JSON lines looks like JSON."""
     if line.lstrip().startswith(b"["):
         raise InputError(
-            f"{file.uri}: a JSON array; rayview reads one object per line; convert it with jq -c '.[]'"
+            f"{file.uri}: starts like a JSON array, but its first elements are not valid JSON objects;"
+            " look at them with head -c 1000"
         )
     if line.lstrip().startswith(b"{") and not _is_utf8(line):
         raise InputError(
@@ -55,8 +59,8 @@ def check_not_json(file: Location, line: bytes) -> None:
         )
     if line.lstrip().startswith(b"{"):
         raise InputError(
-            f"{file.uri}: none of the first lines is a complete JSON object; rayview reads one object per"
-            " line; convert objects that span several lines with jq -c ."
+            f"{file.uri}: starts like a JSON object, but no object in its first 16 MiB is valid JSON;"
+            " look at it with head -c 1000"
         )
 
 

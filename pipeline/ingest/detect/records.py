@@ -19,6 +19,7 @@ class Sample:
 
     dialect: Dialect
     records: list[dict[str, Any]]
+    """With a field for each value of a nested object, such as `review.text`; see nested.flat_records."""
     notes: tuple[str, ...] = ()
     """What was found out about the syntax and is worth reporting, one clause each."""
     warnings: tuple[str, ...] = ()
@@ -32,9 +33,10 @@ class Sample:
         return [record.get(field or "") for record in (*self.records, *self.more)]
 
     def fields(self) -> list[str]:
-        """Sorted names of the fields that at least one record has."""
+        """Names of the fields that at least one record has, sorted, those with dots last."""
         # Keys of Python literals can have any type.
-        return sorted({name for record in self.records for name in record if isinstance(name, str)})
+        names = {name for record in self.records for name in record if isinstance(name, str)}
+        return sorted(names, key=lambda name: (name.count("."), name))
 
 
 def join_names(names: Iterable[str]) -> str:

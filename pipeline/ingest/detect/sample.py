@@ -10,7 +10,9 @@ from dataclasses import replace
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.csv_sample import csv_sample
+from pipeline.ingest.detect.elements_sample import elements_sample
 from pipeline.ingest.detect.encoding import FoundEncoding, find_encoding
+from pipeline.ingest.detect.fasttext_sample import fasttext_sample
 from pipeline.ingest.detect.identify import check_binary, check_line_ends, check_text
 from pipeline.ingest.detect.json_sample import check_not_json, object_sample
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
@@ -43,17 +45,10 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
     found = find_encoding(file, head, config.encoding)
     text = found.text(head, complete=start_of_file.complete)
     check_text(file, text, start_of_file)
-    has_long_first_line = len(head) >= _SAMPLE_BYTES and b"\n" not in text.strip()
-    if has_long_first_line:
-        # The lines after one unusually long line may be readable.
-        long_head = read_head(file, _LONG_SAMPLE_BYTES)
-        text = _lines_after_first(file, found) or found.text(long_head.text, complete=long_head.complete)
-    elif len(head) >= _SAMPLE_BYTES:
-        # The sample may end within a line, which is excluded.
-        text = text[: text.rfind(b"\n") + 1]
-    if not text.strip():
+    sampled = _text_sample(file, text, found, config, is_cut=len(head) >= _SAMPLE_BYTES)
+    if sampled is None:
         return None
-    sample = _text_sample(file, text, config, has_long_first_line=has_long_first_line)
+    sample, text = sampled
     start = found.mark_bytes + found.size_of(text[: sample.dialect.start_bytes])
     return replace(
         sample,
@@ -63,21 +58,57 @@ def read_sample(file: Location, config: InputConfig) -> Sample | None:
     )
 
 
-def _text_sample(file: Location, text: bytes, config: InputConfig, *, has_long_first_line: bool) -> Sample:
-    """Sample of text in UTF-8; `start_bytes` of its dialect counts from the start of the text."""
+def _text_sample(
+    file: Location, text: bytes, found: FoundEncoding, config: InputConfig, *, is_cut: bool
+) -> tuple[Sample, bytes] | None:
+    """Sample of text in UTF-8, and the text in which its `start_bytes` count; None if it is blank.
+
+    Args:
+        text: start of the file.
+        is_cut: whether the file may go on after it.
+    """
+    has_long_first_line = is_cut and b"\n" not in text.strip()
+    if not has_long_first_line:
+        check_line_ends(file, text)
+    if elements := elements_sample(file, text, config):
+        return elements, text
+    long_text = _long_text(file, found) if has_long_first_line else b""
+    if long_text and (elements := elements_sample(file, long_text, config)):
+        return elements, long_text
+    if has_long_first_line:
+        # The lines after one unusually long line may be readable.
+        text = _lines_after_first(file, found) or long_text
+        check_line_ends(file, text)
+    elif is_cut:
+        # The sample may end within a line, which is excluded.
+        text = text[: text.rfind(b"\n") + 1]
     lines = [line for line in text.split(b"\n") if line.strip()]
-    check_line_ends(file, lines)
-    first_lines = lines[:SAMPLE_RECORDS]
-    sample = object_sample(first_lines, 0, lines[SAMPLE_RECORDS:])
+    if not lines:
+        return None
+    first_lines, more = lines[:SAMPLE_RECORDS], lines[SAMPLE_RECORDS:]
+    sample = object_sample(first_lines, more)
     if sample is not None:
-        return sample
+        return sample, text
+    if is_cut and not long_text:
+        # The first object may be longer than the sample.
+        long_text = _long_text(file, found)
+        if elements := elements_sample(file, long_text, config):
+            return elements, long_text
+    if fasttext := fasttext_sample(file, first_lines, more):
+        return fasttext, text
     check_not_json(file, first_lines[0])
     if has_long_first_line:
         raise InputError(
             f"{file.uri}: the first line, longer than {_SAMPLE_BYTES:,} bytes, is not a JSON object, nor are"
             " the lines after it"
         )
-    return csv_sample(file, text, 0, config)
+    return csv_sample(file, text, 0, config), text
+
+
+def _long_text(file: Location, found: FoundEncoding) -> bytes:
+    """The start of a file whose first object may be long."""
+    head = read_head(file, _LONG_SAMPLE_BYTES)
+    return found.text(head.text, complete=head.complete)
 
 
 def _lines_after_first(file: Location, found: FoundEncoding) -> bytes:

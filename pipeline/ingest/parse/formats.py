@@ -13,7 +13,9 @@ from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.ingest.read.chunks import Cutting
 from pipeline.ingest.read.csv_records import CsvRecords
 from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax
-from pipeline.ingest.read.cutting import LINES
+from pipeline.ingest.read.cutting import LINES, Rule
+from pipeline.ingest.read.element_syntax import ElementSyntax
+from pipeline.ingest.read.elements import Elements
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
 from pipeline.scale import Scale
 
@@ -23,16 +25,26 @@ ENCODED = "encoded"
 CARRIED_FIELDS = ("asin", "user_id", "timestamp", "verified")
 
 
+_ANY_ELEMENTS = ElementSyntax()
+_SYNTAX_NAMES = {
+    "json": "JSON lines",
+    "python": "Python literals",
+    "fasttext": "fastText",
+    "parquet": "Parquet",
+}
+
+
 @dataclass(frozen=True)
 class Dialect:
     """Syntax of the records of a file."""
 
-    syntax: Literal["json", "python", "csv", "parquet"] = "json"
-    """json: one object per line; python: one dict literal per line, as in the oldest dumps."""
+    syntax: Literal["json", "elements", "python", "csv", "fasttext", "parquet"] = "json"
+    """json: one object per line; elements: JSON objects in any other layout, such as an array; python: one
+    dict literal per line, as in the oldest dumps; fasttext: a label and a text per line."""
     start_bytes: int = 0
-    """Bytes of text before the first record: a byte order mark, a CSV header."""
+    """Bytes of text before the first record: a byte order mark, a CSV header, the start of an array."""
     columns: tuple[str, ...] = ()
-    """Column names of a CSV or Parquet file, in order."""
+    """Column names of a CSV, fastText or Parquet file, in order."""
     delimiter: str = ","
     quoted: bool = False
     """Whether CSV fields may be quoted; a quoted field may contain delimiters and line ends."""
@@ -55,6 +67,8 @@ class Dialect:
     """Physical lines of a CSV file before the first record."""
     encoding: str | None = None
     """Encoding of a text file other than UTF-8; it is converted to UTF-8 as it is read."""
+    elements: ElementSyntax = _ANY_ELEMENTS
+    """How the objects are written if the syntax is `elements`."""
 
     def csv_syntax(self) -> CsvSyntax:
         """Grammar of the records of a CSV file."""
@@ -70,25 +84,43 @@ class Dialect:
 
     def cutting(self, chunk_bytes: int, limits: ReadLimits = DEFAULT_LIMITS) -> Cutting:
         """How to cut a file in this dialect into chunks."""
-        several_lines = self.syntax == "csv" and (self.quoted or self.escape)
-        rule = CsvRecords(self.csv_syntax(), limits.max_line_bytes) if several_lines else LINES
         start_lines = self.start_lines if self.syntax == "csv" else None
+        rule = self._rule(limits.max_line_bytes)
         return Cutting(chunk_bytes, limits, rule, self.start_bytes, start_lines, self.encoding)
+
+    def _rule(self, max_line_bytes: int) -> Rule:
+        if self.syntax == "elements":
+            return Elements(self.elements, max_line_bytes)
+        if self.syntax == "csv" and (self.quoted or self.escape):
+            return CsvRecords(self.csv_syntax(), max_line_bytes)
+        return LINES
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return _as_lists(asdict(self))
 
     @classmethod
     def of_dict(cls, data: Mapping[str, Any]) -> Dialect:
         """The dialect that `as_dict` returned; raises TypeError if a later version wrote it."""
-        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
-        return cls(**values)
+        values = _as_tuples(data)
+        return cls(**values | {"elements": ElementSyntax(**_as_tuples(values.get("elements", {})))})
 
     def __str__(self) -> str:
-        if self.syntax != "csv":
-            return {"json": "JSON lines", "python": "Python literals", "parquet": "Parquet"}[self.syntax]
-        return "TSV" if self.delimiter == "\t" else "CSV"
+        if self.syntax == "csv":
+            return "TSV" if self.delimiter == "\t" else "CSV"
+        if self.syntax == "elements":
+            return str(self.elements)
+        return _SYNTAX_NAMES[self.syntax]
+
+
+def _as_lists(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data, in which tuples are lists as in JSON."""
+    plain = {n: _as_lists(v) if isinstance(v, dict) else v for n, v in data.items()}
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in plain.items()}
+
+
+def _as_tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
 
 
 @dataclass(frozen=True)
@@ -194,6 +226,12 @@ FORMATS = (
         verified=None,
     ),
 )
+
+
+FASTTEXT = Format(
+    name="fasttext", text=("text",), stars="label", asin=None, user_id=None, timestamp=None, verified=None
+)
+"""Lines of fastText, which are recognized by their syntax and not by their fields."""
 
 
 def match_format(fields: Iterable[str], *, need_stars: bool) -> Format | None:

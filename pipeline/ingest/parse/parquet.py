@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.humanize import counted, printable
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.ipc import to_ipc
-from pipeline.ingest.parse.parquet_rows import all_values, normalize, normalize_batch
+from pipeline.ingest.parse.parquet_rows import all_values, column_paths, normalize_batch
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader, with_last
 from pipeline.ingest.read.compression import WatchedFile
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
@@ -53,7 +53,8 @@ def read_parquet_chunks(
     """
     size = file.info().size
     with _open(file) as (parquet, watched):
-        columns = [f for f in dict.fromkeys(fmt.fields()) if f in parquet.schema_arrow.names]
+        paths = column_paths(parquet.schema_arrow)
+        columns = [f for f in dict.fromkeys(fmt.fields()) if f in paths]
         total = parquet.metadata.num_rows
         batch_rows = _batch_rows(total, size, chunk_bytes, limits.max_records)
         batches = _batches(parquet, columns, batch_rows, watched, file.uri)
@@ -77,7 +78,7 @@ def read_parquet_head(
         if stream.read(len(_MAGIC)) != _MAGIC:
             raise InputError(f"{file.uri}: a compressed Parquet file; decompress it")
     with _open(file) as (parquet, watched):
-        names = parquet.schema_arrow.names
+        names = column_paths(parquet.schema_arrow)
         columns = [n for n in names if is_wanted(n) and names.count(n) == 1]
         return names, _first_values(parquet, columns, max_rows, watched, file.uri)
 
@@ -223,5 +224,7 @@ def _parts(tables: Iterator[pa.Table], chunk_bytes: int) -> Iterator[pa.Table]:
 
 
 def _no_rows(parquet: pq.ParquetFile, columns: list[str]) -> pa.Table:
-    empty = pa.schema([parquet.schema_arrow.field(c) for c in columns]).empty_table()
-    return pa.table({c: normalize(empty[c].combine_chunks()) for c in columns})
+    schema = parquet.schema_arrow
+    used = [i for i, f in enumerate(schema) if any(c.split(".")[0] == f.name or c == f.name for c in columns)]
+    empty = pa.RecordBatch.from_pylist([], schema=pa.schema([schema.field(i) for i in used]))
+    return normalize_batch(empty, columns)

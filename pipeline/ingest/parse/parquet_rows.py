@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.ingest.parse.columns import Value, join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
@@ -22,7 +23,32 @@ _TEXTS = {
 
 def normalize_batch(batch: pa.RecordBatch, columns: list[str]) -> pa.Table:
     """Table of the given columns of a batch, normalized."""
-    return pa.table({c: normalize(batch[c]) for c in columns})
+    return pa.table({c: normalize(column_at(batch, c)) for c in columns})
+
+
+def column_paths(schema: pa.Schema) -> list[str]:
+    """Names of columns, and paths of the fields of struct columns, such as `review.text`.
+
+    A path that is also the name of a column means the column.
+    """
+    return [
+        path for field in schema for path in _paths(field) if path == field.name or path not in schema.names
+    ]
+
+
+def _paths(field: pa.Field) -> list[str]:
+    if not pa.types.is_struct(field.type):
+        return [field.name]
+    children = (field.type.field(i) for i in range(field.type.num_fields))
+    return [field.name, *(f"{field.name}.{path}" for child in children for path in _paths(child))]
+
+
+def column_at(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """The column of this name, or at this path; null where a struct around it is null."""
+    if name in batch.schema.names:
+        return batch[name]
+    first, *rest = name.split(".")
+    return pc.struct_field(batch[first], rest)
 
 
 def normalize(column: pa.Array) -> pa.Array:

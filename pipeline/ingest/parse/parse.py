@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import Value, row_table
 from pipeline.ingest.parse.delimited import parse_delimited
+from pipeline.ingest.parse.fasttext import parse_fasttext
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
 from pipeline.ingest.parse.in_encoding import in_encoding
 from pipeline.ingest.parse.parquet_rows import parse_parquet, row_as_json
@@ -18,6 +19,7 @@ from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.parse.stars import DEFAULT_RULE
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES, Rule
+from pipeline.ingest.read.elements import Elements, element_content
 from pipeline.ingest.read.transcode import OriginalBytes
 
 
@@ -33,6 +35,8 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
 
 
 def _parse(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
+    if chunk.skipped_bytes and not chunk.header.lines:
+        return empty_rows(), []
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes
         detail = too_long_detail(size, options.limits.max_line_bytes)
@@ -43,7 +47,9 @@ def _parse(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, 
         return parse_parquet(chunk, fmt, options)
     if fmt.dialect.syntax == "csv":
         return parse_delimited(chunk, fmt, options, _rule(fmt, options))
-    return parse_lines(chunk, fmt, options)
+    if fmt.dialect.syntax == "fasttext":
+        return parse_fasttext(chunk, fmt, options)
+    return parse_lines(chunk, fmt, options, _rule(fmt, options))
 
 
 def empty_rows() -> pa.Table:
@@ -63,11 +69,13 @@ class RecordLocator:
         self._chunk, self._form, self._options = chunk, fmt, options
 
     @cached_property
-    def _starts(self) -> IntArray:
-        """(lines + 1,) int64: byte offset of each record within the chunk, and of the end of the last."""
+    def _spans(self) -> tuple[IntArray, IntArray]:
+        """(lines,) int64 each: byte offset of each record within the chunk, and of its end."""
         rule = _rule(self._form, self._options)
+        if isinstance(rule, Elements):
+            return rule.spans(self._chunk.raw)
         ends = self._chunk.line_ends if rule is LINES else rule.ends(self._chunk.raw)
-        return np.concatenate([[0], ends]).astype(np.int64)
+        return np.concatenate([[0], ends[:-1]]).astype(np.int64), ends
 
     @cached_property
     def _original(self) -> OriginalBytes | None:
@@ -85,8 +93,11 @@ class RecordLocator:
         index = line - self._chunk.header.first_line
         if self._chunk.byte_offset is None:
             return None, row_as_json(self._chunk, index)
-        start, end = int(self._starts[index]), int(self._starts[index + 1])
-        raw = self._chunk.raw[start:end].removesuffix(b"\n")
+        start, end = (int(positions[index]) for positions in self._spans)
+        if self._form.dialect.syntax == "elements":
+            raw = element_content(self._chunk.raw, start, end)
+        else:
+            raw = self._chunk.raw[start:end].removesuffix(b"\n")
         if self._original is None:
             return start, raw
         return self._original.span(start, start + len(raw))

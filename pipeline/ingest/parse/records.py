@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from operator import attrgetter
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -18,13 +16,23 @@ import pyarrow as pa
 
 from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import as_text, join_texts, row_table
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
+from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.lenient import plain_json, plain_python
+from pipeline.ingest.parse.record_type import (
+    VALUES,
+    RecordDecoder,
+    field_value,
+    has_ambiguous_paths,
+    record_decoder,
+    text_names,
+    value_fields,
+    values_of,
+)
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
-from pipeline.ingest.read.cutting import LINES
+from pipeline.ingest.read.cutting import LINES, Rule
+from pipeline.ingest.read.elements import Elements, element_content
 
-_VALUES = (*CARRIED_FIELDS, "stars")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
@@ -34,8 +42,8 @@ threads' literals together, which occasionally raises SystemError (gh-106905).""
 
 _T = TypeVar("_T")
 
-RecordDecoder = msgspec.json.Decoder[msgspec.Struct]
-"""Decodes a line to a record with the fields of a format."""
+_Decoded = tuple[Sequence[msgspec.Struct], Sequence[int] | IntArray, list[RejectedLine]]
+"""Records, their line numbers, and the rejected lines."""
 
 
 class BadRecordError(Exception):
@@ -47,15 +55,15 @@ class BadRecordError(Exception):
 
 
 def decode_json(line: bytes) -> object:
-    """Value of a line of JSON, NaN and Infinity as None; raises ValueError if it is not valid JSON."""
+    """Value of a line of JSON, see `plain_json`; raises ValueError if it is not valid JSON."""
     try:
-        return _decode_lenient(msgspec.json.decode, line)
+        return msgspec.json.decode(plain_json(line))
     except _JSON_ERRORS as error:
         raise ValueError(str(error)) from None
 
 
 def _decode_lenient(decode: Callable[[bytes], _T], line: bytes) -> _T:
-    """Decode a line; if it is not valid JSON because of a common extension of JSON, without the extension."""
+    """Decode a text; if that fails, the text with values that JSON does not have replaced by plain ones."""
     try:
         return decode(line)
     except msgspec.DecodeError:
@@ -93,16 +101,20 @@ def _literal(text: str) -> object:
         return ast.literal_eval(text)
 
 
-def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
-    """Parsed records of a chunk of JSON lines or Python literals, and its rejected lines.
+def parse_lines(
+    chunk: Chunk, fmt: Format, options: ParseOptions, rule: Rule = LINES
+) -> tuple[pa.Table, list[RejectedLine]]:
+    """Parsed records of a chunk of JSON objects or Python literals, and its rejected lines.
 
+    Args:
+        rule: determines where records end.
     Returns:
         A table with the schema columns.ROW_SCHEMA, and the rejected lines. Every line is in exactly one of
         them.
     """
-    records, numbers, rejected = _decode(chunk, fmt, options.limits.max_line_bytes)
-    values = {n: list(map(attrgetter(n), records)) for n in _VALUES}
-    parts = [pa.array(list(map(attrgetter(n), records)), pa.string()) for n in _text_names(fmt)]
+    records, numbers, rejected = _decode(chunk, fmt, rule, options.limits.max_line_bytes)
+    values = {n: values_of(records, n) for n in VALUES}
+    parts = [pa.array(values_of(records, n), pa.string()) for n in text_names(fmt)]
     text = join_texts(parts, options.separator)
     return row_table(
         numbers,
@@ -114,20 +126,46 @@ def parse_lines(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
     ), rejected
 
 
-def _decode(
-    chunk: Chunk, fmt: Format, max_line_bytes: int
-) -> tuple[Sequence[msgspec.Struct], Sequence[int] | IntArray, list[RejectedLine]]:
-    decoder = _decoder(fmt)
+def _decode(chunk: Chunk, fmt: Format, rule: Rule, max_line_bytes: int) -> _Decoded:
+    decoder = record_decoder(fmt)
+    if isinstance(rule, Elements):
+        return _decode_elements(chunk, rule, decoder, max_line_bytes)
     if fmt.dialect.syntax == "python":
-        return _decode_each(chunk, lambda line: _python_record(line, decoder), max_line_bytes)
+        return _decode_each(chunk_lines(chunk), lambda line: _python_record(line, decoder), max_line_bytes)
     # decode_lines skips blank lines, and accepts two objects in one line or one object in two lines.
     if not LINES.any_exceeds(chunk.raw, max_line_bytes) and _lines_are_braced(chunk):
-        with suppress(*_JSON_ERRORS):
-            records = _decode_lenient(decoder.decode_lines, chunk.raw)
-            # Every line has at least one object, so an equal number means exactly one per line.
-            if len(records) == chunk.header.lines:
-                return records, np.arange(chunk.header.first_line, chunk.header.next_line), []
-    return _decode_each(chunk, lambda line: _json_record(line, decoder), max_line_bytes)
+        decoded = _decode_all(chunk, chunk.raw, decoder)
+        if decoded is not None:
+            return decoded
+    return _decode_each(chunk_lines(chunk), lambda line: _json_record(line, decoder), max_line_bytes)
+
+
+def _decode_all(chunk: Chunk, text: bytes, decoder: RecordDecoder) -> _Decoded | None:
+    """Records of a text with at least one object per record of the chunk; None if one is irregular."""
+    if has_ambiguous_paths(decoder):
+        return None
+    with suppress(*_JSON_ERRORS):
+        records = _decode_lenient(decoder.decode_lines, text)
+        # An equal number means exactly one per line.
+        if len(records) == chunk.header.lines:
+            return records, np.arange(chunk.header.first_line, chunk.header.next_line), []
+    return None
+
+
+def _decode_elements(chunk: Chunk, rule: Elements, decoder: RecordDecoder, max_line_bytes: int) -> _Decoded:
+    starts, ends = rule.spans(chunk.raw)
+    contents = [
+        element_content(chunk.raw, *span) for span in zip(starts.tolist(), ends.tolist(), strict=True)
+    ]
+    is_object = np.frombuffer(chunk.raw, np.uint8)[starts] == ord("{")
+    if is_object.all() and (ends - starts).max(initial=0) <= max_line_bytes:
+        decoded = _decode_all(chunk, b"\n".join(contents), decoder)
+        if decoded is not None:
+            return decoded
+    numbered = zip(
+        range(chunk.header.first_line, chunk.header.next_line), starts.tolist(), contents, strict=True
+    )
+    return _decode_each(numbered, lambda line: _json_record(line, decoder), max_line_bytes)
 
 
 def _lines_are_braced(chunk: Chunk) -> bool:
@@ -140,16 +178,23 @@ def _lines_are_braced(chunk: Chunk) -> bool:
     return bool((raw[starts] == ord("{")).all() and (raw[last] == ord("}")).all())
 
 
-def _decode_each(
-    chunk: Chunk, decode: Callable[[bytes], msgspec.Struct], max_line_bytes: int
-) -> tuple[list[msgspec.Struct], list[int], list[RejectedLine]]:
-    """Slow path for a chunk with at least one irregular line."""
-    records, numbers, rejected = [], [], []
+def chunk_lines(chunk: Chunk) -> Iterator[tuple[int, int, bytes]]:
+    """Number, offset and content of each line."""
     lines = chunk.raw.split(b"\n")
     if not lines[-1]:
         lines.pop()
     offset = 0
     for number, line in enumerate(lines, start=chunk.header.first_line):
+        yield number, offset, line
+        offset += len(line) + 1
+
+
+def _decode_each(
+    lines: Iterable[tuple[int, int, bytes]], decode: Callable[[bytes], msgspec.Struct], max_line_bytes: int
+) -> _Decoded:
+    """Slow path for a chunk with at least one irregular record."""
+    records, numbers, rejected = [], [], []
+    for number, offset, line in lines:
         try:
             if len(line) > max_line_bytes:
                 raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(line), max_line_bytes))
@@ -159,7 +204,6 @@ def _decode_each(
             rejected.append(RejectedLine(number, offset, error.reason, error.detail, line))
         except UnicodeDecodeError as error:
             rejected.append(RejectedLine(number, offset, Reason.BAD_ENCODING, str(error), line))
-        offset += len(line) + 1
     return records, numbers, rejected
 
 
@@ -172,9 +216,11 @@ def _json_record(line: bytes, decoder: RecordDecoder) -> msgspec.Struct:
     """Record of a line; values with an unexpected type are converted."""
     try:
         try:
+            if has_ambiguous_paths(decoder):
+                raise msgspec.ValidationError
             return _decode_lenient(decoder.decode, line)
         except msgspec.ValidationError:
-            value = _decode_lenient(msgspec.json.decode, line)
+            value = msgspec.json.decode(plain_json(line))
     except UnicodeDecodeError:
         raise
     except (msgspec.DecodeError, RecursionError) as error:
@@ -199,8 +245,8 @@ def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec
     if not isinstance(value, dict):
         raise BadRecordError(Reason.NOT_AN_OBJECT, f"a {syntax} {type(value).__name__}, not an object")
     fields = {}
-    for field in msgspec.structs.fields(decoder.type):
-        raw = value.get(field.encode_name)
+    for field in value_fields(decoder):
+        raw = field_value(value, field.encode_name)
         scalar = raw if isinstance(raw, (str, float, int, type(None))) else None
         if isinstance(raw, bool) and field.name != "verified":
             # As a number, true would be one star.
@@ -208,22 +254,3 @@ def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec
         is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
         fields[field.name] = as_text(scalar) if is_text and scalar is not None else scalar
     return decoder.type(**fields)
-
-
-def _text_names(fmt: Format) -> list[str]:
-    return [f"text_{i}" for i in range(len(fmt.text))]
-
-
-@lru_cache(maxsize=32)
-def _decoder(fmt: Format) -> RecordDecoder:
-    """Typed decoder of the fields that are used; other fields are skipped without creating objects."""
-    number = float | str | None
-    types: dict[str, Any] = {"verified": bool | float | str | None, "timestamp": number, "stars": number}
-    rename = {n: field for n in _VALUES if (field := getattr(fmt, n)) is not None}
-    rename |= dict(zip(_text_names(fmt), fmt.text, strict=True))
-    fields = [(name, types.get(name, str | None), None) for name in rename]
-    # Fields that the format does not have are None in every record.
-    absent = {n: None for n in _VALUES if n not in rename}
-    # Records contain only scalars; without tracking by the garbage collector decoding takes half the time.
-    record = msgspec.defstruct("Record", fields, rename=rename, namespace=absent, gc=False)
-    return msgspec.json.Decoder(record)

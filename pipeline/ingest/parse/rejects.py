@@ -21,6 +21,7 @@ class Reason(str, Enum):
     BAD_JSON = "bad_json"
     BAD_PYTHON = "bad_python"
     BAD_CSV = "bad_csv"
+    BAD_FASTTEXT = "bad_fasttext"
     LINE_TOO_LONG = "line_too_long"
     NOT_AN_OBJECT = "not_an_object"
     BAD_ENCODING = "bad_encoding"

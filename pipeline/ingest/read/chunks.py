@@ -80,6 +80,8 @@ class Chunk:
     """Bytes after `raw` that were dropped; above 0 only if the chunk is one record that is too long."""
     variants: Variants = ()
     """See transcode.Variants; always empty if the file is in UTF-8."""
+    """Bytes after `raw` that were dropped; above 0 only if the chunk is one record that is too long,
+    or, with an empty `raw`, no record."""
 
     @cached_property
     def line_ends(self) -> IntArray:
@@ -175,7 +177,7 @@ def _of_few_records(
         Items of `cut_records`, each with its number of records.
     """
     for raw, skipped in cuts:
-        lines = 1 if skipped else rule.count(raw)
+        lines = bool(raw) if skipped else rule.count(raw)
         while lines > max_records:
             first = first_records(raw, max_records, rule)
             yield first, 0, max_records

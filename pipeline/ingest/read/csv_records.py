@@ -10,7 +10,7 @@ from pipeline.arrays import ByteArray, IntArray
 from pipeline.ingest.read.csv_scanner import Scan, Scanner
 from pipeline.ingest.read.csv_suspicion import have_delimiters, is_suspicious
 from pipeline.ingest.read.csv_syntax import CsvSyntax
-from pipeline.ingest.read.cutting import find_bytes, with_end
+from pipeline.ingest.read.cutting import LineSkip, Skip, find_bytes, with_end
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class CsvRecords:
     def max_pending_bytes(self, max_line_bytes: int) -> int:
         """See Rule. Whether a quote is a stray is uncertain for up to `max_record_bytes` after it."""
         return max_line_bytes + self.max_record_bytes
+
+    def skip(self, text: bytes) -> Skip:
+        """See Rule."""
+        return LineSkip(text)
 
     def _scan(self, text: bytes, *, more: bool) -> Scan:
         newlines = find_bytes(text, b"\n")

@@ -27,6 +27,38 @@ class Rule(Protocol):
     def max_pending_bytes(self, max_line_bytes: int) -> int:
         """Bytes without a certain record end above which the text is one record that is too long."""
 
+    def skip(self, text: bytes) -> Skip:
+        """Skip a text that exceeds `max_pending_bytes` up to the next record."""
+
+
+class Skip(Protocol):
+    """Search for the end of a record that is not kept in memory."""
+
+    @property
+    def kept(self) -> bytes:
+        """Start of the record; empty if what is skipped is not part of a record."""
+
+    @property
+    def dropped(self) -> int:
+        """Number of other bytes of the record so far."""
+
+    def feed(self, piece: bytes) -> bytes | None:
+        """Read the next piece of the text; return the text after the record if it ends in it."""
+
+
+class LineSkip:
+    """Skips to the next line; see Skip."""
+
+    def __init__(self, text: bytes) -> None:
+        self.kept = text[:MAX_RAW_BYTES]
+        self.dropped = len(text) - len(self.kept)
+
+    def feed(self, piece: bytes) -> bytes | None:
+        """See Skip."""
+        end = piece.find(b"\n") + 1
+        self.dropped += end or len(piece)
+        return piece[end:] if end else None
+
 
 class Lines:
     """A record is a line."""
@@ -46,6 +78,10 @@ class Lines:
     def max_pending_bytes(self, max_line_bytes: int) -> int:
         """See Rule."""
         return max_line_bytes
+
+    def skip(self, text: bytes) -> Skip:
+        """See Rule."""
+        return LineSkip(text)
 
     def any_exceeds(self, text: bytes, max_bytes: int) -> bool:
         """Whether any line is longer than `max_bytes`, line end excluded."""
@@ -84,12 +120,13 @@ def cut_records(
 
     Yields:
         Text of whole records, and 0; or the start of one record that is much longer than `max_line_bytes`,
-        and the number of its other bytes, which are dropped as they are read.
+        and the number of its other bytes, which are dropped as they are read. The start is empty if the
+        dropped bytes are not part of a record.
     Raises:
         BrokenStreamError: raised by `pieces`, after all text before it, including an unfinished record.
     """
     tail = b""
-    dropped: int | None = None
+    skip: Skip | None = None
     broken: BrokenStreamError | None = None
     filled = _exact(pieces, chunk_bytes)
     while True:
@@ -99,23 +136,23 @@ def cut_records(
             broken, piece = error, b""
         if not piece:
             break
-        if dropped is not None:
-            end = piece.find(b"\n") + 1
-            dropped += end or len(piece)
-            if not end:
+        if skip is not None:
+            rest = skip.feed(piece)
+            if rest is None:
                 continue
-            yield tail, dropped
-            tail, dropped, piece = b"", None, piece[end:]
+            yield skip.kept, skip.dropped
+            skip, piece = None, rest
         tail += piece
         cut = rule.last_end(tail)
         if cut:
             yield tail[:cut], 0
             tail = tail[cut:]
         if len(tail) > rule.max_pending_bytes(max_line_bytes):
-            dropped = len(tail) - MAX_RAW_BYTES
-            tail = tail[:MAX_RAW_BYTES]
-    if tail:
-        yield tail, dropped or 0
+            skip, tail = rule.skip(tail), b""
+    if skip is not None:
+        yield skip.kept, skip.dropped
+    elif tail:
+        yield tail, 0
     if broken:
         raise broken
 

@@ -247,8 +247,7 @@ def test_quotes_late_in_the_sample_are_detected(tmp_path: Path) -> None:
         (lines_of(R2018, R2018).replace(b"\n", b"\r"), "carriage return only"),
         ('{"overall": 5.0, "reviewText": "é\\xe9"}\n'.encode().replace(b"\\xe9", b"\xe9"), "not valid UTF-8"),
         (CSV_LINES + bytes(len(CSV_LINES)), "NUL; neither UTF-8 nor UTF-16 text, but an unfinished download"),
-        (b"[" + b",\n".join([json.dumps(R2018).encode()] * 9) + b"]\n", "a JSON array"),
-        (lines_of(*[json.dumps(R2018, indent=1).encode()] * 3), "objects that span several lines"),
+        (b"[" + b",\n".join([json.dumps(R2018).encode()[:-1]] * 9) + b"]\n", "starts like a JSON array"),
         (b'"' + b"x" * 400_000 + b'"\n', "the first line, longer than"),
     ],
 )

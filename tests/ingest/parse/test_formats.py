@@ -208,12 +208,8 @@ def test_detection_error_lists_the_fields(tmp_path: Path, config: dict[str, Any]
     [
         (b"PAR1....", "damaged Parquet file"),
         (b"just words\nin lines\n", "neither JSON lines, nor CSV with a header, nor Parquet.*'just words'"),
-        (b'[{"overall": 5,\n "reviewText": "x"}]\n', r"a JSON array; .*jq -c '\.\[\]'"),
-        (b'[{"overall": 5, "reviewText": "x"}]\n', r"a JSON array; .*jq -c '\.\[\]'"),
-        (
-            b'{\n "overall": 5,\n "reviewText": "x"\n}\n',
-            r"none of the first lines is a complete JSON.*jq -c \.",
-        ),
+        (b'[{"overall": 5,\n "reviewText": x}]\n', "starts like a JSON array, but its first elements"),
+        (b'{\n "overall": 5,\n "reviewText": x\n}\n', "starts like a JSON object, but no object"),
         (b"PK\x03\x04....", "a zip archive; extract it"),
         (b"\xfd7zXZ\x00....", "xz-compressed; decompress it"),
     ],

@@ -24,6 +24,8 @@ _DVC_POINTER = re.compile(rb"(?:[a-z_]+: [^\n]*\n)*outs:\r?\n- md5: [0-9a-f]{32}
 _NOTEBOOK = re.compile(
     rb'\s*\{\s*"cells"\s*:\s*\[\s*(?:\]|\{\s*"(?:cell_type|attachments|id|execution_count)")'
 )
+_XML = re.compile(rb"\s*<(?:\?xml\s|[a-z_][\w.-]*(?:\s[^<>]*)?>\s*<[a-z_!])", re.IGNORECASE)
+_BLITZER = re.compile(rb"\s*<review>\s*<unique_id>")
 _ERROR_MESSAGE = re.compile(
     rb"\d{3}:? (not found|forbidden|unauthorized|bad request|bad gateway|internal server error"
     rb"|service unavailable|gateway time-?out|too many requests|page not found)[.!]?"
@@ -73,8 +75,17 @@ def text_kind(text: bytes, *, complete: bool) -> str | None:
         return "a Jupyter notebook, not data; remove it from the input"
     if b'progid="Excel.Sheet"' in text[:1000]:
         return "an Excel workbook in XML; save the sheet as CSV (UTF-8)"
-    if re.match(rb"\s*<\?xml\s", text):
-        return "an XML document; convert its records to JSON lines or CSV"
+    if _BLITZER.match(text):
+        return (
+            "<review> elements as in Blitzer's sentiment data, which are not valid XML; write each as a JSON"
+            " line with its rating and review_text, and read these with --set"
+            " input.text=review_text,input.stars=rating"
+        )
+    if _XML.match(text):
+        return (
+            "an XML document; convert it to JSON lines, for example with"
+            " pandas.read_xml(…).to_json(…, orient='records', lines=True)"
+        )
     return None
 
 

@@ -1,0 +1,186 @@
+"""Text between the elements of a JSON file: separators, and what surrounds a list in its document."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from pipeline.ingest.read.element_syntax import GAP, ElementSyntax
+from pipeline.ingest.read.structure import State, find_brackets, first_element_end
+
+_FIRST_WINDOW_BYTES = 1 << 12
+_MAX_WINDOW_BYTES = 1 << 18
+
+_MAX_KEY_BLANKS = 64
+"""Blanks between the key of a list and the list; with more, it is not found."""
+
+
+def key_pattern(syntax: ElementSyntax, before: bytes = b"") -> re.Pattern[bytes]:
+    """What precedes the elements of a list in a document: its key and a bracket.
+
+    Args:
+        before: pattern of what follows, after blanks.
+    """
+    blanks = rb"\s{0,%d}" % _MAX_KEY_BLANKS
+    key = re.escape(syntax.path[-1].encode())
+    # In a string, the quotes are escaped.
+    return re.compile(rb'(?<!\\)"%s"%s:%s\[' % (key, blanks, blanks) + (blanks + before if before else b""))
+
+
+def max_key_bytes(syntax: ElementSyntax) -> int:
+    """Maximum size of a key, a bracket and the byte after it; see `key_pattern`."""
+    return len(syntax.path[-1].encode()) + 3 * _MAX_KEY_BLANKS + len('"":[{')
+
+
+class _Place(Enum):
+    """Where a text between two records is."""
+
+    SEQUENCE = "between two elements"
+    TAIL = "after the list, in the same document"
+    TOP = "after a document"
+
+
+class GapReader:
+    """Finds the next record after the end of another one.
+
+    In an array, or in objects that follow each other, separators and closing brackets are passed over. After
+    a list in a document, the rest of the document is passed over, up to another list with the same key. A
+    document that follows is read from its list; if it has none, the document itself is a record.
+    """
+
+    def __init__(self, syntax: ElementSyntax, max_bytes: int) -> None:
+        """
+        Args:
+            max_bytes: a document whose list does not start within this number of bytes is a record.
+        """
+        self._path, self._max_bytes = syntax.path, max_bytes
+        self._place = _Place.SEQUENCE
+        self._is_after_array = False
+        self._has_comma = False
+        self._scan = State()
+        if syntax.path:
+            self._key = key_pattern(syntax)
+            self._max_key_bytes = max_key_bytes(syntax)
+            self._close = re.compile(rb"\]\s*(?:\}\s*){0,%d}" % len(syntax.path))
+        self.consumed = 0
+        """If `next_start` returned None: the text from here on is not consumed, and is read again."""
+
+    def next_start(self, text: bytes, at: int, *, more: bool) -> int | None:
+        """Start of the first record from a position; None if the text ends before.
+
+        Args:
+            more: whether more text may follow, which continues the part of this one that is not consumed.
+        """
+        return self._next_of_list(text, at, more=more) if self._path else self._next_of_sequence(text, at)
+
+    def _next_of_sequence(self, text: bytes, at: int) -> int | None:
+        while True:
+            at = _after_gap(text, at)
+            self.consumed = at
+            if at == len(text):
+                return None
+            if text[at] == ord("]"):
+                self._is_after_array = True
+            elif text[at] == ord("[") and self._is_after_array:
+                self._is_after_array = False
+            elif text[at] != ord("}"):
+                return at
+            at += 1
+
+    def _next_of_list(self, text: bytes, at: int, *, more: bool) -> int | None:
+        while True:
+            if self._place is _Place.TAIL:
+                found = self._after_tail(text, at, more=more)
+                if found is None:
+                    return None
+                at = found
+                continue
+            end = _after_gap(text, at)
+            self._has_comma |= b"," in text[at:end]
+            at = self.consumed = end
+            if at == len(text):
+                return None
+            if text[at] == ord("}") or (text[at] == ord("]") and self._place is _Place.TOP):
+                at += 1
+            elif text[at] == ord("]"):
+                found = self._after_close(text, at, more=more)
+                if found is None:
+                    return None
+                at = found
+            elif text[at] in b"{[" and not (self._place is _Place.SEQUENCE and self._has_comma):
+                start = self._in_document(text, at, more=more)
+                if start is None or start == at:
+                    return start
+                at = start
+                self._place, self._has_comma = _Place.SEQUENCE, True
+            else:
+                return at
+
+    def _after_close(self, text: bytes, at: int, *, more: bool) -> int | None:
+        """Position after the `]` that closes a list and the brackets after it; None if more is needed.
+
+        What follows cannot be part of an object if the bracket is a stray.
+        """
+        found = self._close.match(text, at)
+        assert found
+        depth = len(self._path) - found[0].count(b"}")
+        if not depth:
+            self._place = _Place.TOP
+            return found.end()
+        member = re.compile(rb",\s*").match(text, found.end())
+        end = member.end() if member else found.end()
+        if end == len(text):
+            self.consumed = at if more else end
+            return None
+        if member is None or text[end] != ord('"'):
+            return at + 1
+        self._place, self._scan = _Place.TAIL, State(depth)
+        return end
+
+    def _after_tail(self, text: bytes, at: int, *, more: bool) -> int | None:
+        """Start of the next list with the same key, or end of the document; None if the text ends before."""
+        stop = max(at, len(text) - self._max_key_bytes - 1) if more else len(text)
+        while more and stop > at and text[stop] == ord('"'):
+            # Whether the quote is escaped would not be known.
+            stop -= 1
+        end = self._scan_tail(text, at, stop)
+        scanned = self.consumed if end is None else end
+        key = self._key.search(text, at, scanned + self._max_key_bytes)
+        if key and key.start() < scanned:
+            self._place, self._has_comma = _Place.SEQUENCE, True
+            return key.end()
+        self._place = _Place.TAIL if end is None else _Place.TOP
+        return end
+
+    def _scan_tail(self, text: bytes, at: int, stop: int) -> int | None:
+        """End of the document; None if it does not end before `stop`."""
+        size = _FIRST_WINDOW_BYTES
+        while at < stop:
+            piece = text[at : min(stop, at + size)]
+            # A backslash may escape the byte after the piece.
+            piece = piece.rstrip(b"\\") or piece[: len(piece) // 2 * 2]
+            if not piece:
+                break
+            found = find_brackets(piece, self._scan)
+            ends = (found.depth <= 0).nonzero()[0]
+            if len(ends):
+                return at + int(found.at[ends[0]]) + 1
+            self._scan = found.end
+            at, size = at + len(piece), min(2 * size, _MAX_WINDOW_BYTES)
+        self.consumed = at
+        return None
+
+    def _in_document(self, text: bytes, at: int, *, more: bool) -> int | None:
+        """Start of the list in a document, or of the document if it has none; None if more is needed."""
+        limit = min(len(text), at + self._max_bytes)
+        end = first_element_end(text, at, limit)
+        key = self._key.search(text, at, limit if end is None else end)
+        if key:
+            return key.end()
+        return None if end is None and more and limit == len(text) else at
+
+
+def _after_gap(text: bytes, at: int) -> int:
+    found = GAP.match(text, at)
+    assert found
+    return found.end()

@@ -1,0 +1,275 @@
+"""Elements of JSON arrays, and JSON objects that follow each other in any layout."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.arrays import BoolArray, ByteArray, IntArray
+from pipeline.ingest.read.element_gaps import GapReader, key_pattern, max_key_bytes
+from pipeline.ingest.read.element_syntax import (
+    BETWEEN,
+    GARBAGE_END,
+    SEPARATORS,
+    ElementSyntax,
+    end_of_garbage,
+    is_certainly_invalid,
+    is_json,
+)
+from pipeline.ingest.read.limits import DEFAULT_LIMITS, MAX_RAW_BYTES
+from pipeline.ingest.read.structure import State, find_brackets, find_elements
+
+_IS_SEPARATOR = np.isin(np.arange(256), list(SEPARATORS))
+_MAX_GAP_BYTES = 64
+"""A longer gap between elements is not checked at once with the others."""
+
+_NOT_A_VALUE = rb"(?<![:\[])(?<![:\[] )"
+_MAX_BEFORE_MARK = 2
+"""Bytes that _NOT_A_VALUE examines."""
+
+_FIRST_WINDOW_BYTES = 1 << 12
+"""Bytes that are scanned first where a record is irregular."""
+
+_WINDOW_BYTES = 1 << 18
+"""Bytes that are scanned at once, with arrays that fit the cache."""
+
+
+class Spans(NamedTuple):
+    """Records of a text."""
+
+    starts: IntArray
+    """(N,) int64: position of the first byte of each record."""
+    ends: IntArray
+    """(N,) int64: position after its last byte; (N - 1,) if the end of the last one is not certain yet."""
+
+
+@dataclass(frozen=True)
+class Elements:
+    """A record is a JSON value of a sequence; see cutting.Rule.
+
+    The sequence can be the elements of an array, or objects that follow each other, separated by white space
+    or commas. What precedes and follows the array in its document belongs to no record. Bytes that are not
+    JSON are a record, up to the next line or the next object.
+
+    A record ends where its brackets are balanced; a string ends with its line at the latest. If the next
+    occurrence of `syntax.opening` precedes that end, the record ends there instead, unless the text up to the
+    end is valid JSON of at most `max_bytes`. Thus a missing quote or bracket affects only its own record.
+    """
+
+    syntax: ElementSyntax
+    max_bytes: int = DEFAULT_LIMITS.max_line_bytes
+    _last: list[tuple[bytes, IntArray]] = field(default_factory=list, compare=False, repr=False)
+    """Last text of `last_end` and the starts of its records, because `count` follows for a part of it."""
+
+    def last_end(self, text: bytes) -> int:
+        """See Rule. A record is complete when the next one starts."""
+        starts, ends = self.spans(text, more=True)
+        self._last[:] = [(text, starts)]
+        if not len(starts):
+            return 0
+        limit = self.max_pending_bytes(self.max_bytes)
+        if len(starts) == len(ends) and len(text) - starts[-1] > limit:
+            # A long text that belongs to no record follows.
+            return int(ends[-1])
+        return int(starts[-1]) if len(starts) > 1 or len(text) > limit else 0
+
+    def ends(self, text: bytes) -> IntArray:
+        """See Rule."""
+        starts = self.spans(text).starts
+        return np.append(starts[1:], len(text)) if len(starts) else starts
+
+    def count(self, text: bytes) -> int:
+        """See Rule."""
+        for whole, starts in self._last:
+            if whole.startswith(text) and len(text) < len(whole):
+                return int(np.searchsorted(starts, len(text)))
+        return len(self.spans(text).starts)
+
+    def max_pending_bytes(self, max_line_bytes: int) -> int:
+        """See Rule."""
+        return max_line_bytes + len(self.syntax.opening)
+
+    def skip(self, text: bytes) -> ElementSkip:
+        """See Rule."""
+        return ElementSkip(self, text)
+
+    def spans(self, text: bytes, *, more: bool = False) -> Spans:
+        """Records of a text that starts with a record, or with what separates records.
+
+        Args:
+            more: whether more text may follow, so that the end of the last record may be uncertain.
+        """
+        marks = self.marks(text)
+        starts: list[IntArray] = []
+        ends: list[IntArray] = []
+        at, window = 0, _WINDOW_BYTES
+        while True:
+            some_starts, some_ends = self._regular(text, at, at + window, marks)
+            starts.append(some_starts)
+            ends.append(some_ends)
+            stop, at = at + window, int(some_ends[-1]) if len(some_ends) else at
+            if stop < len(text) and 2 * (stop - at) < window:
+                window = min(2 * window, _WINDOW_BYTES)
+                continue
+            # After an irregular record, little text is scanned at once: the scan may end at the next one.
+            window = _FIRST_WINDOW_BYTES
+            start = self._next_start(text, at, more=more)
+            if start is None:
+                break
+            starts.append(np.array([start]))
+            end = self._end(text, start, marks, more=more)
+            if end is None:
+                break
+            ends.append(np.array([end]))
+            at = end
+        return Spans(np.concatenate(starts).astype(np.int64), np.concatenate(ends).astype(np.int64))
+
+    def _next_start(self, text: bytes, at: int, *, more: bool) -> int | None:
+        if at == 0 and text and text[0] not in BETWEEN:
+            return 0
+        return GapReader(self.syntax, self.max_bytes).next_start(text, at, more=more)
+
+    def marks(self, text: bytes) -> IntArray:
+        """(M,) int64: positions at which a broken record ends, because another one seems to start there."""
+        opening, offset = self.syntax.opening.encode("latin-1"), self.syntax.opening_offset
+        found: list[int] = []
+        if opening:
+            # A value or the first element of a list in a record is not the next record.
+            before = b"" if opening.startswith(b"\n") else _NOT_A_VALUE
+            found += (m.start() + offset for m in re.finditer(before + re.escape(opening), text))
+        if self.syntax.path:
+            # The first element of the list of another document.
+            found += (m.end() - 1 for m in key_pattern(self.syntax, before=rb"\{").finditer(text))
+            found.sort()
+        return np.array(found, np.int64)
+
+    def _regular(self, text: bytes, at: int, stop: int, marks: IntArray) -> tuple[IntArray, IntArray]:
+        """Starts and ends of the objects from `at`, up to the first that needs a closer look."""
+        starts, ends = find_elements(text[at:stop])
+        if not len(starts):
+            return starts, ends
+        starts, ends = starts + at, ends + at
+        raw = np.frombuffer(text, np.uint8)
+        before = np.append(at, ends[:-1])
+        regular = (raw[starts] == ord("{")) & _are_gaps(raw, before, starts)
+        if self.syntax.path:
+            # Without a comma, it may be the start of another document.
+            commas = np.cumsum(raw[at : ends[-1]] == ord(","))
+            regular &= (commas[starts - at] > commas[np.maximum(before - at - 1, 0)]) | (starts == 0)
+        near = marks[slice(*np.searchsorted(marks, (starts[0], ends[-1])))]
+        # A mark is inside of an object if it is after its start, and before its end.
+        around = np.searchsorted(starts, near) - 1
+        inside = around[(around >= 0) & (near < ends[around])]
+        for index in np.unique(inside).tolist():
+            if regular[index] and not self._is_valid(text[starts[index] : ends[index]]):
+                regular[index] = False
+                break
+        count = len(starts) if regular.all() else int(np.argmin(regular))
+        return starts[:count], ends[:count]
+
+    def _end(self, text: bytes, start: int, marks: IntArray, *, more: bool) -> int | None:
+        """End of the record at `start`; None if it is not certain."""
+        if text[start] not in b"{[":
+            return end_of_garbage(text, start, self.max_bytes, more=more)
+        mark = _first(marks, start + 1)
+        size = _FIRST_WINDOW_BYTES
+        while True:
+            window = text[start : start + size]
+            _, ends = find_elements(window)
+            if len(ends):
+                end = start + int(ends[0])
+                is_whole = mark is None or end <= mark or self._is_valid(window[: ends[0]])
+                return end if is_whole else mark
+            if mark is not None and (size > self.max_bytes or is_certainly_invalid(window)):
+                _, ends = find_elements(text[start:mark])
+                return start + int(ends[0]) if len(ends) else mark
+            if start + size >= len(text):
+                return None if more else len(text) if mark is None else mark
+            size *= 2
+
+    def _is_valid(self, element: bytes) -> bool:
+        return len(element) <= self.max_bytes and is_json(element)
+
+
+def element_content(text: bytes, start: int, end: int) -> bytes:
+    """Bytes of a record without the separators after it."""
+    return text[start:end].rstrip(SEPARATORS)
+
+
+def _are_gaps(raw: ByteArray, starts: IntArray, ends: IntArray) -> BoolArray:
+    """(N,) bool: whether each of N spans is short and contains only separators."""
+    sizes = ends - starts
+    are_gaps = sizes <= _MAX_GAP_BYTES
+    for index in range(min(int(sizes.max(initial=0)), _MAX_GAP_BYTES)):
+        are_gaps &= (sizes <= index) | _IS_SEPARATOR[raw[np.minimum(starts + index, len(raw) - 1)]]
+    return are_gaps
+
+
+def _first(positions: IntArray, at: int) -> int | None:
+    """The first of ascending positions that is not before `at`."""
+    index = int(np.searchsorted(positions, at))
+    return int(positions[index]) if index < len(positions) else None
+
+
+class ElementSkip:
+    """The rest of a record that is too long, or of a text between records; see cutting.Skip."""
+
+    def __init__(self, rule: Elements, text: bytes) -> None:
+        self._rule = rule
+        self._gap = GapReader(rule.syntax, rule.max_bytes)
+        key_bytes = max_key_bytes(rule.syntax) if rule.syntax.path else 1
+        self._max_mark_bytes = max(key_bytes, len(rule.syntax.opening))
+        starts = rule.spans(text, more=True).starts
+        self.kept = text[:MAX_RAW_BYTES] if len(starts) else b""
+        self._fed_bytes = 0
+        self._held = b""
+        self._state: State | None = None
+        self._in_gap = not len(starts)
+        self._is_garbage = bool(len(starts)) and text[starts[0]] not in b"{["
+        rest = self.feed(text)
+        assert rest is None
+
+    @property
+    def dropped(self) -> int:
+        """See cutting.Skip."""
+        return self._fed_bytes - len(self.kept)
+
+    def feed(self, piece: bytes) -> bytes | None:
+        """See cutting.Skip."""
+        self._fed_bytes += len(piece)
+        text, self._held = self._held + piece, b""
+        if not self._in_gap:
+            end = self._end(text)
+            if end is None:
+                return None
+            self._in_gap = True
+            text = text[end:]
+        start = self._gap.next_start(text, 0, more=True)
+        if start is None:
+            self._held = text[self._gap.consumed :]
+            return None
+        self._fed_bytes -= len(text) - start
+        return text[start:]
+
+    def _end(self, text: bytes) -> int | None:
+        """End of the record in the text, which is held back as far as it is not scanned."""
+        if self._is_garbage:
+            garbage = GARBAGE_END.search(text)
+            return garbage.start() if garbage else None
+        # What is held back has been searched for marks, up to its third byte.
+        mark = _first(self._rule.marks(text), 1 if self._state is None else _MAX_BEFORE_MARK)
+        # What precedes a mark, and a run of backslashes, may continue in the next piece.
+        size = max(0, len(text) - self._max_mark_bytes - _MAX_BEFORE_MARK)
+        size = len(text[:size].rstrip(b"\\")) or size // 2 * 2
+        found = find_brackets(text[: size if mark is None else mark], self._state or State())
+        balanced = np.flatnonzero(found.depth <= 0)
+        if len(balanced):
+            return int(found.at[balanced[0]]) + 1
+        if mark is None and not size:
+            self._held = text
+        elif mark is None:
+            self._state, self._held = found.end, text[size:]
+        return mark
