@@ -95,11 +95,39 @@ def python_literals(file: Path, reviews: list[Review]) -> None:
     write_text(file, "".join(f"{r!r}\n" for r in records(reviews)))
 
 
+def json_array(file: Path, reviews: list[Review]) -> None:
+    write_text(file, json.dumps(records(reviews)))
+
+
+def pandas_json_array(file: Path, reviews: list[Review]) -> None:
+    frame(reviews).to_json(file, orient="records", indent=2)
+
+
+def json_pages(file: Path, reviews: list[Review]) -> None:
+    """Answers of a service, one after the other."""
+    pages = [reviews[at : at + 7] for at in range(0, len(reviews), 7)]
+    documents = [{"page": n, "data": {"items": records(page)}, "next": n} for n, page in enumerate(pages)]
+    write_text(file, "\n".join(json.dumps(d, ensure_ascii=False) for d in documents))
+
+
+def json_pretty(file: Path, reviews: list[Review]) -> None:
+    write_text(file, "\n".join(json.dumps(r, indent=4) for r in records(reviews)))
+
+
+def json_joined(file: Path, reviews: list[Review]) -> None:
+    write_text(file, "".join(json.dumps(r, separators=(",", ":")) for r in records(reviews)))
+
+
+def json_commas(file: Path, reviews: list[Review]) -> None:
+    write_text(file, "".join(json.dumps(r) + ",\n" for r in records(reviews)))
+
+
 CLEAN: dict[str, Writer] = {
     w.__name__: w
     for w in (
         *(json_lines, json_lines_unicode, pandas_json_lines, pandas_csv, pandas_tsv, csv_excel),
         *(csv_quote_all, csv_semicolon, csv_pipe, csv_bom, parquet, python_literals),
+        *(json_array, pandas_json_array, json_pages, json_pretty, json_joined, json_commas),
     )
 }
 """Writers whose files must be read exactly and without a warning."""
@@ -143,11 +171,16 @@ def stars_of_5(file: Path, reviews: list[Review]) -> None:
     write_text(file, "".join(json.dumps(r) + "\n" for r in rows))
 
 
+def mongo_export(file: Path, reviews: list[Review]) -> None:
+    rows = [r | {"_id": {"$oid": "5f"}, "stars": {"$numberInt": str(r["stars"])}} for r in records(reviews)]
+    write_text(file, "".join(json.dumps(r) + "\n" for r in rows))
+
+
 EXACT: dict[str, Writer] = {
     w.__name__: w
     for w in (
         *(json_nan, csv_backslash, csv_spaced, csv_numbered, csv_sep, csv_repeated_header, csv_utf16),
-        *(stars_of_5,),
+        *(stars_of_5, mongo_export),
     )
 }
 """Writers of unusual files that must also be read exactly; notes and warnings are allowed."""
@@ -199,14 +232,26 @@ def pandas_columns(file: Path, reviews: list[Review]) -> None:
     frame(reviews).to_json(file)
 
 
+def json_array_broken(file: Path, reviews: list[Review]) -> None:
+    """An array with an element that lacks a quote, and another that lacks its end."""
+    elements = [json.dumps(r) for r in records(reviews)]
+    elements[3] = elements[3].replace('", "stars"', ', "stars"')
+    elements[7] = elements[7].removesuffix("}")
+    write_text(file, "[" + ",".join(elements) + "]")
+
+
+def fasttext(file: Path, reviews: list[Review]) -> None:
+    write_text(file, "".join(f"__label__{r.stars} {r.text}\n" for r in reviews))
+
+
 FAULTY: dict[str, Writer] = {
     w.__name__: w
     for w in (
         *(csv_unescaped, csv_joined, tsv_joined, csv_stray_quote, cp1252, zero_based, ten),
-        *(pandas_columns,),
+        *(pandas_columns, json_array_broken, fasttext),
     )
 }
 """Writers of files that do not say clearly what they contain: nothing wrong may be kept without a warning."""
 
-ONE_LINE = {"csv_unescaped", "csv_joined", "tsv_joined", "csv_stray_quote"}
+ONE_LINE = {"csv_unescaped", "csv_joined", "tsv_joined", "csv_stray_quote", "fasttext"}
 """Writers that do not distinguish a line end in a text from the end of a record."""
