@@ -114,6 +114,9 @@ class InputConfig(Section):
     null_text: Literal["reject", "skip"] = "reject"
     """Ratings without a text, which is absent, null or blank: reject counts them as errors, skip filters them
     out."""
+    null_values: Values | None = None
+    """Values of the text columns that mean "no text", such as nan and N/A; white space around them does not
+    count, upper and lower case do."""
     verified_only: bool = False
     """Drop reviews marked as not verified; reviews without the mark are kept."""
 
@@ -127,7 +130,7 @@ class InputConfig(Section):
         return {n: v for n, v in values.items() if n not in _LATER or v != _LATER[n]}
 
 
-_LATER = {"null_text": "reject", "escape": None, "encoding": None}
+_LATER = {"null_text": "reject", "null_values": None, "escape": None, "encoding": None}
 
 
 class LabelsConfig(Section):

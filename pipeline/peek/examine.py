@@ -12,6 +12,7 @@ from pipeline.errors import InputError, MissingColumnError, RayviewError, ScaleE
 from pipeline.humanize import printable
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
+from pipeline.ingest.detect.checks import missing_words
 from pipeline.ingest.detect.identify import empty_reason
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
 from pipeline.ingest.detect.sample import read_sample
@@ -117,6 +118,10 @@ def _examine(
         if narrow is not None:
             report.settings["labels.scale"] = str(narrow)
             config = _with_settings(config, {"labels.scale": str(narrow)})
+    words = missing_words(source.columns, [*sample.records, *sample.more], config.input)
+    if words and config.input.null_values is None:
+        report.settings["input.null_values"] = ",".join(words)
+        config = _with_settings(config, {"input.null_values": ",".join(words)})
     _sample(source, config, tokenizer, report, max_bytes, deadline)
 
 

@@ -235,12 +235,20 @@ def test_texts_that_are_missing_on_purpose(tmp_path: Path) -> None:
     assert report.facts.rejected == {"missing_text": 14}
 
 
-def test_an_object_is_not_proposed_as_text(tmp_path: Path) -> None:
+def test_words_that_mean_no_text_are_proposed(tmp_path: Path) -> None:
+    words = ["nan", "N/A"]
+    records = [r | {"reviewText": words[n % 2]} if n % 3 == 0 else r for n, r in enumerate(RECORDS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"input.null_values": "N/A,nan", "input.null_text": "skip"}
+    assert report.facts.rejected == {"missing_text": 14}
+
+
+def test_a_field_of_an_object_is_proposed_as_text(tmp_path: Path) -> None:
     records = [{"review": {"text": f"lamp number {n} works"}, "stars": n % 5 + 1} for n in range(ROWS)]
     report = report_on(write(tmp_path / "a.json", records))
     assert report.error is not None
-    assert report.error.startswith("unknown review format; fields: review, stars")
-    assert (report.settings, report.columns_used) == ({}, None)
+    assert report.error.startswith("unknown review format; fields: stars, review.text")
+    assert report.settings == {"input.text": "review.text", "input.stars": "stars"}
 
 
 def test_columns_of_unknown_parquet_are_proposed(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class Recipe:
     """How the stars field becomes stars."""
     skip_null_text: bool = False
     """Whether records without a text are filtered out instead of rejected as errors."""
+    null_values: tuple[str, ...] = ()
+    """Values of the text fields that mean "no text"."""
 
     @classmethod
     def from_config(cls, config: Config, scheme: LabelScheme | None) -> Recipe:
@@ -68,11 +70,14 @@ class Recipe:
             word_labels=scheme is not None and scheme.is_words,
             ratings=rating_rule(config.labels),
             skip_null_text=config.input.null_text == "skip",
+            null_values=config.input.null_values or (),
         )
 
     def parse_options(self) -> ParseOptions:
         """The settings of parsing."""
-        return ParseOptions(self.text_separator, self.limits, self.word_labels, self.ratings)
+        return ParseOptions(
+            self.text_separator, self.limits, self.word_labels, self.ratings, self.null_values
+        )
 
 
 def rating_rule(labels: LabelsConfig) -> RatingRule:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.config import InputConfig
 from pipeline.humanize import counted, printable
 from pipeline.ingest.detect.columns import Columns
 from pipeline.ingest.detect.records import shown_name
@@ -27,20 +28,53 @@ _NO_TEXT = frozenset(
 """Values, in lower case, that programs write for a missing text."""
 
 
-def value_warnings(columns: Columns, records: Sequence[dict[str, Any]], separator: str) -> list[str]:
+def value_warnings(columns: Columns, records: Sequence[dict[str, Any]], config: InputConfig) -> list[str]:
     """One sentence for each column whose values do not look like those of reviews.
 
     Args:
         records: the first records of a file.
-        separator: joins the columns of the text.
+        config: how the columns of the text are joined, and values that mean "no text".
     """
-    rows = [[_text(record.get(name)) for name in columns.text] for record in records]
+    rows = _texts(columns, records, config)
     found = []
     for number, name in enumerate(columns.text):
         found += _column(shown_name(name), [row[number] for row in rows])
-    joined = [text for row in rows if (text := separator.join(t for t in row if t).strip())]
-    found += _repeated("the text", [t for t in joined if not _is_no_text(t)], len(joined))
-    return found + _one_class(columns.stars, records)
+    joined = [text for row in rows if (text := config.text_separator.join(t for t in row if t).strip())]
+    other = [t for t in joined if not _is_no_text(t)]
+    found += _repeated("the text", other, len(joined), can_be_null=len(columns.text) == 1)
+    return [*found, *_missing(rows, config), *_one_class(columns.stars, records)]
+
+
+def _missing(rows: Sequence[Sequence[str]], config: InputConfig) -> list[str]:
+    """Warning that more records lack a text than may be rejected."""
+    share = sum(not any(row) for row in rows) / max(1, len(rows))
+    if len(rows) < _MIN_VALUES or config.null_text == "skip" or share <= config.max_rejected_frac:
+        return []
+    return [
+        f"{share:.0%} of the first {counted(len(rows), 'record')} have no text, more than may be rejected;"
+        " set input.null_text=skip to leave them out"
+    ]
+
+
+def missing_words(columns: Columns, records: Sequence[dict[str, Any]], config: InputConfig) -> list[str]:
+    """Values such as nan, sorted, if one of them fills more than a tenth of the rows of a text column.
+
+    Args as in `value_warnings`.
+    """
+    rows = _texts(columns, records, config)
+    found: set[str] = set()
+    for number in range(len(columns.text)):
+        words = [row[number] for row in rows if _is_no_text(row[number])]
+        if _is_often(words, len(rows)):
+            found.update(words)
+    return sorted(found)
+
+
+def _texts(columns: Columns, records: Sequence[dict[str, Any]], config: InputConfig) -> list[list[str]]:
+    """Values of the text columns of each record, without white space around them; empty for no text."""
+    nulls = frozenset(value.strip() for value in config.null_values or ())
+    texts = [[_text(record.get(name)) for name in columns.text] for record in records]
+    return [["" if text in nulls else text for text in row] for row in texts] if nulls else texts
 
 
 def _is_no_text(value: str) -> bool:
@@ -67,18 +101,29 @@ def _column(name: str, values: list[str]) -> list[str]:
             f"{share} are IDs or numbers, for example {_shown(ids[0])}; set input.text if another column"
             " holds the reviews"
         ]
-    return _repeated(name, [v for v in filled if _is_no_text(v)], len(values))
+    words = [v for v in filled if _is_no_text(v)]
+    return _repeated(name, words, len(values), can_be_null=True)
 
 
-def _repeated(name: str, values: list[str], total: int) -> list[str]:
+def _repeated(name: str, values: list[str], total: int, *, can_be_null: bool) -> list[str]:
     """Warning about a value that fills more than a tenth of `total` rows."""
-    value, count = Counter(values).most_common(1)[0] if values else ("", 0)
-    if total < _MIN_VALUES or count <= _MAX_REPEATED_FRAC * total or count < _MIN_VALUES // 2:
+    if not _is_often(values, total):
         return []
+    value, count = Counter(values).most_common(1)[0]
+    others = sorted(v for v in set(values) if _is_no_text(v) and v != value) if _is_no_text(value) else []
+    # In the setting, commas separate values.
+    setting = can_be_null and "," not in value and len(value) <= _MAX_SHOWN_CHARS
+    remedy = f"set input.null_values={','.join([shown_name(value), *others])}" if setting else "remove it"
     return [
         f"the value {_shown(value)} fills {count / total:.0%} of the first {counted(total, 'row')} of {name};"
-        " if it means that there is no text, remove it from the file"
+        f" if it means that there is no text, {remedy}"
     ]
+
+
+def _is_often(values: Sequence[str], total: int) -> bool:
+    """Whether the most frequent of these values fills more than a tenth of `total` rows."""
+    count = max(Counter(values).values(), default=0)
+    return total >= _MIN_VALUES and count > _MAX_REPEATED_FRAC * total and count >= _MIN_VALUES // 2
 
 
 def _one_class(stars: str | None, records: Sequence[dict[str, Any]]) -> list[str]:

@@ -93,7 +93,7 @@ def _detection(
         found += scale_warnings(fmt.stars, ratings, needs.labels, need_stars=needs.stars)
     if fmt.timestamp is not None and (needs.time or config.timestamp is not None):
         found += date_warnings(fmt.timestamp, times)
-    found += value_warnings(columns, [*sample.records, *sample.more], config.text_separator)
+    found += value_warnings(columns, [*sample.records, *sample.more], config)
     complete = replace(fmt, scale=scale, day_first=day_order(times))
     return Detection(complete, columns, sample.notes, tuple(found))
 

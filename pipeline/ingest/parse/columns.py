@@ -197,8 +197,14 @@ def repeated(value: str, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], pa.string()))
 
 
-def join_texts(parts: Sequence[pa.Array], separator: str) -> pa.Array:
-    """(N,) string: the non-null values of several (N,) columns, joined row by row; null if all are null."""
+def join_texts(parts: Sequence[pa.Array], separator: str, null_values: Sequence[str] = ()) -> pa.Array:
+    """(N,) string: the non-null values of several (N,) columns, joined row by row; null if all are null.
+
+    Args:
+        null_values: values that count as null, apart from white space around them.
+    """
+    if null_values:
+        parts = [_with_nulls(part, null_values) for part in parts]
 
     def join(left: pa.Array, right: pa.Array) -> pa.Array:
         if pc.any(pc.and_(left.is_null(), right.is_null())).as_py():
@@ -207,6 +213,12 @@ def join_texts(parts: Sequence[pa.Array], separator: str) -> pa.Array:
         return pc.binary_join_element_wise(left, right, separator, null_handling="skip")
 
     return reduce(join, parts)
+
+
+def _with_nulls(values: pa.Array, null_values: Sequence[str]) -> pa.Array:
+    words = pc.utf8_trim_whitespace(values)
+    is_null = pc.is_in(words, value_set=pa.array([v.strip() for v in null_values], words.type))
+    return pc.if_else(is_null, pa.scalar(None, values.type), values)
 
 
 def row_table(

@@ -67,6 +67,9 @@ def _rows(numbers: IntArray, columns: _Columns, fmt: Format, options: ParseOptio
     strings = {n: columns.get(getattr(fmt, n) or "", missing) for n in (*CARRIED_FIELDS, "stars")}
     values = {n: [v or None for v in column] for n, column in strings.items()}
     texts: list[Sequence[str]] = [columns[f] for f in fmt.text if f in columns]
+    nulls = frozenset(value.strip() for value in options.null_values)
+    if nulls:
+        texts = [["" if t and t.strip() in nulls else t for t in column] for column in texts]
     joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
     text = joined or [None] * len(numbers)
     return row_table(

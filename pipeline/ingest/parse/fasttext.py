@@ -68,7 +68,7 @@ def parse_fasttext(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa
     columns = {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}
     nulls: list[str | None] = [None] * len(rows)
     parts = [pa.array(columns[name], pa.string()) for name in fmt.text if name in columns]
-    text = join_texts(parts or [pa.array(nulls, pa.string())], options.separator)
+    text = join_texts(parts or [pa.array(nulls, pa.string())], options.separator, options.null_values)
     values = {n: columns.get(getattr(fmt, n) or "", nulls) for n in (*CARRIED_FIELDS, "stars")}
     return row_table(
         numbers,

@@ -134,6 +134,8 @@ class ParseOptions:
     """Whether the stars field holds a label, such as a word, instead of a number."""
     ratings: RatingRule = DEFAULT_RULE
     """How the stars field becomes stars."""
+    null_values: tuple[str, ...] = ()
+    """Values of the text fields that mean "no text"."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,16 @@ FORMATS = (
         user_id="customer_id",
         timestamp="review_date",
         verified="verified_purchase",
+    ),
+    Format(
+        name="google_local",
+        text=("text",),
+        stars="rating",
+        asin="gmap_id",
+        user_id="user_id",
+        timestamp="time",
+        verified=None,
+        marker="gmap_id",
     ),
     Format(
         name="yelp",

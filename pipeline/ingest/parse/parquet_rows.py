@@ -95,7 +95,7 @@ def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.
     nulls = pa.nulls(table.num_rows)
     texts = [_to_strings(columns[f]) for f in fmt.text if f in columns] or [_to_strings(nulls)]
     values = {n: _values(n, columns.get(getattr(fmt, n), nulls)) for n in (*CARRIED_FIELDS, "stars")}
-    text = join_texts(texts, options.separator)
+    text = join_texts(texts, options.separator, options.null_values)
     return row_table(
         lines,
         text,

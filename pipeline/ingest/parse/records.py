@@ -115,7 +115,7 @@ def parse_lines(
     records, numbers, rejected = _decode(chunk, fmt, rule, options.limits.max_line_bytes)
     values = {n: values_of(records, n) for n in VALUES}
     parts = [pa.array(values_of(records, n), pa.string()) for n in text_names(fmt)]
-    text = join_texts(parts, options.separator)
+    text = join_texts(parts, options.separator, options.null_values)
     return row_table(
         numbers,
         text,

@@ -33,16 +33,18 @@ class Outcome:
         (source,) = detect_sources([locate(file)], config.input, labels=config.labels)
         assert isinstance(source.fmt, Format)
         recipe = Recipe.from_config(config, label_scheme(config.labels.scheme, config.labels.words))
-        (chunk,) = read_source(source, ReadPlan(1 << 24))
-        kept = keep_lines(chunk, source.fmt, recipe)
-        assert kept.rows.num_rows + len(kept.rejected) == chunk.header.lines
-        self.stars = kept.rows["stars"].to_pylist()
-        self.names = (
-            [recipe.scheme.labels[n] for n in kept.rows["label"].to_pylist()] if recipe.scheme else []
-        )
-        self.rejected = Counter(r.reason.value for r in kept.rejected)
-        self.details = [r.detail for r in kept.rejected]
-        self.errors = sum(not r.reason.is_filter for r in kept.rejected)
+        rows, rejected = [], []
+        for chunk in read_source(source, ReadPlan(1 << 24)):
+            kept = keep_lines(chunk, source.fmt, recipe)
+            assert kept.rows.num_rows + len(kept.rejected) == chunk.header.lines
+            rows += kept.rows.to_pylist()
+            rejected += kept.rejected
+        self.stars = [row["stars"] for row in rows]
+        self.texts = [row["text"] for row in rows]
+        self.names = [recipe.scheme.labels[row["label"]] for row in rows] if recipe.scheme else []
+        self.rejected = Counter(r.reason.value for r in rejected)
+        self.details = [r.detail for r in rejected]
+        self.errors = sum(not r.reason.is_filter for r in rejected)
 
 
 def as_json(file: Path, marks: list[Any]) -> Path:
@@ -164,3 +166,26 @@ def test_ratings_without_a_text_are_skipped_on_purpose(kind: str, tmp_path: Path
     assert outcome.rejected == {"missing_text": missing, "empty_text": 3 - missing}
     outcome = Outcome(tmp_path / "a", "input.null_text=skip")
     assert (outcome.rejected, outcome.errors, len(outcome.stars)) == ({"no_text": 3}, 0, 2)
+
+
+@pytest.mark.parametrize("kind", ["json", "array", "python", "csv", "parquet"])
+def test_values_that_mean_no_text(kind: str, tmp_path: Path) -> None:
+    texts = ["good nan", "nan", " N/A ", "NaN", "poor", None]
+    records = [{"title": "nan" if n else "title", "body": t, "mark": 4} for n, t in enumerate(texts)]
+    if kind == "json":
+        (tmp_path / "a").write_text("".join(json.dumps(r) + "\n" for r in records))
+    elif kind == "array":
+        (tmp_path / "a").write_text(json.dumps(records))
+    elif kind == "python":
+        (tmp_path / "a").write_text("".join(f"{r!r}\n" for r in records))
+    elif kind == "csv":
+        with (tmp_path / "a").open("w", newline="") as out:
+            csv.writer(out).writerows([["title", "body", "mark"], *(r.values() for r in records)])
+    else:
+        pq.write_table(pa.Table.from_pylist(records), tmp_path / "a")
+    sets = ("input.text=title,body", "input.null_values=nan,N/A")
+    outcome = Outcome(tmp_path / "a", *sets)
+    assert outcome.texts == ["title good nan", "NaN", "poor"]
+    assert outcome.rejected == {"missing_text": 3}
+    assert Outcome(tmp_path / "a", *sets, "input.null_text=skip").errors == 0
+    assert Outcome(tmp_path / "a", "input.text=title,body").texts[1] == "nan nan"

@@ -40,13 +40,43 @@ def test_plain_reviews_cause_no_warning(tmp_path: Path) -> None:
 def test_a_value_without_text_in_more_than_a_tenth_of_the_rows(tmp_path: Path, value: str) -> None:
     (warning,) = found(tmp_path, text=lambda n: value if n % 4 == 0 else f"lamp {n} works").warnings
     assert warning.startswith(f"the value {value!r} fills 25% of the first 40 rows of text")
+    assert warning.endswith(f"; if it means that there is no text, set input.null_values={value}")
     few = found(tmp_path, text=lambda n: value if n % 10 == 0 else f"lamp {n} works")
     assert few.warnings == ()
+    config = InputConfig(null_values=(value,), null_text="skip")
+    assert found(tmp_path, config, text=lambda n: value if n % 4 == 0 else f"lamp {n} works").warnings == ()
+
+
+def test_all_words_for_a_missing_text_are_in_the_proposed_setting(tmp_path: Path) -> None:
+    words = ["nan", "N/A", " nan ", "null"]
+    (warning,) = found(tmp_path, text=lambda n: words[n % 4] if n % 2 == 0 else f"lamp {n} works").warnings
+    assert warning.endswith("set input.null_values=nan")
+    (warning,) = found(tmp_path, text=lambda n: words[n % 4] if n % 3 else f"lamp {n} works").warnings
+    assert warning.endswith("set input.null_values=nan,N/A,null")
+
+
+@pytest.mark.parametrize("value", [None, "", " "])
+def test_more_records_without_text_than_may_be_rejected(tmp_path: Path, value: str | None) -> None:
+    def text(n: int) -> str | None:
+        return value if n % 10 == 0 else f"lamp {n} works"
+
+    (warning,) = found(tmp_path, text=text).warnings
+    assert warning.startswith("10% of the first 40 records have no text, more than may be rejected;")
+    assert warning.endswith("set input.null_text=skip to leave them out")
+    for config in (InputConfig(null_text="skip"), InputConfig(max_rejected_frac=0.1)):
+        assert found(tmp_path, config, text=text).warnings == ()
+    words = InputConfig(null_values=("nan",))
+    (warning,) = found(tmp_path, words, text=lambda n: "nan" if n % 10 == 0 else f"lamp {n} works").warnings
+    assert "have no text" in warning
 
 
 def test_a_repeated_text(tmp_path: Path) -> None:
     (warning,) = found(tmp_path, text=lambda n: "Great app" if n % 3 == 0 else f"lamp {n} works").warnings
     assert warning.startswith("the value 'Great app' fills 35% of the first 40 rows of the text")
+    assert warning.endswith("set input.null_values='Great app'")
+    text = "Great app, really"
+    (warning,) = found(tmp_path, text=lambda n: text if n % 3 == 0 else f"lamp {n} works").warnings
+    assert warning.endswith("if it means that there is no text, remove it")
 
 
 @pytest.mark.parametrize(

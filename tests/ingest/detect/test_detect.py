@@ -55,6 +55,16 @@ R2023 = {
     "helpful_vote": 2,
     "verified_purchase": True,
 }
+GOOGLE = {
+    "user_id": "A1",
+    "name": "A N",
+    "time": 1404345600000,
+    "rating": 4,
+    "text": 'It\'s "fine" \\ ok',
+    "pics": None,
+    "resp": None,
+    "gmap_id": "B1",
+}
 YELP = {
     "review_id": "x",
     "user_id": "A1",
@@ -78,6 +88,7 @@ KNOWN = {
     "amazon_2014": R2014,
     "amazon_2018": R2018,
     "amazon_2023": R2023,
+    "google_local": GOOGLE,
     "yelp": YELP,
     "amazon_us_reviews": US,
 }
@@ -92,11 +103,11 @@ def rows_of(file: Path, config: InputConfig | None = None) -> tuple[Any, list[di
 
 
 def check(name: str, row: dict[str, Any]) -> None:
-    summary = "" if name == "yelp" else "Fine | "
+    summary = "" if name in ("yelp", "google_local") else "Fine | "
     assert row["text"] == summary + 'It\'s "fine" \\ ok'
     assert (row["asin"], row["user_id"], row["stars"]) == ("B1", "A1", 4.0)
     assert row["timestamp"].isoformat() == DAY
-    assert row["verified"] is (None if name in ("amazon_2014", "yelp") else True)
+    assert row["verified"] is (None if name in ("amazon_2014", "google_local", "yelp") else True)
 
 
 def test_every_format_has_an_example() -> None:

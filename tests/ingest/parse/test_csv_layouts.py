@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.parse.formats import Dialect, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
 from pipeline.ingest.read.chunks import read_chunks
+from pipeline.ingest.read.element_syntax import ElementSyntax
 from pipeline.storage.location import locate
 from tests.detection import detect_format
 
@@ -198,6 +200,8 @@ def test_physical_lines_are_those_of_wc(end: bytes, chunk_bytes: int, tmp_path: 
 
 def test_dialect_round_trips_through_plain_data(tmp_path: Path) -> None:
     *_, dialect = read(tmp_path / "a", table(form='{}, "{}", {}\n', before="sep=,\n"))
-    assert Dialect.of_dict(dialect.as_dict()) == dialect
+    pages = Dialect("elements", 3, elements=ElementSyntax('\n{"é', 1, ("data", "reviews")))
+    for written in (dialect, pages, Dialect("elements", elements=ElementSyntax(is_array=True))):
+        assert Dialect.of_dict(json.loads(json.dumps(written.as_dict()))) == written
     with pytest.raises(TypeError, match="later"):
         Dialect.of_dict(dialect.as_dict() | {"later": 1})

@@ -1,4 +1,4 @@
-"""Scoring of CSV: the account of every line, and a resumed job that cuts the file as the one before it."""
+"""Scoring of CSV and JSON: the account of every line, and a resumed job that cuts files as before."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(file: Path) -> None:
 def run(
     file: Path, model: str, output: Path, cluster: Any, *, extend: bool = False
 ) -> Manifest[ScoreDetails]:
-    files = [str(f) for f in sorted(file.parent.glob("*.csv"))]
+    files = [str(f) for f in sorted(file.parent.glob("*.*"))]
     job = plan(files, model, str(output), load_config(None, [*SETS]), extend=extend)
     return score(job, cluster, Reporter(), extend=extend)
 
@@ -47,7 +47,7 @@ def parts(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.glob("part-*.parquet"))}
 
 
-def test_resumed_and_extended_scores_of_csv(untrained: str, cluster: Any, tmp_path: Path) -> None:
+def test_resumed_and_extended_scores(untrained: str, cluster: Any, tmp_path: Path) -> None:
     file, out = tmp_path / "in" / "b.csv", tmp_path / "s"
     file.parent.mkdir()
     write(file)
@@ -73,12 +73,15 @@ def test_resumed_and_extended_scores_of_csv(untrained: str, cluster: Any, tmp_pa
     run(file, untrained, out, cluster)
     assert parts(out) == whole
     # A new file is cut in its own dialect, which run.json has from then on.
-    other = file.parent / "a.csv"
-    other.write_text("sep=;\nid;text;stars\n" + "".join(f"{i};fine;5\n" for i in range(50)))
+    other = file.parent / "a.json"
+    other.write_text(json.dumps({"data": {"reviews": [{"text": "fine", "stars": 5}] * 50}}))
     run(file, untrained, out, cluster, extend=True)
     stored = json.loads((out / "run.json").read_text())["resolved"]["dialects"]
     inputs = [str(file), str(other)]
     sources = plan(inputs, untrained, str(out), load_config(None, [*SETS]), extend=True).sources
     assert stored == dialects_of(sources)
-    assert {Path(uri).name: d["delimiter"] for uri, d in stored.items()} == {"a.csv": ";", "b.csv": ","}
+    assert {Path(uri).name: d["syntax"] for uri, d in stored.items()} == {
+        "a.json": "elements",
+        "b.csv": "csv",
+    }
     assert verify(locate(out)).faults == {}
