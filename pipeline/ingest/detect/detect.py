@@ -20,6 +20,8 @@ from pipeline.scale import Scale
 from pipeline.storage.location import Location
 
 _DEFAULT_LABELS = LabelsConfig()
+_MAX_CLASSES = 10
+"""Number of words that may be classes; more are probably not labels."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,11 @@ def _check_labels(uri: str, chosen: Format, labels: LabelsConfig, values: Sequen
         observed = Observed.of(values, labels.unrated or ())
         rated = observed.ratings or any(map(RatingRule(unrated=labels.unrated or ()).is_unrated, words))
         if words and not rated:
+            few = len(words) <= _MAX_CLASSES and not any("," in word for word in words)
+            setting = f"labels.scheme=words,labels.words={','.join(words) if few else '…'}"
             raise InputError(
-                f"{uri}: {chosen.stars} contains words, not star ratings: {join_names(words[:3])};"
-                " use them as classes with --set labels.scheme=words,labels.words=…"
+                f"{uri}: {chosen.stars} contains words, not star ratings: {join_names(words[:3])}; use them"
+                f" as classes, in order, with --set {setting}"
             )
         return check_scale(uri, chosen.stars, observed, labels)
     if labels.words is None or not set(words).intersection(labels.words):

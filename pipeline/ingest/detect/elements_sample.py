@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.column_json import check_rows
-from pipeline.ingest.detect.json_document import find_list
+from pipeline.ingest.detect.json_document import FoundLists, find_lists
 from pipeline.ingest.detect.nested import flat_records
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
 from pipeline.ingest.parse.formats import Dialect
@@ -52,9 +52,11 @@ def elements_sample(file: Location, text: bytes, config: InputConfig) -> Sample 
     at = _after_gap(text, 0)
     if text[at : at + 1] not in (b"{", b"["):
         return None
-    in_list = find_list(text, at, config) if text[at : at + 1] == b"{" else None
+    in_list = find_lists(text, at, config) if text[at : at + 1] == b"{" else None
     if in_list:
-        syntax, at = ElementSyntax(path=in_list.path), in_list.start + 1
+        has_siblings = in_list.number > 1 or not in_list.complete
+        syntax = ElementSyntax(path=in_list.first.path, has_siblings=has_siblings)
+        at = in_list.first.start + 1
     elif text[at : at + 1] == b"[":
         syntax, at = ElementSyntax(is_array=True), at + 1
     else:
@@ -74,13 +76,18 @@ def elements_sample(file: Location, text: bytes, config: InputConfig) -> Sample 
     return Sample(
         Dialect("elements", at, elements=syntax),
         flat_records(values.records),
-        notes=_notes(syntax),
+        notes=_notes(in_list),
         more=tuple(flat_records(more[SAMPLE_RECORDS:])),
     )
 
 
-def _notes(syntax: ElementSyntax) -> tuple[str, ...]:
-    return (f"records are the elements of the list {'.'.join(syntax.path)}",) if syntax.path else ()
+def _notes(found: FoundLists | None) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    name = ".".join(found.first.path)
+    if found.number == 1:
+        return (f"records are the elements of the list {name}",)
+    return (f"records are the elements of {found.number:,} lists, the first of which is {name}",)
 
 
 def _after_gap(text: bytes, at: int) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipeline.config import InputConfig
 from pipeline.ingest.parse.formats import match_format
 from pipeline.ingest.parse.records import decode_json
-from pipeline.ingest.read.structure import find_brackets
+from pipeline.ingest.read.structure import find_brackets, first_element_end
 
 _KEY_BEFORE = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*$')
 _MAX_KEY_BYTES = 300
@@ -26,25 +26,61 @@ class JsonList(NamedTuple):
     """Keys of the objects around it and of the list itself, escaped as in the file."""
 
 
-def find_list(text: bytes, at: int, config: InputConfig) -> JsonList | None:
-    """The list that makes up most of the document at a position; None if the document is itself a record.
+class FoundLists(NamedTuple):
+    """Lists of records in a document."""
+
+    first: JsonList
+    number: int
+    """Number of lists of similar objects in the text."""
+    complete: bool
+    """Whether the text contains the whole document."""
+
+
+def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
+    """The list that makes up most of the document at a position, or the similar lists that do.
 
     Args:
         text: may end within the document.
+    Returns:
+        None if the document is itself a record.
     """
-    lists, end = _lists(text, at)
+    lists, end, complete = _lists(text, at)
     data = next((found for found in lists if found.path == ("data",)), None)
     if data and any(found.path == ("schema", "fields") for found in lists):
         # Of DataFrame.to_json(orient='table').
-        return data
+        return FoundLists(data, 1, complete=True)
     longest = max(lists, key=lambda found: found.end - found.start, default=None)
-    if longest is None or 2 * (longest.end - longest.start) < end - at:
+    if longest is None:
         return None
-    return None if _is_record(text[at : longest.start], len(longest.path), config) else longest
+    similar = [found for found in lists if _are_similar(text, found, longest)]
+    if 2 * sum(found.end - found.start for found in similar) < end - at:
+        return None
+    first = similar[0]
+    if _is_record(text[at : first.start], len(first.path), config):
+        return None
+    return FoundLists(first, len(similar), complete)
 
 
-def _lists(text: bytes, at: int) -> tuple[list[JsonList], int]:
-    """Lists of objects that are in objects only, and the end of the document."""
+def _are_similar(text: bytes, one: JsonList, other: JsonList) -> bool:
+    """Whether the first objects of two lists share more than half of their fields."""
+    if one is other:
+        return True
+    names, others = (_first_fields(text, found) for found in (one, other))
+    return 2 * len(names & others) > len(names | others)
+
+
+def _first_fields(text: bytes, found: JsonList) -> set[str]:
+    start = text.index(b"{", found.start)
+    end = first_element_end(text, start, len(text))
+    try:
+        first = decode_json(text[start:end]) if end else None
+    except ValueError:
+        return set()
+    return set(first) if isinstance(first, dict) else set()
+
+
+def _lists(text: bytes, at: int) -> tuple[list[JsonList], int, bool]:
+    """Lists of objects that are in objects only, the end of the document, and whether it is in the text."""
     found = find_brackets(text[at:])
     found_at, opens = (found.at + at).tolist(), found.opens.tolist()
     around: list[int] = []
@@ -67,8 +103,8 @@ def _lists(text: bytes, at: int) -> tuple[list[JsonList], int]:
         if start in open_lists:
             lists[open_lists[start]] = lists[open_lists[start]]._replace(end=position + 1)
         if not around:
-            return lists, position + 1
-    return lists, len(text)
+            return lists, position + 1, True
+    return lists, len(text), False
 
 
 def _key_before(text: bytes, position: int) -> str:

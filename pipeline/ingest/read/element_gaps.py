@@ -15,21 +15,35 @@ _MAX_KEY_BLANKS = 64
 """Blanks between the key of a list and the list; with more, it is not found."""
 
 
-def key_pattern(syntax: ElementSyntax, before: bytes = b"") -> re.Pattern[bytes]:
+def key_pattern(syntax: ElementSyntax, *, has_elements: bool = False) -> re.Pattern[bytes]:
     """What precedes the elements of a list in a document: its key and a bracket.
 
     Args:
-        before: pattern of what follows, after blanks.
+        has_elements: whether an object must follow.
     """
     blanks = rb"\s{0,%d}" % _MAX_KEY_BLANKS
-    key = re.escape(syntax.path[-1].encode())
+    bracket = blanks + rb":" + blanks + rb"\["
+    own = (
+        re.escape(syntax.path[-1].encode())
+        + b'"'
+        + bracket
+        + (rb"(?=%s\{)" % blanks if has_elements else b"")
+    )
     # In a string, the quotes are escaped.
-    return re.compile(rb'(?<!\\)"%s"%s:%s\[' % (key, blanks, blanks) + (blanks + before if before else b""))
+    if not syntax.has_siblings:
+        return re.compile(rb'(?<!\\)"' + own)
+    sibling = bracket + rb"(?=%s%s)" % (blanks, re.escape(_brace(syntax)))
+    return re.compile(rb'(?<!\\)"(?:%s|%s)' % (own, sibling))
 
 
 def max_key_bytes(syntax: ElementSyntax) -> int:
-    """Maximum size of a key, a bracket and the byte after it; see `key_pattern`."""
-    return len(syntax.path[-1].encode()) + 3 * _MAX_KEY_BLANKS + len('"":[{')
+    """Maximum size of a key, a bracket and the start of the element after it; see `key_pattern`."""
+    return len(syntax.path[-1].encode()) + 3 * _MAX_KEY_BLANKS + len('"":[') + len(_brace(syntax))
+
+
+def _brace(syntax: ElementSyntax) -> bytes:
+    """What elements start with."""
+    return syntax.opening[syntax.opening_offset :].encode("latin-1") or b"{"
 
 
 class _Place(Enum):

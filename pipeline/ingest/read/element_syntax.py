@@ -42,6 +42,8 @@ class ElementSyntax:
     """Position of the first byte of the element in `opening`."""
     path: tuple[str, ...] = ()
     """Keys of the list in its document, escaped as in the file; empty for an array or a sequence."""
+    has_siblings: bool = False
+    """Whether other lists in the document, whose elements start like those of this one, are read, too."""
     is_array: bool = False
     """Whether the elements are in an array."""
 

@@ -142,7 +142,8 @@ class Elements:
             found += (m.start() + offset for m in re.finditer(before + re.escape(opening), text))
         if self.syntax.path:
             # The first element of the list of another document.
-            found += (m.end() - 1 for m in key_pattern(self.syntax, before=rb"\{").finditer(text))
+            keys = key_pattern(self.syntax, has_elements=True)
+            found += (text.index(b"{", m.end()) for m in keys.finditer(text))
             found.sort()
         return np.array(found, np.int64)
 

@@ -305,3 +305,16 @@ def test_broken_element_in_one_line_yields_no_row_from_a_nested_object(
         assert len(expected) - len(rows) <= 1
         assert {reason for _, _, reason, _ in rejected} <= {"bad_json", "not_an_object"}
         assert rejected
+
+
+@pytest.mark.parametrize("size", [7, *SIZES])
+@pytest.mark.parametrize("count", [7, 3000])
+def test_similar_lists_of_one_document_are_read(count: int, size: int, tmp_path: Path) -> None:
+    """Reviews by product; of 3,000 reviews, the first list is longer than the sample."""
+    reviews = [{"stars": n % 5 + 1, "text": f"review {n}, " + "x" * 90} for n in range(count)]
+    document = {"shop": {"n": 3}, "B1": reviews[:-4], "B2": [], "B3": reviews[-4:-2], "B4": reviews[-2:]}
+    (tmp_path / "a").write_text(json.dumps({**document, "facets": [{"name": "x", "n": 1}], "end": 1}))
+    fmt, rows, rejected = read(tmp_path / "a", max(size, count // 10))
+    assert str(fmt.dialect) == "JSON list B1"
+    assert [r["text"] for r in rows] == [r["text"] for r in reviews]
+    assert rejected == []

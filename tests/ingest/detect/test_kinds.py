@@ -172,6 +172,8 @@ TEXTS = {
         b"-- MySQL dump 10.13\n--\nINSERT INTO `r` VALUES (1);\n",
         "an SQL dump",
     ),
+    "js": (b'window.YTD.reviews.part0 = [ {\n  "stars" : 5', "JavaScript that contains JSON"),
+    "jsonp": (b'callback({"reviews": [{"stars": 5}]});', "JavaScript that contains JSON"),
     "sql": (b"-- reviews\nDROP TABLE IF EXISTS r;\nCREATE TABLE r (a int);\n", "SQL statements"),
     "rtf": (b"{\\rtf1\\ansi hello}", "an RTF document"),
     "script": (b"#!/bin/sh\nwget a,b\n", "a script"),

@@ -49,6 +49,10 @@ _STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
         re.compile(rb"(?:--[^\n]*\n|\s|/\*.*?\*/;?)*(?:CREATE TABLE|INSERT INTO|DROP TABLE)\s", re.DOTALL),
         "SQL statements; load them into a database and export the table as CSV",
     ),
+    (
+        re.compile(rb"\s*(?:(?:var|let|const)\s+)?[A-Za-z_$][\w$.\[\]'\"]*\s*[=(]\s*(?:\[\s*)?\{\s*[\"}]"),
+        "JavaScript that contains JSON; remove what is before the first bracket and after the last one",
+    ),
     (re.compile(rb"# xet version \d"), "a Xet pointer, not the file itself; download the file"),
 )
 """(pattern at the start of the file, what the file is and what to do)."""
