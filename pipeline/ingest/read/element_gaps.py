@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import Enum
 
 from pipeline.ingest.read.element_syntax import GAP, ElementSyntax
@@ -11,39 +12,45 @@ from pipeline.ingest.read.structure import State, find_brackets, first_element_e
 _FIRST_WINDOW_BYTES = 1 << 12
 _MAX_WINDOW_BYTES = 1 << 18
 
-_MAX_KEY_BLANKS = 64
-"""Blanks between the key of a list and the list; with more, it is not found."""
+_MAX_BLANKS = 64
+"""Blanks between the key of a list, its bracket and its first element; with more, it is not found."""
+
+_KEY_END = re.compile(rb'(?<!\\)"\s{0,%d}:\s{0,%d}$' % (_MAX_BLANKS, _MAX_BLANKS))
 
 
-def key_pattern(syntax: ElementSyntax, *, has_elements: bool = False) -> re.Pattern[bytes]:
-    """What precedes the elements of a list in a document: its key and a bracket.
+class ListFinder:
+    """Finds the lists of records in documents: those with the key of the first one, and similar ones."""
 
-    Args:
-        has_elements: whether an object must follow.
-    """
-    blanks = rb"\s{0,%d}" % _MAX_KEY_BLANKS
-    bracket = blanks + rb":" + blanks + rb"\["
-    own = (
-        re.escape(syntax.path[-1].encode())
-        + b'"'
-        + bracket
-        + (rb"(?=%s\{)" % blanks if has_elements else b"")
-    )
-    # In a string, the quotes are escaped.
-    if not syntax.has_siblings:
-        return re.compile(rb'(?<!\\)"' + own)
-    sibling = bracket + rb"(?=%s%s)" % (blanks, re.escape(_brace(syntax)))
-    return re.compile(rb'(?<!\\)"(?:%s|%s)' % (own, sibling))
+    def __init__(self, syntax: ElementSyntax) -> None:
+        key = b'"%s"' % syntax.path[-1].encode()
+        brace = syntax.opening[syntax.opening_offset :].encode("latin-1") or b"{"
+        # Patterns that start with a literal are found many times as fast.
+        bracket = rb"\s{0,%d}:\s{0,%d}\[" % (_MAX_BLANKS, _MAX_BLANKS)
+        self._own = re.compile(re.escape(key) + bracket)
+        self._sibling = re.compile(rb"\[(?=\s{0,%d}%s)" % (_MAX_BLANKS, re.escape(brace)))
+        self._has_siblings = syntax.has_siblings
+        self.max_bytes = len(key) + 3 * _MAX_BLANKS + len(b":[") + len(brace)
+        """Maximum size of what is examined: a key, a bracket and the start of an element."""
 
+    def first(self, text: bytes, at: int, stop: int) -> tuple[int, int] | None:
+        """Start of the key of the first list after a position, and position after the bracket."""
+        return min(self._all(text, at, stop), default=None)
 
-def max_key_bytes(syntax: ElementSyntax) -> int:
-    """Maximum size of a key, a bracket and the start of the element after it; see `key_pattern`."""
-    return len(syntax.path[-1].encode()) + 3 * _MAX_KEY_BLANKS + len('"":[') + len(_brace(syntax))
+    def first_elements(self, text: bytes) -> list[int]:
+        """Positions of the first element of each list."""
+        found = (_after_gap(text, end) for _, end in self._all(text, 0, len(text)))
+        return sorted({at for at in found if text[at : at + 1] == b"{"})
 
-
-def _brace(syntax: ElementSyntax) -> bytes:
-    """What elements start with."""
-    return syntax.opening[syntax.opening_offset :].encode("latin-1") or b"{"
+    def _all(self, text: bytes, at: int, stop: int) -> Iterator[tuple[int, int]]:
+        # In a string, quotes are escaped.
+        for own in self._own.finditer(text, at, stop):
+            if text[own.start() - 1 : own.start()] != b"\\":
+                yield own.start(), own.end()
+        for bracket in self._sibling.finditer(text, at, stop) if self._has_siblings else ():
+            low = max(at, bracket.start() - 2 * _MAX_BLANKS - 3)
+            key = _KEY_END.search(text[low : bracket.start()])
+            if key:
+                yield low + key.start(), bracket.end()
 
 
 class _Place(Enum):
@@ -73,8 +80,7 @@ class GapReader:
         self._has_comma = False
         self._scan = State()
         if syntax.path:
-            self._key = key_pattern(syntax)
-            self._max_key_bytes = max_key_bytes(syntax)
+            self._lists = ListFinder(syntax)
             self._close = re.compile(rb"\]\s*(?:\}\s*){0,%d}" % len(syntax.path))
         self.consumed = 0
         """If `next_start` returned None: the text from here on is not consumed, and is read again."""
@@ -153,16 +159,16 @@ class GapReader:
 
     def _after_tail(self, text: bytes, at: int, *, more: bool) -> int | None:
         """Start of the next list with the same key, or end of the document; None if the text ends before."""
-        stop = max(at, len(text) - self._max_key_bytes - 1) if more else len(text)
+        stop = max(at, len(text) - self._lists.max_bytes - 1) if more else len(text)
         while more and stop > at and text[stop] == ord('"'):
             # Whether the quote is escaped would not be known.
             stop -= 1
         end = self._scan_tail(text, at, stop)
         scanned = self.consumed if end is None else end
-        key = self._key.search(text, at, scanned + self._max_key_bytes)
-        if key and key.start() < scanned:
+        found = self._lists.first(text, at, scanned + self._lists.max_bytes)
+        if found and found[0] < scanned:
             self._place, self._has_comma = _Place.SEQUENCE, True
-            return key.end()
+            return found[1]
         self._place = _Place.TAIL if end is None else _Place.TOP
         return end
 
@@ -187,11 +193,17 @@ class GapReader:
     def _in_document(self, text: bytes, at: int, *, more: bool) -> int | None:
         """Start of the list in a document, or of the document if it has none; None if more is needed."""
         limit = min(len(text), at + self._max_bytes)
-        end = first_element_end(text, at, limit)
-        key = self._key.search(text, at, limit if end is None else end)
-        if key:
-            return key.end()
-        return None if end is None and more and limit == len(text) else at
+        size = _FIRST_WINDOW_BYTES
+        while True:
+            stop = min(limit, at + size)
+            found = self._lists.first(text, at, stop)
+            if first_element_end(text, at, found[0] if found else stop) is not None:
+                return at
+            if found:
+                return found[1]
+            if stop == limit:
+                return None if more and limit == len(text) else at
+            size *= 4
 
 
 def _after_gap(text: bytes, at: int) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import BoolArray, ByteArray, IntArray
-from pipeline.ingest.read.element_gaps import GapReader, key_pattern, max_key_bytes
+from pipeline.ingest.read.element_gaps import GapReader, ListFinder
 from pipeline.ingest.read.element_syntax import (
     BETWEEN,
     GARBAGE_END,
@@ -20,20 +20,23 @@ from pipeline.ingest.read.element_syntax import (
     is_json,
 )
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, MAX_RAW_BYTES
-from pipeline.ingest.read.structure import State, find_brackets, find_elements
+from pipeline.ingest.read.structure import Block, FoundElements, State, find_brackets, find_elements
 
 _IS_SEPARATOR = np.isin(np.arange(256), list(SEPARATORS))
 _MAX_GAP_BYTES = 64
 """A longer gap between elements is not checked at once with the others."""
 
-_NOT_A_VALUE = rb"(?<![:\[])(?<![:\[] )"
 _MAX_BEFORE_MARK = 2
-"""Bytes that _NOT_A_VALUE examines."""
+"""Bytes before a mark that are examined."""
+
+_AFTER_MARK_BYTES = 64
+"""Bytes after a mark that are usually enough to tell that a record has no end before it."""
 
 _FIRST_WINDOW_BYTES = 1 << 12
-"""Bytes that are scanned first where a record is irregular."""
+"""Bytes in which the end of an irregular record is searched first."""
 
-_WINDOW_BYTES = 1 << 18
+_MIN_BLOCK_BYTES = 1 << 12
+_MAX_BLOCK_BYTES = 1 << 18
 """Bytes that are scanned at once, with arrays that fit the cache."""
 
 
@@ -105,61 +108,71 @@ class Elements:
         marks = self.marks(text)
         starts: list[IntArray] = []
         ends: list[IntArray] = []
-        at, window = 0, _WINDOW_BYTES
+        size = _MAX_BLOCK_BYTES
+        block = Block.scan(text, 0, size)
+        at, is_start = 0, bool(text) and text[0] not in BETWEEN  # Whether a record starts there.
         while True:
-            some_starts, some_ends = self._regular(text, at, at + window, marks)
-            starts.append(some_starts)
-            ends.append(some_ends)
-            stop, at = at + window, int(some_ends[-1]) if len(some_ends) else at
-            if stop < len(text) and 2 * (stop - at) < window:
-                window = min(2 * window, _WINDOW_BYTES)
+            found = block.elements(at)
+            if found is None:
+                # After a broken string, little text is scanned at once: strings may be seen inside out again.
+                size = min(2 * size, _MAX_BLOCK_BYTES) if at >= block.stop else _MIN_BLOCK_BYTES
+                block = Block.scan(text, at, size)
                 continue
-            # After an irregular record, little text is scanned at once: the scan may end at the next one.
-            window = _FIRST_WINDOW_BYTES
-            start = self._next_start(text, at, more=more)
-            if start is None:
-                break
-            starts.append(np.array([start]))
-            end = self._end(text, start, marks, more=more)
+            regular = self._regular(text, at, found, marks, is_start=is_start)
+            starts.append(regular.starts)
+            ends.append(regular.ends)
+            if len(regular.ends):
+                at, is_start = int(regular.ends[-1]), False
+            is_cut = len(regular.ends) == len(found.ends) and not found.is_closed and block.stop < len(text)
+            if is_cut and 2 * (block.stop - at) < size:
+                size = min(2 * size, _MAX_BLOCK_BYTES)
+                block = Block.scan(text, at, size)
+                continue
+            if not is_start:
+                start = GapReader(self.syntax, self.max_bytes).next_start(text, at, more=more)
+                if start is None:
+                    break
+                at, is_start = start, True
+                continue
+            starts.append(np.array([at]))
+            end = self._end(text, at, marks, more=more)
             if end is None:
                 break
             ends.append(np.array([end]))
-            at = end
+            at, is_start = end, False
         return Spans(np.concatenate(starts).astype(np.int64), np.concatenate(ends).astype(np.int64))
-
-    def _next_start(self, text: bytes, at: int, *, more: bool) -> int | None:
-        if at == 0 and text and text[0] not in BETWEEN:
-            return 0
-        return GapReader(self.syntax, self.max_bytes).next_start(text, at, more=more)
 
     def marks(self, text: bytes) -> IntArray:
         """(M,) int64: positions at which a broken record ends, because another one seems to start there."""
         opening, offset = self.syntax.opening.encode("latin-1"), self.syntax.opening_offset
-        found: list[int] = []
+        marks = np.zeros(0, np.int64)
         if opening:
-            # A value or the first element of a list in a record is not the next record.
-            before = b"" if opening.startswith(b"\n") else _NOT_A_VALUE
-            found += (m.start() + offset for m in re.finditer(before + re.escape(opening), text))
+            found = np.array([m.start() for m in re.finditer(re.escape(opening), text)], np.int64)
+            marks = (found if opening.startswith(b"\n") else _without_values(text, found)) + offset
         if self.syntax.path:
             # The first element of the list of another document.
-            keys = key_pattern(self.syntax, has_elements=True)
-            found += (text.index(b"{", m.end()) for m in keys.finditer(text))
-            found.sort()
-        return np.array(found, np.int64)
+            first = ListFinder(self.syntax).first_elements(text)
+            marks = np.union1d(marks, np.array(first, np.int64))
+        return marks
 
-    def _regular(self, text: bytes, at: int, stop: int, marks: IntArray) -> tuple[IntArray, IntArray]:
-        """Starts and ends of the objects from `at`, up to the first that needs a closer look."""
-        starts, ends = find_elements(text[at:stop])
+    def _regular(
+        self, text: bytes, at: int, found: FoundElements, marks: IntArray, *, is_start: bool
+    ) -> FoundElements:
+        """Those of the elements from `at` that precede the first that needs a closer look.
+
+        Args:
+            is_start: whether a record starts at `at`.
+        """
+        starts, ends = found.starts, found.ends
         if not len(starts):
-            return starts, ends
-        starts, ends = starts + at, ends + at
+            return found
         raw = np.frombuffer(text, np.uint8)
         before = np.append(at, ends[:-1])
         regular = (raw[starts] == ord("{")) & _are_gaps(raw, before, starts)
         if self.syntax.path:
             # Without a comma, it may be the start of another document.
-            commas = np.cumsum(raw[at : ends[-1]] == ord(","))
-            regular &= (commas[starts - at] > commas[np.maximum(before - at - 1, 0)]) | (starts == 0)
+            commas = np.append(0, np.cumsum(raw[at : starts[-1]] == ord(",")))
+            regular[is_start:] &= (commas[starts - at] > commas[before - at])[is_start:]
         near = marks[slice(*np.searchsorted(marks, (starts[0], ends[-1])))]
         # A mark is inside of an object if it is after its start, and before its end.
         around = np.searchsorted(starts, near) - 1
@@ -169,24 +182,29 @@ class Elements:
                 regular[index] = False
                 break
         count = len(starts) if regular.all() else int(np.argmin(regular))
-        return starts[:count], ends[:count]
+        return FoundElements(starts[:count], ends[:count], is_closed=found.is_closed)
 
     def _end(self, text: bytes, start: int, marks: IntArray, *, more: bool) -> int | None:
         """End of the record at `start`; None if it is not certain."""
         if text[start] not in b"{[":
             return end_of_garbage(text, start, self.max_bytes, more=more)
         mark = _first(marks, start + 1)
+        if mark is not None:
+            ends = find_elements(text[start:mark]).ends
+            if len(ends):
+                return start + int(ends[0])
+            if is_certainly_invalid(text[start : mark + _AFTER_MARK_BYTES]):
+                return mark
         size = _FIRST_WINDOW_BYTES
         while True:
             window = text[start : start + size]
-            _, ends = find_elements(window)
+            ends = find_elements(window).ends
             if len(ends):
                 end = start + int(ends[0])
                 is_whole = mark is None or end <= mark or self._is_valid(window[: ends[0]])
                 return end if is_whole else mark
             if mark is not None and (size > self.max_bytes or is_certainly_invalid(window)):
-                _, ends = find_elements(text[start:mark])
-                return start + int(ends[0]) if len(ends) else mark
+                return mark
             if start + size >= len(text):
                 return None if more else len(text) if mark is None else mark
             size *= 2
@@ -198,6 +216,16 @@ class Elements:
 def element_content(text: bytes, start: int, end: int) -> bytes:
     """Bytes of a record without the separators after it."""
     return text[start:end].rstrip(SEPARATORS)
+
+
+def _without_values(text: bytes, at: IntArray) -> IntArray:
+    """Positions before which there is no `:` or `[`: a value in a record is not the next record."""
+    raw = np.frombuffer(b"  " + text, np.uint8)
+    before, blank = raw[at + 1], raw[at + 1] == ord(" ")
+    before = np.where(blank, raw[at], before)
+    is_value = (before == ord(":")) | (before == ord("["))
+    kept: IntArray = at[~is_value]
+    return kept
 
 
 def _are_gaps(raw: ByteArray, starts: IntArray, ends: IntArray) -> BoolArray:
@@ -221,7 +249,7 @@ class ElementSkip:
     def __init__(self, rule: Elements, text: bytes) -> None:
         self._rule = rule
         self._gap = GapReader(rule.syntax, rule.max_bytes)
-        key_bytes = max_key_bytes(rule.syntax) if rule.syntax.path else 1
+        key_bytes = ListFinder(rule.syntax).max_bytes if rule.syntax.path else 1
         self._max_mark_bytes = max(key_bytes, len(rule.syntax.opening))
         starts = rule.spans(text, more=True).starts
         self.kept = text[:MAX_RAW_BYTES] if len(starts) else b""

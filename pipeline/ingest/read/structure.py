@@ -7,10 +7,11 @@ quote affects only its own line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.arrays import ByteArray, IntArray
+from pipeline.arrays import BoolArray, ByteArray, IntArray
 
 _FIRST_WINDOW_BYTES = 1 << 12
 
@@ -36,7 +37,7 @@ class Brackets:
 
     at: IntArray
     """(B,) int64: their positions, ascending."""
-    opens: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    opens: BoolArray
     """(B,) bool: whether each is an opening one."""
     depth: IntArray
     """(B,) int64: depth after each."""
@@ -82,28 +83,73 @@ def _without_escapes(at: IntArray, kinds: ByteArray) -> tuple[IntArray, ByteArra
     return at[kept], kinds[kept]
 
 
-def find_elements(piece: bytes) -> tuple[IntArray, IntArray]:
-    """Outermost objects and lists that are complete, up to the first closing bracket that closes nothing.
+@dataclass(frozen=True)
+class Block:
+    """Brackets of a part of a text, in which elements can be found from several positions."""
 
-    Args:
-        piece: starts outside of strings.
-    Returns:
-        (N,) int64 starts and (N,) int64 ends.
-    """
-    found = find_brackets(piece)
-    at, opens, depth = found.at, found.opens, found.depth
-    if len(depth) and depth.min() < 0:
-        stop = int(np.argmax(depth < 0))
-        at, opens, depth = at[:stop], opens[:stop], depth[:stop]
-    starts, ends = at[opens & (depth == 1)], at[~opens & (depth == 0)] + 1
-    return starts[: len(ends)], ends
+    start: int
+    stop: int
+    at: IntArray
+    """(B,) int64: positions of the brackets in the text, ascending."""
+    opens: BoolArray
+    """(B,) bool: whether each is an opening one."""
+    depth: IntArray
+    """(B,) int64: depth after each."""
+
+    @classmethod
+    def scan(cls, text: bytes, start: int, size: int) -> Block:
+        """Block of `size` bytes from a position outside of strings."""
+        found = find_brackets(text[start : start + size])
+        return cls(start, min(len(text), start + size), found.at + start, found.opens, found.depth)
+
+    def elements(self, position: int) -> FoundElements | None:
+        """Outermost elements from a position; None if it may be inside of a string.
+
+        Args:
+            position: the start of the block, of a bracket, or the end of a bracket.
+        """
+        index = int(np.searchsorted(self.at, position))
+        if position == self.start:
+            base = 0
+        elif index < len(self.at) and self.at[index] == position and self.opens[index]:
+            base = int(self.depth[index]) - 1
+        elif index and self.at[index - 1] == position - 1:
+            base = int(self.depth[index - 1])
+        else:
+            return None
+        at, opens, depth = self.at[index:], self.opens[index:], self.depth[index:]
+        below = depth < base
+        is_closed = bool(below.any())
+        if is_closed:
+            stop = int(np.argmax(below))
+            at, opens, depth = at[:stop], opens[:stop], depth[:stop]
+        starts, ends = at[opens & (depth == base + 1)], at[~opens & (depth == base)] + 1
+        return FoundElements(starts[: len(ends)], ends, is_closed)
+
+
+class FoundElements(NamedTuple):
+    """Outermost objects and lists that are complete, up to the first bracket that closes none of them."""
+
+    starts: IntArray
+    """(N,) int64"""
+    ends: IntArray
+    """(N,) int64"""
+    is_closed: bool
+    """Whether there is such a bracket."""
+
+
+def find_elements(piece: bytes) -> FoundElements:
+    """Elements of a piece of text that starts outside of strings."""
+    found = Block.scan(piece, 0, len(piece)).elements(0)
+    assert found is not None
+    return found
 
 
 def first_element_end(text: bytes, start: int, stop: int) -> int | None:
     """End of the object or list that starts at a position; None if it does not end before `stop`."""
     size = _FIRST_WINDOW_BYTES
     while True:
-        _, ends = find_elements(text[start : min(stop, start + size)])
+        ends = find_elements(text[start : min(stop, start + size)]).ends
         if len(ends):
             return start + int(ends[0])
         if start + size >= stop:
