@@ -1,6 +1,6 @@
 """Fuzzing of text dumps: no crash, and every line is a row or a reject with its offset.
 
-A run reads 1,050 damaged files in five formats and seven syntaxes, 400 damaged excerpts of real files (if
+A run reads 525 damaged files in five formats and seven syntaxes, 400 damaged excerpts of real files (if
 present), and a small file in each compression truncated at every byte. `make test-slow` adds 105,000 and
 40,000.
 """
@@ -38,7 +38,7 @@ from pipeline.storage.location import locate
 from tests.detection import detect_format
 from tests.ingest.detect.test_detect import KNOWN
 
-CASES = [150, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+CASES = [75, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 REAL_CASES = [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 RECIPE = Recipe(
     " ",

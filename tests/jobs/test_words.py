@@ -75,7 +75,8 @@ def test_words_from_csv_to_report(tiny_model: Path, cluster: Any, tmp_path: Path
     # Labels and tokens of prepared data do not depend on the model.
     split = score_stage.plan([f"{data}/test"], model, split_scores, config)
     score_stage.score(split, cluster, quiet, predictor=TokenPredictor)
-    score_stage.score(score_stage.plan([str(tmp_path / "a.csv")], model, scores, config), cluster, quiet)
+    plan = score_stage.plan([str(tmp_path / "a.csv")], model, scores, config)
+    score_stage.score(plan, cluster, quiet, predictor=TokenPredictor)
     parts = [o.path for o in read_manifest(locate(scores), ScoreDetails).outputs if "/" not in o.path]
     rows = [row for part in parts for row in pq.read_table(tmp_path / "s" / part).to_pylist()]
     assert [r["true_label"] for r in rows] == [word or None for word in words]

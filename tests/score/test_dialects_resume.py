@@ -18,6 +18,7 @@ from pipeline.score.stage import plan, score
 from pipeline.score.verify import verify
 from pipeline.settings import load_config
 from pipeline.storage.location import locate
+from tests.score.deadly import TokenPredictor
 
 pytestmark = pytest.mark.ray
 
@@ -40,7 +41,7 @@ def run(
 ) -> Manifest[ScoreDetails]:
     files = [str(f) for f in sorted(file.parent.glob("*.*"))]
     job = plan(files, model, str(output), load_config(None, [*SETS]), extend=extend)
-    return score(job, cluster, Reporter(), extend=extend)
+    return score(job, cluster, Reporter(), extend=extend, predictor=TokenPredictor)
 
 
 def parts(folder: Path) -> dict[str, bytes]:

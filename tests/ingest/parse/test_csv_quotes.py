@@ -235,14 +235,14 @@ def test_apostrophes_are_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b'"' * (1 << 20), b'"a,' * (1 << 18), b'5,"\n' * (1 << 14), b'x"",' * (1 << 18)],
+    [b'"' * (1 << 19), b'"a,' * (1 << 17), b'5,"\n' * (1 << 13), b'x"",' * (1 << 17)],
     ids=["quotes", "fields", "lines", "doubled"],
 )
 def test_time_for_odd_text_is_bounded(data: bytes, tmp_path: Path) -> None:
     whole = lines(20, {}) + data + b"\n" + lines(20, {})
     start = time.monotonic()
     rows, _, _ = read(tmp_path / "a", whole)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 5
     assert rows[:19] == expected(20, {})[:19]
     assert rows[-19:] == expected(20, {})[-19:]
 
