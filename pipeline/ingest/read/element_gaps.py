@@ -127,6 +127,9 @@ class GapReader:
                 if found is None:
                     return None
                 at = found
+            elif text[at] == ord('"') and self._place is _Place.TOP and self._has_comma:
+                # The list was deeper in its document than the first one.
+                self._place, self._scan = _Place.TAIL, State(1)
             elif text[at] in b"{[" and not (self._place is _Place.SEQUENCE and self._has_comma):
                 start = self._in_document(text, at, more=more)
                 if start is None or start == at:
@@ -145,7 +148,7 @@ class GapReader:
         assert found
         depth = len(self._path) - found[0].count(b"}")
         if not depth:
-            self._place = _Place.TOP
+            self._place, self._has_comma = _Place.TOP, False
             return found.end()
         member = re.compile(rb",\s*").match(text, found.end())
         end = member.end() if member else found.end()
@@ -169,7 +172,8 @@ class GapReader:
         if found and found[0] < scanned:
             self._place, self._has_comma = _Place.SEQUENCE, True
             return found[1]
-        self._place = _Place.TAIL if end is None else _Place.TOP
+        if end is not None:
+            self._place, self._has_comma = _Place.TOP, False
         return end
 
     def _scan_tail(self, text: bytes, at: int, stop: int) -> int | None:

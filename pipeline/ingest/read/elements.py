@@ -171,8 +171,10 @@ class Elements:
         regular = (raw[starts] == ord("{")) & _are_gaps(raw, before, starts)
         if self.syntax.path:
             # Without a comma, it may be the start of another document.
-            commas = np.append(0, np.cumsum(raw[at : starts[-1]] == ord(",")))
-            regular[is_start:] &= (commas[starts - at] > commas[before - at])[is_start:]
+            has_comma = raw[before] == ord(",")
+            for index in np.flatnonzero(~has_comma).tolist():
+                has_comma[index] = b"," in text[before[index] : starts[index]]
+            regular[is_start:] &= has_comma[is_start:]
         near = marks[slice(*np.searchsorted(marks, (starts[0], ends[-1])))]
         # A mark is inside of an object if it is after its start, and before its end.
         around = np.searchsorted(starts, near) - 1

@@ -237,13 +237,14 @@ def test_elements_of_later_pages_may_start_with_other_fields(
     first = {"page": 1, "data": {"reviews": RECORDS[:3], "n": 3}, "next": '"reviews": [{'}
     other = {"data": {"reviews": [{"id": 7, **r} for r in RECORDS[3:5]]}}
     third = {"data": {"n": 0, "reviews": []}, "facets": [{"stars": 5}, {"stars": 4}]}
+    deeper = {"data": {"related": {"reviews": [{"text": "deeper", "stars": 2}]}, "n": 1}, "z": [1]}
     fourth = {"data": {"facets": [{"stars": 5}], "reviews": [{"text": "last", "stars": 1}]}}
-    documents = (first, other, third, fourth)
+    documents = (first, other, third, deeper, fourth)
     for separator in ("\n", "", ",\n"):
         text = separator.join(json.dumps(d, indent=indent) for d in documents)
         (tmp_path / "a").write_text(text)
         _, rows, rejected = read(tmp_path / "a", size)
-        assert [r["text"] for r in rows] == [*(r["text"] for r in RECORDS[:5]), "last"]
+        assert [r["text"] for r in rows] == [*(r["text"] for r in RECORDS[:5]), "deeper", "last"]
         assert rejected == []
 
 
