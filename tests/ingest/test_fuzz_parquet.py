@@ -1,7 +1,7 @@
 """Fuzzing of Parquet dumps: no crash, every row is kept or rejected, undamaged row groups are unchanged.
 
-A run reads 120 files with columns of every type in which bytes are changed, deleted, inserted or zeroed, and
-120 files with one damaged row group. `make test-slow` adds 10,000 of each.
+A run reads 60 files with columns of every type in which bytes are changed, deleted, inserted or zeroed, and
+60 files with one damaged row group. `make test-slow` adds 10,000 of each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipeline.ingest.parse.rejects import Reason, reject_table
 from pipeline.storage.location import Location, locate
 from tests.detection import detect_format
 
-CASES = [120, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+CASES = [60, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 CONFIG = InputConfig(
     text=("body", "more"), stars="rank", asin="id", user_id="who", timestamp="when", verified="sure"
 )

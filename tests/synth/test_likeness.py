@@ -195,6 +195,7 @@ def test_recorded_statistics_of_the_real_file(shared_data: Path, statistics: dic
     assert statistics == pytest.approx(real, rel=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_statistics_of_another_seed() -> None:
     rows = [fields_2018(review) for review in iter_reviews(seed=11, start=0, stop=ROWS)]
     assert statistics_of(rows) == pytest.approx(REAL, rel=TOLERANCE)
