@@ -36,6 +36,8 @@ class Columns:
     unused: tuple[str, ...]
     chosen_by: str
     """`the settings`, `the model`, or the name of the known format."""
+    has_paths: bool = False
+    """Whether dots in the names separate the keys of nested objects."""
 
     @classmethod
     def of(cls, fmt: Format, fields: Iterable[str], chosen_by: str) -> Columns:
@@ -45,7 +47,8 @@ class Columns:
         text = tuple(f for f in fmt.text if f in names)
         stars = fmt.stars if fmt.stars in names else None
         used = {*text, stars, *carried.values()}
-        return cls(text, stars, carried, tuple(n for n in names if n not in used), chosen_by)
+        unused = tuple(n for n in names if n not in used)
+        return cls(text, stars, carried, unused, chosen_by, fmt.dialect.syntax not in ("csv", "fasttext"))
 
     def has(self, name: str | None) -> bool:
         """Whether the file has a column, according to its first records."""
@@ -55,11 +58,18 @@ class Columns:
         """One line: `text = title + body, stars = rating; not used: …`."""
         text = " + ".join(map(shown_name, self.text))
         parts = [f"text = {text}, stars = {'none' if self.stars is None else shown_name(self.stars)}"]
-        parts.append(f"not used: {join_names(self.unused) or 'none'}")
+        parts.append(f"not used: {join_names(self._short_unused()) or 'none'}")
         if self.carried:
             kept = (n if n == f else f"{shown_name(f)} as {n}" for n, f in self.carried.items())
             parts.append(f"also read: {', '.join(kept)}")
         return "; ".join(parts)
+
+    def _short_unused(self) -> list[str]:
+        """Names of unused columns; an object of which no field is used is named once."""
+        used = {name.partition(".")[0] for name in (*self.text, self.stars or "", *self.carried.values())}
+        short = (n if not self.has_paths else n.partition(".")[0] for n in self.unused)
+        names = (n if s in used else s for n, s in zip(self.unused, short, strict=True))
+        return list(dict.fromkeys(names))
 
 
 def choose_format(

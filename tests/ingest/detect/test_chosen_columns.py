@@ -48,6 +48,7 @@ def test_columns_are_described_in_one_line(tmp_path: Path) -> None:
         {"asin": "asin", "verified": "verified_purchase"},
         ("helpful_vote",),
         "amazon_2023",
+        has_paths=True,
     )
     assert str(found.columns) == (
         "text = title + text, stars = rating; not used: helpful_vote;"

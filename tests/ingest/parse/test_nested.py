@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
+from pipeline.ingest.detect.detect import Needs, detect_file
 from pipeline.ingest.detect.sources import Source
 from pipeline.ingest.parse.formats import ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
@@ -128,3 +129,15 @@ def test_paths_on_the_command_line() -> None:
         ("input.text", "review.title,review.text"),
         ("input.stars", "review.stars"),
     ]
+
+
+def test_unused_objects_are_reported_once(tmp_path: Path) -> None:
+    record = {"review": {"text": "x", "lang": "en"}, "stars": 5, "style": {"a:": "1", "b:": "2"}, "z.z": 1}
+    (tmp_path / "a").write_text(json.dumps(record))
+    found = detect_file(locate(tmp_path / "a"), InputConfig(text=("review.text",)), Needs())
+    assert found is not None
+    assert str(found.columns).endswith("not used: review.lang, style, z")
+    (tmp_path / "a").write_text("stars,reviews.text,reviews.date,a.b\n1,x,y,z\n5,x,y,z\n")
+    found = detect_file(locate(tmp_path / "a"), InputConfig(text=("reviews.text",)), Needs())
+    assert found is not None
+    assert str(found.columns).endswith("not used: a.b, reviews.date")
