@@ -11,9 +11,9 @@ from typing import NamedTuple
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.ingest.detect.column_json import check_rows
-from pipeline.ingest.detect.json_document import FoundLists, find_lists
+from pipeline.ingest.detect.json_document import FoundLists, JsonList, find_lists
 from pipeline.ingest.detect.nested import flat_records
-from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
+from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample, join_names
 from pipeline.ingest.parse.formats import Dialect
 from pipeline.ingest.parse.records import decode_json, decode_python
 from pipeline.ingest.read.element_syntax import (
@@ -29,6 +29,7 @@ from pipeline.storage.location import Location
 _NEXT_OBJECT = re.compile(rb"[\n,]\s*(?=\{)")
 _FIRST_KEY = re.compile(rb'\{\s*(?:"(?:[^"\\]|\\.)*")?')
 _MAX_MORE_RECORDS = 5000
+_MAX_RUNS, _LONG_RUN = 50, 20
 _KINDS = {"[": "lists", '"': "strings", "t": "booleans", "f": "booleans", "n": "nulls"}
 
 
@@ -54,9 +55,7 @@ def elements_sample(file: Location, text: bytes, config: InputConfig) -> Sample 
         return None
     in_list = find_lists(text, at, config) if text[at : at + 1] == b"{" else None
     if in_list:
-        has_siblings = in_list.number > 1 or not in_list.complete
-        syntax = ElementSyntax(path=in_list.first.path, has_siblings=has_siblings)
-        at = in_list.first.start + 1
+        syntax, at = _list_syntax(text, in_list), in_list.lists[0].start + 1
     elif text[at : at + 1] == b"[":
         syntax, at = ElementSyntax(is_array=True), at + 1
     else:
@@ -69,25 +68,57 @@ def elements_sample(file: Location, text: bytes, config: InputConfig) -> Sample 
         _check_elements(file, text, at, values)
     if len(values.records) <= 1 and not in_list and not syntax.is_array:
         check_rows(file, text, at, config)
-    if not values.records or (not in_list and not lines.are_worse_than(values)):
+    is_one = syntax.is_array and len(values.records) >= lines.num_valid
+    if not values.records or not (in_list or is_one or lines.are_worse_than(values)):
         return None
     syntax = _with_opening(syntax, text, values.spans)
+    if in_list and not in_list.complete and not syntax.siblings:
+        # The rest of the document may contain similar lists.
+        syntax = replace(syntax, siblings=syntax.opening[syntax.opening_offset :] or "{")
     more = _objects(text, _spans_of(text, at, syntax), SAMPLE_RECORDS + _MAX_MORE_RECORDS).records
     return Sample(
         Dialect("elements", at, elements=syntax),
         flat_records(values.records),
-        notes=_notes(in_list),
+        notes=() if in_list is None else _notes(in_list),
+        warnings=() if in_list is None else _list_warnings(in_list),
         more=tuple(flat_records(more[SAMPLE_RECORDS:])),
     )
 
 
-def _notes(found: FoundLists | None) -> tuple[str, ...]:
-    if found is None:
+def _list_syntax(text: bytes, found: FoundLists) -> ElementSyntax:
+    path = found.lists[0].path
+    if len(found.lists) == 1:
+        return ElementSyntax(path=path)
+    read, others = (
+        {m[0].decode("latin-1") for each in lists if (m := _FIRST_KEY.search(text, each.start))}
+        for lists in (found.lists, found.others)
+    )
+    return ElementSyntax(path=path, siblings="{", others=tuple(sorted(others - read)))
+
+
+def _notes(found: FoundLists) -> tuple[str, ...]:
+    if len(found.lists) > 1:
         return ()
-    name = ".".join(found.first.path)
-    if found.number == 1:
-        return (f"records are the elements of the list {name}",)
-    return (f"records are the elements of {found.number:,} lists, the first of which is {name}",)
+    return (f"records are the elements of the list {_name(found.lists[0])}",)
+
+
+def _list_warnings(found: FoundLists) -> tuple[str, ...]:
+    warnings = []
+    if found.damaged:
+        warnings.append(
+            "the document around the list is not valid JSON; records of other lists in it may be missed"
+        )
+    if len(found.lists) > 1:
+        names = join_names(map(_name, found.lists))
+        warnings.append(
+            f"the elements of {len(found.lists):,} lists are read as reviews: {names}; if some are not"
+            " reviews, write the others to a file of their own"
+        )
+    return tuple(warnings)
+
+
+def _name(found: JsonList) -> str:
+    return ".".join(found.path)
 
 
 def _after_gap(text: bytes, at: int) -> int:
@@ -103,9 +134,7 @@ def _values(text: bytes, at: int, syntax: ElementSyntax) -> tuple[int, _Values]:
     if len(spans) == SAMPLE_RECORDS:
         return at, _objects(text, spans)
     if not spans and at < len(text) and is_certainly_invalid(text[at:]):
-        # The first value is not valid.
-        found = _NEXT_OBJECT.search(text, at + 1)
-        spans = _valid_spans(text, found.end()) if found else []
+        spans = _longest_run(text, at + 1)
     first = _objects(text, spans)
     values = _values_of(text, at, _with_opening(syntax, text, first.spans))
     # The first values may all start with a field that others do not have.
@@ -120,6 +149,17 @@ def _valid_spans(text: bytes, at: int) -> list[tuple[int, int]]:
         spans.append((at, end))
         at = _after_gap(text, end)
     return spans
+
+
+def _longest_run(text: bytes, at: int) -> list[tuple[int, int]]:
+    """Values after one that is not valid; values that follow directly may be in it."""
+    longest: list[tuple[int, int]] = []
+    for found in islice(_NEXT_OBJECT.finditer(text, at), _MAX_RUNS):
+        run = _valid_spans(text, found.end())
+        longest = max(longest, run, key=len)
+        if len(longest) >= _LONG_RUN:
+            break
+    return longest
 
 
 def _spans_of(text: bytes, at: int, syntax: ElementSyntax) -> list[tuple[int, int]]:
@@ -154,8 +194,8 @@ class _Lines(NamedTuple):
     """Number of those that are not blank."""
     num_valid: int
     """Number of those that are JSON objects, or Python literals if these are more."""
-    have_several: bool
-    """Whether a line contains several JSON objects."""
+    have_more: bool
+    """Whether a line contains several JSON objects, or an object and a comma."""
 
     @classmethod
     def of(cls, text: bytes) -> _Lines:
@@ -167,26 +207,26 @@ class _Lines(NamedTuple):
                 break
             end = found.end()
         lines = [line for line in text[:end].split(b"\n") if line.strip()]
-        like_objects = [line for line in lines if line.lstrip().startswith(b"{")]
+        like_objects = [line.strip() for line in lines if line.lstrip().startswith(b"{")]
         num_valid = 0
         for decode in (decode_json, decode_python):
             if num_valid < len(lines):
                 num = sum(isinstance(_decoded(line, decode), dict) for line in like_objects)
                 num_valid = max(num_valid, num)
-        have_several = num_valid < len(lines) and any(map(_has_several, like_objects))
-        return cls(end, len(lines), num_valid, have_several)
+        have_more = num_valid < len(lines) and any(map(_has_more, like_objects))
+        return cls(end, len(lines), num_valid, have_more)
 
     def are_worse_than(self, values: _Values) -> bool:
         """Whether lines are not the records: some contain several, or most contain none."""
         num_values = sum(span[1] <= self.end for span in values.spans)
-        return num_values > self.num_valid and (self.have_several or 2 * self.num_valid < self.num_all)
+        return num_values > self.num_valid and (self.have_more or 2 * self.num_valid < self.num_all)
 
 
-def _has_several(line: bytes) -> bool:
-    """Whether a line contains the start of another object after the first one."""
-    start = len(line) - len(line.lstrip())
-    end = json_end(line.decode("latin-1"), start)
-    return end is not None and line[end:].lstrip(SEPARATORS).startswith(b"{")
+def _has_more(line: bytes) -> bool:
+    """Whether the first object in a line is followed by another one, or by a comma only."""
+    end = json_end(line.decode("latin-1"), 0)
+    rest = b"" if end is None else line[end:].strip()
+    return rest == b"," or rest.lstrip(SEPARATORS).startswith(b"{")
 
 
 def _with_opening(syntax: ElementSyntax, text: bytes, spans: list[tuple[int, int]]) -> ElementSyntax:

@@ -8,10 +8,14 @@ from typing import NamedTuple
 from pipeline.config import InputConfig
 from pipeline.ingest.parse.formats import match_format
 from pipeline.ingest.parse.records import decode_json
-from pipeline.ingest.read.structure import find_brackets, first_element_end
+from pipeline.ingest.read.element_syntax import json_end
+from pipeline.ingest.read.structure import find_brackets, find_elements
 
 _KEY_BEFORE = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*$')
 _MAX_KEY_BYTES = 300
+_MAX_LISTS = 1000
+_EXAMINED = 20
+"""Number of objects of a list whose fields are compared."""
 _STARTS_WITH_OBJECT = re.compile(rb"\[\s*\{")
 
 
@@ -29,11 +33,14 @@ class JsonList(NamedTuple):
 class FoundLists(NamedTuple):
     """Lists of records in a document."""
 
-    first: JsonList
-    number: int
-    """Number of lists of similar objects in the text."""
+    lists: list[JsonList]
+    """Lists of similar objects, ascending."""
+    others: list[JsonList]
+    """The other lists of objects."""
     complete: bool
     """Whether the text contains the whole document."""
+    damaged: bool = False
+    """Whether the whole document is not valid JSON."""
 
 
 def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
@@ -48,35 +55,41 @@ def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
     data = next((found for found in lists if found.path == ("data",)), None)
     if data and any(found.path == ("schema", "fields") for found in lists):
         # Of DataFrame.to_json(orient='table').
-        return FoundLists(data, 1, complete=True)
-    longest = max(lists, key=lambda found: found.end - found.start, default=None)
+        return FoundLists([data], [], complete=True)
+    lists = lists[:_MAX_LISTS]
+    fields = {found.start: _fields(text, found) for found in lists}
+    known = [found for found in lists if _are_reviews(fields[found.start], config)]
+    longest = max(known or lists, key=lambda found: found.end - found.start, default=None)
     if longest is None:
         return None
-    similar = [found for found in lists if _are_similar(text, found, longest)]
-    if 2 * sum(found.end - found.start for found in similar) < end - at:
+    wanted = fields[longest.start]
+    similar = [f for f in lists if f is longest or _are_similar(fields[f.start], wanted)]
+    first, size = similar[0], sum(found.end - found.start for found in similar)
+    is_valid = complete and json_end(text[at:end].decode("latin-1"), 0) is not None
+    document = text[at:end] if is_valid else text[at : first.start] + b"null" + b"}" * len(first.path)
+    if _is_record(document, config) or (2 * size < end - at and not (known and is_valid)):
         return None
-    first = similar[0]
-    if _is_record(text[at : first.start], len(first.path), config):
-        return None
-    return FoundLists(first, len(similar), complete)
+    others = [found for found in lists if found not in similar]
+    return FoundLists(similar, others, complete, damaged=complete and not is_valid)
 
 
-def _are_similar(text: bytes, one: JsonList, other: JsonList) -> bool:
-    """Whether the first objects of two lists share more than half of their fields."""
-    if one is other:
-        return True
-    names, others = (_first_fields(text, found) for found in (one, other))
-    return 2 * len(names & others) > len(names | others)
+def _are_similar(names: set[str], others: set[str]) -> bool:
+    """Whether the objects of two lists share more than half of the fields that those of one have."""
+    shared = len(names & others)
+    return shared > 1 and 2 * shared > min(len(names), len(others))
 
 
-def _first_fields(text: bytes, found: JsonList) -> set[str]:
-    start = text.index(b"{", found.start)
-    end = first_element_end(text, start, len(text))
-    try:
-        first = decode_json(text[start:end]) if end else None
-    except ValueError:
-        return set()
-    return set(first) if isinstance(first, dict) else set()
+def _fields(text: bytes, found: JsonList) -> set[str]:
+    """Names of the fields of the first objects of a list."""
+    names: set[str] = set()
+    starts, ends, _ = find_elements(text[found.start + 1 : found.end])
+    for start, end in zip(starts[:_EXAMINED].tolist(), ends[:_EXAMINED].tolist(), strict=True):
+        try:
+            value = decode_json(text[found.start + 1 + start : found.start + 1 + end])
+        except ValueError:
+            continue
+        names.update(value if isinstance(value, dict) else ())
+    return names
 
 
 def _lists(text: bytes, at: int) -> tuple[list[JsonList], int, bool]:
@@ -112,11 +125,15 @@ def _key_before(text: bytes, position: int) -> str:
     return found[1].decode(errors="replace") if found else ""
 
 
-def _is_record(before: bytes, depth: int, config: InputConfig) -> bool:
-    """Whether the fields before a list are those of a review."""
+def _is_record(document: bytes, config: InputConfig) -> bool:
+    """Whether the fields of a document are those of a review."""
     try:
-        outer = decode_json(before + b"null" + b"}" * depth)
+        value = decode_json(document)
     except ValueError:
         return False
-    names = set(outer) if isinstance(outer, dict) else set()
+    return isinstance(value, dict) and _are_reviews(set(value), config)
+
+
+def _are_reviews(names: set[str], config: InputConfig) -> bool:
+    """Whether records with these fields are reviews."""
     return bool(names.intersection(config.text or ())) or match_format(names, need_stars=False) is not None

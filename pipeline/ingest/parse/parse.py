@@ -35,7 +35,8 @@ def parse_chunk(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Ta
 
 
 def _parse(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, list[RejectedLine]]:
-    if chunk.skipped_bytes and not chunk.header.lines:
+    if not chunk.header.lines and fmt.dialect.syntax != "parquet":
+        # What is between two records, or an empty file.
         return empty_rows(), []
     if chunk.skipped_bytes:
         size = len(chunk.raw) + chunk.skipped_bytes

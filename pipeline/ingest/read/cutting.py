@@ -143,11 +143,13 @@ def cut_records(
             yield skip.kept, skip.dropped
             skip, piece = None, rest
         tail += piece
+        limit = rule.max_pending_bytes(max_line_bytes)
         cut = rule.last_end(tail)
-        if cut:
+        while cut:
             yield tail[:cut], 0
             tail = tail[cut:]
-        if len(tail) > rule.max_pending_bytes(max_line_bytes):
+            cut = rule.last_end(tail) if len(tail) > limit else 0
+        if len(tail) > limit:
             skip, tail = rule.skip(tail), b""
     if skip is not None:
         yield skip.kept, skip.dropped

@@ -22,35 +22,60 @@ class ListFinder:
     """Finds the lists of records in documents: those with the key of the first one, and similar ones."""
 
     def __init__(self, syntax: ElementSyntax) -> None:
-        key = b'"%s"' % syntax.path[-1].encode()
-        brace = syntax.opening[syntax.opening_offset :].encode("latin-1") or b"{"
+        key, brace = b'"%s"' % syntax.path[-1].encode(), syntax.siblings.encode("latin-1")
         # Patterns that start with a literal are found many times as fast.
         bracket = rb"\s{0,%d}:\s{0,%d}\[" % (_MAX_BLANKS, _MAX_BLANKS)
         self._own = re.compile(re.escape(key) + bracket)
-        self._sibling = re.compile(rb"\[(?=\s{0,%d}%s)" % (_MAX_BLANKS, re.escape(brace)))
-        self._has_siblings = syntax.has_siblings
-        self.max_bytes = len(key) + 3 * _MAX_BLANKS + len(b":[") + len(brace)
+        others = b"|".join(re.escape(start.encode("latin-1")) for start in syntax.others)
+        wanted = rb"(?=\s{0,%d}%s)" % (_MAX_BLANKS, re.escape(brace))
+        if others:
+            wanted += rb"(?!\s{0,%d}(?:%s))" % (_MAX_BLANKS, others)
+        self._sibling = re.compile(rb"\[" + wanted) if brace else None
+        self._depth = len(syntax.path)
+        longest = max(map(len, (brace, *syntax.others)))
+        self.max_bytes = len(key) + 3 * _MAX_BLANKS + len(b":[") + longest
         """Maximum size of what is examined: a key, a bracket and the start of an element."""
 
-    def first(self, text: bytes, at: int, stop: int) -> tuple[int, int] | None:
-        """Start of the key of the first list after a position, and position after the bracket."""
-        return min(self._all(text, at, stop), default=None)
+    def first(self, text: bytes, at: int, stop: int, state: State) -> tuple[int, int] | None:
+        """Start of the key of the first list from a position, and position after the bracket.
 
-    def first_elements(self, text: bytes) -> list[int]:
-        """Positions of the first element of each list."""
-        found = (_after_gap(text, end) for _, end in self._all(text, 0, len(text)))
-        return sorted({at for at in found if text[at : at + 1] == b"{"})
-
-    def _all(self, text: bytes, at: int, stop: int) -> Iterator[tuple[int, int]]:
-        # In a string, quotes are escaped.
-        for own in self._own.finditer(text, at, stop):
-            if text[own.start() - 1 : own.start()] != b"\\":
-                yield own.start(), own.end()
-        for bracket in self._sibling.finditer(text, at, stop) if self._has_siblings else ():
+        Args:
+            stop: where the key starts before.
+            state: state of the scan at the first position.
+        """
+        end = stop + self.max_bytes
+        own = next((found for found in self._own_lists(text, at, end) if found[0] < stop), None)
+        limit = stop if own is None else own[0]
+        scanned, depth = at, state.depth
+        for bracket in self._sibling.finditer(text, at, end) if self._sibling else ():
             low = max(at, bracket.start() - 2 * _MAX_BLANKS - 3)
             key = _KEY_END.search(text[low : bracket.start()])
-            if key:
-                yield low + key.start(), bracket.end()
+            if not key:
+                continue
+            start = low + key.start()
+            if start >= limit:
+                break
+            # The closing quote of the key ends at the bracket that precedes it, so no string goes on.
+            state = find_brackets(text[scanned : start + 1], State(depth, state.in_string)).end
+            scanned, depth = start + 1, state.depth
+            if depth == self._depth:
+                return start, bracket.end()
+        return own
+
+    def first_elements(self, text: bytes) -> list[int]:
+        """Positions of the first element of the list of each document that starts in a line."""
+        found: dict[int, int] = {}
+        for start, end in self._own_lists(text, 0, len(text)):
+            line = text.rfind(b"\n", 0, start) + 1
+            if line and text[line] == ord("{"):
+                found.setdefault(line, _after_gap(text, end))
+        return [at for at in found.values() if text[at : at + 1] == b"{"]
+
+    def _own_lists(self, text: bytes, at: int, stop: int) -> Iterator[tuple[int, int]]:
+        for found in self._own.finditer(text, at, stop):
+            # In a string, quotes are escaped.
+            if text[found.start() - 1 : found.start()] != b"\\":
+                yield found.start(), found.end()
 
 
 class _Place(Enum):
@@ -166,10 +191,10 @@ class GapReader:
         while more and stop > at and text[stop] == ord('"'):
             # Whether the quote is escaped would not be known.
             stop -= 1
+        before = self._scan
         end = self._scan_tail(text, at, stop)
-        scanned = self.consumed if end is None else end
-        found = self._lists.first(text, at, scanned + self._lists.max_bytes)
-        if found and found[0] < scanned:
+        found = self._lists.first(text, at, self.consumed if end is None else end, before)
+        if found:
             self._place, self._has_comma = _Place.SEQUENCE, True
             return found[1]
         if end is not None:
@@ -200,10 +225,10 @@ class GapReader:
         size = _FIRST_WINDOW_BYTES
         while True:
             stop = min(limit, at + size)
-            found = self._lists.first(text, at, stop)
+            found = self._lists.first(text, at, stop, State())
             if first_element_end(text, at, found[0] if found else stop) is not None:
                 return at
-            if found:
+            if found and found[1] <= limit:
                 return found[1]
             if stop == limit:
                 return None if more and limit == len(text) else at

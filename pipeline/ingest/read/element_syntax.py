@@ -21,8 +21,9 @@ _SCALAR = re.compile(
 )
 """A value that an element may be by mistake."""
 
-GARBAGE_END = re.compile(rb"[\n{]")
-"""What ends bytes that are not JSON."""
+GARBAGE_END = re.compile(rb"\n|(?<![:\[])(?<![:\[] )\{")
+"""What ends bytes that are not JSON, if it is not known how elements start. An object after a colon or a
+bracket is not the next element."""
 
 _UNSURE_BYTES = 16
 """An error this close to the end of a text may be due to its end."""
@@ -42,8 +43,11 @@ class ElementSyntax:
     """Position of the first byte of the element in `opening`."""
     path: tuple[str, ...] = ()
     """Keys of the list in its document, escaped as in the file; empty for an array or a sequence."""
-    has_siblings: bool = False
-    """Whether other lists in the document, whose elements start like those of this one, are read, too."""
+    siblings: str = ""
+    """How the elements of other lists start that are read, too, if these are as deep in a document. Their
+    bytes as Latin-1. Empty: only lists with the same key are read."""
+    others: tuple[str, ...] = ()
+    """How the elements of lists start that are not read although they start like `siblings`."""
     is_array: bool = False
     """Whether the elements are in an array."""
 
@@ -78,21 +82,17 @@ def is_certainly_invalid(text: bytes) -> bool:
     return False
 
 
-def end_of_garbage(text: bytes, start: int, max_bytes: int, *, more: bool) -> int | None:
-    """End of a record that is no object and no list: a scalar, or anything up to the next line or object.
+def end_of_scalar(text: bytes, start: int, max_bytes: int, *, more: bool) -> tuple[int | None, bool]:
+    """End of a scalar, and whether it is known; None if the bytes at a position are not JSON.
 
     Args:
         max_bytes: maximum size of a scalar.
-        more: whether more text may follow, so that the end may be uncertain.
+        more: whether more text may follow, so that the end may be unknown.
     """
     is_short = len(text) - start <= max_bytes
     scalar = _SCALAR.match(text, start)
     if scalar and scalar.end() - start <= max_bytes:
-        return None if more and is_short and scalar[1] is not None else scalar.end()
-    if more and is_short and text[start] == ord('"') and b"\n" not in text[start:]:
-        # The string may go on.
-        return None
-    found = GARBAGE_END.search(text, start + 1)
-    if found:
-        return found.start()
-    return None if more else len(text)
+        return (None, False) if more and is_short and scalar[1] is not None else (scalar.end(), True)
+    # A string may go on.
+    is_open = more and is_short and text[start] == ord('"') and b"\n" not in text[start:]
+    return None, not is_open

@@ -15,7 +15,7 @@ from pipeline.ingest.read.element_syntax import (
     GARBAGE_END,
     SEPARATORS,
     ElementSyntax,
-    end_of_garbage,
+    end_of_scalar,
     is_certainly_invalid,
     is_json,
 )
@@ -74,15 +74,21 @@ class Elements:
         if not len(starts):
             return 0
         limit = self.max_pending_bytes(self.max_bytes)
-        if len(starts) == len(ends) and len(text) - starts[-1] > limit:
+        cuts = _cuts(text, starts, ends)
+        if len(starts) == len(ends) and len(text) - starts[-1] > limit and cuts[-1] == ends[-1]:
             # A long text that belongs to no record follows.
             return int(ends[-1])
-        return int(starts[-1]) if len(starts) > 1 or len(text) > limit else 0
+        if len(starts) > 1:
+            return int(cuts[: len(starts) - 1].max())
+        return int(starts[-1]) if len(text) > limit else 0
 
     def ends(self, text: bytes) -> IntArray:
         """See Rule."""
-        starts = self.spans(text).starts
-        return np.append(starts[1:], len(text)) if len(starts) else starts
+        starts, ends = self.spans(text)
+        if not len(starts):
+            return starts
+        cuts = _cuts(text, starts, ends)[:-1]
+        return np.append(np.where(cuts > 0, cuts, starts[1:]), len(text))
 
     def count(self, text: bytes) -> int:
         """See Rule."""
@@ -112,10 +118,11 @@ class Elements:
         block = Block.scan(text, 0, size)
         at, is_start = 0, bool(text) and text[0] not in BETWEEN  # Whether a record starts there.
         while True:
-            found = block.elements(at)
+            is_scanned = at < block.stop or block.stop == len(text)
+            found = block.elements(at) if is_scanned else None
             if found is None:
                 # After a broken string, little text is scanned at once: strings may be seen inside out again.
-                size = min(2 * size, _MAX_BLOCK_BYTES) if at >= block.stop else _MIN_BLOCK_BYTES
+                size = _MIN_BLOCK_BYTES if is_scanned else min(2 * size, _MAX_BLOCK_BYTES)
                 block = Block.scan(text, at, size)
                 continue
             regular = self._regular(text, at, found, marks, is_start=is_start)
@@ -172,9 +179,12 @@ class Elements:
         if self.syntax.path:
             # Without a comma, it may be the start of another document.
             has_comma = raw[before] == ord(",")
+            has_comma[:is_start] = True
             for index in np.flatnonzero(~has_comma).tolist():
                 has_comma[index] = b"," in text[before[index] : starts[index]]
-            regular[is_start:] &= has_comma[is_start:]
+                if not has_comma[index]:
+                    break
+            regular &= has_comma
         near = marks[slice(*np.searchsorted(marks, (starts[0], ends[-1])))]
         # A mark is inside of an object if it is after its start, and before its end.
         around = np.searchsorted(starts, near) - 1
@@ -189,7 +199,11 @@ class Elements:
     def _end(self, text: bytes, start: int, marks: IntArray, *, more: bool) -> int | None:
         """End of the record at `start`; None if it is not certain."""
         if text[start] not in b"{[":
-            return end_of_garbage(text, start, self.max_bytes, more=more)
+            end, is_known = end_of_scalar(text, start, self.max_bytes, more=more)
+            if end is not None or not is_known:
+                return end
+            end = self.end_of_garbage(text, start + 1, marks)
+            return end if end is not None or more else len(text)
         mark = _first(marks, start + 1)
         if mark is not None:
             ends = find_elements(text[start:mark]).ends
@@ -211,6 +225,13 @@ class Elements:
                 return None if more else len(text) if mark is None else mark
             size *= 2
 
+    def end_of_garbage(self, text: bytes, at: int, marks: IntArray) -> int | None:
+        """Where bytes that are not JSON end, from a position: where an element starts, as far as is known."""
+        if self.syntax.opening:
+            return _first(marks, at)
+        found = GARBAGE_END.search(text, at)
+        return found.start() if found else None
+
     def _is_valid(self, element: bytes) -> bool:
         return len(element) <= self.max_bytes and is_json(element)
 
@@ -218,6 +239,20 @@ class Elements:
 def element_content(text: bytes, start: int, end: int) -> bytes:
     """Bytes of a record without the separators after it."""
     return text[start:end].rstrip(SEPARATORS)
+
+
+def _cuts(text: bytes, starts: IntArray, ends: IntArray) -> IntArray:
+    """(len(ends),) int64: where a text can be cut after each record; 0 if it cannot.
+
+    What follows a record belongs to the text after the cut, which shows what it is: with an object at its
+    start, it would start with a record.
+    """
+    raw = np.frombuffer(text, np.uint8)
+    after = np.isin(raw[np.minimum(ends, len(raw) - 1)], list(BETWEEN)) & (ends < len(raw))
+    adjacent = np.zeros(len(ends), np.bool_)
+    adjacent[: len(starts) - 1] = ends[: len(starts) - 1] == starts[1:]
+    cuts: IntArray = np.where(after | adjacent, ends, 0)
+    return cuts
 
 
 def _without_values(text: bytes, at: IntArray) -> IntArray:
@@ -257,7 +292,8 @@ class ElementSkip:
         self.kept = text[:MAX_RAW_BYTES] if len(starts) else b""
         self._fed_bytes = 0
         self._held = b""
-        self._state: State | None = None
+        self._state = State()
+        self._is_continued = False
         self._in_gap = not len(starts)
         self._is_garbage = bool(len(starts)) and text[starts[0]] not in b"{["
         rest = self.feed(text)
@@ -287,20 +323,23 @@ class ElementSkip:
 
     def _end(self, text: bytes) -> int | None:
         """End of the record in the text, which is held back as far as it is not scanned."""
-        if self._is_garbage:
-            garbage = GARBAGE_END.search(text)
-            return garbage.start() if garbage else None
-        # What is held back has been searched for marks, up to its third byte.
-        mark = _first(self._rule.marks(text), 1 if self._state is None else _MAX_BEFORE_MARK)
+        # What is held back has been searched, up to its third byte.
+        first = _MAX_BEFORE_MARK if self._is_continued else 1
+        marks = self._rule.marks(text)
+        mark = self._rule.end_of_garbage(text, first, marks) if self._is_garbage else _first(marks, first)
         # What precedes a mark, and a run of backslashes, may continue in the next piece.
         size = max(0, len(text) - self._max_mark_bytes - _MAX_BEFORE_MARK)
         size = len(text[:size].rstrip(b"\\")) or size // 2 * 2
-        found = find_brackets(text[: size if mark is None else mark], self._state or State())
+        if self._is_garbage:
+            if mark is None:
+                self._held, self._is_continued = text[size:], self._is_continued or size > 0
+            return mark
+        found = find_brackets(text[: size if mark is None else mark], self._state)
         balanced = np.flatnonzero(found.depth <= 0)
         if len(balanced):
             return int(found.at[balanced[0]]) + 1
         if mark is None and not size:
             self._held = text
         elif mark is None:
-            self._state, self._held = found.end, text[size:]
+            self._state, self._held, self._is_continued = found.end, text[size:], True
         return mark

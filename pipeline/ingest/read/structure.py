@@ -43,6 +43,10 @@ class Brackets:
     """(B,) int64: depth after each."""
     end: State
     """State at the end of the piece."""
+    edges: IntArray
+    """(E,) int64: positions of all brackets, quotes and line ends, ascending."""
+    inside: BoolArray
+    """(E,) bool: whether a string goes on after each of them."""
 
 
 def find_brackets(piece: bytes, state: State = State()) -> Brackets:
@@ -65,9 +69,8 @@ def find_brackets(piece: bytes, state: State = State()) -> Brackets:
     opens = kinds[outside] == _OPEN
     depth = np.cumsum(np.where(opens, 1, -1), dtype=np.int64) + state.depth
     in_string = bool(quotes_in_line[-1] & 1) if len(at) else state.in_string
-    return Brackets(
-        at[outside], opens, depth, State(int(depth[-1]) if len(depth) else state.depth, in_string)
-    )
+    end = State(int(depth[-1]) if len(depth) else state.depth, in_string)
+    return Brackets(at[outside], opens, depth, end, at, (quotes_in_line & 1) == 1)
 
 
 def _without_escapes(at: IntArray, kinds: ByteArray) -> tuple[IntArray, ByteArray]:
@@ -96,27 +99,24 @@ class Block:
     depth: IntArray
     """(B,) int64: depth after each."""
 
+    edges: IntArray
+    inside: BoolArray
+    """As in Brackets."""
+
     @classmethod
     def scan(cls, text: bytes, start: int, size: int) -> Block:
         """Block of `size` bytes from a position outside of strings."""
         found = find_brackets(text[start : start + size])
-        return cls(start, min(len(text), start + size), found.at + start, found.opens, found.depth)
+        stop = min(len(text), start + size)
+        return cls(start, stop, found.at + start, found.opens, found.depth, found.edges + start, found.inside)
 
     def elements(self, position: int) -> FoundElements | None:
-        """Outermost elements from a position; None if it may be inside of a string.
-
-        Args:
-            position: the start of the block, of a bracket, or the end of a bracket.
-        """
-        index = int(np.searchsorted(self.at, position))
-        if position == self.start:
-            base = 0
-        elif index < len(self.at) and self.at[index] == position and self.opens[index]:
-            base = int(self.depth[index]) - 1
-        elif index and self.at[index - 1] == position - 1:
-            base = int(self.depth[index - 1])
-        else:
+        """Outermost elements from a position in the block; None if it is inside of a string."""
+        edge = int(np.searchsorted(self.edges, position))
+        if edge and self.inside[edge - 1]:
             return None
+        index = int(np.searchsorted(self.at, position))
+        base = int(self.depth[index - 1]) if index else 0
         at, opens, depth = self.at[index:], self.opens[index:], self.depth[index:]
         below = depth < base
         is_closed = bool(below.any())
