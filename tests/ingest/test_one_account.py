@@ -77,6 +77,14 @@ def truth(reviews: list[Review]) -> list[tuple[str, float]]:
     return [(r.text, float(r.stars)) for r in reviews]
 
 
+def is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def is_subsequence(part: list[tuple[str, float]], whole: list[tuple[str, float]]) -> bool:
     rest: Iterator[tuple[str, float]] = iter(whole)
     return all(item in rest for item in part)
@@ -105,6 +113,9 @@ def test_no_wrong_row_is_kept_without_a_warning(
         reviews = [replace(r, text=r.text.replace("\n", " ")) for r in reviews]
     file = tmp_path_factory.mktemp("faulty") / "a"
     FAULTY[name](file, reviews)
+    if name == "cp1252" and is_utf8(file.read_bytes()):
+        # Such as ß€, whose bytes are a letter in UTF-8.
+        return
     try:
         kept, warnings, _ = check(file)
     except InputError:

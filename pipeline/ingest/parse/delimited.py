@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from pipeline.arrays import BoolArray, IntArray
+from pipeline.errors import InputError
 from pipeline.ingest.parse.columns import row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Dialect, Format, ParseOptions
 from pipeline.ingest.parse.records import BadRecordError, too_long_detail
@@ -43,7 +44,8 @@ def parse_delimited(
         of them.
     """
     records = _Records.of(chunk, fmt.dialect, rule)
-    headers = {name.encode("latin-1") for name in fmt.dialect.headers}
+    _check_order(records, chunk, fmt.dialect)
+    headers = _headers(fmt.dialect)
     fields = list(dict.fromkeys(f for f in fmt.fields() if f in fmt.dialect.columns))
     columns, indices, others = _read_regular(
         records, fmt.dialect, fields, records.irregular(headers, options.limits.max_line_bytes)
@@ -80,6 +82,41 @@ def _rows(numbers: IntArray, columns: _Columns, fmt: Format, options: ParseOptio
         day_first=fmt.day_first,
         **values,
     )
+
+
+def _headers(dialect: Dialect) -> set[bytes]:
+    """Records that are headers: those before the first record, and the names of the columns."""
+    names = [name.encode() for name in dialect.columns]
+    delimiter, quote = dialect.delimiter.encode(), dialect.quote.encode()
+    written = {delimiter.join(names), delimiter.join(quote + name + quote for name in names)}
+    return written.union(header.encode("latin-1") for header in dialect.headers)
+
+
+def _check_order(records: _Records, chunk: Chunk, dialect: Dialect) -> None:
+    """Raise InputError for a header whose columns are in another order than those of the file.
+
+    The records after it would be read with the wrong columns.
+    """
+    names = sorted(name.encode() for name in dialect.columns)
+    if len(names) < 2 or not records.raw:
+        return
+    size = sum(map(len, names)) + len(names) - 1
+    sizes = [size + extra for extra in (0, 1, 2, *(2 * len(names) + end for end in (0, 1, 2)))]
+    indices = np.flatnonzero(np.isin(records.ends - records.starts, sizes))
+    first = np.frombuffer(records.raw, np.uint8)[records.starts[indices]]
+    starts = {name[:1] for name in names} | {dialect.quote.encode()}
+    for index in indices[np.isin(first, list(b"".join(starts)))].tolist():
+        found = read_fields(without_line_end(records[index]), records.syntax)
+        if (
+            found is not None
+            and sorted(found) == names
+            and [f.decode() for f in found] != list(dialect.columns)
+        ):
+            order = b", ".join(found).decode()
+            raise InputError(
+                f"{chunk.header.source}: record {chunk.header.first_line + index:,} is a header with the"
+                f" columns in another order: {order}; split the file there"
+            )
 
 
 @dataclass(frozen=True)
@@ -203,11 +240,12 @@ def _read_each(
 ) -> tuple[_Columns, list[int], list[RejectedLine]]:
     """Slow path for some records of a chunk: columns, line numbers, and rejects."""
     used = {f: dialect.columns.index(f) for f in fields}
+    headers = _headers(dialect)
     rows, numbers, rejected = [], [], []
     for i in indices.tolist():
         number, raw = chunk.header.first_line + i, records[i].removesuffix(b"\n")
         try:
-            _check_is_data(raw, dialect, options.limits.max_line_bytes)
+            _check_is_data(raw, dialect, headers, options.limits.max_line_bytes)
             row = _read_one(raw, records.syntax)
             rows.append([_decoded(row[index], name) for name, index in used.items()])
         except BadRecordError as error:
@@ -217,14 +255,14 @@ def _read_each(
     return {f: [row[k] for row in rows] for k, f in enumerate(fields)}, numbers, rejected
 
 
-def _check_is_data(raw: bytes, dialect: Dialect, max_line_bytes: int) -> None:
+def _check_is_data(raw: bytes, dialect: Dialect, headers: Collection[bytes], max_line_bytes: int) -> None:
     """Raise BadRecordError if a record is too long, blank, or the header again."""
     if len(raw) > max_line_bytes:
         raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(raw), max_line_bytes))
     body = without_line_end(raw)
     if not body:
         raise BadRecordError(Reason.BLANK_LINE if dialect.blank_lines else Reason.EMPTY_LINE, "")
-    if body.removeprefix(_BOM).decode("latin-1") in dialect.headers:
+    if body.removeprefix(_BOM) in headers:
         raise BadRecordError(Reason.REPEATED_HEADER, "the header again")
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
-from pipeline.ingest.read.element_syntax import GAP, ElementSyntax
+from pipeline.ingest.read.element_syntax import GAP, SEPARATORS, ElementSyntax
 from pipeline.ingest.read.structure import State, find_brackets, first_element_end
 
 _FIRST_WINDOW_BYTES = 1 << 12
@@ -116,7 +116,12 @@ class GapReader:
         Args:
             more: whether more text may follow, which continues the part of this one that is not consumed.
         """
-        return self._next_of_list(text, at, more=more) if self._path else self._next_of_sequence(text, at)
+        if not self._path:
+            return self._next_of_sequence(text, at)
+        # A broken record that ends at the next one includes the comma.
+        before = text[max(0, at - _MAX_BLANKS) : at]
+        self._has_comma |= b"," in before[len(before.rstrip(SEPARATORS)) :]
+        return self._next_of_list(text, at, more=more)
 
     def _next_of_sequence(self, text: bytes, at: int) -> int | None:
         while True:

@@ -155,7 +155,7 @@ class Elements:
         marks = np.zeros(0, np.int64)
         if opening:
             found = np.array([m.start() for m in re.finditer(re.escape(opening), text)], np.int64)
-            marks = (found if opening.startswith(b"\n") else _without_values(text, found)) + offset
+            marks = _without_values(text, found) + offset
         if self.syntax.path:
             # The first element of the list of another document.
             first = ListFinder(self.syntax).first_elements(text)
@@ -258,7 +258,8 @@ def _cuts(text: bytes, starts: IntArray, ends: IntArray) -> IntArray:
 def _without_values(text: bytes, at: IntArray) -> IntArray:
     """Positions before which there is no `:` or `[`: a value in a record is not the next record."""
     raw = np.frombuffer(b"  " + text, np.uint8)
-    before, blank = raw[at + 1], raw[at + 1] == ord(" ")
+    before = raw[at + 1]
+    blank = (before == ord(" ")) | (before == ord("\r"))
     before = np.where(blank, raw[at], before)
     is_value = (before == ord(":")) | (before == ord("["))
     kept: IntArray = at[~is_value]
@@ -308,13 +309,13 @@ class ElementSkip:
         """See cutting.Skip."""
         self._fed_bytes += len(piece)
         text, self._held = self._held + piece, b""
+        end = 0
         if not self._in_gap:
-            end = self._end(text)
-            if end is None:
+            found = self._end(text)
+            if found is None:
                 return None
-            self._in_gap = True
-            text = text[end:]
-        start = self._gap.next_start(text, 0, more=True)
+            self._in_gap, end = True, found
+        start = self._gap.next_start(text, end, more=True)
         if start is None:
             self._held = text[self._gap.consumed :]
             return None

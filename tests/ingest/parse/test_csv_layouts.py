@@ -205,3 +205,24 @@ def test_dialect_round_trips_through_plain_data(tmp_path: Path) -> None:
         assert Dialect.of_dict(json.loads(json.dumps(written.as_dict()))) == written
     with pytest.raises(TypeError, match="later"):
         Dialect.of_dict(dialect.as_dict() | {"later": 1})
+
+
+@pytest.mark.parametrize("count", [20, 20_000])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_header_with_columns_in_another_order_is_refused(count: int, quote: str, tmp_path: Path) -> None:
+    """Also after the sample: the columns of the records after it are not those that were detected."""
+    rows = "".join(f"{i},good {i},{i % 5 + 1}\n" for i in range(count))
+    names = ("id", "stars", "text")
+    data = "id,text,stars\n" + rows + ",".join(quote + name + quote for name in names) + "\n1,5,fine\n"
+    with pytest.raises(
+        InputError, match=rf"record {count + 1:,} is a header .* id, stars, text; split the file"
+    ):
+        read(tmp_path / "a", data.encode())
+
+
+def test_header_of_a_file_with_named_columns_is_no_record(tmp_path: Path) -> None:
+    config = InputConfig(columns=("Id", "Comment", "Score"), text=("Comment",), stars="Score")
+    rows = "".join(f"{i},good {i},{i % 5 + 1}\n" for i in range(60))
+    found = read(tmp_path / "a", ("Id,Comment,Score\n" + rows).encode(), config=config)
+    assert found[0] == [(None, f"good {i}", float(i % 5 + 1)) for i in range(60)]
+    assert found[1] == [(1, "repeated_header")]
