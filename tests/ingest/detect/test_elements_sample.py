@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
+from pipeline.ingest.detect.detect import Needs, detect_file
 from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.parse import RecordLocator, parse_chunk
 from pipeline.ingest.parse.rejects import RejectedLine
@@ -318,3 +319,66 @@ def test_similar_lists_of_one_document_are_read(count: int, size: int, tmp_path:
     assert str(fmt.dialect) == "JSON list B1"
     assert [r["text"] for r in rows] == [r["text"] for r in reviews]
     assert rejected == []
+
+
+@pytest.mark.parametrize("size", [7, 900, 1 << 15, 1 << 20])
+def test_pages_with_lists_of_other_keys_are_read(size: int, tmp_path: Path) -> None:
+    """Chunks end between a record and the next list, whose key is not that of the first one."""
+    reviews = [{"stars": n % 5 + 1, "text": f"review {n} " + "x" * 300} for n in range(300)]
+    documents = [{f"B{n}": reviews[n : n + 2], f"B{n}b": reviews[n + 2 : n + 3]} for n in range(0, 300, 3)]
+    (tmp_path / "a").write_text(pages(*documents))
+    _, rows, rejected = read(tmp_path / "a", size)
+    assert [r["text"] for r in rows] == [r["text"] for r in reviews]
+    assert rejected == []
+
+
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_similar_lists_may_start_with_other_fields(size: int, tmp_path: Path) -> None:
+    nested = [
+        {"text": "c", "stars": 3, "replies": [{"stars": 5, "text": "NESTED"}]},
+        {"text": "d", "stars": 4},
+    ]
+    document = {"B1": [{"stars": 1, "text": "a"}, {"stars": 2, "text": "b"}], "B2": nested}
+    (tmp_path / "a").write_text(json.dumps(document))
+    found = detect_file(locate(tmp_path / "a"), InputConfig(), Needs())
+    assert found is not None
+    assert any("2 lists are read as reviews: B1, B2;" in warning for warning in found.warnings)
+    _, rows, rejected = read(tmp_path / "a", size)
+    assert ([r["text"] for r in rows], rejected) == (["a", "b", "c", "d"], [])
+
+
+@pytest.mark.parametrize("size", [7, 1 << 20])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '"stars": 3, "text": "c", "reply": {"stars": 9, "text": "NEST"}}',
+        '{"stars": 3, "text": "c"}, "reply": {"stars": 9, "text": "NEST"}}',
+        '{"stars": 3, "text": "c\n }x", "reply": {"stars": 9, "text": "NEST"}}',
+        '{"stars": 4, "text"]: "d", "rs": [{"stars": 9, "text": "NEST"}]}',
+    ],
+)
+def test_value_in_a_broken_element_is_no_element(bad: str, size: int, tmp_path: Path) -> None:
+    good = ['{"stars": 1, "text": "a"}', '{"stars": 2, "text": "b"}']
+    for text in ("[%s]", '{"reviews": [%s]}'):
+        (tmp_path / "a").write_text(text % ", ".join([*good, bad, *good]))
+        _, rows, rejected = read(tmp_path / "a", size)
+        assert [r["text"] for r in rows if r["text"] != "c"] == ["a", "b", "a", "b"]
+        assert rejected
+
+
+def test_first_element_that_is_broken_is_not_a_model_for_others(tmp_path: Path) -> None:
+    nested = '{"stars": 9, "text": "NEST"}'
+    elements = [f'{{"stars": 4, "text: "d", "rs": [{nested}, {nested}]}}']
+    elements += [json.dumps({"id": n, "stars": 1, "text": f"t{n}"}) for n in range(9)]
+    (tmp_path / "a").write_text("[" + ", ".join(elements) + "]")
+    _, rows, rejected = read(tmp_path / "a")
+    assert [r["text"] for r in rows] == [f"t{n}" for n in range(9)]
+    assert rejected
+
+
+def test_short_files(tmp_path: Path) -> None:
+    element = '{"stars": 1, "text": "a"}'
+    for text, count in ((f"[\n{element}\n]\n", 1), (f"{element},\n{element}\n", 2), (f"[{element}]", 1)):
+        (tmp_path / "a").write_text(text)
+        _, rows, rejected = read(tmp_path / "a")
+        assert ([r["text"] for r in rows], rejected) == (["a"] * count, [])
