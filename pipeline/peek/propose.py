@@ -16,6 +16,7 @@ from pipeline.ingest.parse.stars import read_rating
 _MIN_WORDS = 2
 _HEADER_WORDS = 6
 _MAX_CLASSES = 10
+_ANSWER = re.compile(r"respon|reply|replies|owner|developer|answer", re.IGNORECASE)
 _LABEL_NAMES = ("label", "labels", "class", "sentiment", "polarity", "target")
 
 
@@ -35,6 +36,9 @@ def propose(sample: Sample, config: InputConfig) -> dict[str, str]:
     else:
         columns = {name: name for name in names}
     texts = {name: _mean_words(sample.records, field) for name, field in columns.items()}
+    # The answer of a seller is often longer than the review.
+    own = {name: words for name, words in texts.items() if not _ANSWER.search(name)}
+    texts = own if max(own.values(), default=0) >= _MIN_WORDS else texts
     text = max(texts, key=lambda name: texts[name], default=None)
     if text is None or texts[text] < _MIN_WORDS:
         return {}
@@ -56,7 +60,8 @@ def _word_labels(values: Iterable[object]) -> dict[str, str]:
 
 def _stars(records: Sequence[dict[str, Any]], columns: dict[str, str]) -> str | None:
     by_field = {field: name for name, field in columns.items()}
-    named = rating_columns(records)
+    # Search engines add fields such as _score.
+    named = [field for field in rating_columns(records) if not field.rpartition(".")[2].startswith("_")]
     named += [field for field in by_field if field.lower() in _LABEL_NAMES and field not in named]
     bare = [f for n, f in columns.items() if n == "stars" and f not in named]
     return next((by_field[field] for field in [*bare, *named] if field in by_field), None)

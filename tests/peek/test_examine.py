@@ -251,6 +251,19 @@ def test_a_field_of_an_object_is_proposed_as_text(tmp_path: Path) -> None:
     assert report.settings == {"input.text": "review.text", "input.stars": "stars"}
 
 
+def test_answers_and_scores_of_a_search_are_not_proposed(tmp_path: Path) -> None:
+    records = [
+        {
+            "response": {"text": f"Dear customer {n}, thank you for your kind words"},
+            "_score": n % 4 / 2 + 1,
+            "_source": {"snippet": f"lamp {n} works", "stars": n % 5 + 1},
+        }
+        for n in range(ROWS)
+    ]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"input.text": "_source.snippet", "input.stars": "_source.stars"}
+
+
 def test_columns_of_unknown_parquet_are_proposed(tmp_path: Path) -> None:
     columns = {
         "comment": [f"lamp number {n} works" for n in range(ROWS)],

@@ -65,10 +65,12 @@ def guess_scale(observed: Observed) -> Scale | None:
     """The scale that ratings are certainly on; None if they fit several, as only 1 and 2 do."""
     if observed.count < _MIN_RATINGS:
         return None
-    named = observed.named_high()
+    named, ratings = observed.named_high(), _without_strays(observed.ratings)
+    if named is not None and named != DEFAULT_SCALE.high:
+        steps = _scale_of_steps(ratings)
+        return steps if steps and steps.high == named else out_of_scale(named)
     if named is not None:
-        return DEFAULT_SCALE if named == DEFAULT_SCALE.high else out_of_scale(named)
-    ratings = _without_strays(observed.ratings)
+        return DEFAULT_SCALE
     up_to_5 = [r for r in sorted(observed.ratings) if 0 <= r <= DEFAULT_SCALE.high]
     if sum(observed.ratings[r] for r in up_to_5) >= (1 - _ERRORS_FRAC) * observed.count:
         return _guess_up_to_5(up_to_5)
@@ -92,9 +94,19 @@ def _guess_beyond(ratings: list[float]) -> Scale | None:
     low, high = ratings[0], ratings[-1]
     if low < 0:
         return Scale(-1, 1) if low >= -1 and high <= 1 else Scale(low, max(high, -low))
+    steps = _scale_of_steps(ratings)
+    if steps is not None:
+        return steps
     if low >= 10 and high <= 50 and all(rating % 5 == 0 for rating in ratings):
         return Scale(10, 50)
     return Scale(0 if low < 1 else 1, _usual_high(high)) if high > DEFAULT_SCALE.high else None
+
+
+def _scale_of_steps(ratings: list[float]) -> Scale | None:
+    """Scale of 5 or 10 equal steps whose lowest rating is one step, such as 20 to 100 for widths of stars."""
+    low, high = ratings[0], ratings[-1]
+    has_steps = low > DEFAULT_SCALE.high and all(rating % low == 0 for rating in ratings)
+    return Scale(low, high) if has_steps and high in (5 * low, 10 * low) else None
 
 
 def _usual_high(high: float) -> float:
