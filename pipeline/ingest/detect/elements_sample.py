@@ -97,9 +97,10 @@ def _list_syntax(text: bytes, found: FoundLists) -> ElementSyntax:
 
 
 def _notes(found: FoundLists) -> tuple[str, ...]:
-    if len(found.lists) > 1:
-        return ()
-    return (f"records are the elements of the list {_name(found.lists[0])}",)
+    others = f"not read: {join_names(map(_name, found.others))}" if found.others else ""
+    name = f"records are the elements of the list {_name(found.lists[0])}" if len(found.lists) == 1 else ""
+    note = "; ".join(filter(None, (name, others)))
+    return (note,) if note else ()
 
 
 def _list_warnings(found: FoundLists) -> tuple[str, ...]:

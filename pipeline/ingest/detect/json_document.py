@@ -63,7 +63,7 @@ def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
     if longest is None:
         return None
     wanted = fields[longest.start]
-    similar = [f for f in lists if f is longest or _are_similar(fields[f.start], wanted)]
+    similar = [f for f in lists if f in known or f is longest or _are_similar(fields[f.start], wanted)]
     first, size = similar[0], sum(found.end - found.start for found in similar)
     is_valid = complete and json_end(text[at:end].decode("latin-1"), 0) is not None
     document = text[at:end] if is_valid else text[at : first.start] + b"null" + b"}" * len(first.path)
@@ -74,9 +74,9 @@ def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
 
 
 def _are_similar(names: set[str], others: set[str]) -> bool:
-    """Whether the objects of two lists share more than half of the fields that those of one have."""
+    """Whether the objects of two lists share half of the fields that those of one have."""
     shared = len(names & others)
-    return shared > 1 and 2 * shared > min(len(names), len(others))
+    return shared > 1 and 2 * shared >= min(len(names), len(others))
 
 
 def _fields(text: bytes, found: JsonList) -> set[str]:

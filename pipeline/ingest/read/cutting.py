@@ -28,7 +28,7 @@ class Rule(Protocol):
         """Bytes without a certain record end above which the text is one record that is too long."""
 
     def skip(self, text: bytes) -> Skip:
-        """Skip a text that exceeds `max_pending_bytes` up to the next record."""
+        """A search in a text that exceeds `max_pending_bytes`, which is then its first piece."""
 
 
 class Skip(Protocol):
@@ -51,12 +51,17 @@ class LineSkip:
 
     def __init__(self, text: bytes) -> None:
         self.kept = text[:MAX_RAW_BYTES]
-        self.dropped = len(text) - len(self.kept)
+        self._fed_bytes = 0
+
+    @property
+    def dropped(self) -> int:
+        """See Skip."""
+        return self._fed_bytes - len(self.kept)
 
     def feed(self, piece: bytes) -> bytes | None:
-        """See Skip."""
-        end = piece.find(b"\n") + 1
-        self.dropped += end or len(piece)
+        """See Skip. Line ends in the first piece are in the record."""
+        end = piece.find(b"\n") + 1 if self._fed_bytes else 0
+        self._fed_bytes += end or len(piece)
         return piece[end:] if end else None
 
 
@@ -125,7 +130,7 @@ def cut_records(
     Raises:
         BrokenStreamError: raised by `pieces`, after all text before it, including an unfinished record.
     """
-    tail = b""
+    tail, limit = b"", rule.max_pending_bytes(max_line_bytes)
     skip: Skip | None = None
     broken: BrokenStreamError | None = None
     filled = _exact(pieces, chunk_bytes)
@@ -136,21 +141,21 @@ def cut_records(
             broken, piece = error, b""
         if not piece:
             break
-        if skip is not None:
-            rest = skip.feed(piece)
-            if rest is None:
-                continue
-            yield skip.kept, skip.dropped
-            skip, piece = None, rest
         tail += piece
-        limit = rule.max_pending_bytes(max_line_bytes)
-        cut = rule.last_end(tail)
-        while cut:
-            yield tail[:cut], 0
-            tail = tail[cut:]
-            cut = rule.last_end(tail) if len(tail) > limit else 0
-        if len(tail) > limit:
-            skip, tail = rule.skip(tail), b""
+        while tail:
+            if skip is None:
+                cut = rule.last_end(tail)
+                while cut:
+                    yield tail[:cut], 0
+                    tail = tail[cut:]
+                    cut = rule.last_end(tail) if len(tail) > limit else 0
+                if len(tail) <= limit:
+                    break
+                skip = rule.skip(tail)
+            rest, tail = skip.feed(tail), b""
+            if rest is not None:
+                yield skip.kept, skip.dropped
+                skip, tail = None, rest
     if skip is not None:
         yield skip.kept, skip.dropped
     elif tail:

@@ -36,14 +36,17 @@ class ListFinder:
         self.max_bytes = len(key) + 3 * _MAX_BLANKS + len(b":[") + longest
         """Maximum size of what is examined: a key, a bracket and the start of an element."""
 
-    def first(self, text: bytes, at: int, stop: int, state: State) -> tuple[int, int] | None:
+    def first(
+        self, text: bytes, at: int, stop: int, state: State, end: int | None = None
+    ) -> tuple[int, int] | None:
         """Start of the key of the first list from a position, and position after the bracket.
 
         Args:
-            stop: where the key starts before.
+            stop: the key starts before this position.
             state: state of the scan at the first position.
+            end: what follows this position is not examined.
         """
-        end = stop + self.max_bytes
+        end = stop + self.max_bytes if end is None else min(end, stop + self.max_bytes)
         own = next((found for found in self._own_lists(text, at, end) if found[0] < stop), None)
         limit = stop if own is None else own[0]
         scanned, depth = at, state.depth
@@ -230,13 +233,13 @@ class GapReader:
         size = _FIRST_WINDOW_BYTES
         while True:
             stop = min(limit, at + size)
-            found = self._lists.first(text, at, stop, State())
+            found = self._lists.first(text, at, stop, State(), limit)
             if first_element_end(text, at, found[0] if found else stop) is not None:
                 return at
-            if found and found[1] <= limit:
+            if found:
                 return found[1]
             if stop == limit:
-                return None if more and limit == len(text) else at
+                return None if more and limit < at + self._max_bytes else at
             size *= 4
 
 

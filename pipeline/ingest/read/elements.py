@@ -64,13 +64,17 @@ class Elements:
 
     syntax: ElementSyntax
     max_bytes: int = DEFAULT_LIMITS.max_line_bytes
-    _last: list[tuple[bytes, IntArray]] = field(default_factory=list, compare=False, repr=False)
-    """Last text of `last_end` and the starts of its records, because `count` follows for a part of it."""
+    _last: list[tuple[bytes, int]] = field(default_factory=list, init=False, compare=False, repr=False)
+    """The last text that `last_end` cut off, and its number of records: it is counted next."""
 
     def last_end(self, text: bytes) -> int:
         """See Rule. A record is complete when the next one starts."""
         starts, ends = self.spans(text, more=True)
-        self._last[:] = [(text, starts)]
+        end = self._last_cut(text, starts, ends)
+        self._last[:] = [(text[:end], int(np.searchsorted(starts, end)))]
+        return end
+
+    def _last_cut(self, text: bytes, starts: IntArray, ends: IntArray) -> int:
         if not len(starts):
             return 0
         limit = self.max_pending_bytes(self.max_bytes)
@@ -92,10 +96,8 @@ class Elements:
 
     def count(self, text: bytes) -> int:
         """See Rule."""
-        for whole, starts in self._last:
-            if whole.startswith(text) and len(text) < len(whole):
-                return int(np.searchsorted(starts, len(text)))
-        return len(self.spans(text).starts)
+        known = next((count for last, count in self._last if last == text), None)
+        return len(self.spans(text).starts) if known is None else known
 
     def max_pending_bytes(self, max_line_bytes: int) -> int:
         """See Rule."""
@@ -297,8 +299,6 @@ class ElementSkip:
         self._is_continued = False
         self._in_gap = not len(starts)
         self._is_garbage = bool(len(starts)) and text[starts[0]] not in b"{["
-        rest = self.feed(text)
-        assert rest is None
 
     @property
     def dropped(self) -> int:

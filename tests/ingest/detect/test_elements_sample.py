@@ -382,3 +382,17 @@ def test_short_files(tmp_path: Path) -> None:
         (tmp_path / "a").write_text(text)
         _, rows, rejected = read(tmp_path / "a")
         assert ([r["text"] for r in rows], rejected) == (["a"] * count, [])
+
+
+def test_lists_that_are_not_read_are_named(tmp_path: Path) -> None:
+    document = {"facets": [{"name": "x", "n": 1}], "reviews": RECORDS, "users": [{"id": 1, "mail": "x"}]}
+    (tmp_path / "a").write_text(json.dumps(document))
+    found = detect_file(locate(tmp_path / "a"), InputConfig(), Needs())
+    assert found is not None
+    assert found.notes == ("records are the elements of the list reviews; not read: facets, users",)
+    assert found.warnings == ()
+    (tmp_path / "a").write_text(json.dumps({**document, "more": RECORDS}))
+    found = detect_file(locate(tmp_path / "a"), InputConfig(), Needs())
+    assert found is not None
+    assert found.notes == ("not read: facets, users",)
+    assert "2 lists are read as reviews: reviews, more;" in found.warnings[0]
