@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import Float64Array, IntArray
 from pipeline.ingest.parse.dates import date_ms
+from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.stars import DEFAULT_RULE, RatingRule
 from pipeline.scale import MAX_STARS, MIN_STARS
 
@@ -224,10 +225,8 @@ def _with_nulls(values: pa.Array, null_values: Sequence[str]) -> pa.Array:
 def row_table(
     lines: Sequence[int] | IntArray,
     text: pa.Array | Sequence[str | None],
-    *,
-    word_labels: bool,
-    ratings: RatingRule,
-    day_first: bool | None,
+    fmt: Format,
+    options: ParseOptions,
     **values: pa.Array | Sequence[Value],
 ) -> pa.Table:
     """Table of N records with the schema ROW_SCHEMA.
@@ -235,20 +234,22 @@ def row_table(
     Args:
         lines: (N,) int64, line numbers of the records.
         text: (N,) joined texts.
-        word_labels, ratings: see `ParseOptions`.
-        day_first: see `Format`.
         values: asin, user_id, timestamp, verified and stars, (N,) each, as the dump has them.
     """
-    stars = pa.nulls(len(text), pa.float32()) if word_labels else star_array(values["stars"], ratings)
+    if options.word_labels:
+        stars, words = pa.nulls(len(text), pa.float32()), word_array(values["stars"])
+    else:
+        stars = star_array(values["stars"], options.ratings)
+        words = _non_ratings(stars, values["stars"])
     columns = {
         "line": pa.array(lines, pa.int64()),
         "text": pa.array(text, pa.string()),
         "asin": id_array(values["asin"]),
         "user_id": id_array(values["user_id"]),
-        "timestamp": time_array(values["timestamp"], day_first=day_first),
+        "timestamp": time_array(values["timestamp"], day_first=fmt.day_first),
         "verified": flag_array(values["verified"]),
         "stars": stars,
-        "word": word_array(values["stars"]) if word_labels else _non_ratings(stars, values["stars"]),
+        "word": words,
     }
     return pa.table(columns, schema=ROW_SCHEMA)
 

@@ -74,14 +74,7 @@ def _rows(numbers: IntArray, columns: _Columns, fmt: Format, options: ParseOptio
         texts = [["" if t and t.strip() in nulls else t for t in column] for column in texts]
     joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
     text = joined or [None] * len(numbers)
-    return row_table(
-        numbers,
-        text,
-        word_labels=options.word_labels,
-        ratings=options.ratings,
-        day_first=fmt.day_first,
-        **values,
-    )
+    return row_table(numbers, text, fmt, options, **values)
 
 
 def _headers(dialect: Dialect) -> set[bytes]:

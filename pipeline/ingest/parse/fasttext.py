@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.ingest.parse.columns import join_texts, row_table
 from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
-from pipeline.ingest.parse.records import BadRecordError, chunk_lines, too_long_detail
+from pipeline.ingest.parse.records import BadRecordError, chunk_lines, decode_each
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
 from pipeline.ingest.read.chunks import Chunk
 
@@ -51,30 +51,10 @@ def parse_fasttext(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa
         A table with the schema columns.ROW_SCHEMA, and the rejected lines. Every line is in exactly one of
         them.
     """
-    rows: list[tuple[str, str | None]] = []
-    numbers: list[int] = []
-    rejected: list[RejectedLine] = []
-    max_bytes = options.limits.max_line_bytes
-    for number, offset, line in chunk_lines(chunk):
-        try:
-            if len(line) > max_bytes:
-                raise BadRecordError(Reason.LINE_TOO_LONG, too_long_detail(len(line), max_bytes))
-            rows.append(split_fasttext(line))
-            numbers.append(number)
-        except BadRecordError as error:
-            rejected.append(RejectedLine(number, offset, error.reason, error.detail, line))
-        except UnicodeDecodeError as error:
-            rejected.append(RejectedLine(number, offset, Reason.BAD_ENCODING, str(error), line))
+    rows, numbers, rejected = decode_each(chunk_lines(chunk), split_fasttext, options.limits.max_line_bytes)
     columns = {name: [row[i] for row in rows] for i, name in enumerate(COLUMNS)}
     nulls: list[str | None] = [None] * len(rows)
     parts = [pa.array(columns[name], pa.string()) for name in fmt.text if name in columns]
     text = join_texts(parts or [pa.array(nulls, pa.string())], options.separator, options.null_values)
     values = {n: columns.get(getattr(fmt, n) or "", nulls) for n in (*CARRIED_FIELDS, "stars")}
-    return row_table(
-        numbers,
-        text,
-        word_labels=options.word_labels,
-        ratings=options.ratings,
-        day_first=fmt.day_first,
-        **values,
-    ), rejected
+    return row_table(numbers, text, fmt, options, **values), rejected

@@ -96,14 +96,7 @@ def parse_parquet(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.
     texts = [_to_strings(columns[f]) for f in fmt.text if f in columns] or [_to_strings(nulls)]
     values = {n: _values(n, columns.get(getattr(fmt, n), nulls)) for n in (*CARRIED_FIELDS, "stars")}
     text = join_texts(texts, options.separator, options.null_values)
-    return row_table(
-        lines,
-        text,
-        word_labels=options.word_labels,
-        ratings=options.ratings,
-        day_first=fmt.day_first,
-        **values,
-    ), rejected
+    return row_table(lines, text, fmt, options, **values), rejected
 
 
 def _not_utf8(table: pa.Table) -> dict[int, str]:

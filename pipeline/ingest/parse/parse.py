@@ -8,15 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.arrays import IntArray
-from pipeline.ingest.parse.columns import Value, row_table
+from pipeline.ingest.parse.columns import ROW_SCHEMA
 from pipeline.ingest.parse.delimited import parse_delimited
 from pipeline.ingest.parse.fasttext import parse_fasttext
-from pipeline.ingest.parse.formats import CARRIED_FIELDS, Format, ParseOptions
+from pipeline.ingest.parse.formats import Format, ParseOptions
 from pipeline.ingest.parse.in_encoding import in_encoding
 from pipeline.ingest.parse.parquet_rows import parse_parquet, row_as_json
 from pipeline.ingest.parse.records import parse_lines, too_long_detail
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
-from pipeline.ingest.parse.stars import DEFAULT_RULE
 from pipeline.ingest.read.chunks import Chunk
 from pipeline.ingest.read.cutting import LINES, Rule
 from pipeline.ingest.read.elements import Elements, element_content
@@ -55,8 +54,7 @@ def _parse(chunk: Chunk, fmt: Format, options: ParseOptions) -> tuple[pa.Table, 
 
 def empty_rows() -> pa.Table:
     """An empty table with the schema columns.ROW_SCHEMA."""
-    none: dict[str, list[Value]] = {name: [] for name in (*CARRIED_FIELDS, "stars")}
-    return row_table([], [], word_labels=False, ratings=DEFAULT_RULE, day_first=None, **none)
+    return ROW_SCHEMA.empty_table()
 
 
 def _rule(fmt: Format, options: ParseOptions) -> Rule:

@@ -116,14 +116,7 @@ def parse_lines(
     values = {n: values_of(records, n) for n in VALUES}
     parts = [pa.array(values_of(records, n), pa.string()) for n in text_names(fmt)]
     text = join_texts(parts, options.separator, options.null_values)
-    return row_table(
-        numbers,
-        text,
-        word_labels=options.word_labels,
-        ratings=options.ratings,
-        day_first=fmt.day_first,
-        **values,
-    ), rejected
+    return row_table(numbers, text, fmt, options, **values), rejected
 
 
 def _decode(chunk: Chunk, fmt: Format, rule: Rule, max_line_bytes: int) -> _Decoded:
@@ -131,13 +124,13 @@ def _decode(chunk: Chunk, fmt: Format, rule: Rule, max_line_bytes: int) -> _Deco
     if isinstance(rule, Elements):
         return _decode_elements(chunk, rule, decoder, max_line_bytes)
     if fmt.dialect.syntax == "python":
-        return _decode_each(chunk_lines(chunk), lambda line: _python_record(line, decoder), max_line_bytes)
+        return decode_each(chunk_lines(chunk), lambda line: _python_record(line, decoder), max_line_bytes)
     # decode_lines skips blank lines, and accepts two objects in one line or one object in two lines.
     if not LINES.any_exceeds(chunk.raw, max_line_bytes) and _lines_are_braced(chunk):
         decoded = _decode_all(chunk, chunk.raw, decoder)
         if decoded is not None:
             return decoded
-    return _decode_each(chunk_lines(chunk), lambda line: _json_record(line, decoder), max_line_bytes)
+    return decode_each(chunk_lines(chunk), lambda line: _json_record(line, decoder), max_line_bytes)
 
 
 def _decode_all(chunk: Chunk, text: bytes, decoder: RecordDecoder) -> _Decoded | None:
@@ -165,7 +158,7 @@ def _decode_elements(chunk: Chunk, rule: Elements, decoder: RecordDecoder, max_l
     numbered = zip(
         range(chunk.header.first_line, chunk.header.next_line), starts.tolist(), contents, strict=True
     )
-    return _decode_each(numbered, lambda line: _json_record(line, decoder), max_line_bytes)
+    return decode_each(numbered, lambda line: _json_record(line, decoder), max_line_bytes)
 
 
 def _lines_are_braced(chunk: Chunk) -> bool:
@@ -189,10 +182,16 @@ def chunk_lines(chunk: Chunk) -> Iterator[tuple[int, int, bytes]]:
         offset += len(line) + 1
 
 
-def _decode_each(
-    lines: Iterable[tuple[int, int, bytes]], decode: Callable[[bytes], msgspec.Struct], max_line_bytes: int
-) -> _Decoded:
-    """Slow path for a chunk with at least one irregular record."""
+def decode_each(
+    lines: Iterable[tuple[int, int, bytes]], decode: Callable[[bytes], _T], max_line_bytes: int
+) -> tuple[list[_T], list[int], list[RejectedLine]]:
+    """Records of lines that are decoded one by one, their line numbers, and the rejected lines.
+
+    Args:
+        lines: number, offset and content of each line.
+        decode: raises BadRecordError or UnicodeDecodeError for a line that is rejected.
+        max_line_bytes: longer lines are rejected.
+    """
     records, numbers, rejected = [], [], []
     for number, offset, line in lines:
         try:

@@ -19,7 +19,7 @@ from pipeline.ingest.parse.columns import (
     time_array,
     word_array,
 )
-from pipeline.ingest.parse.stars import RatingRule
+from pipeline.ingest.parse.formats import FORMATS, ParseOptions
 
 HUGE = int("f" * 5000, 16)
 """More decimal digits than Python converts to a string."""
@@ -55,11 +55,11 @@ def test_blank_stars_are_null(blank: str) -> None:
 def test_values_that_are_no_ratings_are_kept_as_words() -> None:
     nulls = dict.fromkeys(("asin", "user_id", "timestamp", "verified"), [None] * 5)
     stars = [5, "5 points", None, "", "4"]
-    options: dict[str, Any] = {"word_labels": False, "ratings": RatingRule(), "day_first": None}
-    table = row_table(range(5), ["x"] * 5, stars=stars, **options, **nulls)
+    table = row_table(range(5), ["x"] * 5, FORMATS[0], ParseOptions(), stars=stars, **nulls)
     assert table["word"].to_pylist() == [None, "5 points", None, None, None]
     assert table["stars"].to_pylist()[2:] == [None, None, 4.0]
-    table = row_table(range(5), ["x"] * 5, stars=[1, 2, None, 4.5, 9], **options, **nulls)
+    stars = [1, 2, None, 4.5, 9]
+    table = row_table(range(5), ["x"] * 5, FORMATS[0], ParseOptions(), stars=stars, **nulls)
     assert table["word"].to_pylist() == [None] * 4 + ["9"]
 
 
