@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.humanize import counted, printable
 from pipeline.peek.examine import FileReport
 from pipeline.peek.facts import Facts, Review
+from pipeline.peek.sampling import Estimate
 
 _BAR = 30
 _TEXT_CHARS = 300
@@ -27,13 +28,12 @@ def _body(report: FileReport, max_length: int) -> Iterator[str]:
     yield _row("format", f"{report.format}; {report.compression}; {counted(report.size_bytes or 0, 'byte')}")
     if report.error is not None:
         yield _row("refused", report.error)
-    if report.columns_used is None:
-        yield from _columns(report)
-        return
-    yield _row("read as", report.columns_used)
+    if report.columns_used is not None:
+        yield _row("read as", report.columns_used)
     yield from _columns(report)
-    yield _row("rows", _rows(report))
-    yield from _facts(report.facts, max_length, has_stars=report.has_stars)
+    if report.rows is not None:
+        yield _row("rows", _rows(report, report.rows))
+        yield from _facts(report.facts, max_length, has_stars=report.has_stars)
     for warning in report.warnings:
         yield f"warning: {warning}"
     for review in report.facts.reviews:
@@ -52,9 +52,7 @@ def _columns(report: FileReport) -> Iterator[str]:
         yield _row("" if number else "columns", f"{printable(column.name):<{width}}  {role}{examples}")
 
 
-def _rows(report: FileReport) -> str:
-    rows = report.rows
-    assert rows is not None
+def _rows(report: FileReport, rows: Estimate) -> str:
     if report.whole:
         return f"{rows.rows:,}"
     where = "from several positions of the file" if report.spread else "from the beginning of the file"
@@ -109,7 +107,7 @@ def next_command(reports: Sequence[FileReport], inputs: Sequence[str], given: Se
     Returns:
         None if no file can be read.
     """
-    readable = [report for report in reports if report.columns_used is not None]
+    readable = [report for report in reports if report.rows is not None]
     if not readable:
         return None
     settings: dict[str, str] = {}

@@ -251,6 +251,15 @@ def test_a_field_of_an_object_is_proposed_as_text(tmp_path: Path) -> None:
     assert report.settings == {"input.text": "review.text", "input.stars": "stars"}
 
 
+def test_a_file_that_cannot_be_sampled_is_refused(tmp_path: Path) -> None:
+    rows = "".join(f"lamp {n} works,{n % 5 + 1}\n" for n in range(ROWS))
+    (tmp_path / "a.csv").write_text(f"text,stars\n{rows}stars,text\n1,fine\n")
+    report = report_on(tmp_path / "a.csv")
+    lines = render(report, Config().tokenize.max_length)
+    assert f"record {ROWS + 1} is a header with the columns in another order: stars, text" in lines[2]
+    assert [line.split()[0] for line in lines[1:3]] == ["format", "refused"]
+
+
 def test_answers_and_scores_of_a_search_are_not_proposed(tmp_path: Path) -> None:
     records = [
         {
