@@ -6,11 +6,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from pipeline.errors import RayviewError
+from pipeline.errors import MissingColumnError, RayviewError, ScaleError, UnknownColumnsError
 from pipeline.humanize import printable
 from pipeline.runtime.worker_errors import summarize
 
 _MAX_SUMMARY_CHARS = 300
+_COLUMN_ERRORS = (UnknownColumnsError, MissingColumnError, ScaleError)
+_PEEK = "; python -m jobs.peek shows what a file contains and proposes settings"
 
 
 def explain(error: BaseException, name: str, log: Path) -> tuple[str, int]:
@@ -24,7 +26,8 @@ def explain(error: BaseException, name: str, log: Path) -> tuple[str, int]:
             return f"{name}: interrupted; {_how_to_resume()}", 1
         error = lost
     if isinstance(error, RayviewError):
-        return printable(f"error: {error}"), error.exit_code
+        hint = _PEEK if isinstance(error, _COLUMN_ERRORS) and name != "peek" else ""
+        return printable(f"error: {error}{hint}"), error.exit_code
     with log.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
     summary = summarize(error)[:_MAX_SUMMARY_CHARS]

@@ -340,10 +340,11 @@ class Config(Section):
 
     def replace(self, **values: object) -> Config:
         """A copy with other values, given as `section__key=value`; validated again."""
-        data = self.model_dump()
+        # Settings that were not given can depend on the new values.
+        data = self.model_dump(exclude_unset=True)
         for name, value in values.items():
             section, key = name.split("__")
-            data[section][key] = value
+            data.setdefault(section, {})[key] = value
         return Config.model_validate(data)
 
 

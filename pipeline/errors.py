@@ -36,6 +36,10 @@ class UnknownFormatError(InputError):
     """A file that is not a dump of reviews in a known format; `input.skip_unknown` leaves it out."""
 
 
+class UnknownColumnsError(UnknownFormatError):
+    """A file of records whose columns are not those of a known format, and are not named."""
+
+
 class MissingColumnError(UnknownFormatError):
     """A column that the settings name but no line of a file has."""
 

@@ -16,8 +16,10 @@ from pipeline.ingest.detect.checks import missing_words
 from pipeline.ingest.detect.identify import empty_reason
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample
 from pipeline.ingest.detect.sample import read_sample
-from pipeline.ingest.detect.scales import Observed, narrower_scale
+from pipeline.ingest.detect.scale_guess import Observed
+from pipeline.ingest.detect.scales import narrower_scale
 from pipeline.ingest.detect.sources import Source, find_sources
+from pipeline.ingest.detect.unrated import unrated_words
 from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.parquet import read_parquet_head
@@ -112,16 +114,9 @@ def _examine(
     if config.input.columns:
         sample = read_sample(file, config.input) or sample
     report.columns = _columns(sample, _roles(source))
-    if config.labels.scale is None and report.has_stars and config.labels.scheme != "words":
-        observed = Observed.of(sample.values(source.fmt.stars), config.labels.unrated or ())
-        narrow = narrower_scale(observed, config.labels.rating_scale())
-        if narrow is not None:
-            report.settings["labels.scale"] = str(narrow)
-            config = _with_settings(config, {"labels.scale": str(narrow)})
-    words = missing_words(source.columns, [*sample.records, *sample.more], config.input)
-    if words and config.input.null_values is None:
-        report.settings["input.null_values"] = ",".join(words)
-        config = _with_settings(config, {"input.null_values": ",".join(words)})
+    suggested = _suggested(source, sample, config)
+    report.settings |= suggested
+    config = _with_settings(config, suggested)
     _sample(source, config, tokenizer, report, max_bytes, deadline)
 
 
@@ -149,6 +144,24 @@ def _detect(file: Location, config: Config, report: FileReport, sample: Sample) 
         config = _correct(file, config, report, {"labels.scale": str(source.scale)}, source)
         source = find_sources([file], config.input, labels=config.labels).sources[0]
     return source, config
+
+
+def _suggested(source: Source, sample: Sample, config: Config) -> dict[str, str]:
+    """Settings that the values of the columns suggest, none of which is given."""
+    assert isinstance(source.fmt, Format)
+    assert source.columns is not None
+    found: dict[str, Sequence[str]] = {}
+    labels, ratings = config.labels, sample.values(source.columns.stars)
+    if source.columns.stars is not None and labels.scheme != "words":
+        narrow = narrower_scale(Observed.of(ratings, labels.unrated or ()), labels.rating_scale())
+        if narrow is not None and labels.scale is None:
+            found["labels.scale"] = [str(narrow)]
+        if labels.unrated is None:
+            found["labels.unrated"] = unrated_words(ratings, labels, config.input.max_rejected_frac)
+    if config.input.null_values is None:
+        records = [*sample.records, *sample.more]
+        found["input.null_values"] = missing_words(source.columns, records, config.input)
+    return {name: ",".join(values) for name, values in found.items() if values}
 
 
 def _source(file: Location, config: Config) -> Source | ScaleError:

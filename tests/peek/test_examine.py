@@ -285,3 +285,25 @@ def test_columns_of_unknown_parquet_are_proposed(tmp_path: Path) -> None:
         [f"lamp number {n} works" for n in range(3)],
         ["0", "1", "2"],
     ]
+
+
+def test_true_and_false_are_proposed_as_stars(tmp_path: Path) -> None:
+    records = [{"body": f"lamp number {n} works", "voted_up": n % 3 > 0} for n in range(ROWS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"input.text": "body", "input.stars": "voted_up", "labels.scale": "0-1"}
+    assert report.facts.stars == {"1": 14, "5": 26}
+
+
+def test_the_number_of_a_row_is_not_proposed_as_stars(tmp_path: Path) -> None:
+    rows = "".join(f"{n + 1}\t{n % 5 + 1}\tlamp {n} works\n" for n in range(ROWS))
+    (tmp_path / "a.tsv").write_text(rows)
+    report = report_on(tmp_path / "a.tsv")
+    assert report.settings["input.columns"] == "column_1,stars,text"
+    assert report.facts.stars == {str(stars): 8 for stars in range(1, 6)}
+
+
+def test_values_that_mean_not_rated_are_proposed(tmp_path: Path) -> None:
+    records = [r | {"overall": "N/A"} if n % 3 == 0 else r for n, r in enumerate(RECORDS)]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"labels.unrated": "N/A"}
+    assert report.facts.rejected == {"not_rated": 14}

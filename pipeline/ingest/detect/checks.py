@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.config import InputConfig
+from pipeline.errors import InputError
 from pipeline.humanize import counted, printable
 from pipeline.ingest.detect.columns import Columns
 from pipeline.ingest.detect.records import shown_name
@@ -26,6 +27,18 @@ _NO_TEXT = frozenset(
     ("nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "undefined", "missing", "\\n", "-", "--", ".")
 )
 """Values, in lower case, that programs write for a missing text."""
+
+
+def check_texts(uri: str, columns: Columns, records: Sequence[dict[str, Any]]) -> None:
+    """Raise InputError if most values of a text column are lists, which are not read as text."""
+    for name in columns.text:
+        values = [value for record in records if (value := record.get(name)) is not None]
+        lists = [value for value in values if isinstance(value, list)]
+        if 2 * len(lists) > len(values):
+            raise InputError(
+                f"{uri}: {shown_name(name)} holds lists, not texts, for example {_shown(as_text(lists[0]))};"
+                " write each of its texts to a record of its own, or join them"
+            )
 
 
 def value_warnings(columns: Columns, records: Sequence[dict[str, Any]], config: InputConfig) -> list[str]:
@@ -100,6 +113,12 @@ def _column(name: str, values: list[str]) -> list[str]:
         return [
             f"{share} are IDs or numbers, for example {_shown(ids[0])}; set input.text if another column"
             " holds the reviews"
+        ]
+    objects = [v for v in filled if v.startswith("{") and v.endswith("}")]
+    if len(objects) > _MAX_ID_FRAC * len(filled):
+        return [
+            f"the values of {name} are JSON objects in strings, for example {_shown(objects[0])}; write their"
+            " fields to records"
         ]
     words = [v for v in filled if _is_no_text(v)]
     return _repeated(name, words, len(values), can_be_null=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from pipeline.config import InputConfig
-from pipeline.errors import InputError, MissingColumnError, UnknownFormatError
+from pipeline.errors import InputError, MissingColumnError, UnknownColumnsError
 from pipeline.ingest.detect.records import Sample, join_names, shown_name
 from pipeline.ingest.detect.stars import choose_stars
 from pipeline.ingest.parse.formats import (
@@ -78,7 +78,7 @@ def choose_format(
     """Format of a file, with the columns that the settings name, and warnings about the choice.
 
     Raises:
-        UnknownFormatError: the fields belong to no known format, and the settings do not name columns.
+        UnknownColumnsError: the fields belong to no known format, and the settings do not name columns.
         InputError: no record has a configured column, or a column is used twice.
     """
     fields = sample.fields()
@@ -90,7 +90,7 @@ def choose_format(
         base = _custom_format(fields)
     chosen = _with_columns(base, config)
     _check_columns(uri, config, fields)
-    stars, warnings = choose_stars(chosen.stars, sample.records, fixed=config.stars is not None)
+    stars, warnings = choose_stars(chosen.stars, chosen.text, sample.records, fixed=config.stars is not None)
     if need_stars and stars not in fields:
         raise _unknown(uri, sample, need_stars=True)
     chosen = replace(chosen, stars=stars, dialect=sample.dialect)
@@ -98,16 +98,33 @@ def choose_format(
     return chosen, warnings
 
 
-def _unknown(uri: str, sample: Sample, *, need_stars: bool) -> UnknownFormatError:
+def _unknown(uri: str, sample: Sample, *, need_stars: bool) -> UnknownColumnsError:
     fields = sample.fields()
     near = nearest_format(fields)
     like = f" (like {near.name}, but without its column {near.text[-1]})" if near else ""
     options = "--set input.text=…" + (" --set input.stars=…" if need_stars else "")
     if sample.dialect.syntax == "csv":
         options += ", and input.columns=… if the first line is not a header"
-    return UnknownFormatError(
-        f"{uri}: unknown review format{like}; fields: {join_names(fields)}; name the columns with {options}"
+    return UnknownColumnsError(
+        f"{uri}: unknown review format{like}; fields: {join_names(fields)};"
+        f" {_lists_of_objects(sample)}name the columns with {options}"
     )
+
+
+def _lists_of_objects(sample: Sample) -> str:
+    """Clause about a field with lists of objects, which may be the reviews; empty without such a field."""
+    for name in sample.fields():
+        first = next((v[0] for r in sample.records if isinstance(v := r.get(name), list) and v), None)
+        if isinstance(first, dict):
+            is_array = sample.dialect.syntax == "elements" and sample.dialect.elements.is_array
+            path = f"{'.[]' if is_array else ''}.{name}[]"
+            is_json = sample.dialect.syntax in ("json", "elements")
+            example = f", for example with jq -c '{path}'" if is_json else ""
+            return (
+                f"if the reviews are the objects in {shown_name(name)}, with {join_names(first)}, write each"
+                f" of them to a line of its own{example}; otherwise "
+            )
+    return ""
 
 
 def _custom_format(fields: Collection[str]) -> Format:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.config import InputConfig
+from pipeline.ingest.parse.formats import match_format
 from pipeline.ingest.read.csv_syntax import CsvSyntax
 
 _DELIMITERS = (b",", b"\t", b";", b"|")
+_NO_DELIMITER = b"\x1f"
+"""Delimiter of files with one column: the unit separator of ASCII, which no text contains."""
 _EXAMINED_LINES = 500
 _MOST = 0.9
 _HALF = 0.5
@@ -39,7 +42,7 @@ def candidates(text: bytes, config: InputConfig, delimiter: bytes | None) -> Ite
     """
     lines = [line.rstrip(b"\r") for line in text.split(b"\n", _EXAMINED_LINES)[:_EXAMINED_LINES]]
     lines = [line for line in lines if line.strip()]
-    for mark in (delimiter,) if delimiter else _plausible_delimiters(lines):
+    for mark in _delimiters(lines, config, delimiter):
         cells = [line.split(mark) for line in lines]
         blanks = (False, True) if _has_blanks(cells) else (False,)
         for quote in _quotes(cells, config):
@@ -47,6 +50,15 @@ def candidates(text: bytes, config: InputConfig, delimiter: bytes | None) -> Ite
                 for blank in blanks:
                     bonus = _bonus(cells, mark, quote) + _TIE * (2 * blank - bool(escape))
                     yield Candidate(CsvSyntax(mark, quote, escape, blank), bonus)
+
+
+def _delimiters(lines: list[bytes], config: InputConfig, delimiter: bytes | None) -> list[bytes]:
+    if delimiter:
+        return [delimiter]
+    first = lines[0].strip().strip(b'"').decode(errors="replace") if lines else ""
+    is_name = first in (config.text or ()) or match_format([first], need_stars=False) is not None
+    has_one_column = len(config.columns) == 1 if config.columns else is_name
+    return [_NO_DELIMITER] if has_one_column else _plausible_delimiters(lines)
 
 
 def _plausible_delimiters(lines: list[bytes]) -> list[bytes]:

@@ -70,17 +70,26 @@ def _find_header(records: Sequence[Sequence[bytes]], counts: list[int]) -> int:
     """Position of the header: the first record, or the first regular one if what precedes it is shorter."""
     first = next((i for i, count in enumerate(counts) if count), 0)
     usual, _ = _usual(counts[first + 1 :])
-    if counts[first] in (usual, usual - 1, usual + 1) and counts[first] > 1:
+    padded = _is_padded(records[first])
+    if counts[first] in (usual, usual - 1, usual + 1) and counts[first] > 1 and not padded:
         return first
     for i in range(first + 1, min(len(counts), first + 1 + _MAX_PREAMBLE_RECORDS)):
-        if counts[i] < 2:
+        if counts[i] < 2 or (padded and _is_padded(records[i])):
             continue
         regular, frac = _usual(counts[i + 1 : i + _EXAMINED_RECORDS])
         if counts[i] not in (regular, regular - 1) or frac < _REGULAR_FRAC:
             continue
-        if all(n != regular for n in counts[first:i]) and _are_names(records[i]):
+        is_header = _are_names(records[i]) and (not padded or all(records[i]))
+        before = [fields for fields in records[first:i] if len(fields) == regular]
+        if is_header and all(padded and not fields[-1].strip() for fields in before):
             return i
     return first
+
+
+def _is_padded(fields: Sequence[bytes]) -> bool:
+    """Whether a record is a line of text to which a spreadsheet added delimiters, or has no text at all."""
+    filled = sum(bool(field.strip()) for field in fields)
+    return len(fields) > 1 and not fields[-1].strip() and (filled <= 1 or 2 * filled < len(fields))
 
 
 def _usual(counts: Sequence[int]) -> tuple[int, float]:
@@ -122,11 +131,15 @@ def _has_split_text(data: Sequence[Sequence[bytes]]) -> bool:
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, with one for each column that has none."""
+    """The names, with one for each column that has none, or a number that another one has.
+
+    Numbers are values of a record in a file without a header.
+    """
     found: list[str] = []
     for number, name in enumerate(names, start=1):
-        made = name or ("row" if number == 1 else f"column {number}")
-        while not name and (made in names or made in found):
+        is_value = name in found and is_number(name.encode())
+        made = f"{name}_{number}" if is_value else name or ("row" if number == 1 else f"column {number}")
+        while (is_value or not name) and (made in names or made in found):
             made += "_"
         found.append(made)
     return tuple(found)

@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.humanize import counted
 from pipeline.ingest.detect.csv_dialects import candidates
 from pipeline.ingest.detect.csv_layout import Layout, find_layout, separator_line
-from pipeline.ingest.detect.records import Sample, join_names
+from pipeline.ingest.detect.records import Sample, join_names, shown_name
 from pipeline.ingest.parse.formats import Dialect, match_format
 from pipeline.ingest.read.csv_records import CsvRecords
 from pipeline.ingest.read.csv_scanner import read_fields, without_line_end
@@ -31,6 +31,9 @@ _BLANK_FRAC = 0.02
 
 _MIN_ESCAPES = 4
 """Escaped quotes of the sample from which it is certain that the escape character is not text."""
+
+_MIN_REGULAR_FRAC = 0.5
+"""Fraction of well-formed records below which a text is no table, unless it has the columns of one."""
 
 _LIMIT_FACTOR = 2
 """The line limit is this many times the lines of the longest record of the sample."""
@@ -53,11 +56,8 @@ def csv_sample(file: Location, text: bytes, start: int, config: InputConfig) -> 
     ]
     best = max(guesses, key=_Guess.rank)
     names = config.columns or best.layout.names
-    if len(names) < 2 and not set(names).intersection(config.text or ()):
-        shown = text[:60].split(b"\n")[0].decode(errors="replace").strip()
-        raise InputError(
-            f"{file.uri}: neither JSON lines, nor CSV with a header, nor Parquet; it starts with {shown!r}"
-        )
+    if not config.columns:
+        _check_columns(file, text, best)
     _check_header(file, names, best, config)
     before = text[: len(text) - len(table)] + best.before
     rows = [dict(zip(names, map(_decode, row), strict=True)) for row in best.rows]
@@ -73,6 +73,24 @@ def _headers(before: bytes, best: _Guess) -> tuple[str, ...]:
     preamble = before[: len(before) - len(best.before)].split(b"\n")
     bodies = map(without_line_end, [*preamble, *best.header_records])
     return tuple(dict.fromkeys(body.decode("latin-1") for body in bodies if body))
+
+
+def _check_columns(file: Location, text: bytes, best: _Guess) -> None:
+    """Raise InputError if the text is no table with a header, or has one unknown column only."""
+    names, wanted = best.layout.names, best.config.text or ()
+    is_known = bool(set(names).intersection(wanted)) or match_format(names, need_stars=False)
+    if not is_known and len(names) < 2 and best.is_one_column:
+        name = shown_name(names[0])
+        raise InputError(
+            f"{file.uri}: one column, {name}; name it with --set input.text={name}, or set"
+            " input.columns=text if the first line is a text, too"
+        )
+    if not is_known and (len(names) < 2 or best.regular_frac < _MIN_REGULAR_FRAC):
+        shown = text[:60].split(b"\n")[0].decode(errors="replace").strip()
+        raise InputError(
+            f"{file.uri}: neither JSON lines, nor CSV with a header, nor Parquet; it starts with {shown!r};"
+            " if each line is a text, set input.columns=text"
+        )
 
 
 def _check_header(file: Location, names: tuple[str, ...], best: _Guess, config: InputConfig) -> None:
@@ -188,14 +206,26 @@ class _Guess:
     def rank(self) -> tuple[float, int]:
         """Sort key: fraction of well-formed records and how usual the dialect is, and number of fields."""
         count = len(self.config.columns or self.layout.names)
-        if count < 2:
+        if count < 2 and not self.config.columns and not self.is_one_column:
             return -1.0 + self.bonus / 2, count
+        return self.regular_frac + self.bonus + self._has_known_names, count
+
+    @property
+    def regular_frac(self) -> float:
+        """Fraction of the records that are well-formed; those with misplaced quotes count half."""
         if self._records:
-            regular = (len(self.rows) + self._clean) / (2 * len(self._records))
-        else:
-            # A header of several lines without any record is probably the rest of the file.
-            regular = 1.0 if self.before.count(b"\n") < 2 else 0.0
-        return regular + self.bonus + self._has_known_names, count
+            return (len(self.rows) + self._clean) / (2 * len(self._records))
+        # A header of several lines without any record is probably the rest of the file.
+        return 1.0 if self.before.count(b"\n") < 2 else 0.0
+
+    @property
+    def is_one_column(self) -> bool:
+        """Whether all records are one quoted field each, some with a delimiter in it."""
+        quote, records = self.syntax.quote, self._records
+        is_quoted = bool(quote) and all(r.startswith(quote) and r.endswith(quote) for r in records)
+        if not is_quoted or not any(self.syntax.delimiter in record for record in records):
+            return False
+        return len(self.layout.names) == 1 and self._clean == len(records)
 
     @property
     def _has_known_names(self) -> bool:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, MissingColumnError
-from pipeline.ingest.detect.checks import value_warnings
+from pipeline.ingest.detect.checks import check_texts, value_warnings
 from pipeline.ingest.detect.columns import NAMED, Columns, choose_format
 from pipeline.ingest.detect.dates import check_dates, date_warnings, day_order
 from pipeline.ingest.detect.records import Sample, join_names
 from pipeline.ingest.detect.sample import read_sample
-from pipeline.ingest.detect.scales import Observed, check_scale, scale_warnings
+from pipeline.ingest.detect.scale_guess import Observed
+from pipeline.ingest.detect.scales import check_scale, scale_warnings
+from pipeline.ingest.detect.unrated import unrated_warnings
+from pipeline.ingest.detect.word_order import in_order
 from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.stars import RatingRule, read_rating
@@ -86,6 +89,7 @@ def _detection(
     needs: Needs,
 ) -> Detection:
     """The format completed by what the values show, and warnings about them."""
+    check_texts(uri, columns, sample.records)
     ratings, times = sample.values(fmt.stars), sample.values(fmt.timestamp)
     scale = _check_labels(uri, fmt, needs.labels, ratings) if needs.stars else None
     if needs.time:
@@ -93,6 +97,8 @@ def _detection(
     found = [*sample.warnings, *warnings]
     if columns.stars is not None:
         found += scale_warnings(fmt.stars, ratings, needs.labels, need_stars=needs.stars)
+    if needs.stars:
+        found += unrated_warnings(fmt.stars, ratings, needs.labels, config.max_rejected_frac)
     if fmt.timestamp is not None and (needs.time or config.timestamp is not None):
         found += date_warnings(fmt.timestamp, times)
     found += value_warnings(columns, [*sample.records, *sample.more], config)
@@ -146,6 +152,7 @@ def _check_labels(uri: str, chosen: Format, labels: LabelsConfig, values: Sequen
         observed = Observed.of(values, labels.unrated or ())
         rated = observed.ratings or any(map(RatingRule(unrated=labels.unrated or ()).is_unrated, words))
         if words and not rated:
+            words = in_order(words)
             few = len(words) <= _MAX_CLASSES and not any("," in word for word in words)
             setting = f"labels.scheme=words,labels.words={','.join(words) if few else '…'}"
             raise InputError(
@@ -154,6 +161,7 @@ def _check_labels(uri: str, chosen: Format, labels: LabelsConfig, values: Sequen
             )
         return check_scale(uri, chosen.stars, observed, labels)
     if labels.words is None or not set(words).intersection(labels.words):
+        words = in_order(words)
         shown = join_names([",".join(words[:8]) + (",…" if len(words) > 8 else "")])
         given = f"labels.words={','.join(labels.words)}" if labels.words else "labels.scheme=words"
         raise InputError(

@@ -59,11 +59,22 @@ def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
     lists = lists[:_MAX_LISTS]
     fields = {found.start: _fields(text, found) for found in lists}
     known = [found for found in lists if _are_reviews(fields[found.start], config)]
+    rated = [found for found in known if _have_stars(fields[found.start], config)]
+    if rated:
+        # Objects with a text that are no reviews, such as answers, have fields of their own and no stars.
+        names = set[str]().union(*(fields[found.start] for found in rated))
+        known = [found for found in known if found in rated or fields[found.start] <= names]
     longest = max(known or lists, key=lambda found: found.end - found.start, default=None)
     if longest is None:
         return None
     wanted = fields[longest.start]
-    similar = [f for f in lists if f in known or f is longest or _are_similar(fields[f.start], wanted)]
+    similar = [
+        found
+        for found in lists
+        if found in known
+        or found is longest
+        or (_are_similar(fields[found.start], wanted) and not _are_reviews(fields[found.start], config))
+    ]
     first, size = similar[0], sum(found.end - found.start for found in similar)
     is_valid = complete and json_end(text[at:end].decode("latin-1"), 0) is not None
     document = text[at:end] if is_valid else text[at : first.start] + b"null" + b"}" * len(first.path)
@@ -132,6 +143,11 @@ def _is_record(document: bytes, config: InputConfig) -> bool:
     except ValueError:
         return False
     return isinstance(value, dict) and _are_reviews(set(value), config)
+
+
+def _have_stars(names: set[str], config: InputConfig) -> bool:
+    """Whether records with these fields have the stars of a review."""
+    return config.stars in names or match_format(names, need_stars=True) is not None
 
 
 def _are_reviews(names: set[str], config: InputConfig) -> bool:

@@ -53,6 +53,11 @@ def check_not_json(file: Location, line: bytes) -> None:
             f"{file.uri}: starts like a JSON array, but its first elements are not valid JSON objects;"
             " look at them with head -c 1000"
         )
+    if line.lstrip().startswith(b'"{') and _holds_object(line):
+        raise InputError(
+            f"{file.uri}: each line is a JSON string that contains an object; write the objects themselves,"
+            " for example with jq -r ."
+        )
     if line.lstrip().startswith(b"{") and not _is_utf8(line):
         raise InputError(
             f"{file.uri}: not valid UTF-8; name its encoding, for example with --set input.encoding=cp1252"
@@ -62,6 +67,15 @@ def check_not_json(file: Location, line: bytes) -> None:
             f"{file.uri}: starts like a JSON object, but no object in its first 16 MiB is valid JSON;"
             " look at it with head -c 1000"
         )
+
+
+def _holds_object(line: bytes) -> bool:
+    """Whether a line is a JSON string whose content is a JSON object."""
+    try:
+        value = decode_json(line)
+        return isinstance(value, str) and isinstance(decode_json(value.encode()), dict)
+    except ValueError:
+        return False
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -1,126 +1,18 @@
-"""The rating scale of a file, guessed from the ratings of its first records."""
+"""Checks of the ratings of a file against the rating scale of the settings."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from pipeline.config import LabelsConfig
 from pipeline.errors import InputError, ScaleError
 from pipeline.humanize import counted
-from pipeline.ingest.parse.columns import as_word
-from pipeline.ingest.parse.stars import RatingRule, out_of_scale, read_rating
+from pipeline.ingest.detect.scale_guess import MIN_RATINGS, Observed, guess_scale
 from pipeline.scale import DEFAULT_SCALE, Scale, plain
 
-_MIN_RATINGS = 10
-"""Fewer ratings are no ground to refuse a file or to warn about it."""
 _MANY_RATINGS = 50
-"""Number of ratings among which 5 stars do not occur only if the scale ends below them."""
-_ERRORS_FRAC = 0.05
-"""Share of ratings outside the scale of all others that can be errors."""
-_STRAY_FRAC = 0.01
-"""Share of extreme ratings that does not make a scale longer."""
-_USUAL_HIGHS = (1, 2, 4, 5, 7, 10, 20, 50, 100)
+"""Number of ratings among which all classes occur, unless the scale is another one."""
 _NOT_RATED = 'labels.unrated=0 if 0 means "not rated"'
-
-
-@dataclass(frozen=True)
-class Observed:
-    """Ratings of the first records of a file, without missing values and those that mean "not rated"."""
-
-    ratings: Counter[float]
-    """Number of records by rating as written."""
-    out_of: Counter[float]
-    """Number of records by the highest rating that their spelling names, as in `4/5`."""
-
-    @classmethod
-    def of(cls, values: Iterable[object], unrated: tuple[str, ...] = ()) -> Observed:
-        """What is observed in the values of a stars field."""
-        rule, found = RatingRule(unrated=unrated), cls(Counter(), Counter())
-        for word, count in Counter(as_word(v) for v in values).items():
-            rating = None if word is None or rule.is_unrated(word) else read_rating(word)
-            if rating is not None:
-                found.ratings[rating.value] += count
-            if rating is not None and rating.out_of is not None:
-                found.out_of[rating.out_of] += count
-        return found
-
-    @property
-    def count(self) -> int:
-        """Number of ratings."""
-        return self.ratings.total()
-
-    def outside(self, scale: Scale) -> Counter[float]:
-        """Number of records by rating, of the ratings that are not on a scale."""
-        return Counter({r: n for r, n in self.ratings.items() if not scale.covers(r)})
-
-    def named_high(self) -> float | None:
-        """Highest rating that nearly all spellings name; None if they name none, or several."""
-        high, times = max(self.out_of.items(), key=lambda item: item[1], default=(0.0, 0))
-        return high if times and times >= (1 - _ERRORS_FRAC) * self.count else None
-
-
-def guess_scale(observed: Observed) -> Scale | None:
-    """The scale that ratings are certainly on; None if they fit several, as only 1 and 2 do."""
-    if observed.count < _MIN_RATINGS:
-        return None
-    named, ratings = observed.named_high(), _without_strays(observed.ratings)
-    if named is not None and named != DEFAULT_SCALE.high:
-        steps = _scale_of_steps(ratings)
-        return steps if steps and steps.high == named else out_of_scale(named)
-    if named is not None:
-        return DEFAULT_SCALE
-    up_to_5 = [r for r in sorted(observed.ratings) if 0 <= r <= DEFAULT_SCALE.high]
-    if sum(observed.ratings[r] for r in up_to_5) >= (1 - _ERRORS_FRAC) * observed.count:
-        return _guess_up_to_5(up_to_5)
-    return _guess_beyond(ratings)
-
-
-def _guess_up_to_5(ratings: list[float]) -> Scale | None:
-    """Scale of ratings from 0 to 5, in ascending order."""
-    low, high = ratings[0], ratings[-1]
-    halves = all((2 * rating) % 1 == 0 for rating in ratings)
-    if low == 0.5 and high > 1 and halves:
-        return Scale(0.5, DEFAULT_SCALE.high)
-    if high == DEFAULT_SCALE.high:
-        # 0 next to 5 usually means "not rated".
-        return DEFAULT_SCALE if halves and any(1 <= rating <= 2 for rating in ratings) else None
-    return Scale(0, _usual_high(high)) if low < 1 else None
-
-
-def _guess_beyond(ratings: list[float]) -> Scale | None:
-    """Scale of ratings of which some are negative or above 5, in ascending order."""
-    low, high = ratings[0], ratings[-1]
-    if low < 0:
-        return Scale(-1, 1) if low >= -1 and high <= 1 else Scale(low, max(high, -low))
-    steps = _scale_of_steps(ratings)
-    if steps is not None:
-        return steps
-    if low >= 10 and high <= 50 and all(rating % 5 == 0 for rating in ratings):
-        return Scale(10, 50)
-    return Scale(0 if low < 1 else 1, _usual_high(high)) if high > DEFAULT_SCALE.high else None
-
-
-def _scale_of_steps(ratings: list[float]) -> Scale | None:
-    """Scale of 5 or 10 equal steps whose lowest rating is one step, such as 20 to 100 for widths of stars."""
-    low, high = ratings[0], ratings[-1]
-    has_steps = low > DEFAULT_SCALE.high and all(rating % low == 0 for rating in ratings)
-    return Scale(low, high) if has_steps and high in (5 * low, 10 * low) else None
-
-
-def _usual_high(high: float) -> float:
-    return next((float(usual) for usual in _USUAL_HIGHS if high <= usual), high)
-
-
-def _without_strays(ratings: Mapping[float, int]) -> list[float]:
-    """Ratings in ascending order, without rare ones at both ends."""
-    kept, spare = sorted(ratings), _STRAY_FRAC * sum(ratings.values())
-    for end in (-1, 0):
-        left = spare
-        while len(kept) > 1 and ratings[kept[end]] <= left:
-            left -= ratings[kept.pop(end)]
-    return kept
 
 
 def check_scale(uri: str, column: str, observed: Observed, labels: LabelsConfig) -> Scale | None:
@@ -132,18 +24,22 @@ def check_scale(uri: str, column: str, observed: Observed, labels: LabelsConfig)
     guess = guess_scale(observed)
     problem = _problem(column, observed, labels, guess)
     if problem:
-        raise ScaleError(f"{uri}: {problem}", guess)
+        raise ScaleError(f"{uri}: {problem}", None if len(observed.several_highs()) > 1 else guess)
     return guess
 
 
 def _problem(column: str, observed: Observed, labels: LabelsConfig, guess: Scale | None) -> str | None:
     """Why the ratings cannot be used with the settings, and what to set."""
-    if observed.count < _MIN_RATINGS:
+    if observed.count < MIN_RATINGS and not observed.has_flags:
         return None
-    seen, scale = f"{column} has {_span(observed.ratings)}", labels.rating_scale()
+    seen, scale = f"{column} has {_span(observed)}", labels.rating_scale()
+    if labels.scale is None and len(highs := observed.several_highs()) > 1:
+        named = ", ".join(f"{n:,} out of {plain(high)}" for high, n in highs)
+        return f"{column} has ratings of several scales ({named}); convert them to one scale"
     outside = observed.outside(scale)
     if labels.scale is None and guess is not None and guess != DEFAULT_SCALE:
-        return f"{seen}, not stars from 1 to 5; set labels.scale={guess}{_remedy_for_0(guess, observed)}"
+        remedy = _remedy_for_0(guess, observed) or _remedy_for_high(guess, observed)
+        return f"{seen}, not stars from 1 to 5; set labels.scale={guess}{remedy}"
     if 2 * outside.total() > observed.count and scale.halves_only:
         example = plain(outside.most_common(1)[0][0])
         return f"{seen}, such as {example}; a column of averages? name that of the ratings with input.stars=…"
@@ -162,8 +58,21 @@ def _remedy_for_0(guess: Scale, observed: Observed) -> str:
     return f", or {_NOT_RATED}" if observed.ratings[0] and guess.low == 0 and guess.high > 1 else ""
 
 
-def _span(ratings: Collection[float]) -> str:
-    values = sorted(ratings)
+def _remedy_for_high(guess: Scale, observed: Observed) -> str:
+    low, high = min(observed.ratings), max(observed.ratings)
+    narrow = Scale(low, high)
+    return f", or labels.scale={narrow} if no rating is below {plain(low)}" if _is_high(guess, low) else ""
+
+
+def _is_high(scale: Scale, low: float) -> bool:
+    """Whether a lowest rating is so high that no review would be negative."""
+    return scale != DEFAULT_SCALE and low > (scale.low + scale.high) / 2
+
+
+def _span(observed: Observed) -> str:
+    if observed.has_flags:
+        return "the values true and false"
+    values = sorted(observed.ratings)
     if len(values) <= 3:
         return f"the ratings {', '.join(map(plain, values))}"
     return f"ratings from {plain(values[0])} to {plain(values[-1])}"
@@ -205,27 +114,30 @@ def _outside_warnings(column: str, observed: Observed, scale: Scale) -> list[str
 
 
 def _narrow_warnings(column: str, observed: Observed, scale: Scale) -> list[str]:
-    """A warning if no rating is near the upper end of the scale."""
-    narrow = narrower_scale(observed, scale)
+    """A warning if no rating is near the upper end of the scale, or near the lower one."""
+    inside = sorted(r for r in observed.ratings if scale.covers(r))
+    narrow, where = narrower_scale(observed, scale), "ends"
+    if narrow is None and len(inside) > 1 and observed.count >= _MANY_RATINGS and _is_high(scale, inside[0]):
+        narrow, where = Scale(inside[0], scale.high), "starts"
     if narrow is None:
         return []
-    inside = sorted(r for r in observed.ratings if scale.covers(r))
     return [
         f"{column}: the first {counted(observed.count, 'rating')} are {plain(inside[0])} to"
-        f" {plain(inside[-1])} on the scale {scale}; if the scale ends there, set labels.scale={narrow}"
+        f" {plain(inside[-1])} on the scale {scale}; if the scale {where} there, set labels.scale={narrow}"
     ]
 
 
 def narrower_scale(observed: Observed, scale: Scale) -> Scale | None:
     """The scale that ends at the highest rating, if that is far below the end of `scale`; else None."""
     inside = sorted(r for r in observed.ratings if scale.covers(r))
-    if len(inside) < 2 or observed.count < _MIN_RATINGS or observed.named_high() == scale.high:
+    if len(inside) < 2 or observed.count < MIN_RATINGS or observed.named_high() == scale.high:
         return None
     high, middle = inside[-1], (scale.low + scale.high) / 2
     is_far = high < middle or (
         high < scale.high and scale == DEFAULT_SCALE and observed.count >= _MANY_RATINGS
     )
-    return Scale(scale.low, high) if is_far else None
+    # A scale ends with a whole number; halves below it are probably averages.
+    return Scale(scale.low, high) if is_far and high % 1 == 0 else None
 
 
 def check_same_scale(found: Iterable[tuple[str, Scale | None]], labels: LabelsConfig) -> None:

@@ -77,6 +77,9 @@ def star_array(values: Sequence[Value], ratings: RatingRule = DEFAULT_RULE) -> p
 
 def _all_numbers(values: Sequence[Value]) -> pa.Array:
     """(N,) float64: values that are all numbers, all strings of numbers, or null; raises for any other."""
+    if bool in set(map(type, values)):
+        # Arrow takes them for 0 and 1.
+        raise TypeError("truth values are no numbers")
     if isinstance(next((v for v in values if v is not None), None), str):
         # Much faster than reading each.
         return pa.array(values, pa.string()).cast(pa.float64())

@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.humanize import counted, printable
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.ipc import to_ipc
-from pipeline.ingest.parse.parquet_rows import all_values, column_paths, normalize_batch
+from pipeline.ingest.parse.parquet_rows import all_values, column_paths, list_values, normalize_batch
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader, with_last
 from pipeline.ingest.read.compression import WatchedFile
 from pipeline.ingest.read.limits import DEFAULT_LIMITS, ReadLimits
@@ -94,7 +94,10 @@ def _first_values(
             break
         try:
             batch = next(parquet.iter_batches(left, row_groups=[group], columns=columns), None)
-            values += [] if batch is None else all_values(normalize_batch(batch, columns))
+            if batch is not None:
+                lists = list_values(batch, columns) or [{}] * batch.num_rows
+                flat = all_values(normalize_batch(batch, columns))
+                values += [row | more for row, more in zip(flat, lists, strict=True)]
         except _DAMAGE:
             _check_reads(uri, watched)
             if not values:

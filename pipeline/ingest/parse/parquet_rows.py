@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +29,7 @@ def normalize_batch(batch: pa.RecordBatch, columns: list[str]) -> pa.Table:
 
 
 def column_paths(schema: pa.Schema) -> list[str]:
-    """Names of columns, and paths of the fields of struct columns, such as `review.text`.
+    """Names of columns; for a struct column, the paths of its fields, such as `review.text`.
 
     A path that is also the name of a column means the column.
     """
@@ -37,10 +39,10 @@ def column_paths(schema: pa.Schema) -> list[str]:
 
 
 def _paths(field: pa.Field) -> list[str]:
-    if not pa.types.is_struct(field.type):
+    if not pa.types.is_struct(field.type) or not field.type.num_fields:
         return [field.name]
     children = (field.type.field(i) for i in range(field.type.num_fields))
-    return [field.name, *(f"{field.name}.{path}" for child in children for path in _paths(child))]
+    return [f"{field.name}.{path}" for child in children for path in _paths(child)]
 
 
 def column_at(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -49,6 +51,13 @@ def column_at(batch: pa.RecordBatch, name: str) -> pa.Array:
         return batch[name]
     first, *rest = name.split(".")
     return pc.struct_field(batch[first], rest)
+
+
+def list_values(batch: pa.RecordBatch, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """For each row, the values of the columns that contain lists or maps, which `normalize` drops."""
+    found = {name: column_at(batch, name) for name in columns}
+    nested = {name: column.to_pylist() for name, column in found.items() if pa.types.is_nested(column.type)}
+    return [dict(zip(nested, row, strict=True)) for row in zip(*nested.values(), strict=True)]
 
 
 def normalize(column: pa.Array) -> pa.Array:

@@ -15,6 +15,8 @@ from pipeline.scale import DEFAULT_SCALE, Scale, plain
 
 _MAX_CHARS = 80
 _CACHED_TEXTS = 4096
+_FLAGS = {"false": 0.0, "true": 1.0}
+"""Ratings on a scale of 0 to 1, in lower case; on other scales they are none."""
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 # A comma is a decimal comma if at most two digits follow it: 1,000 may be a thousand.
@@ -29,7 +31,7 @@ _SPELLING = re.compile(
     r"(?:\s*rating)?\.?",
     re.IGNORECASE,
 )
-_NUMBER_WORD = re.compile(rf"({'|'.join(_WORDS)})[\s-]+stars?", re.IGNORECASE)
+_NUMBER_WORD = re.compile(rf"({'|'.join(_WORDS)})(?:[\s-]+stars?)?", re.IGNORECASE)
 _JAPANESE = re.compile(rf"(?P<out_of>{_NUMBER})つ星のうち\s*(?P<value>{_NUMBER})")
 _SYMBOLS = re.compile(r"(?P<full>[★⭐🌟✭✮⭑]*)(?P<half>[½⯨⯪⭒]?)(?P<empty>[☆✩⚝✰]*)")
 _IGNORED_IN_SYMBOLS = re.compile(r"[\s\ufe0e\ufe0f]+")
@@ -41,6 +43,11 @@ class Rating(NamedTuple):
     value: float
     out_of: float | None = None
     """Highest rating, if the spelling names it, as in `4/5`."""
+
+
+def read_flag(text: str) -> float | None:
+    """1 for true and 0 for false, in any case; None for anything else."""
+    return _FLAGS.get(text.strip().lower())
 
 
 def read_rating(text: str) -> Rating | None:
@@ -105,15 +112,23 @@ class RatingRule:
 
     def number(self, value: str | float | None) -> float:
         """Rating as written; NaN if it is not a rating, or names another highest rating."""
+        if isinstance(value, bool):
+            # On another scale, true would be one star.
+            return float(value) if self._has_flags else math.nan
         if isinstance(value, str):
             rating = read_rating(value)
-            agrees = rating is not None and rating.out_of in (None, self.scale.high)
-            return rating.value if rating is not None and agrees else math.nan
+            if rating is None:
+                flag = read_flag(value) if self._has_flags else None
+                return math.nan if flag is None else flag
+            return rating.value if rating.out_of in (None, self.scale.high) else math.nan
         try:
-            # As a number, true would be one star.
-            return math.nan if value is None or isinstance(value, bool) else float(value)
+            return math.nan if value is None else float(value)
         except (TypeError, OverflowError):
             return math.nan
+
+    @property
+    def _has_flags(self) -> bool:
+        return (self.scale.low, self.scale.high) == (0, 1)
 
     def to_stars(self, ratings: Float64Array) -> FloatArray:
         """(N,) float32: (N,) ratings as written on the axis of 1 to 5 stars.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import InputConfig
-from pipeline.errors import ScaleError
+from pipeline.errors import InputError, ScaleError
 from pipeline.ingest.detect.detect import Detection
+from pipeline.storage.location import locate
 from tests.ingest.detect.test_chosen_columns import detect, jsonl
 
 ROWS = 40
@@ -96,6 +101,30 @@ def test_ids_and_numbers_instead_of_texts(tmp_path: Path, value: Any) -> None:
     assert "set input.text" in warning
 
 
+def test_lists_instead_of_texts_are_refused(tmp_path: Path) -> None:
+    words = r"text holds lists, not texts, for example \"\['lamp 0', 'works'\]\"; write each of its texts"
+    texts = [[f"lamp {n}", "works"] for n in range(ROWS)]
+    with pytest.raises(InputError, match=words):
+        found(tmp_path, text=lambda n: texts[n])
+    pq.write_table(pa.table({"text": texts, "stars": [5, 4] * (ROWS // 2)}), tmp_path / "b")
+    with pytest.raises(InputError, match=words):
+        detect(locate(tmp_path / "b"))
+
+
+def test_objects_in_strings_are_a_warning(tmp_path: Path) -> None:
+    (warning,) = found(tmp_path, text=lambda n: json.dumps({"body": f"lamp {n}"})).warnings
+    assert warning.startswith('the values of text are JSON objects in strings, for example \'{"body": ')
+
+
+def test_lists_of_objects_are_named(tmp_path: Path) -> None:
+    reviews = [{"text": "It works", "stars": 5}, {"text": "It broke", "stars": 1}]
+    shops = [{"shop": f"S{n}", "data": {"reviews": reviews}} for n in range(ROWS)]
+    words = r"reviews are the objects in data\.reviews, with text, stars, .* jq -c '{}'; otherwise name the"
+    (tmp_path / "a").write_text(json.dumps(shops))
+    with pytest.raises(InputError, match=words.format(re.escape(".[].data.reviews[]"))):
+        detect(locate(tmp_path / "a"))
+
+
 def test_rows_with_one_class(tmp_path: Path) -> None:
     (warning,) = found(tmp_path, stars=5).warnings
     assert warning.startswith("the first 40 rows all have stars = '5'")
@@ -107,6 +136,37 @@ def test_the_average_of_the_product_is_not_the_rating(tmp_path: Path) -> None:
         assert result.fmt.stars == "review_rating"
         (warning,) = result.warnings
         assert warning.startswith("stars = review_rating, not rating, whose values are")
+
+
+@pytest.mark.parametrize("product", ["asin", "productTitle", "shop"])
+@pytest.mark.parametrize("step", [1, 0.5])
+def test_a_rating_that_follows_from_the_product_is_an_average(
+    tmp_path: Path, product: str, step: float
+) -> None:
+    products = {product: lambda n: f"P{n % 7}", "rating": lambda n: 5 - (n % 7) % 4 * step}
+    result = found(tmp_path, stars=None, user_rating=lambda n: n * n % 5 + 1, **products)
+    assert result.fmt.stars == "user_rating"
+    assert result.warnings == (
+        f"stars = user_rating, not rating, whose value is the same in all records with the same {product};"
+        " set input.stars if this is wrong",
+    )
+    result = found(tmp_path, stars=None, **products)
+    assert result.fmt.stars == "rating"
+    (warning,) = result.warnings
+    assert warning.startswith(f"rating is the same in all records with the same {product}, as an average is")
+
+
+def test_ratings_of_reviews_are_no_averages(tmp_path: Path) -> None:
+    by_stars = {"label": lambda n: "pos" if n % 5 > 1 else "neg", "shown": lambda n: f"{n % 5 + 1} of 5"}
+    for columns in (
+        {"asin": lambda n: f"P{n % 7}"},
+        {"review_id": lambda n: f"R{n}"},
+        {"text": lambda n: f"number {n % 5}", **by_stars},
+    ):
+        assert not [w for w in found(tmp_path, **columns).warnings if "same in all records" in w]
+    # Each record occurs several times.
+    rows = records(asin=lambda n: f"P{n}")
+    assert detect(jsonl(tmp_path / "b", rows * 5)).warnings == ()
 
 
 def test_the_named_column_is_kept_with_a_warning(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import pickle
 import sqlite3
@@ -13,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -167,6 +169,16 @@ TEXTS = {
     "404": (b"404: Not Found", "an error message instead of data ('404: Not Found')"),
     "entry": (b"Entry not found\n", "an error message instead of data"),
     "curl": (b"curl: (6) Could not resolve host: example.com\n", "an error message instead of data"),
+    "api": (
+        b'{"error": {"code": 429, "message": "Too many calls"}}',
+        "an error response of a web service ('Too many calls'); download the file again",
+    ),
+    "github": (
+        b'{\n "message": "Not Found", "documentation_url": "https://a", "status": "404"\n}\n',
+        "an error response of a web service ('Not Found')",
+    ),
+    "django": (b'{"detail": "Invalid token."}', "an error response of a web service ('Invalid token.')"),
+    "unnamed": (b'{"success": false, "errors": [7]}', "an error response of a web service ('[7]')"),
     "notebook": (b'{\n "cells": [\n  {\n   "cell_type": "markdown"}]}', "a Jupyter notebook"),
     "mysql": (
         b"-- MySQL dump 10.13\n--\nINSERT INTO `r` VALUES (1);\n",
@@ -257,3 +269,17 @@ def test_dumps_that_start_like_other_files_are_read(header: str, tmp_path: Path)
 def test_reviews_about_errors_and_pages_are_read(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"reviewText,overall\n" + f"{text},5\n".encode() * 9)
     assert detect_format(locate(tmp_path / "a.csv"), InputConfig()) is not None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"message": "It works", "status": "5"},
+        {"text": "It works", "error": None},
+        {"reviewText": "Not found", "overall": 1, "code": 404},
+    ],
+)
+def test_one_review_is_no_error_response(record: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    config = InputConfig(text=tuple(record)[:1])
+    assert detect_format(locate(tmp_path / "a.json"), config, need_stars=False) is not None

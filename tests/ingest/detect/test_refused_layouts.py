@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -58,4 +59,11 @@ def test_pandas_layouts_with_words_as_index(orient: str, words: str, tmp_path: P
 def test_markup(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(text * 20, encoding="utf-8")
     with pytest.raises(InputError, match=words):
+        detect_format(locate(tmp_path / "a"), InputConfig())
+
+
+def test_objects_in_json_strings(tmp_path: Path) -> None:
+    lines = [json.dumps(json.dumps({"text": f"lamp {n}, works", "stars": 5})) for n in range(20)]
+    (tmp_path / "a").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"a JSON string that contains an object; .* with jq -r"):
         detect_format(locate(tmp_path / "a"), InputConfig())

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,8 +16,12 @@ from hypothesis import strategies as st
 
 from pipeline.config import InputConfig, LabelsConfig
 from pipeline.errors import InputError, ScaleError
-from pipeline.ingest.detect.scales import Observed, guess_scale, scale_warnings
+from pipeline.ingest.detect.scale_guess import Observed, guess_scale
+from pipeline.ingest.detect.scales import scale_warnings
 from pipeline.ingest.detect.sources import detect_sources
+from pipeline.ingest.parse.columns import star_array
+from pipeline.ingest.parse.stars import RatingRule
+from pipeline.scale import Scale
 from pipeline.storage.location import Location, locate
 from tests.detection import detect_format
 
@@ -165,6 +170,47 @@ def test_averages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"such as 4\.37; a column of averages\?.*input\.stars="):
         detect(file)
     assert detect(file, scale="1-5") is None
+
+
+@pytest.mark.parametrize("syntax", ["json", "csv", "parquet"])
+def test_true_and_false_are_a_scale_of_0_to_1(syntax: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "a", [True, False, True])
+    if syntax == "csv":
+        (tmp_path / "a").write_text("body,mark\nworks,True\nbroke,False\nworks,TRUE\n")
+    elif syntax == "parquet":
+        pq.write_table(pa.table({"body": ["a", "b", "c"], "mark": [True, False, True]}), tmp_path / "a")
+    with pytest.raises(
+        ScaleError, match=r"mark has the values true and false, .* set labels\.scale=0-1"
+    ) as info:
+        detect(file)
+    assert info.value.scale == Scale(0, 1)
+    assert detect(file, scale="0-1") == "0-1"
+    values: list[Any] = [True, False] if syntax == "json" else ["True", "FALSE"]
+    assert star_array(values, RatingRule(Scale(0, 1))).to_pylist() == [5, 1]
+    assert np.isnan(star_array(values, RatingRule(Scale(0, 4))).to_pylist()).all()
+
+
+def test_ratings_of_several_scales_are_refused(tmp_path: Path) -> None:
+    ratings = ["7/10", "3/5", "9/10"] * 10
+    with pytest.raises(ScaleError, match=r"several scales \(20 out of 10, 10 out of 5\); convert") as info:
+        detect(write(tmp_path / "a", ratings))
+    assert info.value.scale is None
+    assert detect(write(tmp_path / "a", ["7/10", "9/10", "3/10"] * 20 + ["3/5"]), scale="1-10") == "1-10"
+
+
+def test_ratings_near_the_upper_end_only(tmp_path: Path) -> None:
+    points = list(range(80, 101)) * 3
+    with pytest.raises(
+        ScaleError, match=r"set labels\.scale=1-100, or labels\.scale=80-100 if no rating is below 80"
+    ):
+        detect(write(tmp_path / "a", points))
+    (warning,) = warnings(points, scale="1-100")
+    assert warning.endswith("on the scale 1-100; if the scale starts there, set labels.scale=80-100")
+    assert warnings(points, scale="80-100") == warnings([4, 5] * 40) == []
+
+
+def test_a_scale_does_not_end_with_half_a_star() -> None:
+    assert warnings([2.5, 3, 3.5, 4, 4.5] * 20) == []
 
 
 def test_two_ratings_need_the_binary_scheme(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def expected(count: int = 30, *, quoted: bool = False) -> Rows:
         ("Reviews of a shop\n\n", ",", "2 lines before the header"),
         ("# exported 2020-01-31\n# by a program\n", ",", "2 lines before the header"),
         ("Export;2020\n", ",", "1 line before the header"),
+        ("Reviews of a shop,,\n,,\n", ",", "2 lines before the header"),
+        ("Shop,,\nfrom,2020,\n\n", ",", "3 lines before the header"),
         ("\n", ",", None),
     ],
 )
@@ -226,3 +228,47 @@ def test_header_of_a_file_with_named_columns_is_no_record(tmp_path: Path) -> Non
     found = read(tmp_path / "a", ("Id,Comment,Score\n" + rows).encode(), config=config)
     assert found[0] == [(None, f"good {i}", float(i % 5 + 1)) for i in range(60)]
     assert found[1] == [(1, "repeated_header")]
+
+
+def test_a_header_with_one_name_is_no_title(tmp_path: Path) -> None:
+    data = b"text,,\n" + b"".join(b"works,5,%d\n" % n for n in range(30))
+    rows, *_, dialect = read(tmp_path / "a", data, config=InputConfig(text=("text",)))
+    assert (dialect.columns, len(rows)) == (("text", "column 2", "column 3"), 30)
+
+
+TEXTS = ["works, and fits", 'the "best" lamp; really', "fine", '"quoted" at the start', "a\tb|c"]
+
+
+@pytest.mark.parametrize("chunk_bytes", [20, 1 << 20])
+def test_each_line_can_be_a_text(chunk_bytes: int, tmp_path: Path) -> None:
+    data = "".join(f"{text}\n" for text in TEXTS * 9).encode()
+    config = InputConfig(columns=("text",))
+    rows, reasons, physical, _ = read(tmp_path / "a", data, chunk_bytes=chunk_bytes, config=config)
+    assert [text for _, text, _ in rows] == TEXTS * 9
+    assert (reasons, physical) == ([], len(TEXTS) * 9)
+
+
+@pytest.mark.parametrize("name", ["text", "review_body", "comments"])
+@pytest.mark.parametrize("quoted", [True, False])
+@pytest.mark.parametrize("chunk_bytes", [20, 1 << 20])
+def test_one_column_with_a_header(name: str, quoted: bool, chunk_bytes: int, tmp_path: Path) -> None:
+    texts = TEXTS[:3] if quoted else TEXTS
+    lines = ['"{}"'.format(t.replace('"', '""')) if quoted else t for t in texts * 9]
+    config = InputConfig(text=("comments",)) if name == "comments" else InputConfig()
+    data = "\n".join([name, *lines]).encode()
+    rows, reasons, *_ = read(tmp_path / "a", data, chunk_bytes=chunk_bytes, config=config)
+    assert [text for _, text, _ in rows] == texts * 9
+    assert reasons == []
+
+
+@pytest.mark.parametrize("texts", [TEXTS, ["no delimiter in this"], ["one, two", "one, two, three", "none"]])
+def test_texts_without_a_name_are_refused_with_the_setting(texts: list[str], tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"neither JSON lines, nor .*; if each line is a text, set input.col"
+    ):
+        read(tmp_path / "a", "\n".join(texts * 9).encode())
+    quoted = "\n".join(f'"{text}"' for text in ["one, two", "one, two, three"] * 9)
+    with pytest.raises(
+        InputError, match=r"one column, comments; name it with --set input\.text=comments, or"
+    ):
+        read(tmp_path / "a", f"comments\n{quoted}".encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pipeline.humanize import counted, printable
+from pipeline.ingest.parse.records import decode_json
 
 _SEARCHED_BYTES = 1 << 14
 _MAX_ERROR_BYTES = 1 << 10
@@ -35,6 +36,13 @@ _ERROR_MESSAGE = re.compile(
     rb"|curl: \(\d+\) [^\n]*",
     re.IGNORECASE,
 )
+
+_CERTAIN_KEYS = {"error", "errors", "error_description", "documentation_url"}
+_ERROR_KEYS = _CERTAIN_KEYS | {
+    *("code", "detail", "message", "path", "request_id", "requestId", "status", "statusCode", "status_code"),
+    *("success", "timestamp", "title", "type"),
+}
+"""Fields of the error responses of web services; the first ones are those that no review has."""
 
 _STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\{\\rtf1"), "an RTF document; save its rows as CSV or JSON lines"),
@@ -118,7 +126,28 @@ def _pointer_kind(text: bytes) -> str | None:
             return "a DVC pointer, not the file itself; run dvc pull"
     if len(text) <= _MAX_ERROR_BYTES and _ERROR_MESSAGE.fullmatch(text.strip()):
         return f"an error message instead of data ({_shown(text)!r}); download the file again"
+    if len(text) <= _MAX_ERROR_BYTES and (message := _api_error(text)):
+        return f"an error response of a web service ({_shown(message)!r}); download the file again"
     return None
+
+
+def _api_error(text: bytes) -> bytes | None:
+    """Message of a JSON document that is an error response of a web service; None if it is anything else."""
+    try:
+        document = decode_json(text)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or not document.keys() <= _ERROR_KEYS:
+        return None
+    codes = [document.get(name) for name in ("status", "code", "statusCode", "status_code")]
+    has_code = any(re.fullmatch(r"[45]\d\d", str(code)) for code in codes)
+    if not (has_code or document.keys() & _CERTAIN_KEYS or document.keys() == {"detail"}):
+        return None
+    error = document.get("error")
+    inner = error if isinstance(error, dict) else {}
+    found = [inner.get("message"), error, *(document.get(name) for name in ("message", "detail", "errors"))]
+    message = next((str(m) for m in found if m and not isinstance(m, dict)), "no message")
+    return message.encode(errors="replace")
 
 
 def _shown(text: bytes) -> str:
