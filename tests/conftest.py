@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.s3server import Store
 
 # `make test-slow` runs the property tests with the large one.
-settings.register_profile("small", max_examples=60, deadline=None)
+settings.register_profile("small", max_examples=40, deadline=None)
 settings.register_profile("large", max_examples=3000, deadline=None)
 settings.load_profile("small")
 

@@ -38,7 +38,7 @@ from pipeline.storage.location import locate
 from tests.detection import detect_format
 from tests.ingest.detect.test_detect import KNOWN
 
-CASES = [75, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+CASES = [50, pytest.param(15_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 REAL_CASES = [100, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 RECIPE = Recipe(
     " ",

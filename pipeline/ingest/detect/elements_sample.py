@@ -28,6 +28,7 @@ from pipeline.storage.location import Location
 
 _NEXT_OBJECT = re.compile(rb"[\n,]\s*(?=\{)")
 _FIRST_KEY = re.compile(rb'\{\s*(?:"(?:[^"\\]|\\.)*")?')
+_EMPTY_ARRAY = re.compile(rb"\[\s*\]")
 _MAX_MORE_RECORDS = 5000
 _MAX_RUNS, _LONG_RUN = 50, 20
 _KINDS = {"[": "lists", '"': "strings", "t": "booleans", "f": "booleans", "n": "nulls"}
@@ -50,7 +51,7 @@ def elements_sample(file: Location, text: bytes, config: InputConfig) -> Sample 
     Raises:
         InputError: the file is JSON, but not a sequence of objects; the message says what to do.
     """
-    at = _after_gap(text, 0)
+    at = _after_empty(file, text)
     if text[at : at + 1] not in (b"{", b"["):
         return None
     in_list = find_lists(text, at, config) if text[at : at + 1] == b"{" else None
@@ -126,6 +127,16 @@ def _after_gap(text: bytes, at: int) -> int:
     found = GAP.match(text, at)
     assert found
     return found.end()
+
+
+def _after_empty(file: Location, text: bytes) -> int:
+    """Position of the first value that is not an empty array."""
+    at = _after_gap(text, 0)
+    while found := _EMPTY_ARRAY.match(text, at):
+        at = _after_gap(text, found.end())
+        if at == len(text):
+            raise InputError(f"{file.uri}: an empty JSON array; leave the file out")
+    return at
 
 
 def _values(text: bytes, at: int, syntax: ElementSyntax) -> tuple[int, _Values]:
@@ -260,8 +271,6 @@ def _occurs(opening: bytes, element: bytes) -> bool:
 def _check_elements(file: Location, text: bytes, at: int, values: _Values) -> None:
     """Raise InputError if the elements of an array are no objects."""
     first = text[_after_gap(text, at) :][:1].decode("latin-1")
-    if first == "]":
-        raise InputError(f"{file.uri}: an empty JSON array; leave the file out")
     if first != "{" and not values.records:
         kind = _KINDS.get(first, "numbers")
         raise InputError(

@@ -321,7 +321,7 @@ def test_similar_lists_of_one_document_are_read(count: int, size: int, tmp_path:
     assert rejected == []
 
 
-@pytest.mark.parametrize("size", [7, 900, 1 << 15, 1 << 20])
+@pytest.mark.parametrize("size", [61, 900, 1 << 15, 1 << 20])
 def test_pages_with_lists_of_other_keys_are_read(size: int, tmp_path: Path) -> None:
     """Chunks end between a record and the next list, whose key is not that of the first one."""
     reviews = [{"stars": n % 5 + 1, "text": f"review {n} " + "x" * 300} for n in range(300)]
@@ -411,3 +411,11 @@ def test_lists_of_texts_that_are_no_reviews_are_not_read(tmp_path: Path) -> None
     found = detect_file(locate(tmp_path / "a"), InputConfig(), Needs(stars=False))
     assert found is not None
     assert "2 lists are read as reviews: reviews, more;" in found.warnings[0]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_empty_arrays_before_and_between_others_are_skipped(size: int, tmp_path: Path) -> None:
+    text = f"[]\n[ ]{json.dumps(RECORDS[:2])}[]\n{json.dumps(RECORDS[2:])}[]"
+    (tmp_path / "a").write_text(text)
+    _, rows, rejected = read(tmp_path / "a", size)
+    assert ([r["text"] for r in rows], rejected) == ([r["text"] for r in RECORDS], [])
