@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache, partial
 from typing import NamedTuple
 
 from pipeline.config import InputConfig
@@ -13,7 +14,8 @@ from pipeline.ingest.read.structure import find_brackets, find_elements
 
 _KEY_BEFORE = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*$')
 _MAX_KEY_BYTES = 300
-_MAX_LISTS = 1000
+_MAX_LISTS, _MAX_DEPTH = 1000, 32
+"""Lists and levels of objects that are examined."""
 _EXAMINED = 20
 """Number of objects of a list whose fields are compared."""
 _STARTS_WITH_OBJECT = re.compile(rb"\[\s*\{")
@@ -56,7 +58,6 @@ def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
     if data and any(found.path == ("schema", "fields") for found in lists):
         # Of DataFrame.to_json(orient='table').
         return FoundLists([data], [], complete=True)
-    lists = lists[:_MAX_LISTS]
     fields = {found.start: _fields(text, found) for found in lists}
     known = [found for found in lists if _are_reviews(fields[found.start], config)]
     rated = [found for found in known if _have_stars(fields[found.start], config)]
@@ -105,6 +106,7 @@ def _fields(text: bytes, found: JsonList) -> set[str]:
 
 def _lists(text: bytes, at: int) -> tuple[list[JsonList], int, bool]:
     """Lists of objects that are in objects only, the end of the document, and whether it is in the text."""
+    key_before = cache(partial(_key_before, text))
     found = find_brackets(text[at:])
     found_at, opens = (found.at + at).tolist(), found.opens.tolist()
     around: list[int] = []
@@ -114,8 +116,9 @@ def _lists(text: bytes, at: int) -> tuple[list[JsonList], int, bool]:
     for position, is_open in zip(found_at, opens, strict=True):
         is_array = text[position] in b"[]"
         if is_open:
-            if is_array and not num_arrays and _STARTS_WITH_OBJECT.match(text, position):
-                path = tuple(_key_before(text, p) for p in [*around[1:], position])
+            is_near = not num_arrays and len(around) <= _MAX_DEPTH and len(lists) < _MAX_LISTS
+            if is_array and is_near and _STARTS_WITH_OBJECT.match(text, position):
+                path = tuple(key_before(p) for p in [*around[1:], position])
                 if all(path):
                     open_lists[position] = len(lists)
                     lists.append(JsonList(position, len(text), path))

@@ -419,3 +419,10 @@ def test_empty_arrays_before_and_between_others_are_skipped(size: int, tmp_path:
     (tmp_path / "a").write_text(text)
     _, rows, rejected = read(tmp_path / "a", size)
     assert ([r["text"] for r in rows], rejected) == ([r["text"] for r in RECORDS], [])
+
+
+def test_lists_at_ever_deeper_levels_are_no_document(tmp_path: Path) -> None:
+    # If each list were compared with all objects around it, this would take minutes.
+    (tmp_path / "a").write_bytes(b'{"a":{"b":[{}],' * 8000)
+    with pytest.raises(InputError, match="no object in its first 16 MiB is valid JSON"):
+        detect_file(locate(tmp_path / "a"), InputConfig(), Needs())
