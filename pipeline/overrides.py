@@ -13,8 +13,11 @@ ambiguous and is split; quote it.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import sys
+from collections.abc import Sequence
 
 from pipeline.errors import SettingError
 
@@ -30,6 +33,8 @@ _ELEMENT = re.compile(
     rf"(?:^|,)(?P<element>(?P<name>{_NAME})?(?:(?P<quoted>[\s\[]*(?:{_QUOTED})[\s\]]*(?=,|\Z))|[^,]*))"
 )
 """The text up to the next comma outside quotes: an item, or a further element of the value before it."""
+_PLAIN = re.compile(r"""[^\s,"'\[\]{}](?:[^,"'\[\]{}\n\r]*[^\s,"'\[\]{}])?""")
+"""A name that needs no quotes in a list of names."""
 _OPENS_QUOTES = re.compile(rf"""(?:{_NAME})?[\s\[]*["']""")
 
 
@@ -63,6 +68,23 @@ def parse_item(item: str) -> tuple[str, object]:
             ' ["a", "b"]'
         )
     return name, text if value is None else value
+
+
+def written_value(values: Sequence[str], *, is_list: bool = True) -> str:
+    """Text of a value for `--set`: plain if its meaning is clear, else TOML.
+
+    Args:
+        values: one or more names, or other texts; exactly one if not `is_list`.
+    """
+    text = ",".join(values)
+    if all(map(_PLAIN.fullmatch, values)) and split_items(f"a.b={text}") == [f"a.b={text}"]:
+        return text
+    return json.dumps(list(values) if is_list else values[0], ensure_ascii=False)
+
+
+def quoted_setting(name: str, values: Sequence[str], *, is_list: bool = True) -> str:
+    """A setting as a message proposes it, quoted for a shell; see `written_value`."""
+    return f"{name}={shlex.quote(written_value(values, is_list=is_list))}"
 
 
 def _toml_value(text: str) -> object:

@@ -32,7 +32,7 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **options: ob
             an option give different values.
     """
     data = {} if file is None else _read_toml(file)
-    given = _read_sets(sets)
+    given = read_sets(sets)
     for name, value in options.items():
         if value is not None:
             _add_option(given, name.replace("__", ".", 1), value)
@@ -49,8 +49,8 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), **options: ob
         raise SettingError(_explain(error) + where) from None
 
 
-def _read_sets(sets: Iterable[str]) -> dict[str, object]:
-    """Values from `--set`, by name."""
+def read_sets(sets: Iterable[str]) -> dict[str, object]:
+    """Values from texts of `--set`, by name; see load_config."""
     given: dict[str, object] = {}
     for text in sets:
         for number, item in enumerate(split_items(text)):

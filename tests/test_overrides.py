@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingError
-from pipeline.overrides import parse_item, split_items
+from pipeline.overrides import parse_item, quoted_setting, split_items, written_value
 from pipeline.settings import load_config
 
 SETTINGS = ("input.text_separator", "input.stars", "input.text", "train.seed", "split.val_from")
@@ -121,3 +123,35 @@ def test_item_without_a_value_is_refused(item: str, message: str) -> None:
     with pytest.raises(SettingError) as raised:
         parse_item(item)
     assert str(raised.value) == message
+
+
+NAMES = st.text(st.sampled_from("ab ,[]{}='\\\"#é1.-\t"), min_size=1, max_size=6).filter(str.strip)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=3))
+def test_proposed_settings_are_read_as_they_are_meant(names: list[str]) -> None:
+    settings = (
+        f"input.text={written_value(names)}",
+        f"input.stars={written_value(names[:1], is_list=False)}",
+    )
+    for sets in (settings, [",".join(settings)]):
+        config = load_config(None, sets)
+        assert config.input.text == tuple(names)
+        assert config.input.stars == names[0]
+    (item,) = shlex.split(quoted_setting("input.text", names))
+    assert load_config(None, [item]).input.text == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (["title", "review.text"], "title,review.text"),
+        (["my text"], "my text"),
+        (["What, and why?"], '["What, and why?"]'),
+        (["[review] text"], '["[review] text"]'),
+        ([" a"], '[" a"]'),
+        (["a", "b.c=d"], '["a", "b.c=d"]'),
+    ],
+)
+def test_plain_names_are_proposed_without_quotes(values: list[str], text: str) -> None:
+    assert written_value(values) == text

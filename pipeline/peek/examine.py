@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,15 +19,17 @@ from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.detect.scale_guess import Observed
 from pipeline.ingest.detect.scales import narrower_scale
 from pipeline.ingest.detect.sources import Source, find_sources
-from pipeline.ingest.detect.unrated import unrated_words
+from pipeline.ingest.detect.unrated import labels_of_texts, unrated_words
 from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.parquet import read_parquet_head
 from pipeline.ingest.parse.rejects import Reason
 from pipeline.ingest.read.compression import codec_of, read_head
+from pipeline.overrides import written_value
 from pipeline.peek.facts import Facts, collect
 from pipeline.peek.propose import propose
 from pipeline.peek.sampling import Estimate, Sampled, exact_rows, sample_chunks
+from pipeline.settings import read_sets
 from pipeline.storage.location import Location
 
 _EXAMPLES = 3
@@ -68,7 +70,7 @@ class FileReport:
     facts: Facts = field(default_factory=Facts)
     warnings: list[str] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
-    """Settings that this file needs, in addition to those given."""
+    """Settings that this file needs, in addition to those given: values by name, as `--set` takes them."""
     has_stars: bool = False
     seconds: float = 0.0
 
@@ -110,7 +112,8 @@ def _examine(
     assert isinstance(source.fmt, Format)
     assert source.columns is not None
     report.format, report.columns_used = source.format_name, str(source.columns)
-    report.has_stars, report.warnings = source.columns.stars is not None, list(source.warnings)
+    report.has_stars = source.columns.stars is not None
+    report.warnings += source.warnings
     if config.input.columns:
         sample = read_sample(file, config.input) or sample
     report.columns = _columns(sample, _roles(source))
@@ -128,14 +131,15 @@ def _detect(file: Location, config: Config, report: FileReport, sample: Sample) 
         raise
     except UnknownFormatError as error:
         proposed = propose(sample, config.input)
-        if "input.stars" not in proposed:
+        if "input.stars" not in proposed.settings:
             unlabeled = _unlabeled(file, config)
             if unlabeled is not None:
                 return unlabeled, config
-        if not proposed:
+        if not proposed.settings:
             raise
-        config = _correct(file, config, report, proposed, error)
-        if "input.stars" not in proposed:
+        report.warnings += proposed.warnings
+        config = _correct(file, config, report, proposed.settings, error)
+        if "input.stars" not in proposed.settings:
             return find_sources([file], config.input, need_stars=False).sources[0], config
         source = _source(file, config)
     if isinstance(source, ScaleError):
@@ -147,7 +151,7 @@ def _detect(file: Location, config: Config, report: FileReport, sample: Sample) 
 
 
 def _suggested(source: Source, sample: Sample, config: Config) -> dict[str, str]:
-    """Settings that the values of the columns suggest, none of which is given."""
+    """Settings that the values of the columns suggest, in addition to those given."""
     assert isinstance(source.fmt, Format)
     assert source.columns is not None
     found: dict[str, Sequence[str]] = {}
@@ -156,12 +160,12 @@ def _suggested(source: Source, sample: Sample, config: Config) -> dict[str, str]
         narrow = narrower_scale(Observed.of(ratings, labels.unrated or ()), labels.rating_scale())
         if narrow is not None and labels.scale is None:
             found["labels.scale"] = [str(narrow)]
-        if labels.unrated is None:
-            found["labels.unrated"] = unrated_words(ratings, labels, config.input.max_rejected_frac)
+        rated = labels_of_texts(source.fmt, [*sample.records, *sample.more])
+        found["labels.unrated"] = unrated_words(rated, labels, config.input.max_rejected_frac)
     if config.input.null_values is None:
         records = [*sample.records, *sample.more]
         found["input.null_values"] = missing_words(source.columns, records, config.input)
-    return {name: ",".join(values) for name, values in found.items() if values}
+    return {name: written_value(values) for name, values in found.items() if values}
 
 
 def _source(file: Location, config: Config) -> Source | ScaleError:
@@ -190,8 +194,8 @@ def _unlabeled(file: Location, config: Config) -> Source | None:
 
 
 def _with_settings(config: Config, settings: dict[str, str]) -> Config:
-    given = {name.replace(".", "__"): value for name, value in settings.items()}
-    return config.replace(**given)
+    given = read_sets(f"{name}={value}" for name, value in settings.items())
+    return config.replace(**{name.replace(".", "__"): value for name, value in given.items()})
 
 
 def _sample(
@@ -209,8 +213,22 @@ def _sample(
     report.rows = sampled.estimate(source.size_bytes) if rows is None else Estimate(rows, rows, rows)
     report.sampled_rows, report.sampled_bytes = sum(sampled.lines), sampled.text_bytes
     report.whole, report.spread = sampled.whole, sampled.spread
+    report.warnings += _reject_warnings(report.facts, config.input.max_rejected_frac, report.settings)
     if sampled.broken:
         report.warnings.append(f"{sampled.broken}; the lines before that can be read")
+
+
+def _reject_warnings(facts: Facts, max_rejected_frac: float, settings: Mapping[str, str]) -> list[str]:
+    """Warning that more records of the sample are rejected than a job allows."""
+    missing = (Reason.MISSING_TEXT, Reason.EMPTY_TEXT) if "input.null_text" in settings else ()
+    errors = {r: n for r, n in facts.rejected.items() if not Reason(r).is_filter and Reason(r) not in missing}
+    share = sum(errors.values()) / max(1, facts.rows + sum(facts.rejected.values()))
+    if share <= max_rejected_frac:
+        return []
+    return [
+        f"{share:.0%} of the records of the sample are rejected as {', '.join(errors)}, more than"
+        f" input.max_rejected_frac={max_rejected_frac:g} allows"
+    ]
 
 
 def _lacks_texts(facts: Facts, max_rejected_frac: float) -> bool:

@@ -65,11 +65,12 @@ OTHER_KINDS: list[Callable[[list[int]], pa.Array]] = [
     lambda stars: pa.array([DAY.time()] * len(stars)),
     lambda stars: pa.array(stars, pa.duration("us")),
     lambda stars: pa.array([[s, s] for s in stars]),
-    lambda stars: pa.array([{"a": str(s)} for s in stars]),
     lambda stars: pa.array([bytes([s]) * 16 for s in stars], pa.uuid()),
     lambda stars: pa.array([b"abc"] * len(stars), pa.binary(3)),
     lambda stars: pa.nulls(len(stars)),
 ]
+UNUSED_KINDS = [*OTHER_KINDS, lambda stars: pa.array([{"a": str(s)} for s in stars])]
+"""A struct column cannot be named, only its fields."""
 
 
 def make(rng: random.Random, rows: int, group: int) -> bytes:
@@ -78,12 +79,13 @@ def make(rng: random.Random, rows: int, group: int) -> bytes:
     def texts() -> pa.Array:
         return rng.choice(TEXT_KINDS)(pa.array([rng.choice(TEXTS) for _ in range(rows)], pa.string()))
 
-    def anything() -> pa.Array:
+    def anything(kinds: list[Callable[[list[int]], pa.Array]]) -> pa.Array:
         stars = [rng.randrange(7) for _ in range(rows)]
-        return texts() if rng.random() < 0.25 else rng.choice(OTHER_KINDS)(stars)
+        return texts() if rng.random() < 0.25 else rng.choice(kinds)(stars)
 
     columns = {"body": texts(), "more": texts()}
-    columns |= {name: anything() for name in ("rank", "id", "who", "when", "sure", "unused")}
+    columns |= {name: anything(OTHER_KINDS) for name in ("rank", "id", "who", "when", "sure")}
+    columns["unused"] = anything(UNUSED_KINDS)
     sink = io.BytesIO()
     pq.write_table(
         pa.table(columns),

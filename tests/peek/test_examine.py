@@ -307,3 +307,70 @@ def test_values_that_mean_not_rated_are_proposed(tmp_path: Path) -> None:
     report = report_on(write(tmp_path / "a.json", records))
     assert report.settings == {"labels.unrated": "N/A"}
     assert report.facts.rejected == {"not_rated": 14}
+
+
+@pytest.mark.parametrize(
+    "name", ["What did you like, and why?", "[review] text", 'the "text"', "a\\b", "x.y=1"]
+)
+@pytest.mark.parametrize("suffix", ["json", "csv", "parquet"])
+def test_any_name_of_a_column_can_be_proposed(name: str, suffix: str, tmp_path: Path) -> None:
+    records = [{name: f"lamp number {n} works", f"{name} (stars)": n % 5 + 1} for n in range(ROWS)]
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "json":
+        write(file, records)
+    elif suffix == "csv":
+        with file.open("w", newline="") as out:
+            writer = csv.DictWriter(out, list(records[0]))
+            writer.writeheader()
+            writer.writerows(records)
+    else:
+        pq.write_table(pa.Table.from_pylist(records), file)
+    report = report_on(file)
+    assert (report.facts.rows, report.facts.rejected) == (ROWS, {})
+    again = report_on(file, *(f"{name}={value}" for name, value in report.settings.items()))
+    assert (again.error, again.facts.stars) == (None, {str(stars): 8 for stars in range(1, 6)})
+
+
+def test_other_columns_that_could_be_meant_are_named(tmp_path: Path) -> None:
+    records = [
+        {
+            **{"liked": f"lamp number {n} works", "disliked": f"cable {n} is too short"},
+            **{"food_rating": n % 5 + 1, "room_rating": n * n % 5 + 1},
+        }
+        for n in range(ROWS)
+    ]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"input.text": "disliked", "input.stars": "food_rating"}
+    assert report.warnings == [
+        "liked could hold texts, too; to join the columns, set input.text=disliked,liked",
+        "stars = food_rating is a guess: room_rating could hold the stars, too",
+    ]
+
+
+def test_texts_without_spaces_are_proposed(tmp_path: Path) -> None:
+    records = [
+        {"note": "质量很好推荐购买" + "很好" * n, "seller": "big shop", "score": n % 5 + 1}
+        for n in range(ROWS)
+    ]
+    report = report_on(write(tmp_path / "a.json", records))
+    assert report.settings == {"input.text": "note", "input.stars": "score"}
+
+
+@pytest.mark.parametrize(
+    "header", ["0,1", "How would you rate us,What did you like about it in the last week"]
+)
+def test_headers_of_numbers_and_of_sentences_are_headers(header: str, tmp_path: Path) -> None:
+    rows = "".join(f"{n % 5 + 1},lamp {n} works\n" for n in range(ROWS))
+    (tmp_path / "a.csv").write_text(f"{header}\n{rows}")
+    report = report_on(tmp_path / "a.csv")
+    assert "input.columns" not in report.settings
+    assert report.settings["input.text"] == header.split(",")[1]
+
+
+def test_more_rejects_than_allowed_are_a_warning(tmp_path: Path) -> None:
+    rows = "".join(f"lamp {n}, it works,{n % 5 + 1}\n" if n % 4 else f"lamp {n},5\n" for n in range(ROWS))
+    (tmp_path / "a.csv").write_text(f"text,stars\n{rows}")
+    report = report_on(tmp_path / "a.csv", "input.text=text", "input.stars=stars")
+    assert report.facts.rejected["bad_csv"] == 30
+    warning = "75% of the records of the sample are rejected as bad_csv, more than"
+    assert f"{warning} input.max_rejected_frac=0.05 allows" in report.warnings

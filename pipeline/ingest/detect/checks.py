@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pipeline.humanize import counted, printable
 from pipeline.ingest.detect.columns import Columns
 from pipeline.ingest.detect.records import shown_name
 from pipeline.ingest.parse.columns import as_text, as_word
+from pipeline.overrides import quoted_setting
 
 _MIN_VALUES = 10
 """Number of values from which a share of them is meaningful."""
@@ -23,6 +25,12 @@ _MAX_SHOWN_CHARS = 40
 
 _NO_WORDS = re.compile(r"[\W\d_]+")
 _ID = re.compile(r"(?=\S*\d)[\w.:#-]{5,}|(?:https?://|www\.)\S+", re.ASCII)
+_LITERALS = {
+    "objects": re.compile(r"\{.*\}", re.DOTALL),
+    "lists": re.compile(r"""\[\s*['"].*\]""", re.DOTALL),
+    "bytes of Python": re.compile(r"""b(['"]).*\1""", re.DOTALL),
+}
+"""Patterns of strings that hold something other than text."""
 _NO_TEXT = frozenset(
     ("nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nil", "undefined", "missing", "\\n", "-", "--", ".")
 )
@@ -33,7 +41,7 @@ def check_texts(uri: str, columns: Columns, records: Sequence[dict[str, Any]]) -
     """Raise InputError if most values of a text column are lists, which are not read as text."""
     for name in columns.text:
         values = [value for record in records if (value := record.get(name)) is not None]
-        lists = [value for value in values if isinstance(value, list)]
+        lists = [value for value in values if isinstance(value, list | tuple | set) and value]
         if 2 * len(lists) > len(values):
             raise InputError(
                 f"{uri}: {shown_name(name)} holds lists, not texts, for example {_shown(as_text(lists[0]))};"
@@ -100,7 +108,9 @@ def _is_id(value: str) -> bool:
 
 
 def _text(value: object) -> str:
-    return "" if value is None or isinstance(value, dict | list) else as_text(value).strip()
+    # Texts are cleaned in the same way.
+    text = "" if value is None or isinstance(value, dict | list | tuple | set) else as_text(value).strip()
+    return html.unescape(text).strip() if text.startswith("&") else text
 
 
 def _column(name: str, values: list[str]) -> list[str]:
@@ -114,12 +124,13 @@ def _column(name: str, values: list[str]) -> list[str]:
             f"{share} are IDs or numbers, for example {_shown(ids[0])}; set input.text if another column"
             " holds the reviews"
         ]
-    objects = [v for v in filled if v.startswith("{") and v.endswith("}")]
-    if len(objects) > _MAX_ID_FRAC * len(filled):
-        return [
-            f"the values of {name} are JSON objects in strings, for example {_shown(objects[0])}; write their"
-            " fields to records"
-        ]
+    for kind, pattern in _LITERALS.items():
+        found = [v for v in filled if pattern.fullmatch(v)]
+        if len(found) > _MAX_ID_FRAC * len(filled):
+            return [
+                f"the values of {name} are {kind} in strings, for example {_shown(found[0])}; write their"
+                " contents to records"
+            ]
     words = [v for v in filled if _is_no_text(v)]
     return _repeated(name, words, len(values), can_be_null=True)
 
@@ -130,9 +141,8 @@ def _repeated(name: str, values: list[str], total: int, *, can_be_null: bool) ->
         return []
     value, count = Counter(values).most_common(1)[0]
     others = sorted(v for v in set(values) if _is_no_text(v) and v != value) if _is_no_text(value) else []
-    # In the setting, commas separate values.
-    setting = can_be_null and "," not in value and len(value) <= _MAX_SHOWN_CHARS
-    remedy = f"set input.null_values={','.join([shown_name(value), *others])}" if setting else "remove it"
+    can_be_set = can_be_null and len(value) <= _MAX_SHOWN_CHARS and value.isprintable()
+    remedy = f"set {quoted_setting('input.null_values', [value, *others])}" if can_be_set else "remove it"
     return [
         f"the value {_shown(value)} fills {count / total:.0%} of the first {counted(total, 'row')} of {name};"
         f" if it means that there is no text, {remedy}"

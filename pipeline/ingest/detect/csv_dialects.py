@@ -10,8 +10,8 @@ from pipeline.config import InputConfig
 from pipeline.ingest.parse.formats import match_format
 from pipeline.ingest.read.csv_syntax import CsvSyntax
 
-_DELIMITERS = (b",", b"\t", b";", b"|")
-_NO_DELIMITER = b"\x1f"
+DELIMITERS = (b",", b"\t", b";", b"|")
+NO_DELIMITER = b"\x1f"
 """Delimiter of files with one column: the unit separator of ASCII, which no text contains."""
 _EXAMINED_LINES = 500
 _MOST = 0.9
@@ -53,19 +53,19 @@ def candidates(text: bytes, config: InputConfig, delimiter: bytes | None) -> Ite
 
 
 def _delimiters(lines: list[bytes], config: InputConfig, delimiter: bytes | None) -> list[bytes]:
-    if delimiter:
-        return [delimiter]
     first = lines[0].strip().strip(b'"').decode(errors="replace") if lines else ""
     is_name = first in (config.text or ()) or match_format([first], need_stars=False) is not None
     has_one_column = len(config.columns) == 1 if config.columns else is_name
-    return [_NO_DELIMITER] if has_one_column else _plausible_delimiters(lines)
+    if has_one_column:
+        return [NO_DELIMITER]
+    return [delimiter] if delimiter else _plausible_delimiters(lines)
 
 
 def _plausible_delimiters(lines: list[bytes]) -> list[bytes]:
     """Delimiters that are not much rarer than the most frequent one, and that of CSV if none occurs."""
-    counts = {mark: sum(mark in line for line in lines) for mark in _DELIMITERS}
+    counts = {mark: sum(mark in line for line in lines) for mark in DELIMITERS}
     least = max(1, _RARE_FRAC * max(counts.values()))
-    return [mark for mark, count in counts.items() if count >= least] or [_DELIMITERS[0]]
+    return [mark for mark, count in counts.items() if count >= least] or [DELIMITERS[0]]
 
 
 def _quotes(cells: list[list[bytes]], config: InputConfig) -> list[bytes]:
@@ -85,12 +85,22 @@ def _escapes(text: bytes, delimiter: bytes, quote: bytes, config: InputConfig) -
 def _bonus(cells: list[list[bytes]], delimiter: bytes, quote: bytes) -> float:
     if quote == b"'":
         return _USUAL + _TIE if _is_quoted(cells, quote) else _USUAL - 2 * _TIE
+    if delimiter == NO_DELIMITER:
+        return _USUAL * (bool(quote) == _are_quoted_texts(cells))
     if delimiter != b"\t":
         return _USUAL * bool(quote)
     # TSV is usually unquoted (amazon_us_reviews), unless it is written like CSV.
     if _is_quoted(cells, b'"') or _has_doubled_quotes(cells):
         return _USUAL * bool(quote)
     return _USUAL + _TIE * (4 * (not quote))
+
+
+def _are_quoted_texts(cells: list[list[bytes]]) -> bool:
+    """Whether lines of one cell are quoted where CSV requires it, which is those with a comma."""
+    lines = [row[0].strip() for row in cells[1:] if len(row) == 1]
+    needed = [line for line in lines if b"," in line or line.startswith(b'"')]
+    wrapped = sum(_is_wrapped(line, b'"') for line in needed)
+    return wrapped > 0 and wrapped >= _MOST * len(needed)
 
 
 def _wrapped(cells: list[list[bytes]], quote: bytes) -> int:

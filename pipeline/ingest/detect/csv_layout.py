@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.ingest.detect.records import join_names
+from pipeline.ingest.detect.stars import suggests_rating
+from pipeline.ingest.parse.stars import read_rating
 from pipeline.ingest.read.csv_syntax import is_number
 
 _MAX_PREAMBLE_RECORDS = 20
@@ -38,39 +41,52 @@ def separator_line(text: bytes) -> tuple[bytes, int] | None:
     return (found[1], found.end()) if found else None
 
 
-def find_layout(records: Sequence[Sequence[bytes]]) -> Layout:
+def find_layout(records: Sequence[Sequence[bytes]], are_known: Callable[[Sequence[str]], bool]) -> Layout:
     """Layout of a table with a header.
 
     Args:
         records: fields of the first records; an empty sequence for a blank line or a malformed record.
+        are_known: whether names of columns are those that are looked for.
     """
     counts = [len(fields) for fields in records]
-    header = _find_header(records, counts)
-    names = [name.decode(errors="replace").strip() for name in records[header]]
+    header = _find_header(records, counts, are_known)
+    names = _names(records[header])
     usual, frac = _usual(counts[header + 1 :])
     data = [fields for fields in records[header + 1 :] if len(fields) == usual]
-    if frac < _REGULAR_FRAC or abs(usual - len(names)) != 1 or usual < 2:
+    if frac < _REGULAR_FRAC or usual in (0, 1, len(names)) or usual > len(names) + 1:
         return Layout(header, _unique(names))
+    lengths = f"records have {usual} fields, but the header has {len(names)}"
     if usual < len(names):
-        return Layout(header, _unique(names if names[-1] else names[:-1]))
+        empty = join_names(name for name in names[usual:] if name)
+        warning = f"{lengths}; {empty} was taken as empty" if empty else ""
+        return Layout(header, _unique(names[:usual]), warning=warning)
     if all(not fields[-1] for fields in data):
         return Layout(header, _unique([*names, ""]), "lines end with a delimiter")
     if not _are_row_names([fields[0] for fields in data]) or _has_split_text(data):
         return Layout(header, _unique(names))
-    warning = (
-        f"records have {usual} fields, but the header has {len(names)}; the first field was taken as the name"
-        " of the row"
-    )
+    if _has_ratings(names, data) and not _has_ratings(["", *names], data):
+        return Layout(
+            header,
+            _unique([*names, ""]),
+            warning=f"{lengths}; the last field was taken as one without a name",
+        )
+    warning = f"{lengths}; the first field was taken as the name of the row"
     consecutive = _are_consecutive([fields[0] for fields in data])
     note = "a column of row names without a name in the header"
     return Layout(header, _unique(["", *names]), note, "" if consecutive else warning)
 
 
-def _find_header(records: Sequence[Sequence[bytes]], counts: list[int]) -> int:
+def _names(fields: Sequence[bytes]) -> list[str]:
+    return [name.decode(errors="replace").strip() for name in fields]
+
+
+def _find_header(
+    records: Sequence[Sequence[bytes]], counts: list[int], are_known: Callable[[Sequence[str]], bool]
+) -> int:
     """Position of the header: the first record, or the first regular one if what precedes it is shorter."""
     first = next((i for i, count in enumerate(counts) if count), 0)
     usual, _ = _usual(counts[first + 1 :])
-    padded = _is_padded(records[first])
+    padded = _is_padded(records[first]) and not are_known(_names(records[first]))
     if counts[first] in (usual, usual - 1, usual + 1) and counts[first] > 1 and not padded:
         return first
     for i in range(first + 1, min(len(counts), first + 1 + _MAX_PREAMBLE_RECORDS)):
@@ -104,6 +120,13 @@ def _usual(counts: Sequence[int]) -> tuple[int, float]:
 def _are_names(fields: Sequence[bytes]) -> bool:
     named = [f.strip() for f in fields if f.strip()]
     return len(named) > 1 and len(set(named)) == len(named) and not any(map(is_number, named))
+
+
+def _has_ratings(names: Sequence[str], data: Sequence[Sequence[bytes]]) -> bool:
+    """Whether the columns whose names suggest a rating have one in most records."""
+    columns = [i for i, name in enumerate(names) if suggests_rating(name)]
+    values = [fields[i].decode(errors="replace") for fields in data for i in columns]
+    return bool(values) and 2 * sum(read_rating(v) is not None for v in values) > len(values)
 
 
 def _are_row_names(values: Sequence[bytes]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
 from pipeline.humanize import counted
-from pipeline.ingest.detect.csv_dialects import candidates
+from pipeline.ingest.detect.csv_dialects import DELIMITERS, NO_DELIMITER, candidates
 from pipeline.ingest.detect.csv_layout import Layout, find_layout, separator_line
 from pipeline.ingest.detect.records import Sample, join_names, shown_name
 from pipeline.ingest.parse.formats import Dialect, match_format
@@ -18,6 +19,7 @@ from pipeline.ingest.read.csv_records import CsvRecords
 from pipeline.ingest.read.csv_scanner import read_fields, without_line_end
 from pipeline.ingest.read.csv_syntax import DEFAULT_LINE_LIMIT, CsvSyntax, is_number
 from pipeline.ingest.read.cutting import LINES
+from pipeline.overrides import quoted_setting
 from pipeline.storage.location import Location
 
 _MIN_NUMBERS = 5
@@ -28,6 +30,9 @@ _MAX_WORDS_FRAC = 0.02
 
 _BLANK_FRAC = 0.02
 """Fraction of the lines of the sample, but at least two, above which blank lines are usual."""
+
+_MOST_LINES = 0.9
+"""Share of the lines with the same number of fields from which they are probably records of a table."""
 
 _MIN_ESCAPES = 4
 """Escaped quotes of the sample from which it is certain that the escape character is not text."""
@@ -80,16 +85,21 @@ def _check_columns(file: Location, text: bytes, best: _Guess) -> None:
     names, wanted = best.layout.names, best.config.text or ()
     is_known = bool(set(names).intersection(wanted)) or match_format(names, need_stars=False)
     if not is_known and len(names) < 2 and best.is_one_column:
-        name = shown_name(names[0])
+        if best.syntax.delimiter in names[0].encode():
+            raise InputError(
+                f"{file.uri}: each line is within quotes as a whole; remove these quotes, it starts with"
+                f" {names[0]!r}"
+            )
         raise InputError(
-            f"{file.uri}: one column, {name}; name it with --set input.text={name}, or set"
-            " input.columns=text if the first line is a text, too"
+            f"{file.uri}: one column, {shown_name(names[0])}; name it with --set"
+            f" {quoted_setting('input.text', names)}, or set input.columns=text if the first line is a text,"
+            " too"
         )
     if not is_known and (len(names) < 2 or best.regular_frac < _MIN_REGULAR_FRAC):
         shown = text[:60].split(b"\n")[0].decode(errors="replace").strip()
         raise InputError(
             f"{file.uri}: neither JSON lines, nor CSV with a header, nor Parquet; it starts with {shown!r};"
-            " if each line is a text, set input.columns=text"
+            " if each line is a text, set input.columns=text, or input.text=NAME if the first line is a NAME"
         )
 
 
@@ -151,7 +161,7 @@ class _Guess:
     @cached_property
     def layout(self) -> Layout:
         """Header and names of the columns."""
-        return find_layout(self.first_pass)
+        return find_layout(self.first_pass, self._are_known)
 
     @cached_property
     def before(self) -> bytes:
@@ -220,20 +230,19 @@ class _Guess:
 
     @property
     def is_one_column(self) -> bool:
-        """Whether all records are one quoted field each, some with a delimiter in it."""
+        """Whether all records are one quoted field each."""
         quote, records = self.syntax.quote, self._records
-        is_quoted = bool(quote) and all(r.startswith(quote) and r.endswith(quote) for r in records)
-        if not is_quoted or not any(self.syntax.delimiter in record for record in records):
+        if not quote or not all(r.startswith(quote) and r.endswith(quote) for r in records):
             return False
-        return len(self.layout.names) == 1 and self._clean == len(records)
+        return bool(records) and len(self.layout.names) == 1 and self._clean == len(records)
 
     @property
     def _has_known_names(self) -> bool:
         """Whether the columns have the configured names, or those of a known format."""
-        names, config = self.layout.names, self.config
-        if config.columns:
-            return False
-        configured = {*(config.text or ()), *filter(None, (config.stars,))}
+        return not self.config.columns and self._are_known(self.layout.names)
+
+    def _are_known(self, names: Collection[str]) -> bool:
+        configured = {*(self.config.text or ()), *filter(None, (self.config.stars,))}
         return configured.issubset(names) if configured else match_format(names, need_stars=False) is not None
 
     def dialect(self, names: tuple[str, ...], start: int, before: bytes) -> Dialect:
@@ -273,6 +282,8 @@ class _Guess:
 
     def warnings(self) -> tuple[str, ...]:
         """Doubtful decisions."""
+        if self.syntax.delimiter == NO_DELIMITER:
+            return _one_column_warnings(self._records)
         found = [] if self.config.columns or not self.layout.warning else [self.layout.warning]
         misplaced = sum(self._split(record) is None for record in self._records)
         if misplaced:
@@ -287,6 +298,20 @@ class _Guess:
                     f"{mark} is probably an escape character; set input.escape=none if it is part of texts"
                 )
         return tuple(found)
+
+
+def _one_column_warnings(records: list[bytes]) -> tuple[str, ...]:
+    """A warning if lines that are read as texts have several fields."""
+    for delimiter in DELIMITERS:
+        counts = Counter(len(record.split(delimiter)) for record in records)
+        number, times = counts.most_common(1)[0] if counts else (1, 0)
+        if number > 1 and times >= _MOST_LINES * len(records) and len(records) > 1:
+            mark = "tab" if delimiter == b"\t" else delimiter.decode()
+            return (
+                f"each line is read as one text, but most have {number} fields separated by {mark!r}; name"
+                " all columns if the file is a table",
+            )
+    return ()
 
 
 def _with_columns(syntax: CsvSyntax, count: int, rows: list[list[bytes]]) -> CsvSyntax:

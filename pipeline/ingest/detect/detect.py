@@ -14,11 +14,12 @@ from pipeline.ingest.detect.records import Sample, join_names
 from pipeline.ingest.detect.sample import read_sample
 from pipeline.ingest.detect.scale_guess import Observed
 from pipeline.ingest.detect.scales import check_scale, scale_warnings
-from pipeline.ingest.detect.unrated import unrated_warnings
+from pipeline.ingest.detect.unrated import labels_of_texts, unrated_warnings
 from pipeline.ingest.detect.word_order import in_order
 from pipeline.ingest.parse.columns import as_word
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.parse.stars import RatingRule, read_rating
+from pipeline.overrides import quoted_setting
 from pipeline.scale import Scale
 from pipeline.storage.location import Location
 
@@ -98,7 +99,8 @@ def _detection(
     if columns.stars is not None:
         found += scale_warnings(fmt.stars, ratings, needs.labels, need_stars=needs.stars)
     if needs.stars:
-        found += unrated_warnings(fmt.stars, ratings, needs.labels, config.max_rejected_frac)
+        labels = labels_of_texts(fmt, [*sample.records, *sample.more])
+        found += unrated_warnings(fmt.stars, labels, needs.labels, config.max_rejected_frac)
     if fmt.timestamp is not None and (needs.time or config.timestamp is not None):
         found += date_warnings(fmt.timestamp, times)
     found += value_warnings(columns, [*sample.records, *sample.more], config)
@@ -153,11 +155,11 @@ def _check_labels(uri: str, chosen: Format, labels: LabelsConfig, values: Sequen
         rated = observed.ratings or any(map(RatingRule(unrated=labels.unrated or ()).is_unrated, words))
         if words and not rated:
             words = in_order(words)
-            few = len(words) <= _MAX_CLASSES and not any("," in word for word in words)
-            setting = f"labels.scheme=words,labels.words={','.join(words) if few else '…'}"
+            few = len(words) <= _MAX_CLASSES
+            classes = quoted_setting("labels.words", words) if few else "labels.words=…"
             raise InputError(
                 f"{uri}: {chosen.stars} contains words, not star ratings: {join_names(words[:3])}; use them"
-                f" as classes, in order, with --set {setting}"
+                f" as classes, in order, with --set labels.scheme=words,{classes}"
             )
         return check_scale(uri, chosen.stars, observed, labels)
     if labels.words is None or not set(words).intersection(labels.words):

@@ -9,9 +9,9 @@ from itertools import islice, pairwise
 from typing import NamedTuple
 
 from pipeline.config import InputConfig
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnknownFormatError
 from pipeline.ingest.detect.column_json import check_rows
-from pipeline.ingest.detect.json_document import FoundLists, JsonList, find_lists
+from pipeline.ingest.detect.json_document import MAX_LISTS, FoundLists, JsonList, find_lists
 from pipeline.ingest.detect.nested import flat_records
 from pipeline.ingest.detect.records import SAMPLE_RECORDS, Sample, join_names
 from pipeline.ingest.parse.formats import Dialect
@@ -26,8 +26,9 @@ from pipeline.ingest.read.element_syntax import (
 from pipeline.ingest.read.elements import Elements
 from pipeline.storage.location import Location
 
-_NEXT_OBJECT = re.compile(rb"[\n,]\s*(?=\{)")
+_NEXT_OBJECT = re.compile(rb"[\n,][ \t\r]*(?=\{)")
 _FIRST_KEY = re.compile(rb'\{\s*(?:"(?:[^"\\]|\\.)*")?')
+_AFTER_ELEMENT = re.compile(rb"\s*(?:,|\Z|\]\s*(?:[\n,\[{]|\Z))")
 _EMPTY_ARRAY = re.compile(rb"\[\s*\]")
 _MAX_MORE_RECORDS = 5000
 _MAX_RUNS, _LONG_RUN = 50, 20
@@ -112,8 +113,9 @@ def _list_warnings(found: FoundLists) -> tuple[str, ...]:
         )
     if len(found.lists) > 1:
         names = join_names(map(_name, found.lists))
+        more = " or more" if len(found.lists) + len(found.others) >= MAX_LISTS else ""
         warnings.append(
-            f"the elements of {len(found.lists):,} lists are read as reviews: {names}; if some are not"
+            f"the elements of {len(found.lists):,}{more} lists are read as reviews: {names}; if some are not"
             " reviews, write the others to a file of their own"
         )
     return tuple(warnings)
@@ -135,7 +137,7 @@ def _after_empty(file: Location, text: bytes) -> int:
     while found := _EMPTY_ARRAY.match(text, at):
         at = _after_gap(text, found.end())
         if at == len(text):
-            raise InputError(f"{file.uri}: an empty JSON array; leave the file out")
+            raise UnknownFormatError(f"{file.uri}: an empty JSON array; leave the file out")
     return at
 
 
@@ -211,14 +213,11 @@ class _Lines(NamedTuple):
 
     @classmethod
     def of(cls, text: bytes) -> _Lines:
-        end = 0
-        for _ in range(SAMPLE_RECORDS):
-            found = re.compile(rb"\s*[^\n]*\n").match(text, end)
-            if found is None:
-                end = len(text)
-                break
-            end = found.end()
-        lines = [line for line in text[:end].split(b"\n") if line.strip()]
+        end, lines = 0, list[bytes]()
+        while end < len(text) and len(lines) < SAMPLE_RECORDS:
+            start, end = end, text.find(b"\n", end) + 1 or len(text)
+            if text[start:end].strip():
+                lines.append(text[start:end])
         like_objects = [line.strip() for line in lines if line.lstrip().startswith(b"{")]
         num_valid = 0
         for decode in (decode_json, decode_python):
@@ -268,10 +267,18 @@ def _occurs(opening: bytes, element: bytes) -> bool:
     return bool(len(Elements(ElementSyntax(opening.decode("latin-1"))).marks(element)))
 
 
+def _is_element(text: bytes, at: int) -> bool:
+    """Whether an element of an array starts at a position, unless the text ends in it."""
+    end = json_end(text[at:].decode("latin-1"), 0)
+    if end is None:
+        return text[at : at + 1] in (b"[", b'"')
+    return _AFTER_ELEMENT.match(text, at + end) is not None
+
+
 def _check_elements(file: Location, text: bytes, at: int, values: _Values) -> None:
     """Raise InputError if the elements of an array are no objects."""
     first = text[_after_gap(text, at) :][:1].decode("latin-1")
-    if first != "{" and not values.records:
+    if first != "{" and not values.records and _is_element(text, _after_gap(text, at)):
         kind = _KINDS.get(first, "numbers")
         raise InputError(
             f"{file.uri}: a JSON array of {kind}, not of objects; write an object with named fields for each"

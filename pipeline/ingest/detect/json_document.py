@@ -14,7 +14,7 @@ from pipeline.ingest.read.structure import find_brackets, find_elements
 
 _KEY_BEFORE = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*$')
 _MAX_KEY_BYTES = 300
-_MAX_LISTS, _MAX_DEPTH = 1000, 32
+MAX_LISTS, _MAX_DEPTH = 1000, 32
 """Lists and levels of objects that are examined."""
 _EXAMINED = 20
 """Number of objects of a list whose fields are compared."""
@@ -61,10 +61,8 @@ def find_lists(text: bytes, at: int, config: InputConfig) -> FoundLists | None:
     fields = {found.start: _fields(text, found) for found in lists}
     known = [found for found in lists if _are_reviews(fields[found.start], config)]
     rated = [found for found in known if _have_stars(fields[found.start], config)]
-    if rated:
-        # Objects with a text that are no reviews, such as answers, have fields of their own and no stars.
-        names = set[str]().union(*(fields[found.start] for found in rated))
-        known = [found for found in known if found in rated or fields[found.start] <= names]
+    # Next to reviews with stars, texts without are something else, such as answers and questions.
+    known = rated or known
     longest = max(known or lists, key=lambda found: found.end - found.start, default=None)
     if longest is None:
         return None
@@ -116,7 +114,7 @@ def _lists(text: bytes, at: int) -> tuple[list[JsonList], int, bool]:
     for position, is_open in zip(found_at, opens, strict=True):
         is_array = text[position] in b"[]"
         if is_open:
-            is_near = not num_arrays and len(around) <= _MAX_DEPTH and len(lists) < _MAX_LISTS
+            is_near = not num_arrays and len(around) <= _MAX_DEPTH and len(lists) < MAX_LISTS
             if is_array and is_near and _STARTS_WITH_OBJECT.match(text, position):
                 path = tuple(key_before(p) for p in [*around[1:], position])
                 if all(path):

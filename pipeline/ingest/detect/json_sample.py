@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from pipeline.ingest.parse.records import decode_json, decode_python
 from pipeline.storage.location import Location
 
 _MAX_MORE_LINES = 5000
+_ARRAY, _OBJECT = re.compile(rb"\s*\[\s*(?:[\[\]{\"]|\Z)"), re.compile(rb"\s*\{\s*(?:[}\"']|\Z)")
+"""Starts of JSON. A text can also start with a bracket: `[Verified] It works`."""
 
 
 def object_sample(lines: list[bytes], more: Sequence[bytes]) -> Sample | None:
@@ -23,7 +26,8 @@ def object_sample(lines: list[bytes], more: Sequence[bytes]) -> Sample | None:
     """
     json_records = _decode_objects(lines, decode_json)
     python_records = [] if len(json_records) == len(lines) else _decode_objects(lines, decode_python)
-    is_json = len(json_records) >= len(python_records)
+    # A broken line of JSON can be a Python literal, but lines of Python literals are rarely JSON.
+    is_json = 2 * len(json_records) >= len(python_records)
     records = json_records if is_json else python_records
     num_like_objects = sum(line.lstrip().startswith(b"{") for line in lines)
     if not records or 2 * max(len(records), num_like_objects) < len(lines):
@@ -48,7 +52,7 @@ def _decode_objects(lines: Sequence[bytes], decode: Callable[[bytes], Any]) -> l
 
 def check_not_json(file: Location, line: bytes) -> None:
     """Raise InputError if the first line of a file that has no JSON lines looks like JSON."""
-    if line.lstrip().startswith(b"["):
+    if _ARRAY.match(line):
         raise InputError(
             f"{file.uri}: starts like a JSON array, but its first elements are not valid JSON objects;"
             " look at them with head -c 1000"
@@ -58,11 +62,11 @@ def check_not_json(file: Location, line: bytes) -> None:
             f"{file.uri}: each line is a JSON string that contains an object; write the objects themselves,"
             " for example with jq -r ."
         )
-    if line.lstrip().startswith(b"{") and not _is_utf8(line):
+    if _OBJECT.match(line) and not _is_utf8(line):
         raise InputError(
             f"{file.uri}: not valid UTF-8; name its encoding, for example with --set input.encoding=cp1252"
         )
-    if line.lstrip().startswith(b"{"):
+    if _OBJECT.match(line):
         raise InputError(
             f"{file.uri}: starts like a JSON object, but no object in its first 16 MiB is valid JSON;"
             " look at it with head -c 1000"

@@ -16,6 +16,7 @@ _ERRORS_FRAC = 0.05
 """Share of ratings outside the scale of all others that can be errors."""
 _STRAY_FRAC = 0.01
 """Share of extreme ratings that does not make a scale longer."""
+_ROUNDING = 1e-6
 _USUAL_HIGHS = (1, 2, 4, 5, 7, 10, 20, 50, 100)
 
 
@@ -34,18 +35,22 @@ class Observed:
     def of(cls, values: Iterable[object], unrated: tuple[str, ...] = ()) -> Observed:
         """What is observed in the values of a stars field."""
         rule = RatingRule(unrated=unrated)
-        ratings, out_of, num_flags = Counter[float](), Counter[float](), 0
+        ratings, out_of, flags, num_flags = Counter[float](), Counter[float](), Counter[float](), 0
         for word, count in Counter(as_word(v) for v in values).items():
             if word is None or rule.is_unrated(word):
                 continue
             rating, flag = read_rating(word), read_flag(word)
             if flag is not None:
                 rating = Rating(flag)
+                flags[flag] += count
                 num_flags += count
             if rating is not None:
                 ratings[rating.value] += count
             if rating is not None and rating.out_of is not None:
                 out_of[rating.out_of] += count
+        if num_flags < (1 - _ERRORS_FRAC) * ratings.total():
+            # Next to other ratings, true and false are none.
+            ratings, num_flags = ratings - flags, 0
         return cls(ratings, out_of, num_flags)
 
     @property
@@ -56,7 +61,7 @@ class Observed:
     @property
     def has_flags(self) -> bool:
         """Whether nearly all ratings are true or false."""
-        return self.num_flags > 0 and self.num_flags >= (1 - _ERRORS_FRAC) * self.count
+        return self.num_flags > 0
 
     def outside(self, scale: Scale) -> Counter[float]:
         """Number of records by rating, of the ratings that are not on a scale."""
@@ -86,7 +91,7 @@ def guess_scale(observed: Observed) -> Scale | None:
         return DEFAULT_SCALE
     up_to_5 = [r for r in sorted(observed.ratings) if 0 <= r <= DEFAULT_SCALE.high]
     if sum(observed.ratings[r] for r in up_to_5) >= (1 - _ERRORS_FRAC) * observed.count:
-        return _guess_up_to_5(up_to_5)
+        return _scale_of_tenths(up_to_5) or _guess_up_to_5(up_to_5)
     return _guess_beyond(ratings)
 
 
@@ -105,6 +110,9 @@ def _guess_up_to_5(ratings: list[float]) -> Scale | None:
 def _guess_beyond(ratings: list[float]) -> Scale | None:
     """Scale of ratings of which some are negative or above 5, in ascending order."""
     low, high = ratings[0], ratings[-1]
+    if low == -1 and 1 in ratings and 0 not in ratings and DEFAULT_SCALE.low < high <= DEFAULT_SCALE.high:
+        # -1 usually means "not rated".
+        return DEFAULT_SCALE
     if low < 0:
         return Scale(-1, 1) if low >= -1 and high <= 1 else Scale(low, max(high, -low))
     steps = _scale_of_steps(ratings)
@@ -120,6 +128,18 @@ def _scale_of_steps(ratings: list[float]) -> Scale | None:
     low, high = ratings[0], ratings[-1]
     has_steps = low > DEFAULT_SCALE.high and all(rating % low == 0 for rating in ratings)
     return Scale(low, high) if has_steps and high in (5 * low, 10 * low) else None
+
+
+def _scale_of_tenths(ratings: list[float]) -> Scale | None:
+    """Scale of 5 or 10 equal steps up to 1, such as 0.2, 0.4, 0.6, 0.8 and 1."""
+    if len(ratings) < 3 or ratings[-1] != 1:
+        return None
+    steps = (low for low in (0.2, 0.1) if ratings[0] == low and _are_multiples(ratings, low))
+    return next((Scale(low, 1) for low in steps), None)
+
+
+def _are_multiples(ratings: list[float], step: float) -> bool:
+    return all(abs(rating / step - round(rating / step)) < _ROUNDING for rating in ratings)
 
 
 def _usual_high(high: float) -> float:

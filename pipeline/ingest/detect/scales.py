@@ -60,8 +60,9 @@ def _remedy_for_0(guess: Scale, observed: Observed) -> str:
 
 def _remedy_for_high(guess: Scale, observed: Observed) -> str:
     low, high = min(observed.ratings), max(observed.ratings)
-    narrow = Scale(low, high)
-    return f", or labels.scale={narrow} if no rating is below {plain(low)}" if _is_high(guess, low) else ""
+    if low == high or not _is_high(guess, low):
+        return ""
+    return f", or labels.scale={Scale(low, high)} if no rating is below {plain(low)}"
 
 
 def _is_high(scale: Scale, low: float) -> bool:
@@ -73,6 +74,8 @@ def _span(observed: Observed) -> str:
     if observed.has_flags:
         return "the values true and false"
     values = sorted(observed.ratings)
+    if len(values) == 1:
+        return f"only the rating {plain(values[0])}"
     if len(values) <= 3:
         return f"the ratings {', '.join(map(plain, values))}"
     return f"ratings from {plain(values[0])} to {plain(values[-1])}"
@@ -98,12 +101,13 @@ def scale_warnings(
 
 def _outside_warnings(column: str, observed: Observed, scale: Scale) -> list[str]:
     outside, warnings, total = observed.outside(scale), [], counted(observed.count, "rating")
-    zeros = outside.pop(0, 0)
-    if zeros and scale.low > 0:
-        warnings.append(
-            f"{column}: {zeros:,} of the first {total} are 0, which is not on the scale {scale}; set"
-            f" {_NOT_RATED}, or labels.scale=0-{plain(scale.high)}"
-        )
+    for value, other in ((0, f", or labels.scale=0-{plain(scale.high)}"), (-1, "")):
+        times = outside.pop(value, 0)
+        if times and scale.low > 0:
+            warnings.append(
+                f"{column}: {times:,} of the first {total} are {value}, which is not on the scale {scale};"
+                f' set labels.unrated={value} if {value} means "not rated"{other}'
+            )
     if outside:
         example = plain(outside.most_common(1)[0][0])
         warnings.append(

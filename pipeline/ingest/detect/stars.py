@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,19 +23,26 @@ _MIN_REPEATED, _MIN_UNUSUAL = 20, 5
 items whose rating is not the most frequent one."""
 
 _RATING_WORDS = {"star", "stars", "rating", "overall", "score", "grade", "rate", "points"}
+_REVIEW_WORDS = {"review", "reviewer", "user", "customer", "buyer", "author", "guest", "my", "your", "given"}
+"""Words in the names of ratings of the whole, unlike `service_rating`."""
 _ITEM_WORDS = {
-    "id",
-    "asin",
-    "product",
-    "item",
-    "business",
-    "place",
-    "book",
-    "movie",
-    "hotel",
-    "name",
-    "title",
+    *("asin", "product", "item", "business", "place", "book", "movie", "film", "hotel", "restaurant", "shop"),
+    *(
+        "store",
+        "app",
+        "sku",
+        "isbn",
+        "gmap",
+        "listing",
+        "company",
+        "brand",
+        "course",
+        "game",
+        "wine",
+        "property",
+    ),
 }
+"""Words in the names of columns that identify what is reviewed."""
 _OTHER_WORDS = {"average", "avg", "mean", "number", "num", "count", "total", "votes", "helpful", "max", "id"}
 _KNOWN = frozenset(f.stars for f in FORMATS)
 
@@ -45,8 +52,8 @@ class _Values(NamedTuple):
 
     numbers: FloatArray
     """(N,) float32; NaN if missing or not a number."""
-    item: str | None = None
-    """Column, such as that of the product, whose value determines the number; None if there is none."""
+    is_empty: bool
+    """Whether all values are missing."""
 
     @property
     def known(self) -> FloatArray:
@@ -56,6 +63,8 @@ class _Values(NamedTuple):
     def fault(self) -> str | None:
         """Why the values are hardly the ratings of single reviews; None if they can be."""
         known = self.known
+        if self.is_empty:
+            return "which has no values"
         if len(known) < _MIN_VALUES:
             return None
         if (known == known[0]).all():
@@ -63,9 +72,12 @@ class _Values(NamedTuple):
         if (known * 2 % 1 != 0).any():
             example = known[known * 2 % 1 != 0][0]
             return f"whose values are not whole or half stars, for example {example:g}"
-        if self.item is not None:
-            return f"whose value is the same in all records with the same {shown_name(self.item)}"
         return None
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether there are numbers that are not whole."""
+        return bool((self.known % 1 != 0).any())
 
     @property
     def is_rating(self) -> bool:
@@ -88,45 +100,59 @@ def choose_stars(
         The default, unless its values are constant, no ratings, or the same for each product, as an average
         is, and another column with a similar name has the ratings.
     """
-    values = _values(default, records, text)
-    candidates = (name for name in _candidates(records) if name != default)
-    others = [name for name in candidates if _is_other_rating(name, values, records, text)]
-    if not len(values.known):
-        return default, []
+    values = _values(default, records)
+    others = [n for n in _candidates(records) if n != default and _is_other_rating(n, values, records)]
+    # Ratings of the whole come first.
+    others.sort(key=lambda name: not (name in _KNOWN or _is_of_whole(name)))
+    wholes = [name for name in others if name in _KNOWN or _is_of_whole(name)]
+    item = None
+    if values.fault is None:
+        item = _item_of(default, values, text, records)
+        others = wholes if item is None else [n for n in wholes if _has_own_values(n, text, records)]
     if not others:
-        return default, _average_warning(default, values)
-    other = others[0]
-    ours, theirs = shown_name(default), shown_name(other)
-    if values.fault is not None:
-        if fixed:
-            return default, [f"stars = {ours}, {values.fault}; {theirs} could hold the stars, too"]
-        return other, [f"stars = {theirs}, not {ours}, {values.fault}; set input.stars if this is wrong"]
-    if fixed or other not in _KNOWN:
-        return default, []
-    return default, [f"stars = {ours}, but {theirs} could hold the stars, too; set input.stars"]
+        return default, [] if item is None else [_average_warning(default, item)]
+    ours, theirs = shown_name(default), shown_name(others[0])
+    fault = values.fault
+    if item is not None:
+        fault = f"whose value is the same in all records with the same {shown_name(item)}"
+    elif fault is None and values.has_halves and not _values(others[0], records).has_halves:
+        fault = "which has half stars"
+    if fault is None:
+        warning = f"stars = {ours}, but {theirs} could hold the stars, too; set input.stars"
+        return default, [] if fixed else [warning]
+    if fixed or not any(default in record for record in records):
+        warning = f"stars = {ours}, {fault}; {theirs} could hold the stars, too"
+        return default, [warning] if fixed else []
+    return others[0], [f"stars = {theirs}, not {ours}, {fault}; set input.stars if this is wrong"]
 
 
-def _average_warning(name: str, values: _Values) -> list[str]:
-    if values.item is None:
-        return []
-    return [
-        f"{shown_name(name)} is the same in all records with the same {shown_name(values.item)}, as an"
-        " average is; set input.stars if another column holds the ratings of the reviews"
-    ]
+def _average_warning(name: str, item: str) -> str:
+    return (
+        f"{shown_name(name)} is the same in all records with the same {shown_name(item)}, as an average is;"
+        " set input.stars if another column holds the ratings of the reviews"
+    )
+
+
+def _has_own_values(name: str, text: Sequence[str], records: Sequence[dict[str, Any]]) -> bool:
+    """Whether the values of a column do not follow from the product."""
+    return _item_of(name, _values(name, records), text, records) is None
 
 
 def rating_columns(records: Sequence[dict[str, Any]]) -> list[str]:
     """Columns whose names suggest a rating and that have numbers; those with usual ratings come first."""
-    columns = {name: _values(name, records, ()) for name in _candidates(records)}
+    columns = {name: _values(name, records) for name in _candidates(records)}
     named = [name for name, values in columns.items() if len(values.known)]
     return sorted(named, key=lambda name: not columns[name].is_rating)
 
 
-def _is_other_rating(
-    name: str, default: _Values, records: Sequence[dict[str, Any]], text: Sequence[str]
-) -> bool:
+def usual_ratings(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Columns whose names suggest a rating and whose values are those of usual scales."""
+    return [name for name in _candidates(records) if _values(name, records).is_rating]
+
+
+def _is_other_rating(name: str, default: _Values, records: Sequence[dict[str, Any]]) -> bool:
     """Whether a column holds ratings, and not the same ones as the default."""
-    values = _values(name, records, text)
+    values = _values(name, records)
     return values.is_rating and not np.array_equal(values.numbers, default.numbers, equal_nan=True)
 
 
@@ -134,6 +160,11 @@ def _candidates(records: Sequence[dict[str, Any]]) -> list[str]:
     """Fields whose names suggest a rating, those of known formats first."""
     names = sorted({n for record in records for n in record if isinstance(n, str)})
     return [n for n in names if n in _KNOWN] + [n for n in names if n not in _KNOWN and suggests_rating(n)]
+
+
+def _is_of_whole(name: str) -> bool:
+    """Whether a column with this name holds the rating of the whole, not of an aspect."""
+    return _words_of(name) <= _RATING_WORDS | _REVIEW_WORDS
 
 
 def suggests_rating(name: str) -> bool:
@@ -147,30 +178,38 @@ def _words_of(name: str) -> set[str]:
     return set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
 
 
-def _values(name: str, records: Sequence[dict[str, Any]], text: Sequence[str]) -> _Values:
-    ratings = [read_rating(as_word(record.get(name)) or "") for record in records]
+def _values(name: str, records: Sequence[dict[str, Any]]) -> _Values:
+    words = [as_word(record.get(name)) for record in records]
+    ratings = [None if word is None else read_rating(word) for word in words]
     numbers = np.array([np.nan if r is None else r.value for r in ratings], np.float32)
-    return _Values(numbers, _item_of(numbers.tolist(), records, {name, *text}))
+    return _Values(numbers, not any(words))
 
 
 def _item_of(
-    numbers: Sequence[float], records: Sequence[dict[str, Any]], excluded: Collection[str]
+    name: str, values: _Values, text: Sequence[str], records: Sequence[dict[str, Any]]
 ) -> str | None:
-    """Column of which all records with the same value have the same number; None if there is none.
+    """Column of products in which all records with the same value have the same number.
 
     Args:
-        excluded: the column of the numbers, and those of the text: equal texts often have equal ratings.
+        name: the column of the numbers.
+        text: columns of the text; records with the same text count once.
     """
-    # Files that were concatenated contain records twice.
-    distinct = {repr(record): (record, number) for record, number in zip(records, numbers, strict=True)}
-    rated = [(record, number) for record, number in distinct.values() if number == number]
-    usual = Counter(number for _, number in rated).most_common(1)
-    fields = sorted({n for record, _ in rated for n in record if isinstance(n, str)} - {*excluded})
-    return next((f for f in fields if _is_item(f, rated, usual[0][0])), None)
+    texts = [tuple(as_word(record.get(field)) for field in text) for record in records]
+    known = zip(texts, records, values.numbers.tolist(), strict=True)
+    rated = {found: (record, number) for found, record, number in known if number == number}
+    usual = Counter(number for _, number in rated.values()).most_common(1)
+    fields = sorted({n for record, _ in rated.values() for n in record if isinstance(n, str)} - {name, *text})
+    items = (field for field in fields if _names_item(field))
+    return next((f for f in items if _is_item(f, [*rated.values()], usual[0][0])), None)
+
+
+def _names_item(field: str) -> bool:
+    words = _words_of(field)
+    return bool(words & _ITEM_WORDS) and not words & _RATING_WORDS
 
 
 def _is_item(field: str, rated: Sequence[tuple[dict[str, Any], float]], usual: float) -> bool:
-    """Whether the number of each record follows from a field that is not just another spelling of it.
+    """Whether the number of each record follows from a field.
 
     Args:
         rated: records and their numbers.
@@ -188,6 +227,4 @@ def _is_item(field: str, rated: Sequence[tuple[dict[str, Any], float]], usual: f
             repeated += 1
             unusual += number != usual
         number_of[word] = number
-    num_numbers = len(set(number_of.values()))
-    several = len(number_of) > num_numbers or bool(_words_of(field) & _ITEM_WORDS)
-    return num_numbers > 1 and several and repeated >= _MIN_REPEATED and unusual >= _MIN_UNUSUAL
+    return len(set(number_of.values())) > 1 and repeated >= _MIN_REPEATED and unusual >= _MIN_UNUSUAL

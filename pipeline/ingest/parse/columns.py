@@ -46,6 +46,10 @@ _MIN_EPOCH_US, _MIN_EPOCH_NS = 1e14, 1e17
 _MIN_DATE, _MAX_DATE = 19900101, 21001231
 """Numbers between that are valid dates (YYYYMMDD) are dates: as seconds they would be in 1970."""
 
+_MIN_MOMENT, _MAX_MOMENT = 19900101000000, 21001231235959
+"""Numbers between that are valid dates with a time (YYYYMMDDhhmmss) are dates: as milliseconds they would be
+after the year 2600."""
+
 _CONVERSION_ERRORS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """Raised by Arrow for values whose type or size does not fit the column."""
 
@@ -172,9 +176,11 @@ def _as_ms(numbers: Float64Array) -> Float64Array:
         # float64 is exact to about 0.1 microseconds here, so a whole millisecond may appear to be below it.
         ms = np.where(size > _MIN_EPOCH_NS, np.floor(numbers / 1_000_000 + 0.0005), ms)
         dates = (numbers >= _MIN_DATE) & (numbers <= _MAX_DATE) & (numbers % 1 == 0)
+        dates |= (numbers >= _MIN_MOMENT) & (numbers <= _MAX_MOMENT) & (numbers % 1 == 0)
     for i in np.flatnonzero(dates):
         digits = str(int(numbers[i]))
-        day = date_ms(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}")
+        clock = f" {digits[8:10]}:{digits[10:12]}:{digits[12:]}" if len(digits) > 8 else ""
+        day = date_ms(f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}{clock}")
         ms[i] = ms[i] if np.isnan(day) else day
     return ms
 

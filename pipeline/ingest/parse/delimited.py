@@ -44,8 +44,7 @@ def parse_delimited(
         of them.
     """
     records = _Records.of(chunk, fmt.dialect, rule)
-    _check_order(records, chunk, fmt.dialect)
-    headers = _headers(fmt.dialect)
+    headers = _headers(fmt.dialect) | _headers_in_other_spelling(records, chunk, fmt.dialect)
     fields = list(dict.fromkeys(f for f in fmt.fields() if f in fmt.dialect.columns))
     columns, indices, others = _read_regular(
         records, fmt.dialect, fields, records.irregular(headers, options.limits.max_line_bytes)
@@ -53,7 +52,9 @@ def parse_delimited(
     numbers: IntArray = indices + chunk.header.first_line
     rejected: list[RejectedLine] = []
     if len(others):
-        more, numbers_of_more, rejected = _read_each(records, chunk, fmt.dialect, fields, others, options)
+        more, numbers_of_more, rejected = _read_each(
+            records, chunk, fmt.dialect, headers, fields, others, options
+        )
         numbers = np.concatenate([numbers, np.array(numbers_of_more, np.int64)])
         order = np.argsort(numbers, kind="stable")
         numbers = numbers[order]
@@ -85,31 +86,35 @@ def _headers(dialect: Dialect) -> set[bytes]:
     return written.union(header.encode("latin-1") for header in dialect.headers)
 
 
-def _check_order(records: _Records, chunk: Chunk, dialect: Dialect) -> None:
-    """Raise InputError for a header whose columns are in another order than those of the file.
+def _headers_in_other_spelling(records: _Records, chunk: Chunk, dialect: Dialect) -> set[bytes]:
+    """Records that are the header in another case, or with other quotes.
 
-    The records after it would be read with the wrong columns.
+    Raises:
+        InputError: the columns of one are in another order than those of the file, so that the records after
+            it would be read with the wrong columns.
     """
-    names = sorted(name.encode() for name in dialect.columns)
+    names = [name.encode() for name in dialect.columns]
     if len(names) < 2 or not records.raw:
-        return
+        return set()
     size = sum(map(len, names)) + len(names) - 1
     sizes = [size + extra for extra in (0, 1, 2, *(2 * len(names) + end for end in (0, 1, 2)))]
     indices = np.flatnonzero(np.isin(records.ends - records.starts, sizes))
     first = np.frombuffer(records.raw, np.uint8)[records.starts[indices]]
-    starts = {name[:1] for name in names} | {dialect.quote.encode()}
+    starts = {f(name[:1]) for name in names for f in (bytes.lower, bytes.upper)} | {dialect.quote.encode()}
+    headers = set()
     for index in indices[np.isin(first, list(b"".join(starts)))].tolist():
-        found = read_fields(without_line_end(records[index]), records.syntax)
-        if (
-            found is not None
-            and sorted(found) == names
-            and [f.decode() for f in found] != list(dialect.columns)
-        ):
-            order = b", ".join(found).decode()
+        body = without_line_end(records[index])
+        fields = read_fields(body, records.syntax) or []
+        found, lower = [field.lower() for field in fields], [name.lower() for name in names]
+        if found == lower:
+            headers.add(body)
+        elif sorted(found) == sorted(lower):
+            order = b", ".join(fields).decode(errors="replace")
             raise InputError(
                 f"{chunk.header.source}: record {chunk.header.first_line + index:,} is a header with the"
                 f" columns in another order: {order}; split the file there"
             )
+    return headers
 
 
 @dataclass(frozen=True)
@@ -227,13 +232,13 @@ def _read_each(
     records: _Records,
     chunk: Chunk,
     dialect: Dialect,
+    headers: Collection[bytes],
     fields: list[str],
     indices: IntArray,
     options: ParseOptions,
 ) -> tuple[_Columns, list[int], list[RejectedLine]]:
     """Slow path for some records of a chunk: columns, line numbers, and rejects."""
     used = {f: dialect.columns.index(f) for f in fields}
-    headers = _headers(dialect)
     rows, numbers, rejected = [], [], []
     for i in indices.tolist():
         number, raw = chunk.header.first_line + i, records[i].removesuffix(b"\n")

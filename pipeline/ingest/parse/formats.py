@@ -247,9 +247,14 @@ FASTTEXT = Format(
 
 
 def match_format(fields: Iterable[str], *, need_stars: bool) -> Format | None:
-    """Format that shares the most fields with the given ones; None if no format matches."""
+    """Format that shares the most fields with the given ones; None if no format matches.
+
+    A format whose stars are there precedes others, so that the text is the same with and without stars.
+    """
     names = set(fields)
-    matching = [f for f in FORMATS if f.matches(names, need_stars=need_stars)]
+    matching = [f for f in FORMATS if f.matches(names, need_stars=True)]
+    if not matching and not need_stars:
+        matching = [f for f in FORMATS if f.matches(names, need_stars=False)]
     return max(matching, key=lambda f: f.count_shared(names), default=None)
 
 

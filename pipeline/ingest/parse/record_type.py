@@ -37,17 +37,22 @@ def record_decoder(fmt: Format) -> RecordDecoder:
     rename = {n: field for n in VALUES if (field := getattr(fmt, n)) is not None}
     rename |= dict(zip(text_names(fmt), fmt.text, strict=True))
     types = {name: types.get(name, str | None) for name in rename}
-    tree = _tree(rename)
-    is_ambiguous = tree is None or not tree.keys().isdisjoint(rename.values())
+    tree, is_plain = _tree(rename), all(map(_can_rename, rename.values()))
+    is_ambiguous = not is_plain or tree is None or not tree.keys().isdisjoint(rename.values())
     nested, paths = _nested({} if is_ambiguous or tree is None else tree, types)
     fields = [(name, types[name], None) for name in rename] + [(name, kind, None) for name, _, kind in nested]
     # Fields that the format does not have are None in every record.
     namespace: dict[str, Any] = {n: None for n in VALUES if n not in rename}
-    namespace |= {"PATHS": paths, "IS_AMBIGUOUS": is_ambiguous}
+    namespace |= {"PATHS": paths, "NAMES": rename, "IS_AMBIGUOUS": is_ambiguous}
     # Records contain only scalars; without tracking by the garbage collector decoding takes half the time.
-    renamed = rename | {name: field for name, field, _ in nested}
+    renamed = rename | {name: field for name, field, _ in nested} if is_plain else {}
     record = msgspec.defstruct("Record", fields, rename=renamed, namespace=namespace, gc=False)
     return msgspec.json.Decoder(record)
+
+
+def _can_rename(field: str) -> bool:
+    """Whether msgspec can decode a field of this name."""
+    return not any(c in '"\\' or c < " " or "\ud800" <= c <= "\udfff" for c in field)
 
 
 def _tree(rename: Mapping[str, str]) -> _Tree | None:
@@ -90,7 +95,10 @@ def _nested(
 
 
 def has_ambiguous_paths(decoder: RecordDecoder) -> bool:
-    """Whether one field is used as a value and as an object, so that each record is decoded untyped."""
+    """Whether one field is used as a value and as an object, or the decoder does not support a name.
+
+    Then each record is decoded untyped.
+    """
     return bool(decoder.type.IS_AMBIGUOUS)  # type: ignore[attr-defined]
 
 
@@ -106,9 +114,9 @@ def values_of(records: Sequence[msgspec.Struct], attribute: str) -> list[Any]:
     return [nested if value is None else value for value, nested in zip(values, inner, strict=True)]
 
 
-def value_fields(decoder: RecordDecoder) -> list[msgspec.structs.FieldInfo]:
-    """Fields of a record that are values, whose names may be paths."""
-    return [f for f in msgspec.structs.fields(decoder.type) if not f.name.startswith("nested_")]
+def value_names(decoder: RecordDecoder) -> dict[str, str]:
+    """Attributes of a record that are values, and the names of their fields, which may be paths."""
+    return dict(decoder.type.NAMES)  # type: ignore[attr-defined]
 
 
 def field_value(record: Mapping[Any, Any], name: str) -> object:

@@ -25,7 +25,7 @@ from pipeline.ingest.parse.record_type import (
     has_ambiguous_paths,
     record_decoder,
     text_names,
-    value_fields,
+    value_names,
     values_of,
 )
 from pipeline.ingest.parse.rejects import Reason, RejectedLine
@@ -244,12 +244,12 @@ def _loose_record(value: object, decoder: RecordDecoder, syntax: str) -> msgspec
     if not isinstance(value, dict):
         raise BadRecordError(Reason.NOT_AN_OBJECT, f"a {syntax} {type(value).__name__}, not an object")
     fields = {}
-    for field in value_fields(decoder):
-        raw = field_value(value, field.encode_name)
+    for attribute, name in value_names(decoder).items():
+        raw = field_value(value, name)
         scalar = raw if isinstance(raw, (str, float, int, type(None))) else None
-        if isinstance(raw, bool) and field.name != "verified":
+        if isinstance(raw, bool) and attribute != "verified":
             # As a number, true would be one star.
             scalar = str(raw).lower()
-        is_text = field.name.startswith("text") or field.name in ("asin", "user_id")
-        fields[field.name] = as_text(scalar) if is_text and scalar is not None else scalar
+        is_text = attribute.startswith("text") or attribute in ("asin", "user_id")
+        fields[attribute] = as_text(scalar) if is_text and scalar is not None else scalar
     return decoder.type(**fields)

@@ -196,35 +196,35 @@ class GapReader:
     def _after_tail(self, text: bytes, at: int, *, more: bool) -> int | None:
         """Start of the next list with the same key, or end of the document; None if the text ends before."""
         stop = max(at, len(text) - self._lists.max_bytes - 1) if more else len(text)
-        while more and stop > at and text[stop] == ord('"'):
+        size = _FIRST_WINDOW_BYTES
+        while True:
+            self.consumed = at
+            end = self._end_of_tail(text, at, min(stop, at + size))
+            found = self._lists.first(text, at, self.consumed if end is None else end, self._scan)
+            if found:
+                self._place, self._has_comma = _Place.SEQUENCE, True
+                return found[1]
+            if end is not None:
+                self._place, self._has_comma = _Place.TOP, False
+                return end
+            if self.consumed == at:
+                return None
+            self._scan = find_brackets(text[at : self.consumed], self._scan).end
+            at, size = self.consumed, min(2 * size, _MAX_WINDOW_BYTES)
+
+    def _end_of_tail(self, text: bytes, at: int, stop: int) -> int | None:
+        """End of the document; None if it is not before `stop`, then `consumed` is what was examined."""
+        while stop > at and text[stop : stop + 1] == b'"':
             # Whether the quote is escaped would not be known.
             stop -= 1
-        before = self._scan
-        end = self._scan_tail(text, at, stop)
-        found = self._lists.first(text, at, self.consumed if end is None else end, before)
-        if found:
-            self._place, self._has_comma = _Place.SEQUENCE, True
-            return found[1]
-        if end is not None:
-            self._place, self._has_comma = _Place.TOP, False
-        return end
-
-    def _scan_tail(self, text: bytes, at: int, stop: int) -> int | None:
-        """End of the document; None if it does not end before `stop`."""
-        size = _FIRST_WINDOW_BYTES
-        while at < stop:
-            piece = text[at : min(stop, at + size)]
-            # A backslash may escape the byte after the piece.
-            piece = piece.rstrip(b"\\") or piece[: len(piece) // 2 * 2]
-            if not piece:
-                break
-            found = find_brackets(piece, self._scan)
-            ends = (found.depth <= 0).nonzero()[0]
-            if len(ends):
-                return at + int(found.at[ends[0]]) + 1
-            self._scan = found.end
-            at, size = at + len(piece), min(2 * size, _MAX_WINDOW_BYTES)
-        self.consumed = at
+        piece = text[at:stop]
+        # A backslash may escape the byte after the piece.
+        piece = piece.rstrip(b"\\") or piece[: len(piece) // 2 * 2]
+        found = find_brackets(piece, self._scan)
+        ends = (found.depth <= 0).nonzero()[0]
+        if len(ends):
+            return at + int(found.at[ends[0]]) + 1
+        self.consumed = at + len(piece)
         return None
 
     def _in_document(self, text: bytes, at: int, *, more: bool) -> int | None:

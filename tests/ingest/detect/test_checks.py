@@ -81,6 +81,9 @@ def test_a_repeated_text(tmp_path: Path) -> None:
     assert warning.endswith("set input.null_values='Great app'")
     text = "Great app, really"
     (warning,) = found(tmp_path, text=lambda n: text if n % 3 == 0 else f"lamp {n} works").warnings
+    assert warning.endswith("""set input.null_values='["Great app, really"]'""")
+    text = "Great app " + "x" * 40
+    (warning,) = found(tmp_path, text=lambda n: text if n % 3 == 0 else f"lamp {n} works").warnings
     assert warning.endswith("if it means that there is no text, remove it")
 
 
@@ -111,9 +114,15 @@ def test_lists_instead_of_texts_are_refused(tmp_path: Path) -> None:
         detect(locate(tmp_path / "b"))
 
 
-def test_objects_in_strings_are_a_warning(tmp_path: Path) -> None:
+def test_objects_in_strings_and_other_literals_are_a_warning(tmp_path: Path) -> None:
     (warning,) = found(tmp_path, text=lambda n: json.dumps({"body": f"lamp {n}"})).warnings
-    assert warning.startswith('the values of text are JSON objects in strings, for example \'{"body": ')
+    assert warning.startswith("the values of text are objects in strings, for example '{")
+    (warning,) = found(tmp_path, text=lambda n: str([f"lamp {n}", "works"])).warnings
+    assert warning.startswith("the values of text are lists in strings, for example \"['lamp 0'")
+    (warning,) = found(tmp_path, text=lambda n: str(f"lamp {n}".encode())).warnings
+    assert warning.startswith("the values of text are bytes of Python in strings, for example \"b'lamp 0'\"")
+    edited = found(tmp_path, text=lambda n: f"[edited {n}] it works" if n % 2 else f"{{sic}} it broke {n}")
+    assert edited.warnings == ()
 
 
 def test_lists_of_objects_are_named(tmp_path: Path) -> None:
@@ -164,9 +173,52 @@ def test_ratings_of_reviews_are_no_averages(tmp_path: Path) -> None:
         {"text": lambda n: f"number {n % 5}", **by_stars},
     ):
         assert not [w for w in found(tmp_path, **columns).warnings if "same in all records" in w]
-    # Each record occurs several times.
-    rows = records(asin=lambda n: f"P{n}")
-    assert detect(jsonl(tmp_path / "b", rows * 5)).warnings == ()
+    # Each record occurs several times, with another number.
+    rows = [r | {"row": n} for n, r in enumerate(records(asin=lambda n: f"P{n}") * 5)]
+    assert detect(jsonl(tmp_path / "b", rows)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "column", ["rating_id", "stars_text", "title", "user_id", "page_url", "review_id", "product_rating_name"]
+)
+def test_columns_that_are_no_products_do_not_make_averages(tmp_path: Path, column: str) -> None:
+    """The stars also follow from another spelling of them, from a page of one rating, from a user."""
+    result = found(
+        tmp_path,
+        InputConfig(text=("text",)),
+        **{column: lambda n: f"X{n % 5}", "service_rating": lambda n: n * n % 5 + 1},
+    )
+    assert (result.fmt.stars, result.warnings) == ("stars", ())
+
+
+def test_stars_of_another_known_column_are_used_if_the_first_has_none(tmp_path: Path) -> None:
+    result = found(tmp_path, title="Lamp", rating=lambda n: None, stars=lambda n: n % 5 + 1)
+    assert result.fmt.stars == "stars"
+
+
+def test_half_stars_next_to_whole_ratings_are_an_average(tmp_path: Path) -> None:
+    result = found(tmp_path, stars=lambda n: 3 + n % 4 / 2, review_stars=lambda n: n * n % 5 + 1)
+    assert result.fmt.stars == "review_stars"
+    (warning,) = result.warnings
+    assert warning.startswith("stars = review_stars, not stars, which has half stars;")
+
+
+@pytest.mark.parametrize(
+    ("other", "is_warned"),
+    [
+        ("score", True),
+        ("my_rating", True),
+        ("userStars", True),
+        ("service_rating", False),
+        ("score_food", False),
+    ],
+)
+def test_a_rating_of_the_whole_is_a_warning_and_one_of_an_aspect_is_not(
+    tmp_path: Path, other: str, is_warned: bool
+) -> None:
+    result = found(tmp_path, **{other: lambda n: n * n % 5 + 1})
+    assert result.fmt.stars == "stars"
+    assert any("could hold the stars, too" in warning for warning in result.warnings) == is_warned
 
 
 def test_the_named_column_is_kept_with_a_warning(tmp_path: Path) -> None:
@@ -174,7 +226,7 @@ def test_the_named_column_is_kept_with_a_warning(tmp_path: Path) -> None:
     result = found(tmp_path, config, stars=lambda n: n % 5 + 1, rating=4)
     assert result.fmt.stars == "rating"
     assert "stars = rating, whose values are all 4; stars could hold the stars, too" in result.warnings
-    with pytest.raises(ScaleError, match=r"rating has the ratings 4\.3, .*name that of the ratings"):
+    with pytest.raises(ScaleError, match=r"rating has only the rating 4\.3, .*name that of the ratings"):
         found(tmp_path, config, stars=lambda n: n % 5 + 1, rating=4.3)
 
 

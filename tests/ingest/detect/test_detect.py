@@ -291,3 +291,32 @@ def test_configured_columns_apply_to_the_files_that_have_them(tmp_path: Path) ->
         detect_sources([amazon], config)
     with pytest.raises(InputError, match=r"other\.csv: input\.text=body"):
         detect_sources([own, other], config)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"text": "tab\there", "stars": 5}', '{"text": "it\\\'s", "stars": 5,}', '{"text": "x", "stars": 5,}'],
+)
+@pytest.mark.parametrize("place", [0, 50])
+def test_a_broken_line_of_json_does_not_make_others_python(line: str, place: int, tmp_path: Path) -> None:
+    """As Python, texts would keep the escapes of JSON."""
+    lines = [json.dumps({"text": f"👍 number {n}", "stars": n % 5 + 1}) for n in range(100)]
+    lines.insert(place, line)
+    (tmp_path / "a").write_text("\n".join(lines))
+    fmt = detect_format(locate(tmp_path / "a"), InputConfig())
+    assert fmt is not None
+    assert fmt.dialect.syntax == "json"
+
+
+@pytest.mark.parametrize(
+    "fields", [("title", "text", "stars"), ("summary", "reviewText", "title", "text", "rating")]
+)
+def test_the_format_does_not_depend_on_the_need_for_stars(fields: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(json.dumps(dict.fromkeys(fields, "5")) + "\n")
+    found = {
+        detect_format(locate(tmp_path / "a"), InputConfig(), need_stars=need_stars)
+        for need_stars in (True, False)
+    }
+    (fmt,) = {None if f is None else (f.name, f.text, f.stars) for f in found}
+    assert fmt is not None
+    assert fmt[2] in fields

@@ -406,11 +406,6 @@ def test_lists_of_texts_that_are_no_reviews_are_not_read(tmp_path: Path) -> None
     assert found.notes == ("records are the elements of the list reviews; not read: answers",)
     _, rows, rejected = read(tmp_path / "a")
     assert ([r["text"] for r in rows], rejected) == ([r["text"] for r in RECORDS], [])
-    # Reviews without stars have no other fields than those with stars.
-    (tmp_path / "a").write_text(json.dumps({"reviews": RECORDS, "more": [{"text": "works"}]}))
-    found = detect_file(locate(tmp_path / "a"), InputConfig(), Needs(stars=False))
-    assert found is not None
-    assert "2 lists are read as reviews: reviews, more;" in found.warnings[0]
 
 
 @pytest.mark.parametrize("size", SIZES)

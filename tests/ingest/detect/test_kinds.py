@@ -25,6 +25,7 @@ import pytest
 
 from pipeline.config import InputConfig
 from pipeline.errors import InputError
+from pipeline.ingest.detect.kinds.texts import text_kind
 from pipeline.ingest.detect.sources import detect_sources
 from pipeline.storage.location import locate
 from tests.detection import detect_format
@@ -179,6 +180,7 @@ TEXTS = {
     ),
     "django": (b'{"detail": "Invalid token."}', "an error response of a web service ('Invalid token.')"),
     "unnamed": (b'{"success": false, "errors": [7]}', "an error response of a web service ('[7]')"),
+    "html table": (b"<style>td {}</style>\n<table><tr><td>text</td></tr></table>", "an HTML table, perhaps"),
     "notebook": (b'{\n "cells": [\n  {\n   "cell_type": "markdown"}]}', "a Jupyter notebook"),
     "mysql": (
         b"-- MySQL dump 10.13\n--\nINSERT INTO `r` VALUES (1);\n",
@@ -283,3 +285,13 @@ def test_one_review_is_no_error_response(record: dict[str, Any], tmp_path: Path)
     (tmp_path / "a.json").write_text(json.dumps(record))
     config = InputConfig(text=tuple(record)[:1])
     assert detect_format(locate(tmp_path / "a.json"), config, need_stars=False) is not None
+
+
+@pytest.mark.parametrize("start", [b"<!-- a --> ", b"<?b?>", b"/* c */ "])
+def test_many_comments_at_the_start_take_no_longer(start: bytes, tmp_path: Path) -> None:
+    """If a comment could also end with the next one, the time would double with each."""
+    assert text_kind(start * 500 + b"text,stars\nworks,5\n", complete=True) is None
+    end = b"CREATE TABLE t" if start.startswith(b"/") else b"<html>"
+    (tmp_path / "a").write_bytes(start * 500 + end)
+    with pytest.raises(InputError, match=r"an HTML page|SQL statements"):
+        detect_format(locate(tmp_path / "a"), InputConfig())

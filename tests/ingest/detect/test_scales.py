@@ -209,6 +209,21 @@ def test_ratings_near_the_upper_end_only(tmp_path: Path) -> None:
     assert warnings(points, scale="80-100") == warnings([4, 5] * 40) == []
 
 
+def test_fractions_of_1_have_steps(tmp_path: Path) -> None:
+    fifths = [0.2, 0.4, 0.6, 0.8, 1] * 10
+    for ratings, scale in ((fifths, "0.2-1"), ([0.1, *fifths], "0.1-1"), ([0, *fifths], "0-1")):
+        with pytest.raises(ScaleError, match=rf"set labels\.scale={scale}"):
+            detect(write(tmp_path / "a", ratings))
+
+
+def test_minus_1_next_to_1_to_5_is_answered_with_a_hint(tmp_path: Path) -> None:
+    ratings = [1, 2, 3, 4, 5, -1] * 10
+    assert detect(write(tmp_path / "a", ratings)) == "1-5"
+    (warning,) = warnings(ratings)
+    assert warning.endswith('on the scale 1-5; set labels.unrated=-1 if -1 means "not rated"')
+    assert warnings(ratings, unrated="-1") == []
+
+
 def test_a_scale_does_not_end_with_half_a_star() -> None:
     assert warnings([2.5, 3, 3.5, 4, 4.5] * 20) == []
 

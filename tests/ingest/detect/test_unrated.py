@@ -52,6 +52,26 @@ def test_missing_values_and_unknown_labels() -> None:
     assert "33% of the first 30 records have no label of labels.words, for example 'good'" in warning
 
 
+def test_true_and_false_are_no_ratings_next_to_others() -> None:
+    (warning,) = warnings([*RATINGS, *[True, False] * 5])
+    assert "20% of the first 50 records have no rating, for example 'true'" in warning
+    assert warnings([True, False] * 20, scale="0-1") == []
+
+
+def test_given_values_are_kept_in_the_proposal() -> None:
+    labels = LabelsConfig(unrated=("0",))
+    assert unrated_words([*RATINGS, *["N/A"] * 10, 0], labels, 0.05) == ["0", "N/A"]
+    assert unrated_words([*RATINGS, *[0] * 10], labels, 0.05) == []
+
+
+def test_records_without_a_text_do_not_count(tmp_path: Path) -> None:
+    rows = "".join(f"lamp {n} works,{n % 5 + 1}\n,\n" for n in range(40))
+    (tmp_path / "a.csv").write_text(f"text,stars\n{rows}")
+    found = detect_file(locate(tmp_path / "a.csv"), InputConfig(null_text="skip"), Needs())
+    assert found is not None
+    assert found.warnings == ()
+
+
 def test_a_dump_to_score_needs_no_labels(tmp_path: Path) -> None:
     rows = "".join(f"lamp {n} works,{n % 4 or 'nan'}\n" for n in range(40))
     (tmp_path / "a.csv").write_text(f"text,stars\n{rows}")

@@ -209,6 +209,42 @@ def test_dialect_round_trips_through_plain_data(tmp_path: Path) -> None:
         Dialect.of_dict(dialect.as_dict() | {"later": 1})
 
 
+@pytest.mark.parametrize("again", ["ID,Text,STARS", '"id","text","stars"', '"Id","TEXT","stars"'])
+@pytest.mark.parametrize("chunk_bytes", [50, 1 << 20])
+def test_header_in_another_spelling_is_the_header_again(again: str, chunk_bytes: int, tmp_path: Path) -> None:
+    data = table() + f"{again}\n".encode() + table().partition(b"\n")[2]
+    rows, reasons, *_ = read(tmp_path / "a", data, chunk_bytes=chunk_bytes)
+    assert rows == expected() * 2
+    assert reasons == [(31, "repeated_header")]
+
+
+@pytest.mark.parametrize(
+    ("header", "empty"), [("id,text,stars,,", ""), ("id,text,stars,date,reply", "date, reply")]
+)
+@pytest.mark.parametrize("chunk_bytes", [50, 1 << 20])
+def test_records_without_the_last_columns(header: str, empty: str, chunk_bytes: int, tmp_path: Path) -> None:
+    data = table(form='{},"{}",{}\n', header=f"{header}\n")
+    rows, reasons, *_ = read(tmp_path / "a", data, chunk_bytes=chunk_bytes)
+    assert (rows, reasons) == (expected(quoted=True), [])
+    found = read_sample(locate(tmp_path / "a"), CONFIG)
+    assert found is not None
+    warning = f"records have 3 fields, but the header has 5; {empty} was taken as empty"
+    assert found.warnings == ((warning,) if empty else ())
+
+
+def test_a_last_field_without_a_name(tmp_path: Path) -> None:
+    """The first field is not the name of the row: then the text would be taken for the stars."""
+    header = "id,text,stars\n"
+    data = table(form="{},{},{},by Ann\n", header=header)
+    config = InputConfig(text=("text",), stars="stars", asin="id")
+    rows, reasons, _, dialect = read(tmp_path / "a", data, config=config)
+    assert (rows, reasons) == (expected(), [])
+    assert dialect.columns == ("id", "text", "stars", "column 4")
+    found = read_sample(locate(tmp_path / "a"), CONFIG)
+    assert found is not None
+    assert "; the last field was taken as one without a name" in found.warnings[0]
+
+
 @pytest.mark.parametrize("count", [20, 20_000])
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_header_with_columns_in_another_order_is_refused(count: int, quote: str, tmp_path: Path) -> None:
@@ -272,3 +308,45 @@ def test_texts_without_a_name_are_refused_with_the_setting(texts: list[str], tmp
         InputError, match=r"one column, comments; name it with --set input\.text=comments, or"
     ):
         read(tmp_path / "a", f"comments\n{quoted}".encode())
+
+
+def test_lines_that_are_quoted_as_a_whole_are_refused(tmp_path: Path) -> None:
+    data = "".join(f'"{n},good {n},{n % 5 + 1}"\n' for n in range(30))
+    with pytest.raises(InputError, match="each line is within quotes as a whole; remove these quotes"):
+        read(tmp_path / "a", f'"id,text,stars"\n{data}'.encode())
+
+
+def test_quotes_at_the_start_of_plain_texts_do_not_merge_lines(tmp_path: Path) -> None:
+    lines = [f"text number {n}" for n in range(3000)]
+    lines[10], lines[60], lines[2500], lines[2503] = '"5 stars', '6" long', '"Great', 'indeed"'
+    for header, config in (([], InputConfig(columns=("text",))), (["text"], InputConfig())):
+        data = "\n".join([*header, *lines]).encode()
+        rows, reasons, *_ = read(tmp_path / "a", data, config=config)
+        assert ([text for _, text, _ in rows], reasons) == (lines, [])
+
+
+@pytest.mark.parametrize("first", ["[Verified] It works", "{sarcasm} It works", "[5] It works", "[It works]"])
+def test_a_text_can_start_like_json(first: str, tmp_path: Path) -> None:
+    data = "\n".join([first, *TEXTS]).encode()
+    rows, reasons, *_ = read(tmp_path / "a", data, config=InputConfig(columns=("text",)))
+    assert ([text for _, text, _ in rows], reasons) == ([first, *TEXTS], [])
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_a_table_that_is_read_as_texts_is_a_warning(delimiter: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(table().replace(b",", delimiter.encode()))
+    sample = read_sample(locate(tmp_path / "a"), InputConfig(columns=("text",)))
+    assert sample is not None
+    assert sample.warnings[0].startswith(
+        "each line is read as one text, but most have 3 fields separated by "
+    )
+
+
+@pytest.mark.parametrize("header", ["text,stars,,,", "text,,"])
+def test_known_names_are_a_header_even_if_others_are_missing(header: str, tmp_path: Path) -> None:
+    count = header.count(",") + 1
+    rows = "".join(",".join([f"works {n}", *"wxyz"[: count - 1]]) + "\n" for n in range(30))
+    found, reasons, *_ = read(
+        tmp_path / "a", f"{header}\n{rows}".encode(), config=InputConfig(text=("text",))
+    )
+    assert ([text for _, text, _ in found], reasons) == ([f"works {n}" for n in range(30)], [])

@@ -12,8 +12,9 @@ _MAX_ERROR_BYTES = 1 << 10
 _MAX_POINTER_BYTES = 1 << 12
 _MAX_SHOWN_CHARS = 80
 
-_SPACE = rb"(?:\s|<!--.*?-->|<\?.*?\?>)*"
+_SPACE = rb"(?:\s|<!--(?:(?!-->).)*-->|<\?(?:(?!\?>).)*\?>)*"
 _HTML = re.compile(_SPACE + rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_HTML_TABLE = re.compile(_SPACE + rb"<(?:table|div|style|meta)\b", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _XML_ERROR = re.compile(
     _SPACE + rb"<Error(?:\s[^>]*)?>\s*<Code>([^<]*)</Code>(?:\s*<Message>([^<]*))?", re.DOTALL
@@ -37,6 +38,12 @@ _ERROR_MESSAGE = re.compile(
     re.IGNORECASE,
 )
 
+_DETAIL = re.compile(
+    "(?:authentication|invalid|not found|not authenticated|forbidden|unauthorized|method|request was)"
+    r"\b",
+    re.IGNORECASE,
+)
+"""Starts of the messages of Django and FastAPI."""
 _CERTAIN_KEYS = {"error", "errors", "error_description", "documentation_url"}
 _ERROR_KEYS = _CERTAIN_KEYS | {
     *("code", "detail", "message", "path", "request_id", "requestId", "status", "statusCode", "status_code"),
@@ -49,12 +56,15 @@ _STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"#!\s*/"), "a script, not data; remove it from the input"),
     (
         re.compile(
-            rb"(?:\s|/\*[^\n]*\*/)*-- (?:MySQL|MariaDB|PostgreSQL database|phpMyAdmin SQL) dump", re.I
+            rb"(?:\s|/\*(?:(?!\*/)[^\n])*\*/)*-- (?:MySQL|MariaDB|PostgreSQL database|phpMyAdmin SQL) dump",
+            re.I,
         ),
         "an SQL dump; load it into the database and export the table as CSV",
     ),
     (
-        re.compile(rb"(?:--[^\n]*\n|\s|/\*.*?\*/;?)*(?:CREATE TABLE|INSERT INTO|DROP TABLE)\s", re.DOTALL),
+        re.compile(
+            rb"(?:--[^\n]*\n|\s|/\*(?:(?!\*/).)*\*/;?)*(?:CREATE TABLE|INSERT INTO|DROP TABLE)\s", re.DOTALL
+        ),
         "SQL statements; load them into a database and export the table as CSV",
     ),
     (
@@ -76,6 +86,8 @@ def text_kind(text: bytes, *, complete: bool) -> str | None:
     text = text[:_SEARCHED_BYTES]
     if _HTML.match(text):
         return _html_kind(text)
+    if _HTML_TABLE.match(text) and re.search(rb"<table\b", text, re.IGNORECASE):
+        return "an HTML table, perhaps named .xls; convert it to CSV, for example with pandas.read_html(…)"
     if _XML_ERROR.match(text):
         return _xml_error_kind(text)
     if complete and (pointer := _pointer_kind(text)):
@@ -141,7 +153,8 @@ def _api_error(text: bytes) -> bytes | None:
         return None
     codes = [document.get(name) for name in ("status", "code", "statusCode", "status_code")]
     has_code = any(re.fullmatch(r"[45]\d\d", str(code)) for code in codes)
-    if not (has_code or document.keys() & _CERTAIN_KEYS or document.keys() == {"detail"}):
+    is_certain = any(document.get(name) for name in _CERTAIN_KEYS)
+    if not (has_code or is_certain or _DETAIL.match(str(document.get("detail")))):
         return None
     error = document.get("error")
     inner = error if isinstance(error, dict) else {}
