@@ -100,7 +100,12 @@ def _are_quoted_texts(cells: list[list[bytes]]) -> bool:
     lines = [row[0].strip() for row in cells[1:] if len(row) == 1]
     needed = [line for line in lines if b"," in line or line.startswith(b'"')]
     wrapped = sum(_is_wrapped(line, b'"') for line in needed)
-    return wrapped > 0 and wrapped >= _MOST * len(needed)
+    if wrapped and wrapped >= _MOST * len(needed):
+        return True
+    # If texts span several lines, as many lines end with a quote as start with one.
+    starts = sum(line.startswith(b'"') and len(line) > 1 for line in lines)
+    ends = sum(line.endswith(b'"') for line in lines)
+    return starts > _RARE_FRAC * len(lines) and min(starts, ends) >= _MOST * max(starts, ends)
 
 
 def _wrapped(cells: list[list[bytes]], quote: bytes) -> int:

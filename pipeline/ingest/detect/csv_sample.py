@@ -31,6 +31,9 @@ _MAX_WORDS_FRAC = 0.02
 _BLANK_FRAC = 0.02
 """Fraction of the lines of the sample, but at least two, above which blank lines are usual."""
 
+_MIN_CLEAN_FRAC = 0.95
+"""Fraction of the records whose quotes are placed correctly from which a file is certainly quoted."""
+
 _MOST_LINES = 0.9
 """Share of the lines with the same number of fields from which they are probably records of a table."""
 
@@ -59,6 +62,9 @@ def csv_sample(file: Location, text: bytes, start: int, config: InputConfig) -> 
         _Guess(table, candidate.syntax, config, candidate.bonus)
         for candidate in candidates(table, config, separator and separator[0])
     ]
+    # Without quotes, commas in texts can make up for fields that records lack.
+    quoted = {guess.syntax.delimiter for guess in guesses if guess.is_well_quoted}
+    guesses = [g for g in guesses if g.syntax.quote or g.syntax.delimiter not in quoted]
     best = max(guesses, key=_Guess.rank)
     names = config.columns or best.layout.names
     if not config.columns:
@@ -227,6 +233,16 @@ class _Guess:
             return (len(self.rows) + self._clean) / (2 * len(self._records))
         # A header of several lines without any record is probably the rest of the file.
         return 1.0 if self.before.count(b"\n") < 2 else 0.0
+
+    @property
+    def is_well_quoted(self) -> bool:
+        """Whether many records have quotes, and nearly all of these are where CSV has them."""
+        syntax, records = self.syntax, self._records
+        if syntax.quote != b'"' or syntax.delimiter in (b"\t", NO_DELIMITER):
+            return False
+        num_quoted = sum(syntax.quote in record for record in records)
+        num_clean = sum(self._split(record) is not None for record in records)
+        return 2 * num_quoted > len(records) and num_clean >= _MIN_CLEAN_FRAC * len(records)
 
     @property
     def is_one_column(self) -> bool:

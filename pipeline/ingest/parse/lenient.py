@@ -11,6 +11,9 @@ only its line."""
 
 _PYTHON_NUMBERS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|' r"'[^'\\]*(?:\\.[^'\\]*)*'|(-?\binf\b|\bnan\b)")
 
+_JSON_ESCAPES = re.compile(
+    r"\\(?:u(?P<high>d[89ab][0-9a-f]{2})\\u(?P<low>d[c-f][0-9a-f]{2})|.)", re.DOTALL | re.IGNORECASE
+)
 
 _TYPED = re.compile(
     rb'\{\s*"\$(numberInt|numberLong|numberDouble|numberDecimal|oid|date)"\s*:\s*'
@@ -55,6 +58,21 @@ def _date(ms: int) -> bytes:
         return b"%d" % ms
     time = datetime(1970, 1, 1) + timedelta(milliseconds=ms)
     return f'"{time.isoformat(timespec="milliseconds")}"'.encode()
+
+
+def with_python_escapes(text: str) -> str:
+    """A Python literal with the escapes of JSON that Python does not have replaced by their characters.
+
+    These are `\\/`, and the two halves of a character such as `\\ud83d\\ude00`, which Python never writes.
+    """
+    return _JSON_ESCAPES.sub(_python_escape, text) if "\\/" in text or "\\ud" in text.lower() else text
+
+
+def _python_escape(found: re.Match[str]) -> str:
+    if found["high"]:
+        high, low = int(found["high"], 16) - 0xD800, int(found["low"], 16) - 0xDC00
+        return chr(0x10000 + (high << 10) + low)
+    return "/" if found[0] == "\\/" else found[0]
 
 
 def plain_python(text: str) -> str:

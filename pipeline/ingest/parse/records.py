@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.arrays import IntArray
 from pipeline.ingest.parse.columns import as_text, join_texts, row_table
 from pipeline.ingest.parse.formats import Format, ParseOptions
-from pipeline.ingest.parse.lenient import plain_json, plain_python
+from pipeline.ingest.parse.lenient import plain_json, plain_python, with_python_escapes
 from pipeline.ingest.parse.record_type import (
     VALUES,
     RecordDecoder,
@@ -79,7 +79,7 @@ def decode_python(line: bytes) -> object:
     Raises:
         ValueError: the line is not a literal.
     """
-    text = line.decode().strip()
+    text = with_python_escapes(line.decode().strip())
     try:
         try:
             return _literal(text)

@@ -350,3 +350,21 @@ def test_known_names_are_a_header_even_if_others_are_missing(header: str, tmp_pa
         tmp_path / "a", f"{header}\n{rows}".encode(), config=InputConfig(text=("text",))
     )
     assert ([text for _, text, _ in found], reasons) == ([f"works {n}" for n in range(30)], [])
+
+
+def test_records_without_some_fields_do_not_make_quotes_text(tmp_path: Path) -> None:
+    """Read without quotes, the comma in a text would make up for the missing field."""
+    rows = "".join(
+        f'{n},"good, number {n}",{n % 5 + 1}' + (",9\n" if n % 3 == 0 else "\n") for n in range(30)
+    )
+    found, reasons, *_ = read(tmp_path / "a", f"id,text,stars,votes\n{rows}".encode())
+    assert found == [row for row in expected(quoted=True) if int(row[0] or 0) % 3 == 0]
+    assert len(reasons) == 20
+
+
+def test_one_column_of_texts_with_line_ends(tmp_path: Path) -> None:
+    texts = [f"works {n}\nreally, it does\n" if n % 2 else f'the "best" {n}' for n in range(30)]
+    data = "".join('"{}"\r\n'.format(text.replace('"', '""')) for text in texts)
+    for header, config in (("", InputConfig(columns=("text",))), ("text\r\n", InputConfig())):
+        rows, reasons, *_ = read(tmp_path / "a", f"{header}{data}".encode(), config=config)
+        assert ([text for _, text, _ in rows], reasons) == (texts, [])

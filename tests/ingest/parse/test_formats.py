@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.ingest.parse.columns import ROW_SCHEMA
 from pipeline.ingest.parse.formats import FORMATS, Dialect, ParseOptions
 from pipeline.ingest.parse.parse import parse_chunk
-from pipeline.ingest.parse.records import decode_json
+from pipeline.ingest.parse.records import decode_json, decode_python
 from pipeline.ingest.read.chunks import Chunk, ChunkHeader
 from pipeline.storage.location import locate
 from tests.detection import detect_format
@@ -316,3 +316,9 @@ def test_reject_detail_of_a_python_literal_is_deterministic() -> None:
     details = {parse_chunk(chunk, fmt, ParseOptions())[1][0].detail for _ in range(3)}
     assert len(details) == 1
     assert "0x" not in details.pop()
+
+
+def test_python_literals_with_escapes_of_json() -> None:
+    """As in dumps whose lines are JSON except for a comma at the end."""
+    line = rb'{"reviewText": "\ud83d\ude00 a\/b \\ud83d \\/ \n", "overall": 5,}'
+    assert decode_python(line) == {"reviewText": "\U0001f600 a/b \\ud83d \\/ \n", "overall": 5}
