@@ -18,10 +18,10 @@ from pipeline.errors import InputError, SettingError
 from pipeline.ingest.clean.labels import label_scheme
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes, expected_bytes, find_sources
-from pipeline.ingest.dialects import dialects_of
 from pipeline.ingest.ledger import Ledger, check_any_rows
 from pipeline.ingest.parse.formats import Format
 from pipeline.ingest.read.limits import ReadLimits
+from pipeline.ingest.recorded_formats import columns_of, dialects_of
 from pipeline.ingest.stream import ReadPlan, read_dataset
 from pipeline.model.hub import model_max_length, resolve_model
 from pipeline.model.tokenizer import tokenizer_json
@@ -119,7 +119,11 @@ def plan(inputs: list[str], output: str, config: Config) -> PrepareJob:
         inputs=describe_files(locate(source.uri) for source in sources),
         model_fingerprint=digest(tokenizer),
         settings=_settings(config),
-        resolved={"chunk_bytes": chunk_bytes, "dialects": dialects_of(sources)},
+        resolved={
+            "chunk_bytes": chunk_bytes,
+            "dialects": dialects_of(sources),
+            "columns": columns_of(sources),
+        },
         declaration=DECLARATION,
     )
     return PrepareJob(where, sources, recipe, tokenizer, run, chunk_bytes, config, skipped)

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from pipeline.config import Config
 from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes
-from pipeline.ingest.dialects import dialects_of
+from pipeline.ingest.recorded_formats import columns_of, dialects_of
 from pipeline.model.card import ModelCard
 from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, ForwardOptions, TunedOptions
 from pipeline.rundir.manifest import Run
@@ -81,7 +81,8 @@ class Resolved(Record):
     compiled: bool = False
     kernels: bool = False
     dialects: dict[str, dict[str, JsonValue]] | None = None
-    """See ingest.dialects; None in a run.json of an earlier version."""
+    """See ingest.recorded_formats; None in a run.json of an earlier version, as for `columns`."""
+    columns: dict[str, dict[str, JsonValue]] | None = None
 
 
 def resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, *, tune: bool = True) -> Resolved:
@@ -97,6 +98,7 @@ def resolve(job: ScoreJob, cluster: Cluster, pools: ScorePlan, *, tune: bool = T
         batch_tokens=config.batch_tokens or BATCH_TOKENS[device],
         compiled=bool(config.compile),
         dialects=dialects_of(job.sources),
+        columns=columns_of(job.sources),
     )
     large = sum(s.size_bytes for s in job.sources) >= _AUTOTUNE_BYTES[device] and job.max_rows is None
     if not (tune and large):

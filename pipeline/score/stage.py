@@ -14,10 +14,10 @@ from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.clean.rows import Recipe, rating_rule
 from pipeline.ingest.detect.report import columns_by_uri, warnings_of
 from pipeline.ingest.detect.sources import Source
-from pipeline.ingest.dialects import dialects_of, with_dialects
 from pipeline.ingest.ledger import Ledger
 from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.read.limits import ReadLimits
+from pipeline.ingest.recorded_formats import columns_of, dialects_of, with_recorded
 from pipeline.ingest.stream import ReadPlan, read_dataset
 from pipeline.model.card import fingerprint_model, read_card
 from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
@@ -152,7 +152,8 @@ def score(
         run = run.model_copy(update={"resolved": resolved.model_dump()})
     elif state is not State.FINISHED:
         # New files of an extended run are added to those that run.json has.
-        run = run.model_copy(update={"resolved": {"dialects": dialects_of(job.sources)}})
+        formats = {"dialects": dialects_of(job.sources), "columns": columns_of(job.sources)}
+        run = run.model_copy(update={"resolved": formats})
         job = _as_before(job)
     if begin(job.output, run, overwrite=overwrite, extend=extend) is State.FINISHED:
         return read_manifest(job.output, ScoreDetails)
@@ -188,11 +189,12 @@ def score(
 
 
 def _as_before(job: ScoreJob) -> ScoreJob:
-    """The job, with CSV files in the dialects that run.json has."""
+    """The job, with the formats of its files that run.json has."""
     existing = read_run(job.output)
-    stored = Resolved.model_validate(existing.resolved).dialects
+    stored = Resolved.model_validate(existing.resolved)
     known = [file.path for file in existing.inputs]
-    return replace(job, sources=with_dialects(job.sources, stored, job.output.uri, known))
+    sources = with_recorded(job.sources, stored.dialects, stored.columns, job.output.uri, known)
+    return replace(job, sources=sources)
 
 
 def _write_failed(job: ScoreJob, ledger: Ledger, pools: ScorePlan, reporter: Reporter) -> list[OutputFile]:
@@ -238,7 +240,7 @@ def _manifest(
 ) -> Manifest[ScoreDetails]:
     compared = _against_float32(ledger, resolved.precision)
     details = ScoreDetails(
-        **resolved.model_dump(exclude={"dialects"}),
+        **resolved.model_dump(exclude={"dialects", "columns"}),
         labels=job.card.labels,
         scheme=job.card.scheme,
         scale=str(job.recipe.ratings.scale),

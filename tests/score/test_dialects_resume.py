@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.details import ScoreDetails
 from pipeline.errors import OutputError
-from pipeline.ingest.dialects import dialects_of
+from pipeline.ingest.recorded_formats import columns_of, dialects_of
 from pipeline.progress import Reporter
 from pipeline.rundir.manifest import Manifest
 from pipeline.score.stage import plan, score
@@ -77,11 +77,12 @@ def test_resumed_and_extended_scores(untrained: str, cluster: Any, tmp_path: Pat
     other = file.parent / "a.json"
     other.write_text(json.dumps({"data": {"reviews": [{"text": "fine", "stars": 5}] * 50}}))
     run(file, untrained, out, cluster, extend=True)
-    stored = json.loads((out / "run.json").read_text())["resolved"]["dialects"]
+    stored = json.loads((out / "run.json").read_text())["resolved"]
     inputs = [str(file), str(other)]
     sources = plan(inputs, untrained, str(out), load_config(None, [*SETS]), extend=True).sources
-    assert stored == dialects_of(sources)
-    assert {Path(uri).name: d["syntax"] for uri, d in stored.items()} == {
+    assert stored["dialects"] == dialects_of(sources)
+    assert stored["columns"] == columns_of(sources)
+    assert {Path(uri).name: d["syntax"] for uri, d in stored["dialects"].items()} == {
         "a.json": "elements",
         "b.csv": "csv",
     }
