@@ -73,9 +73,16 @@ def _rows(numbers: IntArray, columns: _Columns, fmt: Format, options: ParseOptio
     nulls = frozenset(value.strip() for value in options.null_values)
     if nulls:
         texts = [["" if t and t.strip() in nulls else t for t in column] for column in texts]
-    joined = [options.separator.join(t for t in row if t) or None for row in zip(*texts, strict=True)]
-    text = joined or [None] * len(numbers)
-    return row_table(numbers, text, fmt, options, **values)
+    return row_table(numbers, _joined(texts or [missing], options.separator), fmt, options, **values)
+
+
+def _joined(texts: Sequence[Sequence[str]], separator: str) -> list[str | None]:
+    """(N,) texts of several (N,) columns, joined without empty parts; None if all are empty."""
+    joined = texts[0]
+    for more in texts[1:]:
+        # Faster than str.join for each row.
+        joined = [a + separator + b if a and b else a or b for a, b in zip(joined, more, strict=True)]
+    return [text or None for text in joined]
 
 
 def _headers(dialect: Dialect) -> set[bytes]:
