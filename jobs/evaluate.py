@@ -46,6 +46,9 @@ def plan_stage(scores: str, output: str, config: Config) -> Stage[EvaluateDetail
     job = plan(scores, output, config)
 
     def result(session: Session, manifest: Manifest[EvaluateDetails]) -> None:
+        if manifest.details.label_map:
+            mapped = ", ".join(f"{name} = {label}" for name, label in manifest.details.label_map.items())
+            session.print(f"labels: {mapped}")
         _print_metrics(session, manifest.details.metrics)
         for name in (REPORT_FILE, ROC_FILE):
             session.print(f"{name}: {job.output.child(name).uri}")
@@ -57,7 +60,7 @@ def plan_stage(scores: str, output: str, config: Config) -> Stage[EvaluateDetail
         lambda cluster: {"readers": plan_tasks(cluster)},
         lambda _: [],
         directories={"scores": job.scores},
-        notes=[f"parts: {len(job.parts):,}"],
+        notes=[f"parts: {len(job.parts):,}", *([f"labels: {job.labels}"] if job.mapped else [])],
         result=result,
     )
 

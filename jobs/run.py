@@ -28,6 +28,13 @@ def main(
             metavar="INPUT", help="Dump to score and evaluate instead of the test split; repeatable."
         ),
     ] = None,
+    no_train: Annotated[
+        bool,
+        typer.Option(
+            "--no-train",
+            help="Score INPUT with the classifier MODEL, and evaluate it: scores/ and report/ only.",
+        ),
+    ] = False,
     config: ConfigFile = None,
     sets: Sets = None,
     strict: Strict = False,
@@ -40,9 +47,18 @@ def main(
     Writes OUTPUT/{data,model,scores,report}. Finished stages are skipped.
     """
     with session("run") as job:
+        from pipeline.errors import SettingError
         from pipeline.settings import load_config
 
         options = {"input__strict": strict or None, "input__skip_unknown": skip_unknown or None}
+        if no_train:
+            if model is None or score:
+                raise SettingError(
+                    "--no-train scores INPUT with --model NAME; name a model, and omit --score"
+                )
+            settings = load_config(config, sets or (), **options)
+            run_without_training(job, inputs, model, output, settings, dry_run=dry_run, overwrite=overwrite)
+            return
         settings = load_config(config, sets or (), model__name=model, **options)
         run_all(job, inputs, score or [], output, settings, dry_run=dry_run, overwrite=overwrite)
 
@@ -89,6 +105,35 @@ def run_all(
     score_inputs = score_inputs or [base.child("data/test").uri]
     scoring = score.plan_stage(score_inputs, model, scores, config)
     run_stage(job, scoring, dry_run=False, overwrite=overwrite)
+    run_stage(job, evaluate.plan_stage(scores, report, config), dry_run=False, overwrite=overwrite)
+
+
+def run_without_training(
+    job: Session,
+    inputs: list[str],
+    model: str,
+    output: str,
+    config: Config,
+    *,
+    dry_run: bool,
+    overwrite: bool,
+) -> None:
+    """Score dumps with a classifier and evaluate it, into OUTPUT/{scores,report}, or print the plan."""
+    from jobs import evaluate, score
+    from jobs.run_stage import run_stage
+    from pipeline.evaluate.stage import classes_of
+    from pipeline.model.classifier import find_classifier
+    from pipeline.storage.location import locate
+
+    # Unclear labels must be reported before hours of scoring.
+    found = find_classifier(model, config)
+    classes_of(found.name, found.card.labels, found.card.scheme, found.card.problem, config)
+    scores, report = (locate(output).child(name).uri for name in ("scores", "report"))
+    scoring = score.plan_stage(inputs, model, scores, config)
+    run_stage(job, scoring, dry_run=dry_run, overwrite=overwrite)
+    if dry_run:
+        job.print(f"then evaluate → {report}")
+        return
     run_stage(job, evaluate.plan_stage(scores, report, config), dry_run=False, overwrite=overwrite)
 
 

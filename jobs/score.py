@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 def main(
     inputs: Inputs,
-    model: Annotated[str, typer.Option(metavar="DIR", help="Output of jobs.train.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Output of jobs.train, or a classifier: a directory, URI or Hub name."
+        ),
+    ],
     output: Output,
     *,
     config: ConfigFile = None,
@@ -85,7 +90,8 @@ def plan_stage(
         summary,
         sources=job.sources,
         skipped=job.skipped,
-        directories={"model": job.model},
+        directories={} if job.model.directory is None else {"model": job.model.directory},
+        notes=[str(job.model)] if job.model.is_foreign else [],
         extend=extend,
     )
 

@@ -68,6 +68,20 @@ ScaleName = Annotated[str, BeforeValidator(_scale_name)]
 """Lowest and highest rating, as LOW-HIGH."""
 
 
+def _split_map(value: object) -> object:
+    """Names and values of the comma-separated items in a text; any other value is unchanged."""
+    if not isinstance(value, str):
+        return value
+    items = [item.partition("=") for item in value.split(",") if item.strip()]
+    if not all(equals for _, equals, _ in items):
+        raise ValueError("write LABEL=CLASS,LABEL=CLASS")
+    return {name.strip(): label.strip() for name, _, label in items}
+
+
+LabelMap = Annotated[dict[NonEmpty, NonEmpty], BeforeValidator(_split_map), Field(min_length=1)]
+"""Classes by label, as a table or as comma-separated text."""
+
+
 class Section(BaseModel):
     """Frozen group of settings; an unknown name is an error."""
 
@@ -141,6 +155,9 @@ class LabelsConfig(Section):
     binary with a scale of two values (0-1, 1-2, -1-1)."""
     words: Names | None = None
     """Words that are the classes, in order, if the scheme is words."""
+    map: LabelMap | None = None
+    """Classes of the labels of a model that jobs.train did not write, as LABEL=CLASS,LABEL=CLASS; by default
+    those that the labels name. For evaluation only."""
     scale: ScaleName | None = None
     """Lowest and highest rating of the input, as LOW-HIGH, such as 0-4 or 1-10. A rating x has
     1 + 4·(x - LOW)/(HIGH - LOW) stars, unrounded. By default 1-5, in whole and half stars."""

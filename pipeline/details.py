@@ -6,7 +6,7 @@ below all stages. A new field needs a default, because manifests of earlier vers
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -183,7 +183,9 @@ class ScoreDetails(Details):
     labels: list[str]
     """Names of the classes, in the order of the model's outputs."""
     scheme: str
-    """Name of the label scheme."""
+    """Name of the label scheme; `unmapped` if jobs.train did not write the model."""
+    problem: Literal["single_label", "multi_label", "regression"] = "single_label"
+    """What the outputs of the model mean."""
     scale: str = str(DEFAULT_SCALE)
     """Scale of the ratings of the input, as LOW-HIGH; stars of the scores are on the axis of 1 to 5."""
     tokens: int
@@ -206,3 +208,5 @@ class EvaluateDetails(Details):
     stage: ClassVar[str] = "evaluate"
 
     metrics: MetricsFile
+    label_map: dict[str, str] = Field(default_factory=dict)
+    """Label of the model → class; empty if they are the same."""

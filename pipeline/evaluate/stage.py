@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config, digest
 from pipeline.details import EvaluateDetails, ScoreDetails
-from pipeline.errors import InputError
+from pipeline.errors import InputError, SettingError
+from pipeline.evaluate.label_map import MappedLabels, map_labels, own_labels
 from pipeline.evaluate.plots import draw_confusion, draw_roc
 from pipeline.evaluate.report import render_report
 from pipeline.ingest.clean.labels import UNLABELED, LabelScheme, label_scheme
 from pipeline.ingest.clean.rows import TRUE_LABEL
 from pipeline.metrics.schema import MetricsFile
 from pipeline.metrics.tally import Tally, compute_metrics
+from pipeline.model.card import Problem
+from pipeline.model.foreign import UNMAPPED
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, finish
 from pipeline.rundir.declaration import Declaration
@@ -49,9 +52,19 @@ class EvaluateJob:
     output: Location
     scores: Location
     manifest: Manifest[ScoreDetails]
-    scheme: LabelScheme
+    labels: MappedLabels
     run: Run
     config: Config
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """Classes of the truth."""
+        return self.labels.scheme
+
+    @property
+    def mapped(self) -> dict[str, str]:
+        """Label of the model → class; empty if they are the same."""
+        return self.labels.map if self.labels.names != self.scheme.labels else {}
 
     @property
     def parts(self) -> list[str]:
@@ -70,15 +83,41 @@ def plan(scores: str, output: str, config: Config) -> EvaluateJob:
     manifest = read_manifest(source, ScoreDetails)
     check_apart(target, [source])
     fingerprint = digest([o.model_dump() for o in manifest.outputs] + [manifest.model_fingerprint])
+    is_foreign = manifest.details.scheme == UNMAPPED
+    details = manifest.details
+    labels = classes_of(source.uri, details.labels, details.scheme, details.problem, config)
     run = Run(
         stage="evaluate",
         inputs=manifest.inputs,
         model_fingerprint=manifest.model_fingerprint,
-        settings={"scores": fingerprint},
+        settings={"scores": fingerprint, **({"labels": dict(labels.map)} if is_foreign else {})},
         declaration=DECLARATION,
     )
-    scheme = label_scheme(manifest.details.scheme, manifest.details.labels)
-    return EvaluateJob(target, source, manifest, scheme, run, config)
+    return EvaluateJob(target, source, manifest, labels, run, config)
+
+
+def classes_of(name: str, labels: list[str], scheme: str, problem: Problem, config: Config) -> MappedLabels:
+    """Classes of the labels of a model.
+
+    Args:
+        name: of the scores or the model, for messages.
+        labels: in the order of the outputs of the model.
+        scheme: UNMAPPED if jobs.train did not write the model.
+    Raises:
+        InputError: the class of a label is not known, or the model gives no single label.
+        SettingError: `labels.map` does not apply.
+    """
+    if problem != "single_label":
+        kind = "a number" if problem == "regression" else "any number of labels"
+        raise InputError(f"{name}: the model gives {kind} for a review; metrics need one label")
+    if scheme == UNMAPPED:
+        try:
+            return map_labels(labels, config.labels.map)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+    if config.labels.map is not None:
+        raise SettingError("labels.map is for models that jobs.train did not write; omit it")
+    return own_labels(label_scheme(scheme, labels))
 
 
 def evaluate(
@@ -109,7 +148,8 @@ def evaluate(
     computed = compute_metrics(tally, list(job.scheme.labels), ordered=not job.scheme.is_words)
     metrics: MetricsFile = {**computed, "rows_without_label": seen - tally.rows}
     outputs = _write_report(job, tally, metrics)
-    manifest = Manifest.of(job.run, job.config, start, EvaluateDetails(metrics=metrics), outputs=outputs)
+    details = EvaluateDetails(metrics=metrics, label_map=job.mapped)
+    manifest = Manifest.of(job.run, job.config, start, details, outputs=outputs)
     finish(job.output, job.run, manifest)
     return manifest
 
@@ -119,13 +159,14 @@ def _tallies(job: EvaluateJob, cluster: Cluster) -> Iterator[tuple[Tally, int]]:
     pool = plan_tasks(cluster)
     parts = job.parts
     groups = min(len(parts), _GROUPS_PER_CPU * pool.size)
-    return run_each(pool, tally_parts, [(parts[i::groups], job.scheme) for i in range(groups)])
+    return run_each(pool, tally_parts, [(parts[i::groups], job.labels) for i in range(groups)])
 
 
-def tally_parts(parts: list[str], scheme: LabelScheme) -> tuple[Tally, int]:
+def tally_parts(parts: list[str], labels: MappedLabels) -> tuple[Tally, int]:
     """Tally of several parts, and their number of rows, including those without a label."""
+    scheme = labels.scheme
     tally, seen = Tally.empty(len(scheme.labels)), 0
-    columns = [_label_column(scheme), *(f"prob_{name}" for name in scheme.labels)]
+    columns = [_label_column(scheme), *(f"prob_{name}" for name in labels.names)]
     tables: list[pa.Table] = []
     for number, uri in enumerate(parts, start=1):
         with locate(uri).open_input() as file:
@@ -179,6 +220,7 @@ def _facts(job: EvaluateJob, metrics: MetricsFile) -> dict[str, str]:
         "Scored files": inputs + more,
         "Model fingerprint": manifest.model_fingerprint or "",
         "Classes": f"{job.scheme.name}: {', '.join(job.scheme.labels)}",
+        **({"Labels of the model": str(job.labels)} if job.mapped else {}),
         "Rows evaluated": f"{metrics['rows']:,}",
         "Rows without a label": f"{metrics['rows_without_label']:,}",
         "Lines rejected before scoring": ", ".join(f"{n:,} {r}" for r, n in rejected.items()) or "0",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,6 +13,13 @@ from pipeline.humanize import first_line
 from pipeline.storage.location import Location
 
 CARD_FILE = "rayview.json"
+_MODEL_SUFFIXES = (".json", ".safetensors", ".model", "vocab.txt", "merges.txt")
+"""Names of the files of a model that jobs.train did not write."""
+
+
+Problem = Literal["single_label", "multi_label", "regression"]
+"""What the outputs of a model mean: one of the labels, any number of them, or a number."""
+Activation = Literal["softmax", "sigmoid", "none"]
 
 
 class ModelCard(BaseModel):
@@ -38,6 +47,9 @@ class ModelCard(BaseModel):
     """`labels.scale` of the training data; None: 1 to 5 in whole and half stars."""
     unrated: list[str] = []
     """Values that mean "not rated"."""
+    problem: Problem = "single_label"
+    activation: Activation = "softmax"
+    """Function that is applied to the outputs of the model."""
 
 
 def read_card(directory: Location) -> ModelCard:
@@ -57,9 +69,16 @@ def read_card(directory: Location) -> ModelCard:
         raise ModelError(f"{file.uri}: damaged: {first_line(error)}") from None
 
 
+def is_own(directory: Location) -> bool:
+    """Whether jobs.train wrote a model directory."""
+    return directory.child(CARD_FILE).exists()
+
+
 def fingerprint_model(directory: Location) -> str:
-    """Fingerprint of everything that determines a model's output: weights, config, tokenizer and card."""
-    names = ("config.json", "model.safetensors", "tokenizer.json", CARD_FILE)
+    """Fingerprint of the files that determine a model's output: weights, config, tokenizer and card."""
+    names: Iterable[str] = ("config.json", "model.safetensors", "tokenizer.json", CARD_FILE)
+    if not is_own(directory):
+        names = sorted(n for n in directory.sizes(recursive=False) if n.endswith(_MODEL_SUFFIXES))
     sha = hashlib.sha256()
     for name in names:
         sha.update(name.encode())

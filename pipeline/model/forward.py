@@ -20,7 +20,8 @@ from torch import Tensor
 from pipeline.arrays import FloatArray, IntArray
 from pipeline.errors import BrokenDeviceError, ModelError
 from pipeline.model.bert_weights import read_bert
-from pipeline.model.card import fingerprint_model
+from pipeline.model.card import Activation, fingerprint_model
+from pipeline.model.hub import is_directory, resolve_model
 from pipeline.model.load import load_classifier
 from pipeline.model.options import ForwardOptions
 from pipeline.model.packed import PackedModel, PackedRows
@@ -60,7 +61,7 @@ class Scored:
 
     @cached_property
     def probabilities(self) -> FloatArray:
-        """(N, C) float32; rows sum to 1, except undefined rows in `failures`. Waits for the device.
+        """(N, C) float32, of the activation; undefined for rows in `failures`. Waits for the device.
 
         Raises:
             BrokenDeviceError: the GPU failed.
@@ -127,7 +128,10 @@ def read_forward(options: ForwardOptions) -> Forward:
         ModelError: it cannot be loaded, or has changed since the job began, because an output must not mix
             models.
     """
-    directory = local_copy(locate(options.model))
+    if is_directory(options.model):
+        directory = local_copy(locate(options.model))
+    else:
+        directory = resolve_model(options.model, options.revision)
     try:
         forward = Forward(directory, options)
     except Exception:
@@ -160,6 +164,7 @@ class Forward:
         # For this thread; __call__ sets it for others.
         torch.set_num_threads(1)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.activation = options.activation
         self.model = _load(directory, options, self.device)
 
     def __call__(self, ids: Ragged, batch_tokens: int) -> Scored:
@@ -186,7 +191,8 @@ class Forward:
         clock = _Clock(self.device)
         batches = self.model.cut(ids.lengths, batch_tokens)
         order = np.concatenate([np.zeros(0, np.int64), *batches])
-        batched = _Batched(self.model.rows(ids, order), self.model.classes, self.device)
+        rows = self.model.rows(ids, order)
+        batched = _Batched(rows, self.model.classes, self.device, self.activation)
         spans = _spans(batches)
         with torch.inference_mode():
             while spans:
@@ -199,8 +205,10 @@ class Forward:
 class _Batched:
     """Probabilities of the rows of a chunk, computed in batches from the first row to the last."""
 
-    def __init__(self, rows: PackedRows | PaddedRows, classes: int, device: str) -> None:
-        self._rows = rows
+    def __init__(
+        self, rows: PackedRows | PaddedRows, classes: int, device: str, activation: Activation
+    ) -> None:
+        self._rows, self._activation = rows, activation
         self._nan_row = torch.full((1, classes), torch.nan, device=device)
         self.found = [self._nan_row[:0]]
         """(B, C) each, on the device."""
@@ -211,7 +219,7 @@ class _Batched:
     def compute(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Compute a batch; if the model fails, return the halves to compute instead, second half first."""
         try:
-            self.found.append(self._rows.logits(start, stop).softmax(1))
+            self.found.append(_activate(self._rows.logits(start, stop), self._activation))
         except Exception as error:
             if _is_broken_device(error):
                 raise
@@ -227,6 +235,13 @@ class _Batched:
         else:
             self.tokens += self._rows.tokens(start, stop)
         return []
+
+
+def _activate(logits: Tensor, activation: Activation) -> Tensor:
+    """(B, C) float32, of (B, C) logits."""
+    if activation == "softmax":
+        return logits.softmax(1)
+    return logits.sigmoid() if activation == "sigmoid" else logits
 
 
 def _load(directory: Path, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.model.card import Activation
+
 SAMPLE_ROWS = {"cpu": 512, "gpu": 4096}
 """Number of input rows that autotuning uses, by device."""
 
@@ -16,7 +18,7 @@ class ForwardOptions:
     """Options with which a worker loads a model. The same options and rows give the same bits."""
 
     model: str
-    """URI of the model directory."""
+    """URI of the model directory, or name of a model on the Hub."""
     fingerprint: str
     """Result of `fingerprint_model` at the start of the job."""
     max_length: int
@@ -26,6 +28,10 @@ class ForwardOptions:
     """Whether to use torch.compile."""
     kernels: bool = False
     """Whether to compute with kernels.py on a GPU."""
+    revision: str | None = None
+    """Commit of a model on the Hub."""
+    activation: Activation = "softmax"
+    """Function that is applied to the outputs."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _PROBE_IDS = ((1, 2, 3, 4), (4, 3, 2, 1))
-"""Two rows with arbitrary IDs, to determine which masks a model accepts."""
+"""Two rows with arbitrary IDs, to determine whether a model can be compiled."""
+
+_PROBE_TOKENS, _PROBE_IDS_UP_TO, _PROBE_TOLERANCE = 256, 1000, 1e-5
+"""Length of the two rows that determine which masks a model accepts, limit of their IDs, and tolerance of the
+logits."""
 
 
 class PaddedModel:
@@ -38,8 +43,12 @@ class PaddedModel:
         """
         self.device, self.max_length, self.classes = device, max_length, model.config.num_labels
         self.pad_id = pad_token_id(model)
+        self.is_single = not _accepts_batches(model)
+        """Whether a batch is one row without padding, because the model would take padding for its text."""
+        is_additive = not self.is_single and _accepts_additive_mask(model, max_length)
         self.model = _in_precision(model, precision).to(device)
-        self.mask = _mask_of(self.model, device)
+        dtype = next(self.model.base_model.parameters()).dtype
+        self.mask = partial(_additive_mask, dtype=dtype) if is_additive else _plain_mask
         if compiled:
             # Dynamic: one graph for batches of any shape.
             self.model.compile(dynamic=True)
@@ -47,6 +56,8 @@ class PaddedModel:
 
     def cut(self, lengths: IntArray, batch_tokens: int) -> list[IntArray]:
         """See `token_budget_batches`."""
+        if self.is_single:
+            return list(np.argsort(-lengths, kind="stable")[:, None])
         return token_budget_batches(lengths, batch_tokens, self.max_length)
 
     def rows(self, ids: Ragged, order: IntArray) -> PaddedRows:
@@ -102,7 +113,8 @@ class PaddedRows:
 
     def _width(self, start: int) -> int:
         """Width of the batch that starts with this row, which is the longest."""
-        return padded_width(int(self._host_lengths[start]), self._model.max_length)
+        longest = int(self._host_lengths[start])
+        return max(1, longest) if self._model.is_single else padded_width(longest, self._model.max_length)
 
 
 def _try_compiled(model: PreTrainedModel, device: str) -> None:
@@ -139,27 +151,41 @@ def _plain_mask(is_token: Tensor) -> Tensor:
     return is_token.long()
 
 
-def _mask_of(model: PreTrainedModel, device: str) -> Callable[[Tensor], Tensor]:
-    """Function that creates the attention mask of a model: an additive one if the model accepts it.
+def _additive_mask(is_token: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """(B, 1, L, L): added to the attention scores."""
+    zeros = torch.zeros((), dtype=dtype, device=is_token.device)
+    lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=is_token.device)
+    width = is_token.shape[1]
+    return torch.where(is_token[:, None, None, :], zeros, lowest).expand(-1, 1, width, -1)
+
+
+def _accepts_batches(model: PreTrainedModel) -> bool:
+    """Whether a model tells padding from text: a decoder needs a padding ID for it."""
+    ids = torch.tensor(_PROBE_IDS)
+    try:
+        with torch.inference_mode():
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except ValueError:
+        return False
+    return True
+
+
+def _accepts_additive_mask(model: PreTrainedModel, max_length: int) -> bool:
+    """Whether a float32 model gives the same logits with an additive mask.
 
     From a plain mask, a model creates the additive mask itself, but once per layer; and on a GPU it first
-    waits for all queued work, to check whether any row is padded.
+    waits for all queued work, to check whether any row is padded. But models whose attention is causal or
+    local would lose that with a mask of their own.
     """
-    dtype = next(model.base_model.parameters()).dtype
-
-    def additive_mask(is_token: Tensor) -> Tensor:
-        """(B, 1, L, L): added to the attention scores."""
-        zeros = torch.zeros((), dtype=dtype, device=device)
-        lowest = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=device)
-        width = is_token.shape[1]
-        return torch.where(is_token[:, None, None, :], zeros, lowest).expand(-1, 1, width, -1)
-
-    ids = torch.tensor(_PROBE_IDS, device=device)
-    is_token = torch.tensor([[True] * 4, [True, True, False, False]], device=device)
+    # Long enough for the windows of local attention.
+    width = min(_PROBE_TOKENS, max_length)
+    count = int(model.config.get_text_config().vocab_size)
+    ids = torch.arange(2 * width).view(2, width) % max(1, min(count, _PROBE_IDS_UP_TO) - 1) + 1
+    is_token = torch.arange(width) < torch.tensor([[width], [max(1, width - 3)]])
     with torch.inference_mode():
         plain = model(input_ids=ids, attention_mask=_plain_mask(is_token)).logits
         try:
-            other = model(input_ids=ids, attention_mask=additive_mask(is_token)).logits
+            other = model(input_ids=ids, attention_mask=_additive_mask(is_token, dtype=torch.float32)).logits
         except (ValueError, RuntimeError, IndexError, TypeError):
-            return _plain_mask
-    return additive_mask if torch.allclose(plain, other, atol=1e-3, rtol=1e-3) else _plain_mask
+            return False
+    return torch.allclose(plain, other, atol=_PROBE_TOLERANCE, rtol=_PROBE_TOLERANCE)

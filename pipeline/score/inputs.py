@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from pipeline.config import InputConfig, LabelsConfig
+from pydantic import JsonValue
+
+from pipeline.config import InputConfig, LabelsConfig, digest
 from pipeline.details import PrepareDetails
 from pipeline.errors import InputError, ModelError, SettingError
 from pipeline.ingest.clean.labels import WORDS
 from pipeline.ingest.detect.sources import Found, encoded_sources, find_sources
 from pipeline.model.card import ModelCard
+from pipeline.model.classifier import Classifier
+from pipeline.model.foreign import UNMAPPED
 from pipeline.rundir.manifest import MANIFEST_FILE, RUN_FILE, read_manifest, read_run
 from pipeline.storage.expand import expand_inputs
 from pipeline.storage.location import Location, locate
+
+_MODEL = "model"
+"""Key in the settings of run.json for what determines the rows of a foreign model besides its files."""
 
 
 def is_split(inputs: list[str]) -> bool:
@@ -80,17 +87,50 @@ def with_columns_of(card: ModelCard, config: InputConfig) -> InputConfig | None:
 
 def scored_labels(labels: LabelsConfig, card: ModelCard) -> LabelsConfig:
     """Settings of the ratings of a scored dump: those of the model, unless they are set explicitly."""
+    if card.scheme == UNMAPPED:
+        return labels
     if card.scheme == WORDS:
         return LabelsConfig.model_validate({"scheme": card.scheme, "words": card.labels})
     scale, unrated = labels.scale or card.scale, labels.unrated or card.unrated or None
     return LabelsConfig.model_validate({"scheme": card.scheme, "scale": scale, "unrated": unrated})
 
 
-def check_tokenizer(data: Location, model: Location) -> None:
-    """Raise ModelError unless the data were encoded with the tokenizer that the model was trained with."""
+def recorded_revision(output: Location) -> str | None:
+    """Commit of the model on the Hub that an existing output was begun with."""
+    if not output.child(RUN_FILE).exists():
+        return None
+    recorded = read_run(output).settings.get(_MODEL)
+    revision = recorded.get("revision") if isinstance(recorded, dict) else None
+    return revision if isinstance(revision, str) else None
+
+
+def foreign_settings(model: Classifier) -> dict[str, JsonValue]:
+    """Settings for run.json of a model whose files do not contain them."""
+    if not model.is_foreign:
+        return {}
+    card = model.card
+    return {
+        _MODEL: {
+            "revision": model.revision,
+            "max_length": card.max_length,
+            "text_separator": card.text_separator,
+            "unescape_html": card.unescape_html,
+        }
+    }
+
+
+def check_tokenizer(data: Location, model: Classifier, tokenizer: str) -> None:
+    """Raise ModelError unless the data were encoded with the tokenizer of the model.
+
+    Args:
+        tokenizer: content of its tokenizer.json.
+    """
     encoded_with = read_manifest(data, PrepareDetails).model_fingerprint
-    if read_run(model).model_fingerprint != encoded_with:
+    own: str | None = digest(tokenizer)
+    if model.directory is not None and not model.is_foreign:
+        own = read_run(model.directory).model_fingerprint
+    if own != encoded_with:
         raise ModelError(
-            f"{model.uri}: its tokenizer differs from the one that encoded {data.uri}; score the dumps"
+            f"{model.name}: its tokenizer differs from the one that encoded {data.uri}; score the dumps"
             " themselves, or prepare them again with the model's tokenizer"
         )

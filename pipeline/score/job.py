@@ -11,6 +11,7 @@ from pipeline.ingest.clean.rows import Recipe
 from pipeline.ingest.detect.sources import Source, choose_chunk_bytes
 from pipeline.ingest.recorded_formats import columns_of, dialects_of
 from pipeline.model.card import ModelCard
+from pipeline.model.classifier import Classifier
 from pipeline.model.options import BATCH_TOKENS, SAMPLE_ROWS, AutotuneOptions, ForwardOptions, TunedOptions
 from pipeline.rundir.manifest import Run
 from pipeline.rundir.record import Record
@@ -42,14 +43,18 @@ class ScoreJob:
     recipe: Recipe
     tokenizer: str
     """Content of tokenizer.json."""
-    card: ModelCard
-    model: Location
+    model: Classifier
     run: Run
     config: Config
     max_rows: int | None
     """Number of lines to score at most, over all files."""
     skipped: list[str]
     """One sentence for each input file that is left out."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Labels and limits of the model."""
+        return self.model.card
 
     def chunk_work(self) -> ChunkWork:
         """Parameters of the tasks that encode and write chunks."""
@@ -62,12 +67,14 @@ class ScoreJob:
     def forward_options(self, resolved: Resolved) -> ForwardOptions:
         """Options with which an actor loads the model."""
         return ForwardOptions(
-            self.model.uri,
+            self.model.name,
             str(self.run.model_fingerprint),
             self.card.max_length,
             resolved.precision,
             resolved.compiled,
             resolved.kernels,
+            self.model.revision,
+            self.card.activation,
         )
 
 

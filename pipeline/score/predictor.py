@@ -30,6 +30,10 @@ _MIN_COMPARED, _MAX_COMPARED = 64, 256
 dominate a job that takes seconds on a CPU."""
 
 
+_HALF = np.float32(0.5)
+"""Probability from which one of several labels applies."""
+
+
 @dataclass(frozen=True)
 class PredictorOptions:
     """Options of an actor; plain data. The same options and rows give the same probabilities."""
@@ -175,15 +179,30 @@ def score_columns(rows: pa.Table, probabilities: FloatArray, card: ModelCard) ->
 
     Args:
         rows: N rows, with num_tokens and truncated as their last two columns.
-        probabilities: (N, C) float32.
+        probabilities: (N, C) float32, outputs of the model after its activation.
+    Returns:
+        The rows. If several labels can apply, `label_set` has those with a probability of at least one half.
+        For a regression, `score` is its output, `label` is null, and there are no probabilities.
     """
-    best = probabilities.argmax(1)
-    names = pa.array(card.labels, pa.string())
     columns: dict[str, object] = {n: rows[n] for n in rows.column_names[:-2]}
-    columns["label"] = pa.DictionaryArray.from_arrays(pa.array(best.astype(np.int32)), names).cast(
-        pa.string()
-    )
-    columns["score"] = probabilities[np.arange(len(best)), best]
-    columns |= {f"prob_{name}": probabilities[:, i] for i, name in enumerate(card.labels)}
+    if card.problem == "regression":
+        columns |= {"label": pa.nulls(len(probabilities), pa.string()), "score": probabilities[:, 0]}
+    else:
+        best = probabilities.argmax(1)
+        names = pa.array(card.labels, pa.string())
+        columns["label"] = pa.DictionaryArray.from_arrays(pa.array(best.astype(np.int32)), names).cast(
+            pa.string()
+        )
+        columns["score"] = probabilities[np.arange(len(best)), best]
+        columns |= {f"prob_{name}": probabilities[:, i] for i, name in enumerate(card.labels)}
+    if card.problem == "multi_label":
+        columns["label_set"] = _label_sets(probabilities, card.labels)
     columns |= {n: rows[n] for n in rows.column_names[-2:]}
     return pa.table(columns)
+
+
+def _label_sets(probabilities: FloatArray, labels: list[str]) -> pa.ListArray:
+    """(N,) list<string>: the labels of each row whose probability is at least one half, in their order."""
+    applies = probabilities >= _HALF
+    offsets = np.concatenate([[0], np.cumsum(applies.sum(1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(labels, pa.string()).take(applies.nonzero()[1]))

@@ -19,7 +19,7 @@ from pipeline.ingest.parse.formats import ENCODED
 from pipeline.ingest.read.limits import ReadLimits
 from pipeline.ingest.recorded_formats import columns_of, dialects_of, with_recorded
 from pipeline.ingest.stream import ReadPlan, read_dataset
-from pipeline.model.card import fingerprint_model, read_card
+from pipeline.model.classifier import find_classifier
 from pipeline.model.tokenizer import check_vocabulary, tokenizer_json
 from pipeline.progress import Reporter
 from pipeline.rundir.claim import State, begin, check_apart, check_output, finish
@@ -41,16 +41,17 @@ from pipeline.score.failed_rows import FailedRows, write_failed
 from pipeline.score.inputs import (
     check_tokenizer,
     find_input,
+    foreign_settings,
     input_config,
     inputs_of,
     is_split,
+    recorded_revision,
     scored_labels,
     with_columns_of,
 )
 from pipeline.score.job import Resolved, ScoreJob, resolve
 from pipeline.score.predictor import Predictor, PredictorOptions
 from pipeline.score.resume import Committed, committed_entries, find_committed, unfinished_sources
-from pipeline.storage.cache import local_copy
 from pipeline.storage.location import locate
 
 if TYPE_CHECKING:
@@ -72,34 +73,37 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
     """Check inputs, model and output; write nothing.
 
     The text is built as in training: with the model's max_length and separator, and its columns unless
-    `input.text` names those of another dump.
+    `input.text` names those of another dump. For a model that jobs.train did not write, the settings apply.
 
     Args:
+        model: directory, URI, or name on the Hub.
         extend: whether the output keeps the order of its inputs, and new ones follow them.
     Raises:
         UserError: one of them is unsuitable, see errors.py.
     """
-    where, to = locate(model), locate(output)
-    card = read_card(where)
-    tokenizer = tokenizer_json(local_copy(where))
-    check_vocabulary(local_copy(where), tokenizer)
+    to = locate(output)
+    classifier = find_classifier(model, config, recorded_revision(to))
+    card, where = classifier.card, classifier.directory
+    tokenizer = tokenizer_json(classifier.files)
+    check_vocabulary(classifier.files, tokenizer)
     reading = input_config(inputs, config.input, card)
     labels = scored_labels(config.labels, card)
     first = inputs_of(to, reading) if extend else []
     trained = with_columns_of(card, reading) if not is_split(inputs) else None
     sources, skipped = find_input(inputs, reading, [to], first, trained, labels)
     files = [locate(source.uri) for source in sources]
-    check_apart(to, [*files, where])
+    check_apart(to, [*files, *([] if where is None else [where])])
     if is_split(inputs):
-        check_tokenizer(locate(inputs[0]).parent, where)
+        check_tokenizer(locate(inputs[0]).parent, classifier, tokenizer)
     run = Run(
         stage="score",
         inputs=describe_files(files),
-        model_fingerprint=fingerprint_model(where),
+        model_fingerprint=classifier.fingerprint,
         settings={
             "input": (trained or reading).of_run(),
             "score": config.score.model_dump(mode="json", include={"precision", "batch_tokens", "compile"}),
-            # The settings of the model are part of its fingerprint.
+            # The settings of the model are part of its fingerprint, unless it is a foreign one.
+            **foreign_settings(classifier),
             **_own_labels(config.labels),
         },
         declaration=DECLARATION,
@@ -115,7 +119,7 @@ def plan(inputs: list[str], model: str, output: str, config: Config, *, extend: 
         ratings=rating_rule(labels),
         skip_null_text=reading.null_text == "skip",
     )
-    return ScoreJob(to, sources, recipe, tokenizer, card, where, run, config, reading.max_rows, skipped)
+    return ScoreJob(to, sources, recipe, tokenizer, classifier, run, config, reading.max_rows, skipped)
 
 
 def _own_labels(labels: LabelsConfig) -> dict[str, dict[str, JsonValue]]:
@@ -146,6 +150,8 @@ def score(
     start = time.monotonic()
     pools = plan_score(cluster, len(job.sources), job.config.score.num_actors)
     run = job.run
+    if job.model.is_foreign:
+        reporter.say(f"score: {job.model}")
     state = check_output(job.output, run, overwrite=overwrite, extend=extend)
     if state is State.FRESH:
         resolved = resolve(job, cluster, pools, tune=issubclass(predictor, Predictor))
@@ -243,6 +249,7 @@ def _manifest(
         **resolved.model_dump(exclude={"dialects", "columns"}),
         labels=job.card.labels,
         scheme=job.card.scheme,
+        problem=job.card.problem,
         scale=str(job.recipe.ratings.scale),
         tokens=int(ledger.total("tokens")),
         bill=bill,

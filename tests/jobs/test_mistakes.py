@@ -89,7 +89,7 @@ def test_unknown_model_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -
 
 def test_directory_without_a_model_is_refused(run_job: RunJob, tmp_path: Path, dump: Path) -> None:
     line = refused(run_job, "score", tmp_path / "out", dump, "--model", tmp_path)
-    assert "no rayview.json there" in line
+    assert f"no config.json in {tmp_path}; use a Hugging Face model directory" in line
 
 
 def test_existing_output_of_another_program_is_kept(run_job: RunJob, tmp_path: Path, dump: Path) -> None:

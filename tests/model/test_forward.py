@@ -241,26 +241,31 @@ def test_broken_gpu_is_not_a_failure_of_a_row(classifier: Any) -> None:
         forward(ids, 64)
 
 
+class Strict(torch.nn.Module):
+    """A model that takes only plain masks."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    @property
+    def base_model(self) -> torch.nn.Module:
+        return self.model.base_model
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        if attention_mask is not None and attention_mask.dim() != 2:
+            raise ValueError("wrong shape for attention_mask")
+        return self.model(input_ids=input_ids, attention_mask=attention_mask)
+
+
 def test_model_that_rejects_an_additive_mask_gets_a_plain_one(
     classifier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "read_bert", lambda directory: None)
     ids = rows_of([3, 9, 12, 4])
     forward: Any = forward_of(classifier, options(precision="float32"))
-    assert forward.model.mask is not padded._plain_mask
-
-    class Strict:
-        def __init__(self, model: Any) -> None:
-            self.model, self.config, self.base_model = model, model.config, model.base_model
-
-        def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
-            if attention_mask is not None and attention_mask.dim() != 2:
-                raise ValueError("wrong shape for attention_mask")
-            return self.model(input_ids=input_ids, attention_mask=attention_mask)
-
-    strict = Strict(forward.model.model)
-    assert padded._mask_of(strict, forward.device) is padded._plain_mask
-    forward.model.model, forward.model.mask = strict, padded._plain_mask
+    strict: Any = Strict(forward.model.model)
+    forward.model = padded.PaddedModel(strict, "float32", "cpu", 30, compiled=False)
     np.testing.assert_allclose(forward(ids, 64).probabilities, one_by_one(classifier, ids), atol=1e-5)
 
 

@@ -18,7 +18,7 @@ from pipeline.model.card import ModelCard, fingerprint_model
 from pipeline.model.options import ForwardOptions
 from pipeline.model.ragged import Ragged
 from pipeline.score import predictor as module
-from pipeline.score.predictor import Predictor, PredictorOptions
+from pipeline.score.predictor import Predictor, PredictorOptions, score_columns
 from pipeline.storage.location import locate
 from tests.crashes import guard_reporting
 
@@ -208,3 +208,19 @@ def test_results_do_not_depend_on_the_number_of_threads(model: tuple[str, ModelC
         with ThreadPoolExecutor(threads) as calls:
             found.append([to_batch(table).rows for table in calls.map(actor, chunks)])
     assert found[0] == found[1] == found[2]
+
+
+def test_several_labels_and_numbers_have_columns_of_their_own(model: tuple[str, ModelCard]) -> None:
+    rows = chunk(some_rows(3)).rows.drop_columns(["input_ids"])
+    probabilities = np.array([[0.9, 0.5, 0.1], [0.2, 0.4, 0.3], [0.6, 0.7, 0.8]], np.float32)
+    card = model[1].model_copy(update={"labels": ["a", "b", "c"], "problem": "multi_label"})
+    table = score_columns(rows, probabilities, card)
+    assert table["label"].to_pylist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(table["score"].to_numpy(), probabilities.max(1))
+    assert table["label_set"].to_pylist() == [["a", "b"], [], ["a", "b", "c"]]
+    assert table.column_names[-3:] == ["label_set", "num_tokens", "truncated"]
+    card = card.model_copy(update={"labels": ["stars"], "problem": "regression"})
+    table = score_columns(rows, probabilities[:, :1], card)
+    assert table.column_names == ["source", "line", "label", "score", "num_tokens", "truncated"]
+    assert table["label"].null_count == 3
+    np.testing.assert_array_equal(table["score"].to_numpy(), probabilities[:, 0])
