@@ -18,7 +18,7 @@ _ODD = (
     "质量很好，推荐购买。 Отличный товар! ممتاز جدا",
     "Très bien ― naïve café, ﬁne ½ price",
     "it works   fine,\twith  many   spaces",
-    "a_b ▁ c [SEP] d <s> e",
+    "a_b ▁ c [SEP] d [PAD] e <s> f",
     "x" * 300,
     "really good and " * 60,
     "¡Qué bien! ÄÖÜß ñ",

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pipeline.arrays import FloatArray, IntArray
 from pipeline.errors import BrokenDeviceError, ModelError
-from pipeline.model.bert_weights import read_bert
 from pipeline.model.card import Activation, fingerprint_model
+from pipeline.model.encoder_weights import read_encoder
 from pipeline.model.hub import is_directory, resolve_model
 from pipeline.model.load import load_classifier
 from pipeline.model.options import ForwardOptions
@@ -246,10 +246,10 @@ def _activate(logits: Tensor, activation: Activation) -> Tensor:
 
 def _load(directory: Path, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
     if not options.compiled:
-        checkpoint = read_bert(directory)
+        checkpoint = read_encoder(directory)
         try:
             if checkpoint is None:
-                raise ModelError(f"model {directory}: not a standard BERT classifier")
+                raise ModelError(f"model {directory}: not a standard classifier of a known family")
             return PackedModel(checkpoint, options.precision, device, kernels=options.kernels)
         except ModelError as error:
             if options.kernels:

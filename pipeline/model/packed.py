@@ -1,14 +1,15 @@
-"""BERT over packed rows: no row is padded, and only values that the logits depend on are computed.
+"""Encoders over packed rows: no row is padded, and only values that the logits depend on are computed.
 
-transformers' BERT computes rectangular batches: short rows are padded, and attention is masked. Here the rows
+transformers computes rectangular batches: short rows are padded, and attention is masked. Here the rows
 are concatenated: matrix products run over the tokens of all rows, and attention within each row; see
 attention.py. The classifier reads only the first token of each row, so the last layer computes only that.
 
-Source: Devlin et al. 2019, arXiv:1810.04805; equivalent to transformers' BertForSequenceClassification.
+Equivalent to the classes of transformers that families.py names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,16 +20,23 @@ from torch.nn import functional as F
 
 from pipeline.arrays import IntArray
 from pipeline.model.attention import Operations, choose_operations
-from pipeline.model.bert_weights import BertCheckpoint, Weights
+from pipeline.model.encoder_weights import EncoderCheckpoint, Weights
+from pipeline.model.families import LAYER_MODULES, HeadActivation
 from pipeline.model.ragged import Ragged, packed_batches, round_up
 from pipeline.model.tensors import Rows, to_device
 
+_ACTIVATIONS: dict[HeadActivation, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": F.relu,
+    "gelu": F.gelu,
+}
+
 
 class PackedModel:
-    """A BERT classifier on its device."""
+    """A classifier on its device."""
 
     def __init__(
-        self, checkpoint: BertCheckpoint, precision: str, device: str, *, kernels: bool = False
+        self, checkpoint: EncoderCheckpoint, precision: str, device: str, *, kernels: bool = False
     ) -> None:
         """Copy the weights to the device.
 
@@ -43,8 +51,9 @@ class PackedModel:
         self._layers, self._hidden = checkpoint.layers, checkpoint.hidden
         heads = checkpoint.heads
         operations = choose_operations(device, precision, heads, self._hidden // heads, kernels=kernels)
-        self.model = PackedBert(checkpoint, getattr(torch, precision), device, operations)
-        first = [t for name, t in checkpoint.tensors.items() if ".layer.0." in name]
+        self.pads_shift_positions = checkpoint.family.pads_shift_positions
+        self.model = PackedEncoder(checkpoint, getattr(torch, precision), device, operations)
+        first = (checkpoint.in_layer(0, name)[0] for name in LAYER_MODULES)
         self._weights = sum(t.numel() for t in first if t.dim() == 2)
 
     def cut(self, lengths: IntArray, batch_tokens: int) -> list[IntArray]:
@@ -87,6 +96,10 @@ class PackedRows:
         repeat = partial(torch.repeat_interleave, repeats=device_lengths, output_size=total)
         self._positions = torch.arange(total, device=model.device) - repeat(bounds[:-1])
         self._ids = on_device(values)[repeat(on_device(starts)) + self._positions].long()
+        if model.pads_shift_positions:
+            is_text = (self._ids != model.pad_id).long()
+            count = F.pad(is_text.cumsum(0), (1, 0))
+            self._positions = (count[1:] - repeat(count[bounds[:-1]])) * is_text + model.pad_id
         self._bounds = bounds.int()
 
     def tokens(self, start: int, stop: int) -> int:
@@ -116,11 +129,11 @@ class _Layer:
     output_norm: Weights
 
 
-class PackedBert:
-    """A BERT classifier in evaluation mode."""
+class PackedEncoder:
+    """A classifier in evaluation mode."""
 
     def __init__(
-        self, checkpoint: BertCheckpoint, dtype: torch.dtype, device: str, operations: Operations
+        self, checkpoint: EncoderCheckpoint, dtype: torch.dtype, device: str, operations: Operations
     ) -> None:
         """Copy the weights to a device.
 
@@ -142,21 +155,21 @@ class PackedBert:
         def layer(number: int) -> _Layer:
             module = partial(checkpoint.in_layer, number)
             return _Layer(
-                query_key_value=weights(*(module(f"attention.self.{n}") for n in ("query", "key", "value"))),
-                attention_output=weights(module("attention.output.dense")),
-                attention_norm=weights(module("attention.output.LayerNorm")),
-                intermediate=weights(module("intermediate.dense")),
-                output=weights(module("output.dense")),
-                output_norm=weights(module("output.LayerNorm")),
+                query_key_value=weights(*map(module, ("query", "key", "value"))),
+                **{name: weights(module(name)) for name in LAYER_MODULES[3:]},
             )
 
-        self._words = put(checkpoint.embedding("word"))
-        self._places = put(checkpoint.embedding("position"))
-        self._kind = put(checkpoint.embedding("token_type"))[0]
+        self._words = put(checkpoint.words())
+        self._places = put(checkpoint.positions())
+        types, projection = checkpoint.token_types(), checkpoint.projection()
+        self._kind = None if types is None else put(types)[0]
         self._norm = weights(checkpoint.embedding_norm())
+        self._projection = None if projection is None else weights(projection)
         self._layers = [layer(number) for number in range(checkpoint.layers)]
-        self._pooler = weights(checkpoint.module("bert.pooler.dense"), as_dtype=torch.float32)
-        self._classifier = weights(checkpoint.module("classifier"), as_dtype=torch.float32)
+        self._pooler, self._classifier = (
+            weights(linear, as_dtype=torch.float32) for linear in checkpoint.head()
+        )
+        self._activate = _ACTIVATIONS[checkpoint.family.activation]
         self._operations = operations
         self.step = operations.step
 
@@ -166,13 +179,18 @@ class PackedBert:
         Args:
             rows: packed rows; additional tokens at the end do not affect the result.
         """
-        hidden = self._words[rows.ids] + self._kind + self._places[rows.positions]
+        hidden = self._words[rows.ids]
+        if self._kind is not None:
+            hidden = hidden + self._kind
+        hidden = hidden + self._places[rows.positions]
         weight, bias = self._norm
         hidden = F.layer_norm(hidden, hidden.shape[-1:], weight, bias, self._eps)
+        if self._projection is not None:
+            hidden = F.linear(hidden, *self._projection)
         for layer in self._layers[:-1]:
             hidden = self._after(layer, self._attention(layer, hidden, rows), hidden)
         hidden = self._last(self._layers[-1], hidden, rows)
-        pooled = F.linear(hidden.float(), *self._pooler).tanh_()
+        pooled = self._activate(F.linear(hidden.float(), *self._pooler))
         return F.linear(pooled, *self._classifier)[: len(rows.lengths)]
 
     def _attention(self, layer: _Layer, hidden: Tensor, rows: Rows) -> Tensor:

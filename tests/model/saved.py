@@ -6,17 +6,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.model.bert_weights import BertCheckpoint, read_bert
+from pipeline.model.encoder_weights import EncoderCheckpoint, read_encoder
 from pipeline.model.forward import Forward
 from pipeline.model.options import ForwardOptions
 from pipeline.model.packed import PackedModel
 
 
-def checkpoint_of(model: Any) -> BertCheckpoint | None:
-    """A transformers model, saved and read by `read_bert`."""
+def checkpoint_of(model: Any) -> EncoderCheckpoint | None:
+    """A transformers model, saved and read by `read_encoder`."""
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        return read_bert(Path(folder))
+        return read_encoder(Path(folder))
 
 
 def packed(model: Any, precision: str) -> PackedModel:

@@ -41,7 +41,7 @@ def classifier(tiny_model: Path) -> Any:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Packed or padded batches; BERT is packed by default."""
     if request.param == "padded":
-        monkeypatch.setattr(module, "read_bert", lambda directory: None)
+        monkeypatch.setattr(module, "read_encoder", lambda directory: None)
     return str(request.param)
 
 
@@ -261,7 +261,7 @@ class Strict(torch.nn.Module):
 def test_model_that_rejects_an_additive_mask_gets_a_plain_one(
     classifier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "read_bert", lambda directory: None)
+    monkeypatch.setattr(module, "read_encoder", lambda directory: None)
     ids = rows_of([3, 9, 12, 4])
     forward: Any = forward_of(classifier, options(precision="float32"))
     strict: Any = Strict(forward.model.model)

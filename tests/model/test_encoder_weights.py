@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from pipeline.errors import ModelError
-from pipeline.model.bert_weights import read_bert
 from pipeline.model.card import fingerprint_model
+from pipeline.model.encoder_weights import read_encoder
 from pipeline.storage.location import locate
 from tests.model.saved import checkpoint_of
 
@@ -52,7 +52,7 @@ def test_16_bit_weights_and_position_ids_are_accepted(folder: Path) -> None:
         dict(model.state_dict()) | {"bert.embeddings.position_ids": torch.arange(5)[None]},
         folder / "model.safetensors",
     )
-    found = read_bert(folder)
+    found = read_encoder(folder)
     assert found is not None
     assert found.tensors["classifier.bias"].dtype == torch.bfloat16
 
@@ -65,6 +65,7 @@ def test_16_bit_weights_and_position_ids_are_accepted(folder: Path) -> None:
         ("is_decoder", True),
         ("position_embedding_type", "relative_key"),
         ("model_type", "roberta"),
+        ("model_type", "xlnet"),
         ("architectures", ["BertForMaskedLM"]),
         ("quantization_config", {"bits": 4}),
         ("num_hidden_layers", 1),
@@ -89,18 +90,35 @@ def test_16_bit_weights_and_position_ids_are_accepted(folder: Path) -> None:
     ],
 )
 def test_nonstandard_config_is_left_to_transformers(folder: Path, name: str, value: Any) -> None:
-    assert read_bert(folder) is not None
+    assert read_encoder(folder) is not None
     config = json.loads((folder / "config.json").read_text())
     config.pop(name, None)
     (folder / "config.json").write_text(json.dumps(config if value is None else config | {name: value}))
-    assert read_bert(folder) is None
+    assert read_encoder(folder) is None
 
 
 def test_other_architecture_is_left_to_transformers() -> None:
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    from transformers import AlbertConfig, AlbertForSequenceClassification
 
-    config = DistilBertConfig(vocab_size=99, dim=32, n_layers=1, n_heads=2, hidden_dim=32)
-    assert checkpoint_of(DistilBertForSequenceClassification(config).eval()) is None
+    config = AlbertConfig(vocab_size=99, hidden_size=32, num_attention_heads=2, intermediate_size=32)
+    assert checkpoint_of(AlbertForSequenceClassification(config).eval()) is None
+
+
+def test_parameters_that_a_roberta_classifier_does_not_use_are_ignored() -> None:
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    sizes = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = RobertaConfig(**sizes, intermediate_size=12, max_position_embeddings=9)
+    model = RobertaForSequenceClassification(config).eval()
+    plain = checkpoint_of(model)
+    model.roberta.pooler = torch.nn.ModuleDict({"dense": torch.nn.Linear(8, 8)})
+    found = checkpoint_of(model)
+    assert plain is not None
+    assert found is not None
+    assert found.tensors.keys() == plain.tensors.keys()
+    # Without a padding ID, positions are not known.
+    model.config.pad_token_id = None
+    assert checkpoint_of(model) is None
 
 
 @pytest.mark.parametrize(
@@ -117,13 +135,13 @@ def test_nonstandard_tensors_are_left_to_transformers(folder: Path, name: str, t
 
     tensors = {**load_file(folder / "model.safetensors"), name: tensor}
     save_file({n: t for n, t in tensors.items() if t is not None}, folder / "model.safetensors")
-    assert read_bert(folder) is None
+    assert read_encoder(folder) is None
 
 
 def test_missing_pad_token_id_becomes_0(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
-    found = read_bert(folder)
+    found = read_encoder(folder)
     assert found is not None
     assert found.pad_id == 0
 
@@ -132,7 +150,7 @@ def test_unreadable_files_are_an_error(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "config.json").mkdir()
     with pytest.raises(ModelError, match=r"^model .*: cannot be read: .*config\.json"):
-        read_bert(folder)
+        read_encoder(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -142,7 +160,7 @@ def test_damaged_files_are_left_to_transformers(folder: Path, name: str, content
         (folder / name).unlink()
     else:
         (folder / name).write_bytes(content)
-    assert read_bert(folder) is None
+    assert read_encoder(folder) is None
 
 
 def test_bert_scores_without_importing_transformers(untrained: str) -> None:
