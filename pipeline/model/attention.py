@@ -36,8 +36,17 @@ _COMPARED_TOLERANCE = 0.03
 class Attend(Protocol):
     """Attention within each row."""
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
-        """See attend_by_length."""
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rows: Rows,
+        *,
+        first_only: bool,
+        window: int | None = None,
+    ) -> Tensor:
+        """See attend_by_length; on a GPU, only without a window."""
         ...
 
 
@@ -132,12 +141,15 @@ def linear_gelu(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(F.linear(hidden, weight, bias))
 
 
-def attend_by_length(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
+def attend_by_length(
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, window: int | None = None
+) -> Tensor:
     """Attention within each row; rows of the same length are computed together.
 
     Args:
         query: (T, heads, D), or with `first_only` (B, heads, D), one query per row; padding may follow.
         key, value: (T, heads, D); padding may follow.
+        window: largest distance of tokens that attend to each other; None: there is none.
     Returns:
         Tensor with the shape of `query`; zero for padding.
     """
@@ -153,6 +165,8 @@ def attend_by_length(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, f
         if key.device.type == "cpu" and key.element_size() == 2 and length < width < 2 * length:
             k, v = (F.pad(part, (0, 0, 0, 0, 0, width - length)) for part in (k, v))
             bias = _hide_from(length, width, query.dtype)
+        if window is not None and length > window + 1:
+            bias = _local(1 if first_only else length, length, k.shape[1], window, query.dtype)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         out[asked].view(count, -1, *query.shape[1:]).copy_(found.transpose(1, 2))
@@ -167,6 +181,14 @@ def _hide_from(length: int, width: int, dtype: torch.dtype) -> Tensor:
     return torch.zeros((1, 1, 1, width), dtype=dtype).index_fill_(3, torch.arange(length, width), -torch.inf)
 
 
+@lru_cache(maxsize=1024)
+def _local(queries: int, length: int, width: int, window: int, dtype: torch.dtype) -> Tensor:
+    """(1, 1, Q, W): additive mask of the first Q tokens of a row: hides keys beyond a window and its end."""
+    key = torch.arange(width)
+    seen = ((key - torch.arange(queries)[:, None]).abs() <= window) & (key < length)
+    return torch.zeros((1, 1, queries, width), dtype=dtype).masked_fill_(~seen, -torch.inf)
+
+
 def _runs(lengths: IntArray) -> list[tuple[int, int]]:
     """Number of rows and length of each run of consecutive rows with equal lengths."""
     starts = np.flatnonzero(np.diff(lengths, prepend=-1))
@@ -174,8 +196,11 @@ def _runs(lengths: IntArray) -> list[tuple[int, int]]:
     return list(zip(counts.tolist(), lengths[starts].tolist(), strict=True))
 
 
-def _attend_flash(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
+def _attend_flash(
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, window: int | None = None
+) -> Tensor:
     """See attend_by_length; needs an Ampere or newer GPU, 16-bit precision, and PyTorch 2.10 or newer."""
+    assert window is None
     # Missing in PyTorch before 2.10.
     from torch.nn.attention.varlen import varlen_attn
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.errors import ModelError
-from pipeline.model.families import FAMILIES, Family
+from pipeline.model.families import FAMILIES, LAYER_MODULES, Family
 
 Weights = tuple[Tensor, Tensor]
 """Weight and bias of a linear layer or a norm."""
@@ -44,6 +44,17 @@ class EncoderCheckpoint:
     def classes(self) -> int:
         """Number of labels."""
         return int(self.head()[1][0].shape[0])
+
+    @property
+    def pads_shift_positions(self) -> bool:
+        """See Family."""
+        return self.family.pads_shift_positions
+
+    @property
+    def layer_weights(self) -> int:
+        """Number of weights in the matrices of a layer."""
+        first = (self.in_layer(0, name)[0] for name in LAYER_MODULES)
+        return sum(t.numel() for t in first if t.dim() == 2)
 
     def words(self) -> Tensor:
         """(V, E): table of word embeddings."""

@@ -23,6 +23,7 @@ from pipeline.model.card import Activation, fingerprint_model
 from pipeline.model.encoder_weights import read_encoder
 from pipeline.model.hub import is_directory, resolve_model
 from pipeline.model.load import load_classifier
+from pipeline.model.modern import read_modern
 from pipeline.model.options import ForwardOptions
 from pipeline.model.packed import PackedModel, PackedRows
 from pipeline.model.padded import PaddedModel, PaddedRows
@@ -246,7 +247,7 @@ def _activate(logits: Tensor, activation: Activation) -> Tensor:
 
 def _load(directory: Path, options: ForwardOptions, device: str) -> PackedModel | PaddedModel:
     if not options.compiled:
-        checkpoint = read_encoder(directory)
+        checkpoint = read_encoder(directory) or read_modern(directory)
         try:
             if checkpoint is None:
                 raise ModelError(f"model {directory}: not a standard classifier of a known family")

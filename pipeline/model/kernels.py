@@ -29,11 +29,14 @@ _TILES = {16: 1, 32: 2, 64: 4, 128: 8}
 _NORM_WARPS = 4
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool) -> Tensor:
-    """See attention.attend_by_length; D must be a power of 2, at least 16.
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, window: int | None = None
+) -> Tensor:
+    """See attention.attend_by_length; D must be a power of 2, at least 16, and there is no window.
 
     Source: Dao 2023, arXiv:2307.08691 (softmax without storing the scores).
     """
+    assert window is None
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     heads, size = query.shape[1:]
     scale = math.log2(math.e) / math.sqrt(size)

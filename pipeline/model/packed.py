@@ -22,6 +22,7 @@ from pipeline.arrays import IntArray
 from pipeline.model.attention import Operations, choose_operations
 from pipeline.model.encoder_weights import EncoderCheckpoint, Weights
 from pipeline.model.families import LAYER_MODULES, HeadActivation
+from pipeline.model.modern import ModernCheckpoint, ModernEncoder
 from pipeline.model.ragged import Ragged, packed_batches, round_up
 from pipeline.model.tensors import Rows, to_device
 
@@ -36,7 +37,12 @@ class PackedModel:
     """A classifier on its device."""
 
     def __init__(
-        self, checkpoint: EncoderCheckpoint, precision: str, device: str, *, kernels: bool = False
+        self,
+        checkpoint: EncoderCheckpoint | ModernCheckpoint,
+        precision: str,
+        device: str,
+        *,
+        kernels: bool = False,
     ) -> None:
         """Copy the weights to the device.
 
@@ -51,10 +57,14 @@ class PackedModel:
         self._layers, self._hidden = checkpoint.layers, checkpoint.hidden
         heads = checkpoint.heads
         operations = choose_operations(device, precision, heads, self._hidden // heads, kernels=kernels)
-        self.pads_shift_positions = checkpoint.family.pads_shift_positions
-        self.model = PackedEncoder(checkpoint, getattr(torch, precision), device, operations)
-        first = (checkpoint.in_layer(0, name)[0] for name in LAYER_MODULES)
-        self._weights = sum(t.numel() for t in first if t.dim() == 2)
+        self.pads_shift_positions = checkpoint.pads_shift_positions
+        dtype = getattr(torch, precision)
+        self.model: PackedEncoder | ModernEncoder
+        if isinstance(checkpoint, ModernCheckpoint):
+            self.model = ModernEncoder(checkpoint, dtype, device, operations)
+        else:
+            self.model = PackedEncoder(checkpoint, dtype, device, operations)
+        self._weights = checkpoint.layer_weights
 
     def cut(self, lengths: IntArray, batch_tokens: int) -> list[IntArray]:
         """See `packed_batches`."""

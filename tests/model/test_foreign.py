@@ -21,6 +21,7 @@ from pipeline.ingest.tokenize.encode import load_encoder
 from pipeline.model.classifier import find_classifier
 from pipeline.model.encoder_weights import read_encoder
 from pipeline.model.forward import read_forward
+from pipeline.model.modern import read_modern
 from pipeline.model.options import ForwardOptions
 from pipeline.model.ragged import Ragged
 from pipeline.model.tokenizer import tokenizer_json
@@ -41,7 +42,7 @@ FAMILIES: dict[str, Family] = {
     "roberta": ("roberta", "bytes", {**SIZES, "max_position_embeddings": 130}),
     "xlm-roberta": ("xlm-roberta", "unigram", {**SIZES, "max_position_embeddings": 130}),
     "camembert": ("camembert", "unigram", {**SIZES, "max_position_embeddings": 130}),
-    "albert": ("albert", "unigram", {**SIZES, "embedding_size": 24}),
+    "albert": ("albert", "unigram", {**SIZES, "embedding_size": 24, "num_hidden_layers": 2}),
     "deberta-v2": ("deberta-v2", "unigram", SIZES),
     "deberta-v3": (
         "deberta-v2",
@@ -57,7 +58,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-PACKED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
+PACKED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert", "modernbert")
 """Families that run without padding."""
 
 
@@ -127,14 +128,14 @@ def write_classifier(
     return folder
 
 
-def scored(folder: Path, texts: list[str], **settings: Any) -> FloatArray:
+def scored(folder: Path, texts: list[str], precision: str = "float32", **settings: Any) -> FloatArray:
     """(N, C) float32: what a job computes for N texts."""
     config = load_config(None, [f"{name}={value}" for name, value in settings.items()])
     found = find_classifier(str(folder), config)
     ids = load_encoder(tokenizer_json(found.files), found.card.max_length)(pa.array(texts))["input_ids"]
     card = found.card
     options = ForwardOptions(
-        found.name, found.fingerprint, card.max_length, "float32", activation=card.activation
+        found.name, found.fingerprint, card.max_length, precision, activation=card.activation
     )
     return read_forward(options)(Ragged.of(ids), 512).probabilities
 
@@ -154,11 +155,62 @@ def test_probabilities_equal_those_of_the_pipeline(
     family: str, tokenizer_of: Callable[[str], PreTrainedTokenizerFast], tmp_path: Path
 ) -> None:
     folder = write_classifier(tmp_path, FAMILIES[family], tokenizer_of(FAMILIES[family][1]))
-    assert (read_encoder(folder) is not None) == (family in PACKED)
+    assert bool(read_encoder(folder) or read_modern(folder)) == (family in PACKED)
     texts = odd_texts(50)
     found, want = scored(folder, texts, **{"tokenize.max_length": 90}), expected(folder, texts, 90)
     np.testing.assert_allclose(found, want, atol=1e-5 if family in PACKED else 1e-4)
     assert np.ptp(want, axis=0).min() > 0.05
+
+
+@pytest.mark.parametrize("family", ["roberta", "modernbert"])
+def test_bfloat16_is_close(
+    family: str, tokenizer_of: Callable[[str], PreTrainedTokenizerFast], tmp_path: Path
+) -> None:
+    folder = write_classifier(tmp_path, FAMILIES[family], tokenizer_of(FAMILIES[family][1]))
+    texts = odd_texts(30)
+    exact, found = (scored(folder, texts, precision) for precision in ("float32", "bfloat16"))
+    assert 0 < np.abs(found - exact).mean() < 0.03
+
+
+OPTIONS = {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "is_packed"),
+    [
+        (OPTIONS, True),
+        ({"global_attn_every_n_layers": 1}, True),
+        ({"classifier_pooling": "mean"}, False),
+        ({"hidden_activation": "relu"}, False),
+    ],
+)
+def test_variants_of_modernbert(
+    options: dict[str, Any],
+    is_packed: bool,
+    tokenizer_of: Callable[[str], PreTrainedTokenizerFast],
+    tmp_path: Path,
+) -> None:
+    folder = write_classifier(tmp_path, FAMILIES["modernbert"], tokenizer_of("bytes"), **options)
+    assert (read_modern(folder) is not None) == is_packed
+    texts = odd_texts(10)
+    np.testing.assert_allclose(scored(folder, texts), expected(folder, texts, 512), atol=1e-5)
+
+
+def test_an_older_config_of_modernbert(
+    tokenizer_of: Callable[[str], PreTrainedTokenizerFast], tmp_path: Path
+) -> None:
+    folder = write_classifier(tmp_path, FAMILIES["modernbert"], tokenizer_of("bytes"))
+    config = json.loads((folder / "config.json").read_text())
+    new = {name: config.pop(name) for name in ("rope_parameters", "layer_types")}
+    assert new["layer_types"] == ["full_attention", "sliding_attention", "sliding_attention"]
+    old = {"global_rope_theta": 500.0, "local_rope_theta": 70.0, "global_attn_every_n_layers": 2}
+    (folder / "config.json").write_text(json.dumps(config | old))
+    texts = odd_texts(10)
+    assert read_modern(folder) is not None
+    np.testing.assert_allclose(scored(folder, texts), expected(folder, texts, 512), atol=1e-5)
+    scaled = {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}
+    (folder / "config.json").write_text(json.dumps(config | old | scaled))
+    assert read_modern(folder) is None
 
 
 def pad_less(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
