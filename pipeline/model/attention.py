@@ -28,6 +28,8 @@ _KEYS_STEP = 16
 """In 16-bit precision, attention on a CPU takes up to 1.5 times as long if the number of keys is not a
 multiple of this."""
 
+_MIN_BIAS_TOKENS = 128
+
 _COMPARED_LENGTHS = (130, 40, 17, 2)
 _COMPARED_TOLERANCE = 0.03
 """Absolute and relative tolerance: a few of the last bits of a bfloat16 number near 1."""
@@ -44,10 +46,29 @@ class Attend(Protocol):
         rows: Rows,
         *,
         first_only: bool,
-        window: int | None = None,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        """See attend_by_length; on a GPU, only without a window."""
+        """See attend_by_length; on a GPU, only without a bias."""
         ...
+
+
+class PairBias:
+    """Bias of attention by the positions of query and key, computed for rows as long as needed so far."""
+
+    def __init__(self, make: Callable[[int], Tensor]) -> None:
+        """
+        Args:
+            make: returns (heads, N, N) or (1, N, N) for a number of tokens N.
+        """
+        self._make, self._bias = make, make(_MIN_BIAS_TOKENS)
+
+    def upto(self, length: int) -> Tensor:
+        """Bias for rows of at most this length."""
+        bias = self._bias
+        if bias.shape[1] < length:
+            # Threads may do this at the same time, with the same result.
+            self._bias = bias = self._make(1 << (length - 1).bit_length())
+        return bias
 
 
 @dataclass(frozen=True)
@@ -142,14 +163,15 @@ def linear_gelu(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def attend_by_length(
-    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, window: int | None = None
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, bias: Tensor | None = None
 ) -> Tensor:
     """Attention within each row; rows of the same length are computed together.
 
     Args:
         query: (T, heads, D), or with `first_only` (B, heads, D), one query per row; padding may follow.
         key, value: (T, heads, D); padding may follow.
-        window: largest distance of tokens that attend to each other; None: there is none.
+        bias: (heads, N, N) or (1, N, N): added to the score of a query and a key, by their positions in the
+            row, which is not longer than N. None: nothing is added.
     Returns:
         Tensor with the shape of `query`; zero for padding.
     """
@@ -161,14 +183,15 @@ def attend_by_length(
         q, k, v = (
             part.view(count, -1, *part.shape[1:]) for part in (query[asked], key[token:end], value[token:end])
         )
-        bias, width = None, round_up(length, _KEYS_STEP)
+        mask, width = None, round_up(length, _KEYS_STEP)
+        if bias is not None:
+            mask = bias[None, :, : 1 if first_only else length, :length]
         if key.device.type == "cpu" and key.element_size() == 2 and length < width < 2 * length:
             k, v = (F.pad(part, (0, 0, 0, 0, 0, width - length)) for part in (k, v))
-            bias = _hide_from(length, width, query.dtype)
-        if window is not None and length > window + 1:
-            bias = _local(1 if first_only else length, length, k.shape[1], window, query.dtype)
+            hidden = _hide_from(length, width, query.dtype)
+            mask = hidden if mask is None else F.pad(mask, (0, width - length), value=-torch.inf)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out[asked].view(count, -1, *query.shape[1:]).copy_(found.transpose(1, 2))
         row, token = row + count, end
     out[row if first_only else token :].zero_()
@@ -181,14 +204,6 @@ def _hide_from(length: int, width: int, dtype: torch.dtype) -> Tensor:
     return torch.zeros((1, 1, 1, width), dtype=dtype).index_fill_(3, torch.arange(length, width), -torch.inf)
 
 
-@lru_cache(maxsize=1024)
-def _local(queries: int, length: int, width: int, window: int, dtype: torch.dtype) -> Tensor:
-    """(1, 1, Q, W): additive mask of the first Q tokens of a row: hides keys beyond a window and its end."""
-    key = torch.arange(width)
-    seen = ((key - torch.arange(queries)[:, None]).abs() <= window) & (key < length)
-    return torch.zeros((1, 1, queries, width), dtype=dtype).masked_fill_(~seen, -torch.inf)
-
-
 def _runs(lengths: IntArray) -> list[tuple[int, int]]:
     """Number of rows and length of each run of consecutive rows with equal lengths."""
     starts = np.flatnonzero(np.diff(lengths, prepend=-1))
@@ -197,10 +212,10 @@ def _runs(lengths: IntArray) -> list[tuple[int, int]]:
 
 
 def _attend_flash(
-    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, window: int | None = None
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, bias: Tensor | None = None
 ) -> Tensor:
     """See attend_by_length; needs an Ampere or newer GPU, 16-bit precision, and PyTorch 2.10 or newer."""
-    assert window is None
+    assert bias is None
     # Missing in PyTorch before 2.10.
     from torch.nn.attention.varlen import varlen_attn
 

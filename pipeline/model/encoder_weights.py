@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.errors import ModelError
-from pipeline.model.families import FAMILIES, LAYER_MODULES, Family
+from pipeline.model.families import FAMILIES, LAYER_MODULES, RELATIVE_BUCKETS, Family
 
 Weights = tuple[Tensor, Tensor]
 """Weight and bias of a linear layer or a norm."""
@@ -76,6 +76,11 @@ class EncoderCheckpoint:
         """Weight and bias of the linear layer from the embeddings to the hidden states; None without one."""
         name = self.family.projection
         return self._module(name) if name is not None and f"{name}.weight" in self.tensors else None
+
+    def relative_bias(self) -> Tensor | None:
+        """(R, heads): bias of the attention scores by group of relative positions; None if there is none."""
+        name = self.family.relative_bias
+        return None if name is None else self.tensors[f"{name}.weight"]
 
     def in_layer(self, number: int, name: str) -> Weights:
         """Weight and bias of a module of a layer, one of LAYER_MODULES."""
@@ -179,6 +184,8 @@ def _shapes(config: Mapping[str, Any], family: Family) -> dict[str, tuple[int, .
     shapes: dict[str, tuple[int, ...]] = {
         f"{family.embeddings}.{table}.weight": (rows, embedding) for table, rows in tables.items()
     }
+    if family.relative_bias is not None:
+        shapes[f"{family.relative_bias}.weight"] = (RELATIVE_BUCKETS, size["heads"])
     for name, shape in linear.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     for name, channels in norms.items():

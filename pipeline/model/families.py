@@ -45,6 +45,8 @@ class Family:
     """Whether positions start after the padding ID, and padding IDs have none."""
     projection: str | None = None
     """Linear layer from the embeddings to the hidden size, if their sizes differ."""
+    relative_bias: str | None = None
+    """Table of biases of the attention scores by the relative position of two tokens, as in MPNet."""
     unused: str = ""
     """Start of the names of parameters that checkpoints may contain but the classifier does not use."""
 
@@ -54,6 +56,9 @@ LAYER_MODULES = (
     *("intermediate", "output", "output_norm"),
 )
 SIZES = ("vocab", "hidden", "layers", "heads", "intermediate", "positions", "types", "embedding")
+
+RELATIVE_BUCKETS = 32
+"""Number of groups of relative positions in MPNet."""
 
 _COMMON = {"quantization_config": None, "per_layer_config": None, "transformers_weights": None}
 _SELF = ("query", "key", "value")
@@ -112,6 +117,25 @@ FAMILIES = {
     "roberta": _ROBERTA,
     "xlm-roberta": replace(_ROBERTA, architecture="XLMRobertaForSequenceClassification"),
     "camembert": replace(_ROBERTA, architecture="CamembertForSequenceClassification"),
+    # Source: Song et al. 2020, arXiv:2004.09297.
+    "mpnet": replace(
+        _ROBERTA,
+        architecture="MPNetForSequenceClassification",
+        embeddings="mpnet.embeddings",
+        token_type=None,
+        layer="mpnet.encoder.layer.{}",
+        modules={
+            **BERT.modules,
+            **{name: f"attention.attn.{name[0]}" for name in _SELF},
+            "attention_output": "attention.attn.o",
+            "attention_norm": "attention.LayerNorm",
+        },
+        sizes={name: key for name, key in BERT.sizes.items() if name != "types"},
+        # Positions start after 1, whatever the padding ID is.
+        standard={**BERT.standard, "pad_token_id": 1, "relative_attention_num_buckets": RELATIVE_BUCKETS},
+        relative_bias="mpnet.encoder.relative_attention_bias",
+        unused="mpnet.pooler.",
+    ),
     # Source: Clark et al. 2020, arXiv:2003.10555.
     "electra": replace(
         BERT,

@@ -30,13 +30,13 @@ _NORM_WARPS = 4
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, window: int | None = None
+    query: Tensor, key: Tensor, value: Tensor, rows: Rows, *, first_only: bool, bias: Tensor | None = None
 ) -> Tensor:
-    """See attention.attend_by_length; D must be a power of 2, at least 16, and there is no window.
+    """See attention.attend_by_length; D must be a power of 2, at least 16, and there is no bias.
 
     Source: Dao 2023, arXiv:2307.08691 (softmax without storing the scores).
     """
-    assert window is None
+    assert bias is None
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     heads, size = query.shape[1:]
     scale = math.log2(math.e) / math.sqrt(size)

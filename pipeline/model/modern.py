@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.errors import ModelError
-from pipeline.model.attention import Operations
+from pipeline.model.attention import Operations, PairBias
 from pipeline.model.ragged import round_up
 from pipeline.model.tensors import Rows
 
@@ -188,6 +189,7 @@ class ModernEncoder:
         if device != "cpu":
             raise ModelError("local attention: not available without padding on a GPU")
         self._types, self._window = checkpoint.layer_types, checkpoint.window
+        self._local = PairBias(partial(_local_bias, checkpoint.window, dtype))
         self._heads, self._eps = checkpoint.heads, checkpoint.eps
         # Weights with an unchanged dtype stay in the memory-mapped file, which all actors share.
         self._tensors = {
@@ -207,16 +209,18 @@ class ModernEncoder:
         hidden = self._norm(
             self._tensors["model.embeddings.tok_embeddings.weight"][rows.ids], "model.embeddings.norm"
         )
+        longest = int(rows.lengths[0])
+        local = self._local.upto(longest) if longest > self._window + 1 else None
         turns = {
             kind: tuple(table[rows.positions][:, None] for table in tables)
             for kind, tables in self._turns.items()
         }
         last = len(self._types) - 1
         for number in range(last):
-            hidden = self._layer(number, hidden, hidden, rows, turns, None)
+            hidden = self._layer(number, hidden, hidden, rows, turns, local, None)
         count = len(rows.lengths)
         first = F.pad(rows.bounds[:-1].long(), (0, round_up(count, self.step) - count))
-        hidden = self._layer(last, hidden, hidden[first], rows, turns, first)
+        hidden = self._layer(last, hidden, hidden[first], rows, turns, local, first)
         hidden = self._norm(hidden, "model.final_norm").float()
         pooled = self._norm(F.gelu(self._linear(hidden, "head.dense")), "head.norm")
         return self._linear(pooled, "classifier")[:count]
@@ -228,6 +232,7 @@ class ModernEncoder:
         asked: Tensor,
         rows: Rows,
         turns: Mapping[str, tuple[Tensor, ...]],
+        local: Tensor | None,
         first: Tensor | None,
     ) -> Tensor:
         """Output of a layer for all tokens, or for the first token of each row.
@@ -235,6 +240,7 @@ class ModernEncoder:
         Args:
             hidden: (T, H).
             asked: the rows of `hidden` that are computed: all, or those of `first`.
+            local: bias of local attention.
             first: positions of `asked` in `hidden`; None: all.
         """
         name, kind = f"model.layers.{number}", self._types[number]
@@ -253,9 +259,9 @@ class ModernEncoder:
                 F.linear(normed, weight[size:], of_rest).view(len(hidden), 2, self._heads, -1).unbind(1)
             )
             query = _rotated(query, cos[first], sin[first])
-        window = self._window if kind == _LOCAL else None
+        bias = local if kind == _LOCAL else None
         attended = self._operations.attend(
-            query, _rotated(key, cos, sin), value, rows, first_only=first is not None, window=window
+            query, _rotated(key, cos, sin), value, rows, first_only=first is not None, bias=bias
         )
         asked = asked + self._linear(attended.reshape(asked.shape), f"{name}.attn.Wo")
         wide, gate = self._linear(self._norm(asked, f"{name}.mlp_norm"), f"{name}.mlp.Wi").chunk(2, dim=-1)
@@ -275,6 +281,13 @@ def _rotations(theta: float, positions: int, size: int, dtype: torch.dtype) -> t
     angles = torch.arange(positions)[:, None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _local_bias(window: int, dtype: torch.dtype, tokens: int) -> Tensor:
+    """(1, N, N): hides keys that are farther away than the window."""
+    place = torch.arange(tokens)
+    far = (place - place[:, None]).abs() > window
+    return torch.zeros((1, tokens, tokens), dtype=dtype).masked_fill_(far, -torch.inf)
 
 
 def _rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ Equivalent to the classes of transformers that families.py names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.arrays import IntArray
-from pipeline.model.attention import Operations, choose_operations
+from pipeline.errors import ModelError
+from pipeline.model.attention import Operations, PairBias, choose_operations
 from pipeline.model.encoder_weights import EncoderCheckpoint, Weights
-from pipeline.model.families import LAYER_MODULES, HeadActivation
+from pipeline.model.families import LAYER_MODULES, RELATIVE_BUCKETS, HeadActivation
 from pipeline.model.modern import ModernCheckpoint, ModernEncoder
 from pipeline.model.ragged import Ragged, packed_batches, round_up
 from pipeline.model.tensors import Rows, to_device
@@ -180,6 +182,10 @@ class PackedEncoder:
             weights(linear, as_dtype=torch.float32) for linear in checkpoint.head()
         )
         self._activate = _ACTIVATIONS[checkpoint.family.activation]
+        table = checkpoint.relative_bias()
+        if table is not None and device != "cpu":
+            raise ModelError("relative positions: not available without padding on a GPU")
+        self._pairs = None if table is None else PairBias(partial(_relative_bias, put(table)))
         self._operations = operations
         self.step = operations.step
 
@@ -197,17 +203,19 @@ class PackedEncoder:
         hidden = F.layer_norm(hidden, hidden.shape[-1:], weight, bias, self._eps)
         if self._projection is not None:
             hidden = F.linear(hidden, *self._projection)
+        pairs = None if self._pairs is None else self._pairs.upto(int(rows.lengths[0]))
         for layer in self._layers[:-1]:
-            hidden = self._after(layer, self._attention(layer, hidden, rows), hidden)
-        hidden = self._last(self._layers[-1], hidden, rows)
+            hidden = self._after(layer, self._attention(layer, hidden, rows, pairs), hidden)
+        hidden = self._last(self._layers[-1], hidden, rows, pairs)
         pooled = self._activate(F.linear(hidden.float(), *self._pooler))
         return F.linear(pooled, *self._classifier)[: len(rows.lengths)]
 
-    def _attention(self, layer: _Layer, hidden: Tensor, rows: Rows) -> Tensor:
+    def _attention(self, layer: _Layer, hidden: Tensor, rows: Rows, pairs: Tensor | None) -> Tensor:
         parts = F.linear(hidden, *layer.query_key_value).view(len(hidden), 3, self._heads, -1)
-        return self._operations.attend(parts[:, 0], parts[:, 1], parts[:, 2], rows, first_only=False)
+        attend = self._operations.attend
+        return attend(parts[:, 0], parts[:, 1], parts[:, 2], rows, first_only=False, bias=pairs)
 
-    def _last(self, layer: _Layer, hidden: Tensor, rows: Rows) -> Tensor:
+    def _last(self, layer: _Layer, hidden: Tensor, rows: Rows, pairs: Tensor | None) -> Tensor:
         """(B, H): output of a layer for the first token of each row; B is rounded up."""
         weight, bias = layer.query_key_value
         size = hidden.shape[1]
@@ -216,7 +224,7 @@ class PackedEncoder:
         query = F.linear(first, weight[:size], bias[:size]).view(len(first), self._heads, -1)
         parts = F.linear(hidden, weight[size:], bias[size:]).view(len(hidden), 2, self._heads, -1)
         attend = self._operations.attend
-        attended = attend(query, parts[:, 0], parts[:, 1], rows, first_only=True)
+        attended = attend(query, parts[:, 0], parts[:, 1], rows, first_only=True, bias=pairs)
         return self._after(layer, attended, first)
 
     def _after(self, layer: _Layer, attended: Tensor, hidden: Tensor) -> Tensor:
@@ -226,3 +234,24 @@ class PackedEncoder:
         hidden = operations.add_norm(attended, hidden, *layer.attention_norm, self._eps)
         wide = operations.linear_gelu(hidden, *layer.intermediate)
         return operations.add_norm(F.linear(wide, *layer.output), hidden, *layer.output_norm, self._eps)
+
+
+_FARTHEST = 128
+"""Distance from which all tokens are in one group."""
+
+
+def _relative_bias(table: Tensor, tokens: int) -> Tensor:
+    """(heads, N, N): bias for each pair of a query and a key; see MPNetEncoder.compute_position_bias.
+
+    Args:
+        table: (R, heads). Half of the groups are keys after the query. Half of these are single distances,
+            the others grow exponentially.
+    """
+    place = torch.arange(tokens)
+    ahead = place - place[:, None]
+    sides = RELATIVE_BUCKETS // 2
+    exact, distance = sides // 2, ahead.abs()
+    growth = torch.log(distance.float() / exact) / math.log(_FARTHEST / exact) * (sides - exact)
+    far = (exact + growth.clamp_(min=0).long()).clamp_(max=sides - 1)
+    group = (ahead > 0).long() * sides + torch.where(distance < exact, distance, far)
+    return table[group].permute(2, 0, 1).contiguous()

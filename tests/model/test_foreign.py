@@ -38,7 +38,7 @@ FAMILIES: dict[str, Family] = {
     "bert": ("bert", "wordpiece", SIZES),
     "distilbert": ("distilbert", "wordpiece", {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}),
     "electra": ("electra", "wordpiece", {**SIZES, "embedding_size": 24}),
-    "mpnet": ("mpnet", "wordpiece", {**SIZES, "max_position_embeddings": 130}),
+    "mpnet": ("mpnet", "wordpiece", {**SIZES, "max_position_embeddings": 514}),
     "roberta": ("roberta", "bytes", {**SIZES, "max_position_embeddings": 130}),
     "xlm-roberta": ("xlm-roberta", "unigram", {**SIZES, "max_position_embeddings": 130}),
     "camembert": ("camembert", "unigram", {**SIZES, "max_position_embeddings": 130}),
@@ -58,7 +58,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-PACKED = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert", "modernbert")
+PACKED = ("bert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta", "camembert", "modernbert")
 """Families that run without padding."""
 
 
@@ -162,7 +162,7 @@ def test_probabilities_equal_those_of_the_pipeline(
     assert np.ptp(want, axis=0).min() > 0.05
 
 
-@pytest.mark.parametrize("family", ["roberta", "modernbert"])
+@pytest.mark.parametrize("family", ["roberta", "mpnet", "modernbert"])
 def test_bfloat16_is_close(
     family: str, tokenizer_of: Callable[[str], PreTrainedTokenizerFast], tmp_path: Path
 ) -> None:
