@@ -124,12 +124,14 @@ def read_encoder(directory: Path) -> EncoderCheckpoint | None:
         raise ModelError(f"model {directory}: cannot be read: {error}") from None
     if not all(t.is_floating_point() for t in tensors.values()):
         return None
+    eps = _eps(config, family)
+    assert isinstance(eps, float)
     return EncoderCheckpoint(
         family,
         tensors,
         layers=config[family.sizes["layers"]],
         heads=config[family.sizes["heads"]],
-        eps=_eps(config, family),
+        eps=eps,
         pad_id=config["pad_token_id"] or 0,
     )
 
@@ -154,7 +156,7 @@ def _is_standard(config: Mapping[str, Any], family: Family) -> bool:
     return all(config.get(name, value) == value for name, value in family.standard.items())
 
 
-def _eps(config: Mapping[str, Any], family: Family) -> Any:
+def _eps(config: Mapping[str, Any], family: Family) -> object:
     return config[family.eps] if isinstance(family.eps, str) else family.eps
 
 
