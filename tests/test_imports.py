@@ -215,6 +215,8 @@ LIGHT = [
     "pipeline.rundir.manifest",
     "pipeline.runtime.pools",
     "pipeline.model.card",
+    "pipeline.model.classifier",
+    "pipeline.model.families",
     "pipeline.model.hub",
     "pipeline.model.options",
     "pipeline.model.ragged",
