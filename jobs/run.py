@@ -60,6 +60,8 @@ def main(
             run_without_training(job, inputs, model, output, settings, dry_run=dry_run, overwrite=overwrite)
             return
         settings = load_config(config, sets or (), model__name=model, **options)
+        if settings.labels.map is not None:
+            raise SettingError("labels.map is for models that jobs.train did not write; use --no-train")
         run_all(job, inputs, score or [], output, settings, dry_run=dry_run, overwrite=overwrite)
 
 

@@ -84,3 +84,5 @@ def test_training_and_scoring_without_it_exclude_each_other(
 ) -> None:
     refused = run_job("run", dump, "--no-train", "--output", tmp_path / "out")
     assert "--no-train scores INPUT with --model NAME; name a model" in the_line(refused)
+    refused = run_job("run", dump, "--output", tmp_path / "out", "--set", "labels.map=a=positive")
+    assert "labels.map is for models that jobs.train did not write" in the_line(refused)
