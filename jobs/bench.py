@@ -28,7 +28,8 @@ def main(
         list[str],
         typer.Argument(
             metavar="NAME",
-            help="Benchmarks: quality, memory, backlog, encode, ingest, score, start, scale, train.",
+            help="Benchmarks: quality, memory, backlog, encode, ingest, score, families, start, scale,"
+            " train.",
         ),
     ],
     run_dir: Annotated[
@@ -38,7 +39,8 @@ def main(
         int | None,
         typer.Option(
             min=1000,
-            help="Reviews in the largest synthetic dump; by default a million, or 16,000 for score, train.",
+            help="Reviews in the largest synthetic dump; by default a million, or 16,000 for score, families"
+            " and train.",
         ),
     ] = None,
     input_file: Annotated[

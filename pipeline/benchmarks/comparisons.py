@@ -121,6 +121,28 @@ def bench_score(out: Output, options: Options) -> Entries:
     return entries
 
 
+def bench_families(out: Output, options: Options) -> Entries:
+    """Encoders that run without padding: the whole job, and forward passes of transformers on its batches."""
+    from pipeline.benchmarks.models import FAMILIES, write_family
+
+    entries = []
+    with tempfile.TemporaryDirectory() as work:
+        write_dump(locate(f"{work}/dump"), rows=options.score_rows, shards=_SHARDS, seed=0)
+        for family in FAMILIES:
+            write_family(Path(work, family), family)
+            arguments = {"dump": f"{work}/dump", "model": f"{work}/{family}", "output": f"{work}/out"}
+            arguments |= {"device": options.device}
+            calls: Calls = {
+                "rayview, whole job": ("pipeline.benchmarks.score:ours", arguments),
+                "transformers' forward passes only": ("pipeline.benchmarks.score:bare", arguments),
+            }
+            seconds = run_rounds(calls, options.rounds, out.say)
+            rates = {name: [options.score_rows / s for s in values] for name, values in seconds.items()}
+            title = f"families, {family} like MiniLM-L6, {options.score_rows:,} synthetic reviews"
+            entries += _print_results(out, results(title, "rows/s", rates, ours="rayview, whole job"))
+    return entries
+
+
 def _score_dumps(work: str, options: Options) -> dict[str, str]:
     """Directories of gz files to score, by description: a synthetic dump, and the input file if given."""
     dumps = {f"{options.score_rows:,} synthetic reviews": f"{work}/dump"}

@@ -55,7 +55,7 @@ class Options:
 
     @property
     def rows(self) -> int:
-        """Number of reviews, except for the benchmarks score and train."""
+        """Number of reviews, except for the benchmarks score, families and train."""
         return self.requested_rows or _ROWS
 
     @property

@@ -41,7 +41,8 @@ _SORTED_BATCH_ROWS = 32
 
 def _settings(device: str) -> Config:
     # Fixed, because a long job would tune it, and contenders without a job must use the same batches.
-    return load_config(None, [f"score.batch_tokens={BATCH_TOKENS[device]}"])
+    sets = [f"score.batch_tokens={BATCH_TOKENS[device]}", f"tokenize.max_length={MAX_LENGTH}"]
+    return load_config(None, sets)
 
 
 def ours(dump: str, model: str, output: str, device: str, num_actors: int | None = None) -> float:

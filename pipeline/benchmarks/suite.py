@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pipeline.benchmarks.capacity import bench_backlog, bench_memory, bench_scale, bench_start
 from pipeline.benchmarks.comparisons import (
     bench_encode,
+    bench_families,
     bench_ingest,
     bench_quality,
     bench_score,
@@ -24,6 +25,7 @@ BENCHES: dict[str, Callable[[Output, Options], Entries]] = {
     "encode": bench_encode,
     "ingest": bench_ingest,
     "score": bench_score,
+    "families": bench_families,
     "start": bench_start,
     "scale": bench_scale,
     "train": bench_train,
