@@ -20,7 +20,7 @@ def explain(error: BaseException, name: str, log: Path) -> tuple[str, int]:
 
     The traceback of an error that is not one of errors.py is appended to the log.
     """
-    if isinstance(error, KeyboardInterrupt):
+    if _is_interrupt(error):
         lost = _lost_lease()
         if lost is None:
             return f"{name}: interrupted; {_how_to_resume()}", 1
@@ -32,6 +32,16 @@ def explain(error: BaseException, name: str, log: Path) -> tuple[str, int]:
         traceback.print_exception(error, file=file)
     summary = summarize(error)[:_MAX_SUMMARY_CHARS]
     return printable(f"error: {name} failed: {summary}; the log is {log}"), 1
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether a job was interrupted; the interrupt may have led to another error, as while it takes a lock."""
+    if isinstance(error, RayviewError):
+        return False
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        found = found.__context__
+    return found is not None
 
 
 def _lost_lease() -> RayviewError | None:

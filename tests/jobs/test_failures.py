@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,18 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_known_error_is_one_line_without_a_log(log: Path, error: Exception, line: str, code: int) -> None:
     assert explain(error, "score", log) == (line, code)
     assert not log.exists()
+
+
+def test_interrupt_that_led_to_another_error_is_an_interrupt(log: Path) -> None:
+    """As in a queue whose lock is being acquired."""
+    lock = threading.Lock()
+    try:
+        with lock:
+            lock.release()
+            raise KeyboardInterrupt
+    except RuntimeError as error:
+        found = explain(error, "score", log)
+    assert found == ("score: interrupted; rerun the same command to resume", 1)
 
 
 def test_unknown_error_names_the_log_with_its_traceback(log: Path) -> None:
