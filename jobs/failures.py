@@ -35,7 +35,7 @@ def explain(error: BaseException, name: str, log: Path) -> tuple[str, int]:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether a job was interrupted; the interrupt may have led to another error, as while it takes a lock."""
+    """Whether a job was interrupted; the interrupt may have led to another error, as in a lock."""
     if isinstance(error, RayviewError):
         return False
     found: BaseException | None = error
