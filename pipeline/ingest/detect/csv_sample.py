@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ _MIN_CLEAN_FRAC = 0.95
 _MOST_LINES = 0.9
 """Share of the lines with the same number of fields from which they are probably records of a table."""
 
+_BACKSLASHES = re.compile(rb"\\+")
 _MIN_ESCAPES = 4
 """Escaped quotes of the sample from which it is certain that the escape character is not text."""
 
@@ -306,6 +308,9 @@ class _Guess:
             found.append(
                 f"{counted(misplaced, 'record')} of the sample with misplaced quotes; such quotes are text"
             )
+        runs = [len(run) for run in _BACKSLASHES.findall(self.text)]
+        if runs and not self.syntax.escape and self.config.escape is None and all(n % 2 == 0 for n in runs):
+            found.append(r"backslashes occur only in pairs; set input.escape=\ if a pair stands for one")
         if self.syntax.escape and self.config.escape is None:
             mark = _decode(self.syntax.escape)
             escaped = sum(r.count(self.syntax.escape + self.syntax.quote) for r in self._records)

@@ -368,3 +368,12 @@ def test_one_column_of_texts_with_line_ends(tmp_path: Path) -> None:
     for header, config in (("", InputConfig(columns=("text",))), ("text\r\n", InputConfig())):
         rows, reasons, *_ = read(tmp_path / "a", f"{header}{data}".encode(), config=config)
         assert ([text for _, text, _ in rows], reasons) == (texts, [])
+
+
+def test_backslashes_in_pairs_only_are_a_warning(tmp_path: Path) -> None:
+    texts = {r"a \\n b": True, r"\\server\share": False, r"a \n b": False, "a b": False}
+    for text, is_warned in texts.items():
+        (tmp_path / "a").write_bytes(table(form='{},"{}' + text + '",{}\n'))
+        sample = read_sample(locate(tmp_path / "a"), CONFIG)
+        assert sample is not None
+        assert any("only in pairs" in warning for warning in sample.warnings) == is_warned
